@@ -1,0 +1,144 @@
+//! `pipehost dead-letter`.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::{DeadLetterVerb, Error, ExportFormat};
+use crate::codec::frames::{Letter, write_record};
+use crate::dead_letter::Reader;
+use crate::template::rfc3339;
+
+pub(super) fn dead_letter(verb: DeadLetterVerb) -> Result<u8, Error> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match verb {
+        DeadLetterVerb::List { file } => {
+            let mut letters = 0;
+            each(&file, |number, letter| {
+                letters = number;
+                list(&mut out, number, &letter)
+            })?;
+            if letters == 0 {
+                writeln!(out, "no dead letters")?;
+            }
+        }
+        DeadLetterVerb::Show { file, number } => {
+            let mut shown = 0;
+            each(&file, |n, letter| {
+                if number.is_none_or(|number| number == n) {
+                    shown += 1;
+                    show(&mut out, n, &letter)?;
+                }
+                Ok(())
+            })?;
+            if let (Some(number), 0) = (number, shown) {
+                return Err(Error::Usage(format!("{} has no letter {number}", file.display())));
+            }
+        }
+        DeadLetterVerb::Export { file, format } => export(&file, format, &mut out)?,
+    }
+    out.flush()?;
+    Ok(0)
+}
+
+/// Gives every letter to `use_it`. A torn end is said, not fatal; damage is.
+fn each(path: &PathBuf, mut use_it: impl FnMut(u64, Letter) -> io::Result<()>) -> Result<(), Error> {
+    let mut reader = Reader::open(path).map_err(Error::Usage)?;
+    let mut number = 0;
+    for letter in reader.by_ref() {
+        let letter = letter.map_err(|why| Error::Failed(format!("{}: {why}", path.display())))?;
+        number += 1;
+        use_it(number, letter)?;
+    }
+    if reader.torn() > 0 {
+        let _ = writeln!(
+            anstream::stderr(),
+            "note: the last letter of {} is torn ({} bytes of it are there): its writer was stopped",
+            path.display(),
+            reader.torn()
+        );
+    }
+    Ok(())
+}
+
+fn list(out: &mut impl Write, number: u64, letter: &Letter) -> io::Result<()> {
+    let Letter { place, number: row, stage, reason, attempts, time, .. } = letter;
+    let tries = if *attempts == 1 { String::new() } else { format!(" after {attempts} attempts") };
+    writeln!(out, "{number:>5}  {}  {stage}  {place}:{row}{tries}  {}", rfc3339(*time), printable(reason.as_bytes()))
+}
+
+fn show(out: &mut impl Write, number: u64, letter: &Letter) -> io::Result<()> {
+    let mut line = |name: &str, text: &str| writeln!(out, "{name:<12}{text}");
+    line("letter", &number.to_string())?;
+    line("refused by", &letter.stage)?;
+    line("reason", &printable(letter.reason.as_bytes()))?;
+    line("attempts", &letter.attempts.to_string())?;
+    line("at", &rfc3339(letter.time))?;
+    line("origin", &format!("{}, record {}", letter.place, letter.number))?;
+    if !letter.component.is_empty() {
+        line("component", &letter.component)?;
+    }
+    let record = &letter.record;
+    if let Some(time) = record.timestamp {
+        line("timestamp", &rfc3339(time))?;
+    }
+    if let Some(key) = &record.key {
+        line("key", &printable(key))?;
+    }
+    for (name, bytes) in &record.attributes {
+        line("attribute", &format!("{name} = {}", printable(bytes)))?;
+    }
+    line("value", &record.value.as_deref().map_or("none".to_owned(), printable))?;
+    writeln!(out)
+}
+
+/// Text for a terminal: whatever could move its cursor is escaped.
+fn printable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).chars().fold(String::new(), |mut text, c| {
+        if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+        text
+    })
+}
+
+fn export(file: &Path, format: ExportFormat, out: &mut impl Write) -> Result<(), Error> {
+    each(&file.to_owned(), |_, letter| match format {
+        ExportFormat::Lines => {
+            out.write_all(letter.record.value.as_deref().unwrap_or_default())?;
+            out.write_all(b"\n")
+        }
+        ExportFormat::Frames => {
+            let mut frame = Vec::new();
+            write_record(&letter.record, &mut frame);
+            out.write_all(&frame)
+        }
+        ExportFormat::Json => writeln!(out, "{}", to_json(&letter)),
+    })
+}
+
+fn to_json(letter: &Letter) -> Value {
+    let text = |bytes: &Vec<u8>| match std::str::from_utf8(bytes) {
+        Ok(text) => Value::from(text),
+        Err(_) => json!({ "base64": BASE64_STANDARD.encode(bytes) }),
+    };
+    let record = &letter.record;
+    let attributes: Map<_, _> =
+        record.attributes.iter().map(|(name, bytes)| (name.clone(), text(bytes))).collect();
+    json!({
+        "stage": letter.stage,
+        "reason": letter.reason,
+        "attempts": letter.attempts,
+        "time": rfc3339(letter.time),
+        "place": letter.place,
+        "number": letter.number,
+        "component": letter.component,
+        "record": {
+            "timestamp": record.timestamp.map(rfc3339),
+            "key": record.key.as_ref().map(text),
+            "value": record.value.as_ref().map(text),
+            "attributes": attributes,
+        },
+    })
+}

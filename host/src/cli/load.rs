@@ -1,0 +1,169 @@
+//! From what was typed to a configuration.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Error, PipelineArgs};
+use crate::config::{
+    self, At, Batching, Config, DEFAULT_QUEUE, DecodeFormat, Decoding, Encoding, Input, OnError,
+    Sink, SinkKind, Source, SourceKind, Stage, StageConfig, WhenFull,
+};
+use crate::limits::{Fuel, Limits};
+use crate::mistake::{self, Mistake};
+use crate::prepare::base_folder;
+use crate::stage::Grants;
+
+/// A configuration and the text it came from, for showing mistakes in it.
+pub(super) struct Loaded {
+    pub config: Config,
+    pub mistakes: Vec<Mistake>,
+    path: PathBuf,
+    text: String,
+}
+
+impl Loaded {
+    /// All mistakes, each with its place, and how many there are.
+    pub(super) fn render(&self, mistakes: &[Mistake]) -> Error {
+        let count = match mistakes.len() {
+            1 => "one mistake".to_owned(),
+            n => format!("{n} mistakes"),
+        };
+        let list = mistake::render(mistakes, &self.path, &self.text, true);
+        Error::Mistakes(format!("{list}{count} in {}; nothing was run", self.path.display()))
+    }
+}
+
+/// Reads a pipeline file.
+pub(super) fn file(path: &Path) -> Result<Loaded, Error> {
+    let bytes = fs::read(path)
+        .map_err(|error| Error::Usage(format!("cannot read the pipeline {}: {error}", path.display())))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Error::Usage(format!("the pipeline {} is not UTF-8, from byte {at} on", path.display()))
+    })?;
+    let (mut config, mistakes) = config::read(&text, base_folder(path));
+    if config.name == Config::default().name
+        && let Some(stem) = path.file_stem()
+    {
+        config.name = stem.to_string_lossy().into_owned();
+    }
+    Ok(Loaded { config, mistakes, path: path.to_owned(), text })
+}
+
+/// Reads the pipeline that the arguments name, and applies what they override.
+pub(super) fn pipeline(args: &PipelineArgs) -> Result<Loaded, Error> {
+    let mut loaded = match &args.pipeline {
+        Some(path) => file(path)?,
+        None => Loaded {
+            config: chain(args),
+            mistakes: Vec::new(),
+            path: PathBuf::from("the arguments"),
+            text: String::new(),
+        },
+    };
+    if let Some(file) = &args.dead_letters {
+        loaded.config.dead_letters = Some(file.clone());
+    }
+    for stage in &mut loaded.config.stages {
+        let limits = &mut stage.limits;
+        if let Some(fuel) = args.fuel {
+            limits.fuel = Some(Fuel { base: fuel, per_record: 0 });
+        }
+        limits.timeout = args.timeout.unwrap_or(limits.timeout);
+        limits.memory_bytes = args.memory.map_or(limits.memory_bytes, |bytes| bytes as usize);
+        stage.workers = args.workers.map_or(stage.workers, usize::from);
+    }
+    for setting in &args.set {
+        if let Err(why) = set(&mut loaded.config, setting) {
+            loaded.mistakes.push(Mistake::new(None, format!("--set {setting}: {why}")));
+        }
+    }
+    Ok(loaded)
+}
+
+/// stdin, the plugins in a row, stdout.
+fn chain(args: &PipelineArgs) -> Config {
+    let policy = if args.dead_letters.is_some() { OnError::DeadLetter } else { OnError::Fail };
+    let on_error = At::nowhere(policy);
+    let input = |from: &str| Input {
+        from: vec![At::nowhere(from.to_owned())],
+        queue: DEFAULT_QUEUE,
+        when_full: WhenFull::Block,
+    };
+    let mut config = Config {
+        name: "stdin to stdout".to_owned(),
+        sources: vec![Source {
+            name: At::nowhere("stdin".to_owned()),
+            kind: SourceKind::Stdin {
+                codec: Decoding { format: DecodeFormat::Lines, max_line_bytes: 1 << 20 },
+            },
+            batch: Batching::default(),
+            on_error: on_error.clone(),
+        }],
+        ..Config::default()
+    };
+    let mut last = "stdin".to_owned();
+    for plugin in &args.plugins {
+        let stem = plugin.file_stem().map_or("stage".into(), |stem| stem.to_string_lossy());
+        let same = config.stages.iter().filter(|stage| stage.plugin.value.file_stem() == plugin.file_stem());
+        let name = match same.count() {
+            0 => stem.into_owned(),
+            n => format!("{stem}-{}", n + 1),
+        };
+        config.stages.push(Stage {
+            name: At::nowhere(name.clone()),
+            plugin: At::nowhere(plugin.clone()),
+            input: input(&last),
+            workers: 1,
+            partition: None,
+            ordered: true,
+            batch: None,
+            on_error: on_error.clone(),
+            retry: None,
+            limits: Limits::default(),
+            grants: Grants::default(),
+            config: StageConfig::new(serde_json::json!({})),
+        });
+        last = name;
+    }
+    config.sinks.push(Sink {
+        name: At::nowhere("stdout".to_owned()),
+        kind: SinkKind::Stdout { encoding: Encoding::Lines(None) },
+        input: input(&last),
+        batch: None,
+        rate: None,
+    });
+    config
+}
+
+/// Applies `STAGE.NAME=VALUE`.
+fn set(config: &mut Config, setting: &str) -> Result<(), String> {
+    let (path, value) = setting.split_once('=').ok_or("write STAGE.NAME=VALUE")?;
+    let (stage_name, member) = path.split_once('.').ok_or("write STAGE.NAME=VALUE")?;
+    let names: Vec<_> = config.stages.iter().map(|stage| format!("`{}`", stage.name.value)).collect();
+    let stage = (config.stages.iter_mut())
+        .find(|stage| stage.name.value == stage_name)
+        .ok_or_else(|| format!("there is no stage `{stage_name}`, there is {}", names.join(", ")))?;
+    set_member(&mut stage.config.value, member, value)
+}
+
+/// Sets a member of a JSON object, or of an object inside it: `a.b`.
+pub(super) fn set_member(object: &mut Value, path: &str, value: &str) -> Result<(), String> {
+    // A TOML value (`3`, `true`, `["a"]`), or else a text, so that quotes are not needed.
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"));
+    let value = match parsed.ok().and_then(|mut table| table.remove("value")) {
+        Some(value) => serde_json::to_value(value).map_err(|error| error.to_string())?,
+        None => Value::from(value),
+    };
+    let mut place = object;
+    for name in path.split('.') {
+        place = match place {
+            Value::Object(map) => map.entry(name).or_insert_with(|| serde_json::json!({})),
+            _ => return Err(format!("`{name}` is inside of something that is no table")),
+        };
+    }
+    *place = value;
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! The command line: one file a verb.
+
+mod dead_letter;
+mod graph;
+mod inspect;
+mod load;
+mod logging;
+mod progress;
+mod run;
+mod summary;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+/// Runs data pipelines whose stages are sandboxed WebAssembly components.
+///
+/// A pipeline is a TOML file: sources, stages, sinks. A stage is a component built by
+/// anyone, in any language; it gets the columns that it asks for, under limits of fuel,
+/// time and memory, and nothing else: no files, no network, no environment.
+#[derive(Debug, Parser)]
+#[command(name = "pipehost", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 the pipeline failed; 2 a mistake in the usage or the configuration;
+124 the deadline passed; 130 and 143 stopped by SIGINT and SIGTERM.";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a pipeline until its sources end, and print a summary.
+    ///
+    /// The pipeline is a file, or a chain of plugins between stdin and stdout:
+    ///
+    ///     pipehost run pipeline.toml
+    ///
+    ///     pipehost run --plugin parse-log.wasm --plugin filter.wasm \
+    ///         --set filter.level=ERROR < in.log > out.log
+    #[command(verbatim_doc_comment, after_help = EXIT_CODES)]
+    Run(RunArgs),
+    /// Do everything short of running: find every mistake in a pipeline.
+    Check(PipelineArgs),
+    /// Draw a pipeline.
+    Graph {
+        /// The pipeline.
+        #[arg(value_name = "PIPELINE.toml")]
+        pipeline: PathBuf,
+        #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
+        format: GraphFormat,
+    },
+    /// Show what a component is: description, configuration, ports, imports, grants.
+    Inspect {
+        /// A `.wasm`, a `.wat` or the folder of a crate.
+        component: PathBuf,
+        /// A member of its configuration, to see the ports that it then has.
+        #[arg(long = "set", value_name = "NAME=VALUE")]
+        set: Vec<String>,
+    },
+    /// Read a file of dead letters: records that were refused, and why.
+    #[command(subcommand)]
+    DeadLetter(DeadLetterVerb),
+    /// Print completions for a shell.
+    Completions { shell: clap_complete::Shell },
+    /// Print the man page.
+    Man,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum GraphFormat {
+    /// For a terminal.
+    Text,
+    /// For Markdown pages: https://mermaid.js.org
+    Mermaid,
+    /// For Graphviz.
+    Dot,
+}
+
+/// Which pipeline, and what of it is overridden.
+#[derive(Debug, Args)]
+struct PipelineArgs {
+    /// The pipeline; its relative paths start from its own folder.
+    #[arg(value_name = "PIPELINE.toml", required_unless_present = "plugins", conflicts_with = "plugins")]
+    pipeline: Option<PathBuf>,
+    /// A stage between stdin and stdout, instead of a file: a `.wasm`, a `.wat` or the
+    /// folder of a crate. Several make a chain. Its name is the file's, without ending.
+    #[arg(long = "plugin", value_name = "COMPONENT")]
+    plugins: Vec<PathBuf>,
+    /// Set a member of a stage's configuration: a TOML value, or else a text.
+    #[arg(long = "set", value_name = "STAGE.NAME=VALUE")]
+    set: Vec<String>,
+    /// Workers of each stage.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    workers: Option<u16>,
+    /// Fuel of each call, whatever its records (about one unit an instruction).
+    #[arg(long, value_name = "N")]
+    fuel: Option<u64>,
+    /// Time of each call.
+    #[arg(long, value_name = "200ms", value_parser = crate::quantity::duration)]
+    timeout: Option<std::time::Duration>,
+    /// Memory of each instance.
+    #[arg(long, value_name = "32MiB", value_parser = crate::quantity::bytes)]
+    memory: Option<u64>,
+    /// Keep rejected records in this file; without it, the first ends a --plugin run.
+    #[arg(long, value_name = "FILE")]
+    dead_letters: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Serve Prometheus metrics at /metrics, and /healthz and /readyz.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<std::net::SocketAddr>,
+    /// How to write the log, which goes to stderr.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// Write more to the log: why instances failed.
+    #[arg(short, long)]
+    verbose: bool,
+    /// Neither progress nor summary; of the log, warnings alone.
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum DeadLetterVerb {
+    /// A line a letter.
+    List { file: PathBuf },
+    /// Everything about one letter, or about all.
+    Show {
+        file: PathBuf,
+        /// Its number in the list, from 1.
+        number: Option<u64>,
+    },
+    /// Write the records to stdout.
+    Export {
+        file: PathBuf,
+        #[arg(long, value_enum, default_value_t = ExportFormat::Json)]
+        format: ExportFormat,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ExportFormat {
+    /// An object a line: the record, and why it was refused.
+    Json,
+    /// The values, a line each.
+    Lines,
+    /// The records as frames, which `codec = "frames"` reads.
+    Frames,
+}
+
+/// Why a command ended without doing its work.
+#[derive(Debug)]
+enum Error {
+    /// Something the user typed; already complete, printed as it is.
+    Mistakes(String),
+    Usage(String),
+    Failed(String),
+    /// Nobody reads what is printed any more.
+    ClosedPipe,
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+            _ => Self::Failed(format!("cannot write to stdout: {error}")),
+        }
+    }
+}
+
+/// Runs the command, and says with what to exit.
+pub fn main(cli: Cli) -> ExitCode {
+    let result = match cli.verb {
+        Verb::Run(args) => run::run(args),
+        Verb::Check(args) => run::check(args),
+        Verb::Graph { pipeline, format } => graph::graph(&pipeline, format),
+        Verb::Inspect { component, set } => inspect::inspect(&component, &set),
+        Verb::DeadLetter(verb) => dead_letter::dead_letter(verb),
+        Verb::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "pipehost", &mut script);
+            print(&script)
+        }
+        Verb::Man => man(),
+    };
+    let (message, code) = match result {
+        Ok(code) => return ExitCode::from(code),
+        Err(Error::ClosedPipe) => return ExitCode::SUCCESS,
+        Err(Error::Mistakes(text)) => (text, 2),
+        Err(Error::Usage(text)) => (error_line(&text), 2),
+        Err(Error::Failed(text)) => (error_line(&text), 1),
+    };
+    // Nothing is left to say it to, if stderr is closed.
+    let _ = writeln!(anstream::stderr(), "{}", message.trim_end());
+    ExitCode::from(code)
+}
+
+fn error_line(text: &str) -> String {
+    let style = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::BrightRed.into()));
+    format!("{style}error{style:#}: {text}")
+}
+
+/// Prints to stdout and says with what to exit.
+fn print(bytes: &[u8]) -> Result<u8, Error> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()?;
+    Ok(0)
+}
+
+/// One page: the program's, and behind it those of its verbs.
+fn man() -> Result<u8, Error> {
+    let mut command = Cli::command();
+    command.build();
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+        let man = clap_mangen::Man::new(verb.clone());
+        page.extend_from_slice(format!(".SH \"PIPEHOST {}\"\n", verb.get_name().to_uppercase()).as_bytes());
+        man.render_synopsis_section(&mut page)?;
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+    }
+    print(&page)
+}

@@ -1,0 +1,139 @@
+//! `pipehost run` and `pipehost check`.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::progress::Drawing;
+use super::{Error, PipelineArgs, RunArgs, load, logging, summary};
+use crate::config::SinkKind;
+use crate::metrics::Metrics;
+use crate::pipeline::{self, Ending, Stop, StoppedBy};
+use crate::prepare::{Prepared, prepare};
+use crate::telemetry;
+
+pub(super) fn check(args: PipelineArgs) -> Result<u8, Error> {
+    let prepared = runtime()?.block_on(ready(&args))?;
+    let config = &prepared.config;
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    super::print(
+        format!(
+            "{}: fit to run ({}, {}, {})\n",
+            config.name,
+            count(config.sources.len(), "source"),
+            count(config.stages.len(), "stage"),
+            count(config.sinks.len(), "sink")
+        )
+        .as_bytes(),
+    )
+}
+
+pub(super) fn run(args: RunArgs) -> Result<u8, Error> {
+    logging::start(args.log_format, args.verbose, args.quiet);
+    let runtime = runtime()?;
+    let result = runtime.block_on(run_async(args));
+    // A guest may sit in a read that never returns; nobody waits for it.
+    runtime.shutdown_background();
+    result
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Failed(format!("cannot start the runtime: {error}")))
+}
+
+/// Reads, builds, compiles and checks, or reports every mistake.
+async fn ready(args: &PipelineArgs) -> Result<Prepared, Error> {
+    let mut loaded = load::pipeline(args)?;
+    let known = std::mem::take(&mut loaded.mistakes);
+    let mut say = |what: &str| drop(writeln!(anstream::stderr(), "{what}"));
+    let prepared = prepare(loaded.config.clone(), known, &mut say).await;
+    prepared.map_err(|mistakes| loaded.render(&mistakes))
+}
+
+async fn run_async(args: RunArgs) -> Result<u8, Error> {
+    let prepared = ready(&args.pipeline).await?;
+    let metrics = prepared.metrics.clone();
+    let name = prepared.config.name.clone();
+    let stdout_is_used =
+        prepared.config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
+    let stops = signals().map_err(|error| Error::Failed(format!("cannot wait for signals: {error}")))?;
+    let ready = match args.metrics {
+        Some(address) => Some(serve(address, metrics.clone()).await?),
+        None => None,
+    };
+    let running = pipeline::start(prepared).await.map_err(Error::Failed)?;
+    if let Some(ready) = &ready {
+        ready.set();
+    }
+    let nodes = running.nodes.clone();
+    let processed = metrics.processed.clone();
+    let drawing = (!args.quiet).then(|| Drawing::start(nodes.clone(), processed, stdout_is_used));
+    let ending = running.finish(stops).await;
+    drop(drawing);
+    if !args.quiet {
+        let text = summary::render(&name, &nodes, metrics.processed.get(), &ending);
+        let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
+    }
+    conclude(ending)
+}
+
+fn conclude(ending: Ending) -> Result<u8, Error> {
+    let lost: Vec<_> = (ending.undelivered.iter())
+        .map(|(node, records)| format!("{} before or in `{node}`", summary::number(*records as u64)))
+        .collect();
+    let delivered = match &lost[..] {
+        [] => "all that was read was delivered".to_owned(),
+        lost => format!("records not delivered: {}", lost.join(", ")),
+    };
+    if let Some(failure) = ending.failure {
+        let text = if lost.is_empty() { failure } else { format!("{failure}\n{delivered}") };
+        return Err(Error::Failed(text));
+    }
+    let (why, code) = match ending.stopped_by {
+        None => return Ok(0),
+        Some(StoppedBy::Deadline) => ("the deadline passed".to_owned(), 124),
+        Some(StoppedBy::Signal(number)) => {
+            let name = if number == sigint() { "SIGINT" } else { "SIGTERM" };
+            (format!("stopped by {name}"), 128 + number)
+        }
+    };
+    let _ = writeln!(anstream::stderr(), "{why}: {delivered}");
+    Ok(u8::try_from(code).unwrap_or(1))
+}
+
+fn sigint() -> i32 {
+    SignalKind::interrupt().as_raw_value()
+}
+
+/// SIGINT and SIGTERM, from now on.
+fn signals() -> std::io::Result<mpsc::Receiver<Stop>> {
+    let (send, receive) = mpsc::channel(4);
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let mut signals = signal(kind)?;
+        let send = send.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if send.send(Stop::Signal(kind.as_raw_value())).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(receive)
+}
+
+async fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> Result<telemetry::Ready, Error> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| Error::Failed(format!("cannot serve metrics at {address}: {error}")))?;
+    let bound = listener.local_addr().map_err(|error| Error::Failed(error.to_string()))?;
+    tracing::info!("serving metrics at http://{bound}/metrics");
+    Ok(telemetry::serve(listener, metrics))
+}

@@ -1,0 +1,129 @@
+//! What a person reads at the end of a run.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::graph::NodeId;
+use crate::pipeline::{Ending, Node, Nodes};
+
+/// The table of all nodes, and what it adds up to.
+pub(super) fn render(name: &str, nodes: &Nodes, processed: u64, ending: &Ending) -> String {
+    let head = ["", "in", "out", "rejected", "dropped", "time", "fuel", "queue"];
+    let rows: Vec<[String; 8]> = nodes.iter().map(row).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([head[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |cells: &[&str]| {
+        let mut line = format!("  {:<1$}", cells[0], widths[0]);
+        for (cell, width) in cells.iter().zip(&widths).skip(1) {
+            let _ = write!(line, "  {cell:>width$}");
+        }
+        line.trim_end().to_owned()
+    };
+    let seconds = ending.elapsed.as_secs_f64();
+    let mut out = format!(
+        "{name}: {} records written in {}, {} records/s\n\n",
+        number(processed),
+        time(ending.elapsed),
+        number((processed as f64 / seconds.max(1e-6)) as u64)
+    );
+    let _ = writeln!(out, "{}", line(&head));
+    for row in &rows {
+        let cells: Vec<&str> = row.iter().map(String::as_str).collect();
+        let _ = writeln!(out, "{}", line(&cells));
+    }
+    for node in nodes {
+        notes(node, &mut out);
+    }
+    out
+}
+
+fn row(node: &Node) -> [String; 8] {
+    let metrics = &node.metrics;
+    let is_stage = matches!(node.id, NodeId::Stage(_));
+    let is_source = matches!(node.id, NodeId::Source(_));
+    let name = if node.workers > 1 { format!("{} ×{}", node.name, node.workers) } else { node.name.clone() };
+    let only = |shown: bool, text: String| if shown { text } else { "-".to_owned() };
+    [
+        name,
+        number(metrics.records_in.get()),
+        number(metrics.records_out.get()),
+        only(!matches!(node.id, NodeId::Sink(_)), number(metrics.rejected.get())),
+        only(!is_source, number(metrics.dropped.get())),
+        only(!is_source, time(Duration::from_secs_f64(metrics.duration.get_sample_sum()))),
+        only(is_stage, short(metrics.fuel.get())),
+        only(!is_source, format!("{}/{}", metrics.queue_peak(), node.queue)),
+    ]
+}
+
+/// What went wrong at a node, a line each.
+fn notes(node: &Node, out: &mut String) {
+    let metrics = &node.metrics;
+    let mut note = |text: String| {
+        let _ = write!(out, "\n{}: {text}", node.name);
+    };
+    let failures: Vec<_> =
+        metrics.failures().map(|(cause, count)| format!("{} × {}", number(count), cause.name())).collect();
+    if !failures.is_empty() {
+        note(format!("failed and was brought back: {}", failures.join(", ")));
+    }
+    let letters = metrics.dead_letters.get();
+    if letters > 0 {
+        note(format!("{} records are in the dead letters", number(letters)));
+    }
+    if metrics.rejected.get() > letters {
+        note(format!("{} records were rejected and dropped", number(metrics.rejected.get() - letters)));
+    }
+    if metrics.dropped.get() > 0 {
+        note(format!("{} records were dropped because its queue was full", number(metrics.dropped.get())));
+    }
+    if metrics.log_dropped.get() > 0 {
+        note(format!("{} bytes that it printed were dropped", number(metrics.log_dropped.get())));
+    }
+}
+
+/// With a thin mark at each thousand: 1,234,567.
+pub(super) fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// In three digits: 12.3M.
+fn short(n: u64) -> String {
+    let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    match units.into_iter().find(|(size, _)| n as f64 >= *size) {
+        Some((size, unit)) => format!("{:.1}{unit}", n as f64 / size),
+        None => n.to_string(),
+    }
+}
+
+fn time(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    match seconds {
+        s if s >= 100.0 => format!("{s:.0} s"),
+        s if s >= 1.0 => format!("{s:.2} s"),
+        s if s >= 0.001 => format!("{:.1} ms", s * 1e3),
+        s => format!("{:.0} µs", s * 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!(["0", "999", "1,000", "1,234,567"].map(String::from), [0, 999, 1000, 1_234_567].map(number));
+        assert_eq!(short(12_340_000), "12.3M");
+        assert_eq!(time(Duration::from_micros(12_345)), "12.3 ms");
+    }
+}

@@ -1,0 +1,169 @@
+//! Length-prefixed, checksummed, versioned frames: records in files, and dead letters.
+//!
+//! A frame is `b"PH"`, a version (1), a kind (`R` a record, `L` a dead letter), the
+//! length of the payload and the CRC-32 (IEEE) of kind and payload, both little-endian
+//! u32, then the payload in bincode's standard configuration.
+//!
+//! bincode is pinned to 2.0.1: its authors have stopped, 3.0.0 is an empty crate that
+//! says so, and 2.0.1 is the last real one. That is sound here: the format is specified
+//! and small, the frames carry a version of their own, payloads are decoded under a
+//! limit and only after their checksum holds, and no other module names bincode.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Decoded, Undecodable};
+use crate::record::{BatchBuilder, Record};
+
+const MAGIC: [u8; 2] = *b"PH";
+const VERSION: u8 = 1;
+const HEADER: usize = 12;
+/// A frame that claims to be larger is damaged: batches are far smaller.
+const MAX_PAYLOAD: usize = 256 << 20;
+
+/// A record that was refused, and all that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    pub record: Record,
+    /// The input that the record came from, and its number there, from 1.
+    pub place: String,
+    pub number: u64,
+    /// The source or stage that refused it.
+    pub stage: String,
+    pub reason: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was refused: nanoseconds since the Unix epoch.
+    pub time: i64,
+    /// SHA-256 of the component; empty where a source refused it.
+    pub component: String,
+}
+
+/// What a frame holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    Record(Record),
+    Letter(Letter),
+}
+
+/// Appends a record.
+pub fn write_record(record: &Record, out: &mut Vec<u8>) {
+    write(b'R', record, out);
+}
+
+/// Appends a dead letter.
+pub fn write_letter(letter: &Letter, out: &mut Vec<u8>) {
+    write(b'L', letter, out);
+}
+
+fn write(kind: u8, payload: &impl Serialize, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER]);
+    bincode::serde::encode_into_std_write(payload, &mut *out, bincode::config::standard())
+        .expect("a vector takes all, and these types have no case that cannot be encoded");
+    let length = u32::try_from(out.len() - start - HEADER).expect("records are below 4 GiB");
+    let crc = checksum(kind, &out[start + HEADER..]);
+    let header = &mut out[start..start + HEADER];
+    header[..4].copy_from_slice(&[MAGIC[0], MAGIC[1], VERSION, kind]);
+    header[4..8].copy_from_slice(&length.to_le_bytes());
+    header[8..].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn checksum(kind: u8, payload: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&[kind]);
+    crc.update(payload);
+    crc.finalize()
+}
+
+/// Reads the frame at the start of `bytes` and its length; none if it is not all there.
+///
+/// # Errors
+/// If the bytes are no frame, or a damaged one.
+pub fn read(bytes: &[u8]) -> Result<Option<(Frame, usize)>, String> {
+    let Some(header) = bytes.get(..HEADER) else {
+        let begun = &bytes[..bytes.len().min(MAGIC.len())];
+        return if MAGIC.starts_with(begun) { Ok(None) } else { Err("it is not a frame".to_owned()) };
+    };
+    if header[..2] != MAGIC {
+        return Err("it is not a frame".to_owned());
+    }
+    if header[2] != VERSION {
+        return Err(format!("the frame has version {}, and this program reads {VERSION}", header[2]));
+    }
+    let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+    let (kind, length, crc) = (header[3], word(4) as usize, word(8));
+    if length > MAX_PAYLOAD {
+        return Err(format!("the frame is damaged: it claims {length} bytes"));
+    }
+    let Some(payload) = bytes.get(HEADER..HEADER + length) else { return Ok(None) };
+    if checksum(kind, payload) != crc {
+        return Err("the frame is damaged: its checksum does not hold".to_owned());
+    }
+    let frame = match kind {
+        b'R' => Frame::Record(decode(payload)?),
+        b'L' => Frame::Letter(decode(payload)?),
+        other => return Err(format!("the frame is of an unknown kind, {other}")),
+    };
+    Ok(Some((frame, HEADER + length)))
+}
+
+fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
+    let config = bincode::config::standard().with_limit::<MAX_PAYLOAD>();
+    match bincode::serde::decode_from_slice(payload, config) {
+        Ok((value, used)) if used == payload.len() => Ok(value),
+        Ok(_) => Err("the frame has more bytes than its record".to_owned()),
+        Err(error) => Err(format!("the frame does not decode: {error}")),
+    }
+}
+
+/// Splits an input into frames. Of a dead letter, the record is taken.
+pub struct Splitter {
+    place: Arc<str>,
+    number: u64,
+    begun: Vec<u8>,
+}
+
+impl Splitter {
+    pub(super) fn new(place: Arc<str>) -> Self {
+        Self { place, number: 0, begun: Vec::new() }
+    }
+
+    pub(super) fn split(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Decoded,
+        full: impl Fn(&BatchBuilder) -> bool,
+    ) -> Result<usize, String> {
+        let before = self.begun.len();
+        self.begun.extend_from_slice(bytes);
+        let mut start = 0;
+        while !full(&out.batch) {
+            let number = self.number + 1;
+            let frame = read(&self.begun[start..])
+                .map_err(|why| format!("frame {number} of {}: {why}", self.place))?;
+            let Some((frame, length)) = frame else {
+                self.begun.drain(..start);
+                return Ok(bytes.len());
+            };
+            let (Frame::Record(record) | Frame::Letter(Letter { record, .. })) = frame;
+            self.number = number;
+            out.batch.push_record(&self.place, number, &record);
+            start += length;
+        }
+        self.begun.clear();
+        Ok(start - before)
+    }
+
+    pub(super) fn end(&mut self, out: &mut Decoded) {
+        if !self.begun.is_empty() {
+            out.undecodable.push(Undecodable {
+                number: self.number + 1,
+                reason: format!("the input ends within a frame, {} bytes of it are there", self.begun.len()),
+                record: Record { value: Some(std::mem::take(&mut self.begun)), ..Record::default() },
+            });
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A line a record.
+//!
+//! A line ends with `\n` or `\r\n`; the end is no part of the record. The last one may
+//! lack it.
+
+use std::sync::Arc;
+
+use super::{Decoded, Undecodable};
+use crate::record::{Batch, BatchBuilder, Record};
+use crate::template::Template;
+
+/// Splits an input into lines, and never holds more of one than it may have.
+pub struct Splitter {
+    place: Arc<str>,
+    max_bytes: usize,
+    number: u64,
+    /// The begin of a line that has not ended yet.
+    begun: Vec<u8>,
+    /// Bytes of a line that is too long, and is passed over.
+    passing: Option<u64>,
+}
+
+/// Makes a record of a line: the line is its value.
+pub(super) fn value(place: &Arc<str>, number: u64, line: &[u8], out: &mut Decoded) {
+    out.batch.push_value(place, number, line);
+}
+
+impl Splitter {
+    pub(super) fn new(place: Arc<str>, max_bytes: usize) -> Self {
+        Self { place, max_bytes, number: 0, begun: Vec::new(), passing: None }
+    }
+
+    /// Gives each whole line to `record`, until `full`; returns the bytes taken.
+    pub(super) fn split(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Decoded,
+        full: impl Fn(&BatchBuilder) -> bool,
+        record: impl Fn(&Arc<str>, u64, &[u8], &mut Decoded),
+    ) -> usize {
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', bytes) {
+            let line = &bytes[start..end];
+            start = end + 1;
+            if self.begun.is_empty() && self.passing.is_none() && line.len() <= self.max_bytes {
+                self.number += 1;
+                record(&self.place, self.number, without_return(line), out);
+            } else {
+                self.extend(line);
+                self.end_line(out, &record);
+            }
+            if full(&out.batch) {
+                return start;
+            }
+        }
+        self.extend(&bytes[start..]);
+        bytes.len()
+    }
+
+    pub(super) fn end(
+        &mut self,
+        out: &mut Decoded,
+        record: impl Fn(&Arc<str>, u64, &[u8], &mut Decoded),
+    ) {
+        if !self.begun.is_empty() || self.passing.is_some() {
+            self.end_line(out, &record);
+        }
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        match &mut self.passing {
+            Some(passed) => *passed += bytes.len() as u64,
+            // One byte more than allowed may be the `\r` of the line's end.
+            None if self.begun.len() + bytes.len() > self.max_bytes + 1 => {
+                self.passing = Some((self.begun.len() + bytes.len()) as u64);
+                self.begun = Vec::new();
+            }
+            None => self.begun.extend_from_slice(bytes),
+        }
+    }
+
+    fn end_line(&mut self, out: &mut Decoded, record: &impl Fn(&Arc<str>, u64, &[u8], &mut Decoded)) {
+        self.number += 1;
+        let line = without_return(&self.begun);
+        let length = self.passing.take().unwrap_or(line.len() as u64);
+        if length <= self.max_bytes as u64 {
+            record(&self.place, self.number, line, out);
+        } else {
+            let limit = self.max_bytes;
+            out.undecodable.push(Undecodable {
+                number: self.number,
+                reason: format!("the line has {length} bytes, and max_line allows {limit}"),
+                record: Record::default(),
+            });
+        }
+        self.begun.clear();
+    }
+}
+
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+pub(super) fn encode(template: Option<&Template>, batch: &Batch, out: &mut Vec<u8>) {
+    for row in 0..batch.len {
+        match template {
+            Some(template) => template.render(batch, row, out),
+            None => {
+                let value = batch.value.as_ref().and_then(|column| column.get(row));
+                out.extend_from_slice(value.unwrap_or_default());
+            }
+        }
+        out.push(b'\n');
+    }
+}

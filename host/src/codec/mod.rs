@@ -1,0 +1,211 @@
+//! Bytes to batches and back: lines, JSON, frames.
+
+pub mod frames;
+mod json;
+mod lines;
+
+use std::sync::Arc;
+
+use crate::config::{DecodeFormat, Decoding, Encoding};
+use crate::record::{Batch, BatchBuilder, Record};
+
+/// A piece of input that is no record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undecodable {
+    /// Its number among the records of its input, from 1.
+    pub number: u64,
+    pub reason: String,
+    /// What there is of it; nothing, if it was too long to be held.
+    pub record: Record,
+}
+
+/// Where a decoder puts what it finds.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    pub batch: BatchBuilder,
+    pub undecodable: Vec<Undecodable>,
+}
+
+/// Decodes one input: a file, or stdin.
+pub enum Decoder {
+    Lines(lines::Splitter),
+    Json(lines::Splitter, json::Members),
+    Frames(frames::Splitter),
+}
+
+impl Decoder {
+    /// `place` is what records of this input give as their origin.
+    pub fn new(decoding: &Decoding, place: Arc<str>) -> Self {
+        let lines = lines::Splitter::new(place.clone(), decoding.max_line_bytes);
+        match &decoding.format {
+            DecodeFormat::Lines => Self::Lines(lines),
+            DecodeFormat::Json(members) => Self::Json(lines, json::Members::new(members.clone())),
+            DecodeFormat::Frames => Self::Frames(frames::Splitter::new(place)),
+        }
+    }
+
+    /// Takes bytes until they end or `full` says that the batch should go on first.
+    /// Returns how many were taken.
+    ///
+    /// # Errors
+    /// If nothing after this place can be decoded.
+    pub fn decode(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Decoded,
+        full: impl Fn(&BatchBuilder) -> bool,
+    ) -> Result<usize, String> {
+        match self {
+            Self::Lines(lines) => Ok(lines.split(bytes, out, full, lines::value)),
+            Self::Json(lines, members) => {
+                Ok(lines.split(bytes, out, full, |place, number, line, out| {
+                    members.decode(place, number, line, out);
+                }))
+            }
+            Self::Frames(frames) => frames.split(bytes, out, full),
+        }
+    }
+
+    /// At the end of the input: what was begun there.
+    pub fn end(&mut self, out: &mut Decoded) {
+        match self {
+            Self::Lines(lines) => lines.end(out, lines::value),
+            Self::Json(lines, members) => lines.end(out, |place, number, line, out| {
+                members.decode(place, number, line, out);
+            }),
+            Self::Frames(frames) => frames.end(out),
+        }
+    }
+}
+
+/// Appends the records of a batch.
+pub fn encode(encoding: &Encoding, batch: &Batch, out: &mut Vec<u8>) {
+    match encoding {
+        Encoding::Lines(template) => lines::encode(template.as_ref(), batch, out),
+        Encoding::Json => json::encode(batch, out),
+        Encoding::Frames => {
+            for row in 0..batch.len {
+                frames::write_record(&batch.record(row), out);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Decodes an input that arrives in pieces of `piece` bytes.
+    fn decode(decoding: &Decoding, input: &[u8], piece: usize) -> (Vec<Record>, Vec<(u64, String)>) {
+        let mut decoder = Decoder::new(decoding, "test".into());
+        let mut out = Decoded::default();
+        let mut records = Vec::new();
+        let take = |out: &mut Decoded, records: &mut Vec<Record>| {
+            let batch = out.batch.take();
+            records.extend((0..batch.len).map(|row| batch.record(row)));
+        };
+        for mut bytes in input.chunks(piece) {
+            while !bytes.is_empty() {
+                let taken = decoder.decode(bytes, &mut out, |batch| batch.len() == 2).unwrap();
+                bytes = &bytes[taken..];
+                take(&mut out, &mut records);
+            }
+        }
+        decoder.end(&mut out);
+        take(&mut out, &mut records);
+        let wrong = out.undecodable.into_iter().map(|u| (u.number, u.reason)).collect();
+        (records, wrong)
+    }
+
+    fn lines(max_line_bytes: usize) -> Decoding {
+        Decoding { format: DecodeFormat::Lines, max_line_bytes }
+    }
+
+    #[track_caller]
+    fn check_lines(input: &str, values: &[&str], too_long: &[u64]) {
+        for piece in 1..=input.len().max(1) {
+            let (records, wrong) = decode(&lines(5), input.as_bytes(), piece);
+            let found: Vec<_> = records.iter().map(|r| String::from_utf8(r.value.clone().unwrap()).unwrap()).collect();
+            assert_eq!(found, values, "in pieces of {piece}");
+            assert_eq!(wrong.iter().map(|(number, _)| *number).collect::<Vec<_>>(), too_long);
+        }
+    }
+
+    #[test]
+    fn lines_are_the_same_however_they_arrive() {
+        check_lines("", &[], &[]);
+        check_lines("a\nbb\n", &["a", "bb"], &[]);
+        check_lines("a\nno newline"[..4].into(), &["a", "no"], &[]);
+        check_lines("\n\na\n", &["", "", "a"], &[]);
+        check_lines("dos\r\nunix\n", &["dos", "unix"], &[]);
+        check_lines("12345\n123456\nx\n", &["12345", "x"], &[2]);
+        check_lines("x\n1234567890", &["x"], &[2]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_says_how_long_it_was() {
+        let (_, wrong) = decode(&lines(5), b"1234567890\n", 3);
+        assert_eq!(wrong, [(1, "the line has 10 bytes, and max_line allows 5".to_owned())]);
+    }
+
+    #[test]
+    fn json_members_become_what_the_codec_says() {
+        use crate::config::{JsonAttributes, JsonMembers};
+        let members = JsonMembers {
+            attributes: JsonAttributes::Named(vec!["level".into(), "code".into(), "none".into()]),
+            key: Some("id".into()),
+            timestamp: Some("at".into()),
+            value: Some("text".into()),
+        };
+        let decoding = Decoding { format: DecodeFormat::Json(members), max_line_bytes: 1000 };
+        let input = br#"{"id":7,"at":"1970-01-01T00:00:01Z","text":"hi","level":"INFO","code":[1],"none":null}
+not json
+[1]
+{"at":"yesterday"}
+"#;
+        let (records, wrong) = decode(&decoding, input, 10);
+        let expected = Record {
+            timestamp: Some(1_000_000_000),
+            key: Some(b"7".to_vec()),
+            value: Some(b"hi".to_vec()),
+            attributes: vec![("level".into(), b"INFO".to_vec()), ("code".into(), b"[1]".to_vec())],
+        };
+        assert_eq!(records, [expected]);
+        assert_eq!(wrong.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3, 4]);
+        assert!(wrong[0].1.starts_with("not a JSON object: "), "{wrong:?}");
+        assert!(wrong[2].1.contains("`at`"), "{wrong:?}");
+    }
+
+    #[test]
+    fn frames_survive_the_round_trip_and_a_torn_end_is_reported() {
+        let record = |value: &str| Record {
+            timestamp: Some(-5),
+            key: None,
+            value: Some(value.into()),
+            attributes: vec![("a".into(), b"\xff\n".to_vec())],
+        };
+        let records: Vec<_> = ["x", "", "long enough to span pieces"].map(record).into();
+        let mut bytes = Vec::new();
+        for record in &records {
+            frames::write_record(record, &mut bytes);
+        }
+        let decoding = Decoding { format: DecodeFormat::Frames, max_line_bytes: 1 };
+        for piece in 1..bytes.len() {
+            assert_eq!(decode(&decoding, &bytes, piece), (records.clone(), vec![]));
+        }
+        let (found, wrong) = decode(&decoding, &bytes[..bytes.len() - 1], 7);
+        assert_eq!(found, records[..2]);
+        assert!(wrong[0].1.starts_with("the input ends within a frame"), "{wrong:?}");
+    }
+
+    #[test]
+    fn json_holds_bytes_that_are_not_text() {
+        let mut builder = BatchBuilder::default();
+        let attributes = [("level", &b"INFO"[..]), ("raw", &b"\xff"[..])];
+        builder.push(&"t".into(), 1, Some(0), None, Some(b"a \"quote\""), attributes.into_iter());
+        let mut out = Vec::new();
+        encode(&Encoding::Json, &builder.take(), &mut out);
+        let expected = r#"{"timestamp":"1970-01-01T00:00:00Z","value":"a \"quote\"","attributes":{"level":"INFO","raw":{"base64":"/w=="}}}"#;
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{expected}\n"));
+    }
+}

@@ -1,0 +1,243 @@
+//! What the user typed: a pipeline's configuration, with the place of everything.
+
+mod read;
+mod reader;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+pub use read::read;
+
+use crate::limits::Limits;
+use crate::mistake::Span;
+use crate::stage::{Grants, Retry};
+use crate::template::Template;
+
+/// Something that was typed, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At<T> {
+    pub value: T,
+    pub span: Span,
+}
+
+impl<T> At<T> {
+    pub fn new(value: T, span: Span) -> Self {
+        Self { value, span }
+    }
+
+    /// Something that stands in no file.
+    pub fn nowhere(value: T) -> Self {
+        Self { value, span: None }
+    }
+}
+
+/// A whole pipeline. Paths are already relative to the working directory.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub name: String,
+    /// For the whole run.
+    pub deadline: Option<Duration>,
+    /// How long a run may take to drain after it was told to stop.
+    pub shutdown_grace: Duration,
+    pub dead_letters: Option<PathBuf>,
+    pub sources: Vec<Source>,
+    pub stages: Vec<Stage>,
+    pub sinks: Vec<Sink>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "pipeline".to_owned(),
+            deadline: None,
+            shutdown_grace: Duration::from_secs(10),
+            dead_letters: None,
+            sources: Vec::new(),
+            stages: Vec::new(),
+            sinks: Vec::new(),
+        }
+    }
+}
+
+/// What happens to a record that is rejected for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// The pipeline fails.
+    Fail,
+    /// It is counted and dropped.
+    Skip,
+    /// It goes to the dead letters.
+    DeadLetter,
+}
+
+/// What happens when a queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The sender waits: back-pressure.
+    Block,
+    /// The batch is dropped and counted.
+    Drop,
+}
+
+/// When a batch is sent on: at the first of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batching {
+    pub records: usize,
+    pub bytes: usize,
+    /// After its first record.
+    pub linger: Duration,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self { records: 4096, bytes: 1 << 20, linger: Duration::from_millis(50) }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub name: At<String>,
+    pub kind: SourceKind,
+    pub batch: Batching,
+    /// For what cannot be decoded.
+    pub on_error: At<OnError>,
+}
+
+#[derive(Debug, Clone)]
+pub enum SourceKind {
+    Stdin { codec: Decoding },
+    /// Files, in this order; patterns are expanded when the run starts.
+    File { paths: Vec<At<PathBuf>>, codec: Decoding },
+    Generate(Generate),
+}
+
+/// Makes records up.
+#[derive(Debug, Clone)]
+pub struct Generate {
+    /// None: without end.
+    pub count: Option<u64>,
+    /// Records a second; none: as fast as they are taken.
+    pub rate: Option<u64>,
+    /// The value; `{n}` is the number of the record, from 1.
+    pub template: Template,
+    pub key: Option<Template>,
+}
+
+/// Bytes to records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoding {
+    pub format: DecodeFormat,
+    /// A longer line is rejected.
+    pub max_line_bytes: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DecodeFormat {
+    Lines,
+    Json(JsonMembers),
+    Frames,
+}
+
+/// What a JSON object's members become. The value is the whole line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JsonMembers {
+    pub attributes: JsonAttributes,
+    pub key: Option<String>,
+    /// RFC 3339.
+    pub timestamp: Option<String>,
+    /// The value is this member instead of the line.
+    pub value: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum JsonAttributes {
+    #[default]
+    None,
+    All,
+    Named(Vec<String>),
+}
+
+/// Records to bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encoding {
+    /// A line a record: the value, or a template.
+    Lines(Option<Template>),
+    Json,
+    Frames,
+}
+
+#[derive(Debug, Clone)]
+pub struct Stage {
+    pub name: At<String>,
+    /// A `.wasm`, a `.wat` or a source folder.
+    pub plugin: At<PathBuf>,
+    pub input: Input,
+    pub workers: usize,
+    pub partition: Option<Partition>,
+    pub ordered: bool,
+    pub batch: Option<Batching>,
+    pub on_error: At<OnError>,
+    pub retry: Option<Retry>,
+    pub limits: Limits,
+    pub grants: Grants,
+    pub config: StageConfig,
+}
+
+/// What a node reads, and how it waits for it.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// `node` or `node.port`.
+    pub from: Vec<At<String>>,
+    /// Batches that each edge holds.
+    pub queue: usize,
+    pub when_full: WhenFull,
+}
+
+pub const DEFAULT_QUEUE: usize = 8;
+
+/// By what records are spread over workers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Partition {
+    Key,
+    Attribute(String),
+}
+
+/// A stage's own configuration.
+#[derive(Debug, Clone)]
+pub struct StageConfig {
+    pub value: Value,
+    pub span: Span,
+    /// Where each part stands, by JSON pointer; with `#` behind it, its name.
+    pub places: Vec<(String, Span)>,
+}
+
+impl StageConfig {
+    pub fn new(value: Value) -> Self {
+        Self { value, span: None, places: Vec::new() }
+    }
+
+    /// The place of the part that a JSON pointer names.
+    pub fn place(&self, pointer: &str) -> Span {
+        let found = self.places.iter().find(|(place, _)| place == pointer);
+        found.map_or_else(|| self.span.clone(), |(_, span)| span.clone())
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Sink {
+    pub name: At<String>,
+    pub kind: SinkKind,
+    pub input: Input,
+    pub batch: Option<Batching>,
+    /// Records a second at most.
+    pub rate: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+pub enum SinkKind {
+    Stdout { encoding: Encoding },
+    File { path: At<PathBuf>, append: bool, encoding: Encoding },
+    Null,
+}

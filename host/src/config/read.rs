@@ -1,0 +1,358 @@
+//! From TOML to a [`Config`], with every mistake on the way.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::reader::{self, Reader};
+use super::{
+    At, Batching, Config, DEFAULT_QUEUE, DecodeFormat, Decoding, Encoding, Generate, Input,
+    JsonAttributes, JsonMembers, OnError, Partition, Sink, SinkKind, Source, SourceKind, Stage,
+    StageConfig, WhenFull,
+};
+use crate::limits::{Fuel, Limits};
+use crate::mistake::{Mistake, Span};
+use crate::stage::{Folder, Grants, Retry};
+use crate::template::Template;
+
+const ON_ERROR: [(&str, OnError); 3] = [
+    ("fail", OnError::Fail),
+    ("skip", OnError::Skip),
+    ("dead-letter", OnError::DeadLetter),
+];
+
+/// Reads a pipeline. Relative paths are relative to `base`, the folder of the file.
+/// What is wrong is left out of the result, so that the rest can be checked too.
+pub fn read(text: &str, base: &Path) -> (Config, Vec<Mistake>) {
+    let mut mistakes = Vec::new();
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        mistakes.push(Mistake::new(error.span(), format!("not valid TOML: {}", error.message())));
+    }
+    let mut config = Config::default();
+    let mut root = Reader::new("a pipeline", document.get_ref(), None, &mut mistakes);
+    root.table("pipeline", "`[pipeline]`", |table| pipeline(table, base, &mut config));
+    config.sources = root.tables("source", "a source", |table| source(table, base));
+    config.stages = root.tables("stage", "a stage", |table| stage(table, base));
+    config.sinks = root.tables("sink", "a sink", |table| sink(table, base));
+    root.finish();
+    (config, mistakes)
+}
+
+fn pipeline(mut table: Reader<'_>, base: &Path, config: &mut Config) {
+    if let Some(name) = table.string("name") {
+        config.name = name.value;
+    }
+    config.deadline = table.duration("deadline");
+    config.shutdown_grace = table.duration("shutdown_grace").unwrap_or(config.shutdown_grace);
+    config.dead_letters = table.string("dead_letters").map(|path| base.join(path.value));
+    table.finish();
+}
+
+/// The head of a table, for messages about the whole of it.
+fn head(table: &Reader<'_>) -> Span {
+    table.span()
+}
+
+fn name(table: &mut Reader<'_>) -> Option<At<String>> {
+    let name = table.required("name", "others read it by this name: `input = \"name\"`")?;
+    let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.value.is_empty() || !name.value.chars().all(valid) {
+        let message = format!("{:?} is not a name", name.value);
+        let help = "use letters, digits, `-` and `_`; a dot divides a stage from its port";
+        table.mistake(Mistake::new(name.span.clone(), message).help(help));
+    }
+    Some(name)
+}
+
+fn on_error(table: &mut Reader<'_>) -> At<OnError> {
+    let Some(text) = table.string("on_error") else { return At::nowhere(OnError::Fail) };
+    let chosen = table.choose("on_error", &text, &ON_ERROR);
+    At::new(chosen.unwrap_or(OnError::Fail), text.span)
+}
+
+fn batching(table: &mut Reader<'_>) -> Option<Batching> {
+    table.table("batch", "`batch`", |mut table| {
+        let default = Batching::default();
+        let batch = Batching {
+            records: table.count("records", 1).map_or(default.records, |n| n as usize),
+            bytes: table.bytes("bytes").map_or(default.bytes, |n| n as usize),
+            linger: table.duration("linger").unwrap_or(default.linger),
+        };
+        table.finish();
+        batch
+    })
+}
+
+fn source(mut table: Reader<'_>, base: &Path) -> Option<Source> {
+    let name = name(&mut table);
+    let help = "\"stdin\", \"file\" or \"generate\"";
+    let kind = table.required("type", help).and_then(|kind| {
+        table.choose("type", &kind, &[("stdin", 0), ("file", 1), ("generate", 2)])
+    });
+    let kind = match kind {
+        Some(0) => Some(SourceKind::Stdin { codec: decoding(&mut table) }),
+        Some(1) => {
+            let paths = table.strings("paths");
+            if paths.as_ref().is_none_or(Vec::is_empty) {
+                let mistake = Mistake::new(head(&table), "a file source needs `paths`")
+                    .help("one path or a list; `*`, `?` and `**` are patterns");
+                table.mistake(mistake);
+            }
+            let paths = paths.unwrap_or_default();
+            let paths = paths.into_iter().map(|p| At::new(base.join(p.value), p.span)).collect();
+            Some(SourceKind::File { paths, codec: decoding(&mut table) })
+        }
+        Some(_) => Some(SourceKind::Generate(generate(&mut table))),
+        None => None,
+    };
+    let batch = batching(&mut table).unwrap_or_default();
+    let on_error = on_error(&mut table);
+    if kind.is_some() {
+        table.finish();
+    }
+    Some(Source { name: name?, kind: kind?, batch, on_error })
+}
+
+fn generate(table: &mut Reader<'_>) -> Generate {
+    let mut template = |key| {
+        let text = table.string(key)?;
+        let template = table.parse(key, &text, Template::parse)?;
+        if let Some(name) = template.names_except(&["n"]).next() {
+            let message = format!("`{key}` has `{{{name}}}`, and only `{{n}}` is known here");
+            table.mistake(Mistake::new(text.span.clone(), message));
+        }
+        Some(template)
+    };
+    let value = template("template");
+    Generate {
+        key: template("key"),
+        template: value.unwrap_or_else(|| Template::parse("{n}").expect("a valid template")),
+        count: table.count("count", 0),
+        rate: table.count("rate", 1),
+    }
+}
+
+fn decoding(table: &mut Reader<'_>) -> Decoding {
+    let mut out = Decoding { format: DecodeFormat::Lines, max_line_bytes: 1 << 20 };
+    codec(table, |kind, table| {
+        match kind {
+            "json" => {
+                let attributes = table.strings("attributes").map(|names| match &names[..] {
+                    [all] if all.value == "*" => JsonAttributes::All,
+                    _ => JsonAttributes::Named(names.into_iter().map(|name| name.value).collect()),
+                });
+                let mut member = |key| table.string(key).map(|name| name.value);
+                out.format = DecodeFormat::Json(JsonMembers {
+                    key: member("key"),
+                    timestamp: member("timestamp"),
+                    value: member("value"),
+                    attributes: attributes.unwrap_or_default(),
+                });
+            }
+            "frames" => out.format = DecodeFormat::Frames,
+            _ => {}
+        }
+        if let Some(bytes) = table.bytes("max_line") {
+            out.max_line_bytes = bytes as usize;
+        }
+    });
+    out
+}
+
+fn encoding(table: &mut Reader<'_>) -> Encoding {
+    let mut out = Encoding::Lines(None);
+    codec(table, |kind, table| match kind {
+        "json" => out = Encoding::Json,
+        "frames" => out = Encoding::Frames,
+        _ => {
+            let template = table.string("template");
+            out = Encoding::Lines(
+                template.and_then(|text| table.parse("template", &text, Template::parse)),
+            );
+        }
+    });
+    out
+}
+
+const CODECS: [(&str, &str); 3] = [("lines", "lines"), ("json", "json"), ("frames", "frames")];
+
+/// `codec = "lines"`, or `codec = { type = "lines", … }`.
+fn codec(table: &mut Reader<'_>, read: impl FnOnce(&str, &mut Reader<'_>)) {
+    let Some(item) = table.get("codec") else { return };
+    match item.get_ref() {
+        DeValue::String(text) => {
+            let text = At::new(text.to_string(), reader::span(item));
+            let empty = DeTable::default();
+            if let Some(kind) = table.choose("codec", &text, &CODECS) {
+                let mut unused = Vec::new();
+                read(kind, &mut Reader::new("`codec`", &empty, None, &mut unused));
+            }
+        }
+        _ => {
+            table.table("codec", "`codec`", |mut table| {
+                let help = "\"lines\", \"json\" or \"frames\"";
+                let kind = table.required("type", help);
+                if let Some(kind) = kind.and_then(|kind| table.choose("type", &kind, &CODECS)) {
+                    read(kind, &mut table);
+                    table.finish();
+                }
+            });
+        }
+    }
+}
+
+fn input(table: &mut Reader<'_>) -> Input {
+    let from = table.strings("input");
+    if from.as_ref().is_none_or(Vec::is_empty) {
+        let mistake = Mistake::new(head(table), "nothing is said about what it reads")
+            .help("`input = \"source\"`, `input = [\"a\", \"b\"]`, or `input = \"stage.port\"`");
+        table.mistake(mistake);
+    }
+    let when_full = [("block", WhenFull::Block), ("drop", WhenFull::Drop)];
+    Input {
+        from: from.unwrap_or_default(),
+        queue: table.count("queue", 1).map_or(DEFAULT_QUEUE, |n| n as usize),
+        when_full: table.choice("when_full", &when_full).unwrap_or(WhenFull::Block),
+    }
+}
+
+fn stage(mut table: Reader<'_>, base: &Path) -> Option<Stage> {
+    let name = name(&mut table);
+    let help = "a `.wasm`, a `.wat`, or the folder of a crate, which is then built";
+    let plugin = table.required("plugin", help).map(|p| At::new(base.join(p.value), p.span));
+    let input = input(&mut table);
+    let workers = table.count("workers", 1).unwrap_or(1) as usize;
+    let partition = table.string("partition").map(|by| match by.value.strip_prefix("attribute:") {
+        None if by.value == "key" => Partition::Key,
+        Some(attribute) if !attribute.is_empty() => Partition::Attribute(attribute.to_owned()),
+        _ => {
+            let message = format!("`partition` is \"key\" or \"attribute:NAME\", not {:?}", by.value);
+            table.mistake(Mistake::new(by.span, message));
+            Partition::Key
+        }
+    });
+    let stage = Stage {
+        ordered: table.bool("ordered").unwrap_or(true),
+        batch: batching(&mut table),
+        on_error: on_error(&mut table),
+        retry: table.table("retry", "`retry`", retry),
+        limits: table.table("limits", "`limits`", limits).unwrap_or_default(),
+        grants: table.table("grants", "`grants`", |t| grants(t, base)).unwrap_or_default(),
+        config: stage_config(&mut table),
+        name: name.clone().unwrap_or(At::nowhere(String::new())),
+        plugin: plugin.clone().unwrap_or(At::nowhere(PathBuf::new())),
+        input,
+        workers,
+        partition,
+    };
+    table.finish();
+    (name.is_some() && plugin.is_some()).then_some(stage)
+}
+
+fn stage_config(table: &mut Reader<'_>) -> StageConfig {
+    let span = head(table);
+    match table.get("config") {
+        None => StageConfig { span, ..StageConfig::new(serde_json::json!({})) },
+        Some(item) => {
+            let mut places = Vec::new();
+            let value = reader::json(item, "", &mut places);
+            StageConfig { value, span: reader::span(item), places }
+        }
+    }
+}
+
+fn retry(mut table: Reader<'_>) -> Retry {
+    let retry = Retry {
+        attempts: table.count("attempts", 1).map_or(3, |n| n.min(1000) as u32),
+        backoff: table.duration("backoff").unwrap_or(Duration::from_millis(100)),
+        max_backoff: table.duration("max_backoff").unwrap_or(Duration::from_secs(10)),
+    };
+    table.finish();
+    retry
+}
+
+fn limits(mut table: Reader<'_>) -> Limits {
+    let default = Limits::default();
+    let fuel = default.fuel.expect("fuel is limited by default");
+    // `fuel = false` counts none.
+    let unlimited = matches!(
+        table.get("fuel").map(|item| item.get_ref()),
+        Some(DeValue::Boolean(false))
+    );
+    let limits = Limits {
+        fuel: if unlimited {
+            table.get("fuel_per_record");
+            None
+        } else {
+            Some(Fuel {
+                base: table.count("fuel", 0).unwrap_or(fuel.base),
+                per_record: table.count("fuel_per_record", 0).unwrap_or(fuel.per_record),
+            })
+        },
+        timeout: table.duration("timeout").unwrap_or(default.timeout),
+        memory_bytes: table.bytes("memory").map_or(default.memory_bytes, |n| n as usize),
+        output_bytes: table.bytes("output").map_or(default.output_bytes, |n| n as usize),
+        output_records: table.count("output_records", 0).map_or(default.output_records, |n| n as usize),
+        log_bytes: table.bytes("log").map_or(default.log_bytes, |n| n as usize),
+        component_bytes: table.bytes("component").unwrap_or(default.component_bytes),
+    };
+    table.finish();
+    limits
+}
+
+fn grants(mut table: Reader<'_>, base: &Path) -> Grants {
+    let mut grants = Grants {
+        env: table.map("env").into_iter().map(|(name, value)| (name, value.value)).collect(),
+        ..Grants::default()
+    };
+    for (key, writable) in [("read", false), ("write", true)] {
+        for (guest, path) in table.map(key) {
+            let host = base.join(&path.value);
+            if !host.is_dir() {
+                let message = format!("the folder {} does not exist", host.display());
+                table.mistake(Mistake::new(path.span, message));
+            }
+            grants.folders.push(Folder { guest, host, writable });
+        }
+    }
+    for address in table.strings("network").unwrap_or_default() {
+        let parsed: Option<std::net::SocketAddr> = table.parse("network", &address, |text| {
+            text.parse().map_err(|_| format!("{text:?} is not an address and a port, as in \"127.0.0.1:9000\""))
+        });
+        grants.network.extend(parsed);
+    }
+    table.finish();
+    grants
+}
+
+fn sink(mut table: Reader<'_>, base: &Path) -> Option<Sink> {
+    let name = name(&mut table);
+    let kind = table.required("type", "\"stdout\", \"file\" or \"null\"").and_then(|kind| {
+        table.choose("type", &kind, &[("stdout", 0), ("file", 1), ("null", 2)])
+    });
+    let known = kind.is_some();
+    let kind = match kind {
+        Some(0) => Some(SinkKind::Stdout { encoding: encoding(&mut table) }),
+        Some(1) => {
+            let path = table.required("path", "the file to write");
+            let append = table.bool("append").unwrap_or(false);
+            let encoding = encoding(&mut table);
+            path.map(|path| SinkKind::File {
+                path: At::new(base.join(path.value), path.span),
+                append,
+                encoding,
+            })
+        }
+        Some(_) => Some(SinkKind::Null),
+        None => None,
+    };
+    let input = input(&mut table);
+    let batch = batching(&mut table);
+    let rate = table.count("rate", 1);
+    if known {
+        table.finish();
+    }
+    Some(Sink { name: name?, kind: kind?, input, batch, rate })
+}

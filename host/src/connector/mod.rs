@@ -1,0 +1,156 @@
+//! Where records come from and go to: closed sets, one file a connector.
+
+mod bytes_source;
+mod file_sink;
+mod file_source;
+mod generate;
+mod stdin;
+mod stdout;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::codec::{self, Decoded};
+use crate::config::{Encoding, SinkKind, SourceKind};
+use crate::record::{Batch, BatchBuilder};
+use bytes_source::BytesSource;
+use file_sink::FileSink;
+use generate::Generator;
+
+/// How far a source is, in bytes or records.
+#[derive(Debug, Default)]
+pub struct Progress {
+    done: AtomicU64,
+    /// 0: the source has no known end.
+    total: AtomicU64,
+}
+
+impl Progress {
+    fn add(&self, done: u64) {
+        self.done.fetch_add(done, Ordering::Relaxed);
+    }
+
+    /// The part that is done, from 0 to 1, where the source has an end.
+    pub fn fraction(&self) -> Option<f64> {
+        let total = self.total.load(Ordering::Relaxed);
+        (total > 0).then(|| (self.done.load(Ordering::Relaxed) as f64 / total as f64).min(1.0))
+    }
+}
+
+/// An opened source.
+pub enum Source {
+    Bytes(BytesSource),
+    Generate(Generator),
+}
+
+impl Source {
+    /// # Errors
+    /// If there is nothing to read from.
+    pub fn open(kind: &SourceKind, progress: Arc<Progress>) -> Result<Self, String> {
+        Ok(match kind {
+            SourceKind::Stdin { codec } => Self::Bytes(stdin::open(codec.clone(), progress)),
+            SourceKind::File { paths, codec } => {
+                let paths: Vec<PathBuf> = paths.iter().map(|path| path.value.clone()).collect();
+                Self::Bytes(file_source::open(&paths, codec.clone(), progress)?)
+            }
+            SourceKind::Generate(generate) => {
+                Self::Generate(Generator::new(generate.clone(), progress))
+            }
+        })
+    }
+
+    /// Waits until there is something to decode; false at the end. May be dropped while
+    /// it waits, and called again.
+    ///
+    /// # Errors
+    /// If the input cannot be read.
+    pub async fn ready(&mut self) -> Result<bool, String> {
+        match self {
+            Self::Bytes(source) => source.ready().await,
+            Self::Generate(source) => Ok(source.ready().await),
+        }
+    }
+
+    /// Decodes what is there, until `full`.
+    ///
+    /// # Errors
+    /// If nothing after this place can be decoded.
+    pub fn decode(
+        &mut self,
+        out: &mut Decoded,
+        full: impl Fn(&BatchBuilder) -> bool,
+    ) -> Result<(), String> {
+        match self {
+            Self::Bytes(source) => source.decode(out, full),
+            Self::Generate(source) => {
+                source.fill(out, full);
+                Ok(())
+            }
+        }
+    }
+
+    /// What records of this source say of their origin right now.
+    pub fn place(&self) -> Arc<str> {
+        match self {
+            Self::Bytes(source) => source.place(),
+            Self::Generate(_) => "generate".into(),
+        }
+    }
+}
+
+/// Why a sink did not take a batch.
+#[derive(Debug)]
+pub enum SinkError {
+    /// The reader at the other end of stdout has gone: a quiet end, as for `head`.
+    ClosedPipe,
+    Failed(String),
+}
+
+/// An opened sink.
+pub enum Sink {
+    Stdout(Encoding),
+    File(FileSink),
+    Null,
+}
+
+impl Sink {
+    /// # Errors
+    /// If there is no place to write to.
+    pub fn open(kind: &SinkKind) -> Result<Self, String> {
+        Ok(match kind {
+            SinkKind::Stdout { encoding } => Self::Stdout(encoding.clone()),
+            SinkKind::File { path, append, encoding } => {
+                Self::File(FileSink::open(&path.value, *append, encoding.clone())?)
+            }
+            SinkKind::Null => Self::Null,
+        })
+    }
+
+    /// Writes a batch.
+    ///
+    /// # Errors
+    /// If it could not be written whole.
+    pub async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
+        match self {
+            Self::Stdout(encoding) => {
+                let mut bytes = Vec::new();
+                codec::encode(encoding, batch, &mut bytes);
+                stdout::write(bytes).await
+            }
+            Self::File(sink) => sink.write(batch).await.map_err(SinkError::Failed),
+            Self::Null => Ok(()),
+        }
+    }
+
+    /// Makes durable what was written.
+    ///
+    /// # Errors
+    /// If that failed.
+    pub async fn finish(self) -> Result<(), String> {
+        match self {
+            Self::File(sink) => sink.finish().await,
+            Self::Stdout(_) | Self::Null => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! pipehost: data pipelines whose stages are sandboxed WebAssembly components.
+#![allow(missing_docs)]
+
+pub mod bindings;
+pub mod cli;
+pub mod codec;
+pub mod config;
+pub mod connector;
+pub mod dead_letter;
+pub mod engine;
+pub mod graph;
+pub mod limits;
+pub mod metrics;
+pub mod mistake;
+pub mod outcome;
+pub mod pipeline;
+pub mod plugin;
+pub mod prepare;
+pub mod quantity;
+pub mod record;
+pub mod stage;
+pub mod telemetry;
+pub mod template;

@@ -1,0 +1,53 @@
+//! What a stage may use: fuel, time, memory, output.
+
+use std::time::Duration;
+
+/// The limits of one instance of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// None: no fuel is counted, and time alone bounds a call.
+    pub fuel: Option<Fuel>,
+    /// Wall-clock time of one call, from its start.
+    pub timeout: Duration,
+    /// All memories and tables of the instance together.
+    pub memory_bytes: usize,
+    /// What one call may answer: the lists and strings of its outcome.
+    pub output_bytes: usize,
+    /// Rows that one call may answer, over all ports.
+    pub output_records: usize,
+    /// What the stage may write to stdout and stderr, in bytes a second.
+    pub log_bytes: usize,
+    /// Size of the component.
+    pub component_bytes: u64,
+}
+
+/// Wasmtime's deterministic measure of work: about one unit an instruction, and one
+/// a byte that is copied or filled in bulk. A call gets `base + per_record * records`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fuel {
+    pub base: u64,
+    pub per_record: u64,
+}
+
+impl Fuel {
+    /// What a call on a batch of `records` may burn.
+    pub fn of(self, records: usize) -> u64 {
+        self.base.saturating_add(self.per_record.saturating_mul(records as u64))
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // Ten to twenty times what the stages in plugins/ use on records of a
+            // kilobyte, and still stopped within about 0.3 s.
+            fuel: Some(Fuel { base: 200_000_000, per_record: 100_000 }),
+            timeout: Duration::from_secs(5),
+            memory_bytes: 64 << 20,
+            output_bytes: 32 << 20,
+            output_records: 1_000_000,
+            log_bytes: 64 << 10,
+            component_bytes: 32 << 20,
+        }
+    }
+}

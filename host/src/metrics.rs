@@ -1,0 +1,156 @@
+//! Every metric: its name, its help, and who counts it.
+//!
+//! Metrics belong to a run, not to the process: two pipelines in one process do not
+//! mix. The summary at the end of a run reads the same numbers that `/metrics` serves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::stage::Cause;
+
+/// The metrics of one run.
+pub struct Metrics {
+    registry: Registry,
+    /// Records that reached a sink and were written.
+    pub processed: IntCounter,
+    records_in: IntCounterVec,
+    records_out: IntCounterVec,
+    rejected: IntCounterVec,
+    dead_letters: IntCounterVec,
+    dropped: IntCounterVec,
+    retries: IntCounterVec,
+    failures: IntCounterVec,
+    fuel: IntCounterVec,
+    memory: IntGaugeVec,
+    queue: IntGaugeVec,
+    log_dropped: IntCounterVec,
+    duration: HistogramVec,
+    batch: HistogramVec,
+}
+
+/// The metrics of one source, stage or sink.
+pub struct NodeMetrics {
+    pub records_in: IntCounter,
+    pub records_out: IntCounter,
+    pub rejected: IntCounter,
+    pub dead_letters: IntCounter,
+    /// Records that found the queue in front of this node full.
+    pub dropped: IntCounter,
+    pub retries: IntCounter,
+    pub fuel: IntCounter,
+    pub memory: IntGauge,
+    /// Batches waiting in front of this node.
+    pub queue: IntGauge,
+    pub log_dropped: IntCounter,
+    pub duration: Histogram,
+    pub batch: Histogram,
+    failures: [IntCounter; Cause::ALL.len()],
+    /// The most batches that one queue in front of this node held.
+    queue_peak: AtomicUsize,
+    /// Records that came in and are not yet done with.
+    pub in_flight: AtomicUsize,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let made = IntCounterVec::new(Opts::new(name, help), labels).expect("a valid name");
+            r.register(Box::new(made.clone())).expect("each name is registered once");
+            made
+        };
+        let gauge = |name: &str, help: &str| {
+            let made = IntGaugeVec::new(Opts::new(name, help), &["stage"]).expect("a valid name");
+            r.register(Box::new(made.clone())).expect("each name is registered once");
+            made
+        };
+        let histogram = |name: &str, help: &str, buckets: Vec<f64>| {
+            let opts = HistogramOpts::new(name, help).buckets(buckets);
+            let made = HistogramVec::new(opts, &["stage"]).expect("a valid name");
+            r.register(Box::new(made.clone())).expect("each name is registered once");
+            made
+        };
+        let exponential = |start, count| {
+            prometheus::exponential_buckets(start, 4.0, count).expect("valid buckets")
+        };
+        let processed = IntCounter::new("pipeline_processed_items_total", "Records written by the sinks.")
+            .expect("a valid name");
+        r.register(Box::new(processed.clone())).expect("each name is registered once");
+        let stage = &["stage"];
+        Self {
+            processed,
+            records_in: counter("pipeline_stage_records_in_total", "Records that a source, stage or sink took in.", stage),
+            records_out: counter("pipeline_stage_records_out_total", "Records that a source, stage or sink sent on or wrote.", stage),
+            rejected: counter("pipeline_stage_records_rejected_total", "Records that were rejected for good, after all retries.", stage),
+            dead_letters: counter("pipeline_stage_dead_letters_total", "Rejected records that were kept as dead letters.", stage),
+            dropped: counter("pipeline_stage_records_dropped_total", "Records dropped because the queue in front of the stage was full.", stage),
+            retries: counter("pipeline_stage_retries_total", "Records that were tried again.", stage),
+            failures: counter("pipeline_stage_failures_total", "Calls into the sandbox that failed, by cause.", &["stage", "cause"]),
+            fuel: counter("pipeline_stage_fuel_consumed_total", "Fuel burnt by a stage.", stage),
+            memory: gauge("pipeline_stage_memory_bytes", "Memory of a stage's instances, tables included."),
+            queue: gauge("pipeline_stage_queue_depth_batches", "Batches waiting in front of a stage or sink."),
+            log_dropped: counter("pipeline_stage_log_dropped_bytes_total", "Bytes that a stage printed beyond its rate limit.", stage),
+            duration: histogram("pipeline_stage_duration_seconds", "Time to process one batch.", exponential(0.00001, 11)),
+            batch: histogram("pipeline_stage_batch_records", "Records in a batch that came in.", exponential(1.0, 9)),
+            registry,
+        }
+    }
+
+    /// The metrics of the node of this name.
+    pub fn node(&self, name: &str) -> Arc<NodeMetrics> {
+        let l = &[name];
+        Arc::new(NodeMetrics {
+            records_in: self.records_in.with_label_values(l),
+            records_out: self.records_out.with_label_values(l),
+            rejected: self.rejected.with_label_values(l),
+            dead_letters: self.dead_letters.with_label_values(l),
+            dropped: self.dropped.with_label_values(l),
+            retries: self.retries.with_label_values(l),
+            fuel: self.fuel.with_label_values(l),
+            memory: self.memory.with_label_values(l),
+            queue: self.queue.with_label_values(l),
+            log_dropped: self.log_dropped.with_label_values(l),
+            duration: self.duration.with_label_values(l),
+            batch: self.batch.with_label_values(l),
+            failures: Cause::ALL.map(|cause| self.failures.with_label_values(&[name, cause.name()])),
+            queue_peak: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+        })
+    }
+
+    /// The Prometheus text format, version 0.0.4.
+    pub fn text(&self) -> String {
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("the registry holds no metric that cannot be written");
+        String::from_utf8(text).expect("the text format is UTF-8")
+    }
+}
+
+impl NodeMetrics {
+    pub fn failure(&self, cause: Cause) -> &IntCounter {
+        let index = Cause::ALL.iter().position(|&c| c == cause).expect("ALL has all");
+        &self.failures[index]
+    }
+
+    /// Failures of all causes, and the counts of those that happened.
+    pub fn failures(&self) -> impl Iterator<Item = (Cause, u64)> {
+        let counts = self.failures.each_ref().map(IntCounter::get);
+        Cause::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0)
+    }
+
+    pub fn note_queue_depth(&self, depth: usize) {
+        self.queue_peak.fetch_max(depth, Ordering::Relaxed);
+    }
+
+    pub fn queue_peak(&self) -> usize {
+        self.queue_peak.load(Ordering::Relaxed)
+    }
+}

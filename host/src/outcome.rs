@@ -1,0 +1,272 @@
+//! What a stage answered: checked against the contract, and joined with its input.
+
+use std::sync::Arc;
+
+use crate::bindings::records::{self, Rows as Chosen};
+use crate::record::{Attribute, Batch, Column, NO_TIME, Origin, Origins, RowNumbers, Selected, Times};
+
+/// Records for one port.
+#[derive(Debug, Clone)]
+pub struct Emitted {
+    pub port: usize,
+    pub batch: Batch,
+    /// For each row the input row that it descends from; none if the rows are fresh.
+    pub parents: Option<RowNumbers>,
+}
+
+/// An input row that was refused, by the stage or by what happened to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    pub row: usize,
+    pub reason: String,
+    pub retryable: bool,
+    pub attempts: u32,
+}
+
+/// A checked answer.
+#[derive(Debug, Default)]
+pub struct Answer {
+    pub emitted: Vec<Emitted>,
+    pub rejected: Vec<Rejected>,
+}
+
+/// Checks an outcome and joins it with the input that it inherits from: none for
+/// the outcome of `finish`.
+///
+/// # Errors
+/// Which rule of the contract was broken.
+pub fn join(
+    input: Option<&Batch>,
+    ports: usize,
+    made_by: &Arc<str>,
+    outcome: records::Outcome,
+) -> Result<Answer, String> {
+    let len = input.map_or(0, |batch| batch.len);
+    let mut answer = Answer::default();
+    for output in outcome.outputs {
+        let port = output.port as usize;
+        if port >= ports {
+            return Err(format!("it sent rows to port {port}, and its plan has {ports}"));
+        }
+        let emitted = join_output(input, len, port, made_by, output)
+            .map_err(|rule| format!("in an output for port {port}, {rule}"))?;
+        answer.emitted.extend(emitted);
+    }
+    let mut seen = vec![false; if outcome.rejected.is_empty() { 0 } else { len }];
+    for records::Rejection { row, reason, retryable } in outcome.rejected {
+        match seen.get_mut(row as usize) {
+            None => return Err(format!("it rejected row {row} of a batch of {len}")),
+            Some(true) => return Err(format!("it rejected row {row} twice")),
+            Some(seen) => *seen = true,
+        }
+        answer.rejected.push(Rejected { row: row as usize, reason, retryable, attempts: 1 });
+    }
+    for parents in answer.emitted.iter().filter_map(|emitted| emitted.parents.as_ref()) {
+        if !seen.is_empty()
+            && let Some(row) = parents.iter().find(|&&row| seen[row as usize])
+        {
+            return Err(format!("it both rejected row {row} and sent it on"));
+        }
+    }
+    answer.rejected.sort_by_key(|rejected| rejected.row);
+    Ok(answer)
+}
+
+fn join_output(
+    input: Option<&Batch>,
+    input_len: usize,
+    port: usize,
+    made_by: &Arc<str>,
+    output: records::Output,
+) -> Result<Option<Emitted>, String> {
+    let (mut batch, parents) = match (output.rows, input) {
+        (Chosen::Fresh(len), _) => (fresh(len as usize, made_by), None),
+        (_, None) => return Err("finish answered rows that are not fresh".to_owned()),
+        (Chosen::All, Some(input)) => {
+            (input.clone(), Some(Arc::new((0..input_len as u32).collect())))
+        }
+        (Chosen::Picked(rows), Some(input)) => {
+            if let Some(row) = rows.iter().find(|&&row| row as usize >= input_len) {
+                return Err(format!("row {row} was picked from a batch of {input_len}"));
+            }
+            let rows = Arc::new(rows);
+            (input.pick(rows.clone()), Some(rows))
+        }
+    };
+    let len = batch.len;
+    let inherits = parents.is_some();
+    if let Some(change) = output.timestamps {
+        batch.timestamps = Some(times(change, len, inherits, batch.timestamps.as_ref())?);
+    }
+    if let Some(change) = output.key {
+        batch.key = Some(column("the key", change, len, inherits, batch.key.as_ref())?);
+    }
+    if let Some(change) = output.value {
+        batch.value = Some(column("the value", change, len, inherits, batch.value.as_ref())?);
+    }
+    batch.attributes.retain(|(name, _)| !output.removed.iter().any(|removed| **removed == **name));
+    let mut changed: Vec<Attribute> = Vec::with_capacity(output.attributes.len());
+    for records::AttributeChange { name, change } in output.attributes {
+        if name.is_empty() {
+            return Err("an attribute has no name".to_owned());
+        }
+        if changed.iter().any(|(n, _)| **n == *name) {
+            return Err(format!("the attribute {name:?} was changed twice"));
+        }
+        let what = format!("the attribute {name:?}");
+        let joined = column(&what, change, len, inherits, batch.attribute(&name))?;
+        changed.push((name.into(), joined));
+    }
+    for (name, column) in changed {
+        match batch.attributes.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, old)) => *old = column,
+            None => batch.attributes.push((name, column)),
+        }
+    }
+    Ok((len > 0).then_some(Emitted { port, batch, parents }))
+}
+
+fn fresh(len: usize, made_by: &Arc<str>) -> Batch {
+    let origin = Origin { place: made_by.clone(), number: 0 };
+    Batch {
+        len,
+        timestamps: None,
+        key: None,
+        value: None,
+        attributes: Vec::new(),
+        origins: Origins::repeat(&origin, len).into(),
+    }
+}
+
+/// `rows` must ascend strictly and stay below `len`.
+fn check_rows(what: &str, rows: &[u32], len: usize) -> Result<(), String> {
+    if rows.iter().is_sorted_by(|a, b| a < b) && rows.last().is_none_or(|&row| (row as usize) < len) {
+        return Ok(());
+    }
+    Err(format!("{what} does not list rows below {len}, ascending, each once"))
+}
+
+fn check_inherited(what: &str, rows: &[u32], len: usize, inherits: bool) -> Result<(), String> {
+    if !inherits && !rows.is_empty() {
+        return Err(format!("{what} has inherited rows, but the output's rows are fresh"));
+    }
+    check_rows(&format!("`inherited` of {what}"), rows, len)
+}
+
+fn times(
+    change: records::TimestampsChange,
+    len: usize,
+    inherits: bool,
+    input: Option<&Selected<Times>>,
+) -> Result<Selected<Times>, String> {
+    let records::TimestampsChange { mut timestamps, inherited } = change;
+    if timestamps.len() != len {
+        return Err(format!("there are {} timestamps for {len} rows", timestamps.len()));
+    }
+    check_inherited("timestamps", &inherited, len, inherits)?;
+    for row in inherited {
+        timestamps[row as usize] =
+            input.and_then(|input| input.get(row as usize)).unwrap_or(NO_TIME);
+    }
+    Ok(timestamps.into())
+}
+
+fn column(
+    what: &str,
+    change: records::Change,
+    len: usize,
+    inherits: bool,
+    input: Option<&Selected<Column>>,
+) -> Result<Selected<Column>, String> {
+    let records::Change { ends, data, nulls, inherited } = change;
+    if ends.len() != len {
+        return Err(format!("{what} has {} ends for {len} rows", ends.len()));
+    }
+    if !ends.is_sorted() {
+        return Err(format!("the ends of {what} descend"));
+    }
+    if ends.last().map_or(0, |&end| end as usize) != data.len() {
+        let last = ends.last().copied().unwrap_or(0);
+        return Err(format!("{what} has {} bytes of data and ends at {last}", data.len()));
+    }
+    check_rows(&format!("`nulls` of {what}"), &nulls, len)?;
+    check_inherited(what, &inherited, len, inherits)?;
+    let new = Column { ends, data, nulls };
+    for &row in new.nulls.iter().chain(&inherited) {
+        let row = row as usize;
+        if new.ends[row] != if row == 0 { 0 } else { new.ends[row - 1] } {
+            return Err(format!("{what} has data in row {row}, which is null or inherited"));
+        }
+    }
+    if inherited.is_empty() {
+        return Ok(new.into());
+    }
+    if inherited.iter().any(|row| new.nulls.binary_search(row).is_ok()) {
+        return Err(format!("{what} lists a row as both null and inherited"));
+    }
+    let mut mixed = Column { ends: Vec::with_capacity(len), ..Column::default() };
+    let mut from_input = inherited.iter().map(|&row| row as usize).peekable();
+    for row in 0..len {
+        let inherit = from_input.next_if_eq(&row).is_some();
+        mixed.push(if inherit { input.and_then(|input| input.get(row)) } else { new.get(row) });
+    }
+    Ok(mixed.into())
+}
+
+impl Answer {
+    /// Renumbers rows that were answered for a part of a batch: row `i` of the part
+    /// is row `rows[i]` of the batch.
+    pub fn renumber(&mut self, rows: &[u32]) {
+        for emitted in &mut self.emitted {
+            if let Some(parents) = &emitted.parents {
+                let renumbered = parents.iter().map(|&row| rows[row as usize]).collect();
+                emitted.parents = Some(Arc::new(renumbered));
+            }
+        }
+        for rejected in &mut self.rejected {
+            rejected.row = rows[rejected.row] as usize;
+        }
+    }
+
+    /// Brings answers for parts of one batch into the order of its rows, as if they
+    /// had been one answer. Fresh rows keep their place among the parts and end the
+    /// run that is sorted.
+    pub fn in_row_order(parts: Vec<Self>) -> Self {
+        let mut merged = Self::default();
+        let mut by_port: Vec<(usize, Vec<Emitted>)> = Vec::new();
+        for part in parts {
+            merged.rejected.extend(part.rejected);
+            for emitted in part.emitted {
+                match by_port.iter_mut().find(|(port, _)| *port == emitted.port) {
+                    Some((_, list)) => list.push(emitted),
+                    None => by_port.push((emitted.port, vec![emitted])),
+                }
+            }
+        }
+        merged.rejected.sort_by_key(|rejected| rejected.row);
+        for (port, list) in by_port {
+            for run in list.chunk_by(|a, b| a.parents.is_some() && b.parents.is_some()) {
+                merged.emitted.push(sort_run(port, run));
+            }
+        }
+        merged
+    }
+}
+
+fn sort_run(port: usize, run: &[Emitted]) -> Emitted {
+    let [first, rest @ ..] = run else { unreachable!("chunks are not empty") };
+    if rest.is_empty() {
+        return first.clone();
+    }
+    let parents: Vec<u32> =
+        run.iter().flat_map(|emitted| emitted.parents.iter().flat_map(|rows| rows.iter())).copied().collect();
+    let batches: Vec<_> = run.iter().map(|emitted| emitted.batch.clone()).collect();
+    let joined = Batch::concat(&batches);
+    if parents.is_sorted() {
+        return Emitted { port, batch: joined, parents: Some(Arc::new(parents)) };
+    }
+    let mut order: Vec<u32> = (0..parents.len() as u32).collect();
+    order.sort_by_key(|&row| parents[row as usize]);
+    let sorted = order.iter().map(|&row| parents[row as usize]).collect();
+    Emitted { port, batch: joined.pick(Arc::new(order)), parents: Some(Arc::new(sorted)) }
+}

@@ -1,0 +1,85 @@
+//! What becomes of records that are rejected for good.
+
+use std::sync::Arc;
+
+use super::Stopped;
+use crate::codec::frames::Letter;
+use crate::config::OnError;
+use crate::dead_letter::DeadLetters;
+use crate::metrics::NodeMetrics;
+use crate::outcome::Rejected;
+use crate::record::{Batch, Origin, Record};
+
+/// The policy of one source or stage, and what it needs.
+#[derive(Clone)]
+pub(super) struct Rejections {
+    /// "source" or "stage", for messages.
+    pub what: &'static str,
+    pub name: Arc<str>,
+    pub on_error: OnError,
+    pub dead_letters: Option<Arc<DeadLetters>>,
+    pub metrics: Arc<NodeMetrics>,
+    /// SHA-256 of the component.
+    pub component: Arc<str>,
+}
+
+impl Rejections {
+    /// Settles the rejected rows of a batch.
+    pub(super) fn settle(&self, batch: &Batch, rejected: &[Rejected]) -> Result<(), Stopped> {
+        self.settle_all(rejected.iter().map(|rejected| Refused {
+            record: batch.record(rejected.row),
+            origin: batch.origin(rejected.row),
+            reason: &rejected.reason,
+            attempts: rejected.attempts,
+        }))
+    }
+
+    pub(super) fn settle_all<'a>(
+        &self,
+        refused: impl ExactSizeIterator<Item = Refused<'a>>,
+    ) -> Result<(), Stopped> {
+        if refused.len() == 0 {
+            return Ok(());
+        }
+        self.metrics.rejected.inc_by(refused.len() as u64);
+        match self.on_error {
+            OnError::Skip => Ok(()),
+            OnError::Fail => {
+                let first = refused.into_iter().next().expect("not empty");
+                let Refused { origin: Origin { place, number }, reason, .. } = first;
+                Err(Stopped::Cause(format!(
+                    "{} `{}` rejected record {number} of {place}: {reason} (to go on without such \
+                     records, set on_error)",
+                    self.what, self.name
+                )))
+            }
+            OnError::DeadLetter => {
+                let time = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+                let letters: Vec<_> = refused
+                    .map(|refused| Letter {
+                        record: refused.record,
+                        place: refused.origin.place.to_string(),
+                        number: refused.origin.number,
+                        stage: self.name.to_string(),
+                        reason: refused.reason.to_owned(),
+                        attempts: refused.attempts,
+                        time,
+                        component: self.component.to_string(),
+                    })
+                    .collect();
+                let file = self.dead_letters.as_ref().expect("the graph was checked for it");
+                file.write(&letters).map_err(Stopped::Cause)?;
+                self.metrics.dead_letters.inc_by(letters.len() as u64);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A record that was refused.
+pub(super) struct Refused<'a> {
+    pub record: Record,
+    pub origin: Origin,
+    pub reason: &'a str,
+    pub attempts: u32,
+}

@@ -1,0 +1,291 @@
+//! Starts the tasks of a pipeline, and brings them to an end: done, failed, told to
+//! stop, or out of time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::parallel::Parallel;
+use super::queue::{Inlet, Outlet, Receiver, Sender, edge};
+use super::rejections::Rejections;
+use super::sink::SinkTask;
+use super::source::SourceTask;
+use super::stage::StageTask;
+use super::{Ended, Stopped};
+use crate::config::OnError;
+use crate::connector::{Progress, Sink, Source};
+use crate::dead_letter::DeadLetters;
+use crate::graph::{self, NodeId};
+use crate::metrics::{Metrics, NodeMetrics};
+use crate::prepare::Prepared;
+use crate::stage::Worker;
+
+/// A wish that the run should end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// A signal, by its number. The first one drains, the second ends at once.
+    Signal(i32),
+}
+
+/// Why a run ended before its sources did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoppedBy {
+    Signal(i32),
+    Deadline,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ending {
+    /// What went wrong first.
+    pub failure: Option<String>,
+    pub stopped_by: Option<StoppedBy>,
+    /// By node, the records that were on their way to it or in it when the run ended.
+    pub undelivered: Vec<(String, usize)>,
+    pub elapsed: Duration,
+}
+
+/// A node of a run, for those who watch it.
+#[derive(Clone)]
+pub struct Node {
+    pub id: NodeId,
+    pub name: String,
+    pub workers: usize,
+    /// Batches that the queues in front of it hold, each.
+    pub queue: usize,
+    pub metrics: Arc<NodeMetrics>,
+    /// Of sources.
+    pub progress: Option<Arc<Progress>>,
+}
+
+/// All nodes, sources first, in the order of the configuration.
+pub type Nodes = Vec<Node>;
+
+/// A pipeline whose tasks are running.
+pub struct Running {
+    pub nodes: Nodes,
+    tasks: JoinSet<Ended>,
+    names: HashMap<tokio::task::Id, String>,
+    stop: CancellationToken,
+    deadline: Option<Duration>,
+    grace: Duration,
+    start: Instant,
+}
+
+/// Opens what a pipeline reads and writes, makes its instances, and starts it.
+///
+/// # Errors
+/// If a source, sink or stage does not open.
+pub async fn start(prepared: Prepared) -> Result<Running, String> {
+    let Prepared { config, graph, runners, metrics } = prepared;
+    let start = Instant::now();
+    let dead_letters = match &config.dead_letters {
+        Some(path) if uses_dead_letters(&config) => Some(Arc::new(DeadLetters::open(path)?)),
+        _ => None,
+    };
+    let mut running = Running {
+        nodes: nodes(&config, &metrics),
+        tasks: JoinSet::new(),
+        names: HashMap::new(),
+        stop: CancellationToken::new(),
+        deadline: config.deadline,
+        grace: config.shutdown_grace,
+        start,
+    };
+    let mut wiring = Wiring::new(&graph, &running.nodes);
+    let by_id: HashMap<NodeId, Node> =
+        running.nodes.iter().map(|node| (node.id, node.clone())).collect();
+
+    // Sinks first: nothing is read from a source before there is a place for it.
+    for (index, sink) in config.sinks.iter().enumerate() {
+        let node = &by_id[&NodeId::Sink(index)];
+        let at = |why| format!("sink `{}`: {why}", node.name);
+        let task = SinkTask {
+            name: node.name.as_str().into(),
+            sink: Sink::open(&sink.kind).map_err(at)?,
+            inlet: Inlet::new(wiring.receivers(node.id), node.metrics.clone(), sink.batch.clone()),
+            metrics: node.metrics.clone(),
+            processed: metrics.processed.clone(),
+            rate: sink.rate,
+            stop: running.stop.clone(),
+        };
+        running.spawn(&node.name, task.run());
+    }
+    for (index, (stage, runner)) in config.stages.iter().zip(runners).enumerate() {
+        let node = &by_id[&NodeId::Stage(index)];
+        let mut workers = Vec::new();
+        for number in 0..stage.workers {
+            let (metrics, retry) = (node.metrics.clone(), stage.retry.clone());
+            let worker = Worker::start(runner.clone(), number, metrics, retry).await;
+            workers.push(worker.map_err(|why| format!("stage `{}`: {why}", node.name))?);
+        }
+        let rejections = Rejections {
+            what: "stage",
+            name: node.name.as_str().into(),
+            on_error: stage.on_error.value,
+            dead_letters: dead_letters.clone(),
+            metrics: node.metrics.clone(),
+            component: runner.hash(),
+        };
+        let inlet = Inlet::new(wiring.receivers(node.id), node.metrics.clone(), stage.batch.clone());
+        let outlet = Outlet::new(wiring.senders(node.id, runner.plan().ports.len()), node.metrics.clone());
+        if workers.len() == 1 {
+            let worker = workers.remove(0);
+            running.spawn(&node.name, StageTask { worker, inlet, outlet, rejections }.run());
+        } else {
+            let (partition, ordered) = (stage.partition.clone(), stage.ordered);
+            let parallel = Parallel { workers, inlet, outlet, rejections, partition, ordered };
+            for task in parallel.tasks() {
+                running.spawn(&node.name, task);
+            }
+        }
+    }
+    for (index, source) in config.sources.iter().enumerate() {
+        let node = &by_id[&NodeId::Source(index)];
+        let progress = node.progress.clone().expect("sources have progress");
+        let opened = Source::open(&source.kind, progress);
+        let task = SourceTask {
+            source: opened.map_err(|why| format!("source `{}`: {why}", node.name))?,
+            batching: source.batch.clone(),
+            outlet: Outlet::new(wiring.senders(node.id, 1), node.metrics.clone()),
+            rejections: Rejections {
+                what: "source",
+                name: node.name.as_str().into(),
+                on_error: source.on_error.value,
+                dead_letters: dead_letters.clone(),
+                metrics: node.metrics.clone(),
+                component: "".into(),
+            },
+            stop: running.stop.clone(),
+        };
+        running.spawn(&node.name, task.run());
+    }
+    Ok(running)
+}
+
+fn uses_dead_letters(config: &crate::config::Config) -> bool {
+    let sources = config.sources.iter().map(|source| source.on_error.value);
+    let stages = config.stages.iter().map(|stage| stage.on_error.value);
+    sources.chain(stages).any(|policy| policy == OnError::DeadLetter)
+}
+
+fn nodes(config: &crate::config::Config, metrics: &Metrics) -> Nodes {
+    graph::nodes(config)
+        .map(|id| {
+            let name = graph::name(config, id).value.clone();
+            let (workers, queue) = match id {
+                NodeId::Source(_) => (1, 0),
+                NodeId::Stage(i) => (config.stages[i].workers, config.stages[i].input.queue),
+                NodeId::Sink(i) => (1, config.sinks[i].input.queue),
+            };
+            let progress = matches!(id, NodeId::Source(_)).then(Arc::default);
+            Node { id, metrics: metrics.node(&name), name, workers, queue, progress }
+        })
+        .collect()
+}
+
+/// The ends of all edges, until the nodes take them.
+struct Wiring {
+    senders: Vec<(NodeId, usize, Sender)>,
+    receivers: Vec<(NodeId, Receiver)>,
+}
+
+impl Wiring {
+    fn new(graph: &graph::Graph, nodes: &Nodes) -> Self {
+        let mut wiring = Self { senders: Vec::new(), receivers: Vec::new() };
+        for e in &graph.edges {
+            let to = nodes.iter().find(|node| node.id == e.to).expect("edges lead to nodes");
+            let (sender, receiver) = edge(e.queue, e.when_full, to.metrics.clone());
+            wiring.senders.push((e.from, e.port, sender));
+            wiring.receivers.push((e.to, receiver));
+        }
+        wiring
+    }
+
+    fn receivers(&mut self, node: NodeId) -> Vec<Receiver> {
+        self.receivers.extract_if(.., |(to, _)| *to == node).map(|(_, receiver)| receiver).collect()
+    }
+
+    fn senders(&mut self, node: NodeId, ports: usize) -> Vec<Vec<Sender>> {
+        let mut by_port: Vec<Vec<Sender>> = Vec::new();
+        by_port.resize_with(ports, Vec::new);
+        for (_, port, sender) in self.senders.extract_if(.., |(from, ..)| *from == node) {
+            by_port[port].push(sender);
+        }
+        by_port
+    }
+}
+
+impl Running {
+    fn spawn(&mut self, name: &str, task: impl Future<Output = Ended> + Send + 'static) {
+        let handle = self.tasks.spawn(task);
+        self.names.insert(handle.id(), name.to_owned());
+    }
+
+    /// Waits until the run is over. The first cause of a failure ends it; a wish to stop
+    /// or the deadline stops the sources and lets the rest drain.
+    pub async fn finish(mut self, mut stops: mpsc::Receiver<Stop>) -> Ending {
+        let mut failure = None;
+        let mut stopped_by = None;
+        let far = tokio::time::Instant::now() + Duration::from_secs(86400 * 365 * 30);
+        let deadline = self.deadline.map_or(far, |deadline| {
+            tokio::time::Instant::from_std(self.start) + deadline
+        });
+        let mut patience = far;
+        loop {
+            tokio::select! {
+                biased;
+                Some(Stop::Signal(signal)) = stops.recv() => {
+                    let second = stopped_by.is_some();
+                    stopped_by = Some(StoppedBy::Signal(signal));
+                    if second {
+                        break;
+                    }
+                    self.stop.cancel();
+                    patience = tokio::time::Instant::now() + self.grace;
+                }
+                () = tokio::time::sleep_until(deadline), if stopped_by.is_none() => {
+                    stopped_by = Some(StoppedBy::Deadline);
+                    self.stop.cancel();
+                    patience = tokio::time::Instant::now() + self.grace;
+                }
+                () = tokio::time::sleep_until(patience) => break,
+                ended = self.tasks.join_next_with_id() => match ended {
+                    None => break,
+                    Some(Ok((_, Ok(()) | Err(Stopped::Neighbour)))) => {}
+                    Some(Ok((_, Err(Stopped::Cause(cause))))) => {
+                        failure = Some(cause);
+                        break;
+                    }
+                    Some(Err(error)) => {
+                        let name = self.names.get(&error.id()).map_or("?", String::as_str);
+                        failure = Some(format!("the task of `{name}` panicked: {}", panic_message(error)));
+                        break;
+                    }
+                },
+            }
+        }
+        self.tasks.shutdown().await;
+        let undelivered = (self.nodes.iter())
+            .map(|node| (node.name.clone(), node.metrics.in_flight.load(Ordering::Relaxed)))
+            .filter(|(_, records)| *records > 0)
+            .collect();
+        Ending { failure, stopped_by, undelivered, elapsed: self.start.elapsed() }
+    }
+}
+
+fn panic_message(error: tokio::task::JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+            (Some(text), _) => (*text).to_owned(),
+            (_, Some(text)) => text.clone(),
+            _ => "without a message".to_owned(),
+        },
+        Err(error) => error.to_string(),
+    }
+}

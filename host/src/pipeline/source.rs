@@ -1,0 +1,76 @@
+//! The task of a source: read, decode, make batches.
+
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::queue::Outlet;
+use super::rejections::{Refused, Rejections};
+use super::{Ended, Stopped};
+use crate::codec::Decoded;
+use crate::config::Batching;
+use crate::connector::Source;
+use crate::record::{BatchBuilder, Origin};
+
+pub(super) struct SourceTask {
+    pub source: Source,
+    pub batching: Batching,
+    pub outlet: Outlet,
+    pub rejections: Rejections,
+    /// Told to read no further.
+    pub stop: CancellationToken,
+}
+
+impl SourceTask {
+    pub(super) async fn run(mut self) -> Ended {
+        let mut out = Decoded::default();
+        let batching = self.batching.clone();
+        let full = |batch: &BatchBuilder| {
+            batch.len() >= batching.records || batch.bytes() >= batching.bytes
+        };
+        let mut due = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                () = sleep_until(due), if !out.batch.is_empty() => self.flush(&mut out).await?,
+                more = self.source.ready() => {
+                    if !more.map_err(Stopped::Cause)? {
+                        break;
+                    }
+                    if out.batch.is_empty() {
+                        due = Instant::now() + batching.linger;
+                    }
+                    let decoded = self.source.decode(&mut out, full);
+                    self.reject(&mut out)?;
+                    decoded.map_err(Stopped::Cause)?;
+                    if full(&out.batch) {
+                        self.flush(&mut out).await?;
+                    }
+                }
+            }
+        }
+        self.flush(&mut out).await?;
+        self.outlet.end().await
+    }
+
+    async fn flush(&mut self, out: &mut Decoded) -> Ended {
+        let batch = out.batch.take();
+        if batch.len == 0 {
+            return Ok(());
+        }
+        self.rejections.metrics.records_in.inc_by(batch.len as u64);
+        self.rejections.metrics.batch.observe(batch.len as f64);
+        self.outlet.send(0, batch).await
+    }
+
+    fn reject(&self, out: &mut Decoded) -> Ended {
+        let undecodable = std::mem::take(&mut out.undecodable);
+        self.rejections.metrics.records_in.inc_by(undecodable.len() as u64);
+        self.rejections.settle_all(undecodable.iter().map(|undecodable| Refused {
+            record: undecodable.record.clone(),
+            origin: Origin { place: self.source.place(), number: undecodable.number },
+            reason: &undecodable.reason,
+            attempts: 1,
+        }))
+    }
+}

@@ -1,0 +1,148 @@
+//! From what the user named to the bytes of a component: a file, a text, or a source
+//! folder, which is built.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// The target that stages are built for.
+const TARGET: &str = "wasm32-wasip2";
+
+/// Reads a component, building it first if `path` is a folder. `say` is told what
+/// takes time.
+///
+/// # Errors
+/// What went wrong, for the operator.
+pub fn read(path: &Path, say: &mut dyn FnMut(&str)) -> Result<Vec<u8>, String> {
+    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => format!("{} does not exist", path.display()),
+        _ => format!("cannot read {}: {error}", path.display()),
+    })?;
+    let built;
+    let file = if metadata.is_dir() {
+        built = build(path, say)?;
+        &built
+    } else {
+        path
+    };
+    let bytes = fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let bytes = match file.extension().and_then(|extension| extension.to_str()) {
+        Some("wat") => wat::parse_bytes(&bytes)
+            .map_err(|error| format!("{} is not WebAssembly text: {error}", file.display()))?
+            .into_owned(),
+        _ => bytes,
+    };
+    match bytes.get(..8) {
+        Some([0, b'a', b's', b'm', _, _, 1, 0]) => Ok(bytes),
+        Some([0, b'a', b's', b'm', _, _, 0, 0]) => wrap(&bytes).map_err(|error| {
+            format!(
+                "{} is a core module, not a component, and does not export the functions of a \
+                 stage: {error}; build it for {TARGET}",
+                file.display()
+            )
+        }),
+        _ => Err(format!("{} is not WebAssembly", file.display())),
+    }
+}
+
+/// Makes a component of a core module that exports the functions of the contract
+/// under their names in the canonical ABI, such as
+/// `pipehost:stage/stage@0.1.0#process`.
+fn wrap(module: &[u8]) -> Result<Vec<u8>, String> {
+    let wrap = || -> anyhow::Result<Vec<u8>> {
+        let mut resolve = Resolve::default();
+        let package = resolve.push_str("stage.wit", include_str!("../../wit/stage.wit"))?;
+        let stateful = memchr::memmem::find(module, b"pipehost:stage/checkpoint@").is_some();
+        let world = if stateful { "stateful-transform" } else { "transform" };
+        let world = resolve.select_world(&[package], Some(world))?;
+        let mut module = module.to_vec();
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+        ComponentEncoder::default().module(&module)?.validate(true).encode()
+    };
+    wrap().map_err(|error| format!("{:#}", error.root_cause()))
+}
+
+/// Builds the crate in a folder. Cargo knows whether anything changed.
+fn build(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf, String> {
+    // The workspace of a crate is looked for along its real path.
+    let folder = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
+    let manifest = folder.join("Cargo.toml");
+    if !manifest.exists() {
+        return Err(format!(
+            "the folder {} has no Cargo.toml; name a crate, or build the component yourself and \
+             name its .wasm",
+            folder.display()
+        ));
+    }
+    add_target(&folder, say)?;
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(&folder)
+        .args(["build", "--release", "--lib", "--target", TARGET, "--message-format=json-render-diagnostics"])
+        .arg("--manifest-path")
+        .arg(&manifest)
+        .stdin(Stdio::null());
+    // Flags for this machine's processor, or of a `cargo test` that runs this program,
+    // are not for the stage.
+    for (name, _) in std::env::vars_os() {
+        let ours = name.to_str().is_some_and(|name| {
+            ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"].contains(&name)
+                || name.starts_with("CARGO_PKG_")
+                || name.starts_with("CARGO_MANIFEST_")
+        });
+        if ours {
+            cargo.env_remove(name);
+        }
+    }
+    say(&format!("building {}", folder.display()));
+    let output = cargo.output().map_err(|error| {
+        format!("cannot run cargo to build {}: {error}; install Rust from https://rustup.rs", folder.display())
+    })?;
+    if !output.status.success() {
+        let log = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("cargo could not build {}:\n{}", folder.display(), log.trim_end()));
+    }
+    artifact(&output.stdout, &manifest).ok_or_else(|| {
+        format!("{} builds no component: add `crate-type = [\"cdylib\"]` to its [lib]", manifest.display())
+    })
+}
+
+/// The component among what cargo says it built.
+fn artifact(messages: &[u8], manifest: &Path) -> Option<PathBuf> {
+    serde_json::Deserializer::from_slice(messages)
+        .into_iter::<serde_json::Value>()
+        .map_while(Result::ok)
+        .filter(|message| message["reason"] == "compiler-artifact")
+        .filter(|message| message["manifest_path"].as_str().is_some_and(|path| Path::new(path) == manifest))
+        .flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default())
+        .filter_map(|name| name.as_str().map(PathBuf::from))
+        .find(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+}
+
+/// Adds the wasm target to the toolchain if it lacks it.
+fn add_target(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
+    let rustc = Command::new("rustc").current_dir(folder).args(["--print", "sysroot"]).output();
+    let sysroot = match rustc {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        _ => return Ok(()), // Cargo will say it better.
+    };
+    if Path::new(&sysroot).join("lib/rustlib").join(TARGET).is_dir() {
+        return Ok(());
+    }
+    say(&format!("adding the target {TARGET}: rustup target add {TARGET}"));
+    let output = Command::new("rustup").current_dir(folder).args(["target", "add", TARGET]).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let log = String::from_utf8_lossy(&output.stderr);
+            Err(format!("`rustup target add {TARGET}` failed:\n{}", log.trim_end()))
+        }
+        Err(_) => Err(format!(
+            "Rust's target {TARGET} is missing, and there is no rustup to add it; install it with \
+             your toolchain"
+        )),
+    }
+}

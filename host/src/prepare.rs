@@ -1,0 +1,153 @@
+//! Everything short of running: components are found, compiled, asked and opened, and
+//! the graph is checked against what they say.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::config::{Config, Stage, StageConfig};
+use crate::engine::{Engine, Metering};
+use crate::graph::{self, Graph, KnownPorts};
+use crate::metrics::Metrics;
+use crate::mistake::Mistake;
+use crate::plugin;
+use crate::stage::{Program, Runner};
+
+/// A pipeline that can be run.
+pub struct Prepared {
+    pub config: Config,
+    pub graph: Graph,
+    /// One for each stage of the configuration, in its order.
+    pub runners: Vec<Runner>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Prepares a pipeline; `say` is told what takes time. `known` are the mistakes that
+/// reading the configuration found.
+///
+/// # Errors
+/// Every mistake: the known ones, and all that are found here.
+pub async fn prepare(
+    config: Config,
+    known: Vec<Mistake>,
+    say: &mut dyn FnMut(&str),
+) -> Result<Prepared, Vec<Mistake>> {
+    let mut mistakes = known;
+    let metrics = Arc::new(Metrics::new());
+    let mut engines = Engines::new(&config);
+    let mut sources = BTreeMap::new();
+    let mut ports = KnownPorts::new();
+    let mut runners = Vec::new();
+    for stage in &config.stages {
+        let found = sources
+            .entry(stage.plugin.value.clone())
+            .or_insert_with(|| plugin::read(&stage.plugin.value, say));
+        let opened = match found {
+            Ok(bytes) => open(stage, bytes, &mut engines, &metrics).await,
+            Err(why) => Err(vec![Mistake::new(stage.plugin.span.clone(), why.clone())]),
+        };
+        match opened {
+            Ok(program) => {
+                ports.insert(stage.name.value.clone(), program.plan().ports.clone());
+                runners.push(Runner::Sandboxed(Arc::new(program)));
+            }
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    let (graph, found) = graph::check(&config, &ports);
+    mistakes.extend(found);
+    if mistakes.is_empty() { Ok(Prepared { config, graph, runners, metrics }) } else { Err(mistakes) }
+}
+
+async fn open(
+    stage: &Stage,
+    bytes: &[u8],
+    engines: &mut Engines,
+    metrics: &Metrics,
+) -> Result<Program, Vec<Mistake>> {
+    let at_plugin = |why: String| {
+        Mistake::new(stage.plugin.span.clone(), format!("stage `{}`: {why}", stage.name.value))
+    };
+    let name: Arc<str> = stage.name.value.as_str().into();
+    let metering = if stage.limits.fuel.is_some() { Metering::Fuel } else { Metering::Epochs };
+    let engine = engines.get(metering).map_err(|why| vec![at_plugin(why)])?;
+    let (limits, grants) = (stage.limits.clone(), stage.grants.clone());
+    let mut program = Program::load(engine, name.clone(), bytes, limits, grants)
+        .map_err(|reasons| reasons.into_iter().map(at_plugin).collect::<Vec<_>>())?;
+    let node = metrics.node(&name);
+    let description = (program.describe(&node).await)
+        .map_err(|failure| vec![at_plugin(format!("asked to describe itself, {failure}"))])?;
+    check_config(&stage.name.value, &stage.config, &description.config_schema)?;
+    program.open(stage.config.value.to_string(), &node).await.map_err(|failure| {
+        let message = format!("stage `{}` does not open: {failure}", stage.name.value);
+        vec![Mistake::new(stage.config.span.clone(), message)]
+    })?;
+    Ok(program)
+}
+
+/// Checks a stage's configuration against its schema.
+fn check_config(stage: &str, config: &StageConfig, schema: &str) -> Result<(), Vec<Mistake>> {
+    let at = |span, why: String| Mistake::new(span, format!("stage `{stage}`: {why}"));
+    let broken = |why: String| vec![at(config.span.clone(), format!("its schema is not one: {why}"))];
+    let schema: Value = serde_json::from_str(schema).map_err(|error| broken(error.to_string()))?;
+    let validator = jsonschema::validator_for(&schema).map_err(|error| broken(error.to_string()))?;
+    let mistakes: Vec<_> = (validator.iter_errors(&config.value))
+        .flat_map(|error| {
+            let pointer = error.instance_path().to_string();
+            if let jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
+                let known = schema["properties"].as_object();
+                return (unexpected.iter())
+                    .map(|name| {
+                        let span = config.place(&format!("{pointer}/{name}#"));
+                        let mistake = at(span, format!("its configuration has no member `{name}`"));
+                        match known {
+                            Some(known) => mistake.did_you_mean(name, known.keys().map(String::as_str)),
+                            None => mistake,
+                        }
+                    })
+                    .collect();
+            }
+            let member = if pointer.is_empty() { String::new() } else { format!("`config{}`: ", pointer.replace('/', ".")) };
+            let mut mistake = at(config.place(&pointer), format!("{member}{error}"));
+            let help = schema.pointer(&format!("/properties{pointer}/description"));
+            if let Some(help) = help.and_then(Value::as_str) {
+                mistake = mistake.help(help);
+            }
+            vec![mistake]
+        })
+        .collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+}
+
+/// The engines that a pipeline needs, made when they are asked for.
+struct Engines {
+    instances: u32,
+    made: Vec<Arc<Engine>>,
+}
+
+impl Engines {
+    fn new(config: &Config) -> Self {
+        // One a worker, and one with which `prepare` asks each stage.
+        let instances: usize = config.stages.iter().map(|stage| stage.workers + 1).sum();
+        Self { instances: u32::try_from(instances).unwrap_or(u32::MAX).max(1), made: Vec::new() }
+    }
+
+    fn get(&mut self, metering: Metering) -> Result<Arc<Engine>, String> {
+        if let Some(engine) = self.made.iter().find(|engine| engine.metering == metering) {
+            return Ok(engine.clone());
+        }
+        let engine = Engine::new(metering, self.instances).map_err(|error| format!("{error:#}"))?;
+        self.made.push(Arc::new(engine));
+        Ok(self.made[self.made.len() - 1].clone())
+    }
+}
+
+/// The folder that relative paths of a pipeline file start from.
+pub fn base_folder(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

@@ -1,0 +1,98 @@
+//! What went wrong in a call, by its type.
+
+use std::fmt;
+
+use wasmtime::Trap;
+
+use super::host::MemoryExceeded;
+
+/// Why a call failed: the label of a metric, and the first word of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// An error of the guest: unreachable code, memory out of bounds, an exit.
+    Trap,
+    Fuel,
+    Timeout,
+    Memory,
+    /// The guest's stack overflowed.
+    Stack,
+    /// The answer was too large.
+    Output,
+    /// The answer broke a rule of the contract.
+    Contract,
+    /// The guest returned an error.
+    Error,
+}
+
+impl Cause {
+    pub const ALL: [Self; 8] = [
+        Self::Trap,
+        Self::Fuel,
+        Self::Timeout,
+        Self::Memory,
+        Self::Stack,
+        Self::Output,
+        Self::Contract,
+        Self::Error,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Fuel => "fuel",
+            Self::Timeout => "timeout",
+            Self::Memory => "memory",
+            Self::Stack => "stack",
+            Self::Output => "output",
+            Self::Contract => "contract",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A call that failed. Its instance is not to be used again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub cause: Cause,
+    pub message: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Failure {
+    pub fn new(cause: Cause, message: impl Into<String>) -> Self {
+        Self { cause, message: message.into() }
+    }
+
+    /// Classifies what wasmtime returned. `last_words` is what the guest wrote last:
+    /// for Rust, the message of a panic.
+    pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Self {
+        if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>() {
+            return Self::new(Cause::Memory, exceeded.to_string());
+        }
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::OutOfFuel) => {
+                return Self::new(Cause::Fuel, "it used up its fuel (limits: fuel, fuel_per_record)");
+            }
+            Some(Trap::StackOverflow) => {
+                return Self::new(Cause::Stack, "its stack overflowed");
+            }
+            _ => {}
+        }
+        if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+            return Self::new(Cause::Trap, format!("it exited with code {}", exit.0));
+        }
+        // Wasmtime keeps the type of this error to itself.
+        if error.chain().any(|cause| cause.to_string().contains("fuel allocated for hostcalls")) {
+            return Self::new(Cause::Output, "its answer has more bytes than limits.output allows");
+        }
+        let trap = error.downcast_ref::<Trap>().map(ToString::to_string);
+        let reason = trap.unwrap_or_else(|| error.root_cause().to_string());
+        let said = if last_words.is_empty() { String::new() } else { format!("; it said: {last_words}") };
+        Self::new(Cause::Trap, format!("it trapped: {reason}{said}"))
+    }
+}

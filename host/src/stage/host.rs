@@ -1,0 +1,113 @@
+//! What the host keeps beside each instance: WASI, the memory account, the log.
+
+use std::fmt;
+
+use bytesize::ByteSize;
+use wasmtime::ResourceLimiter;
+use wasmtime::component::ResourceTable;
+use wasmtime::error::Context as _;
+use wasmtime_wasi::sockets::SocketAddrUse;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+
+use super::grants::Grants;
+use super::guest_log::GuestLog;
+
+/// Handles that a guest may hold at a time: open files, pollables, streams.
+const HANDLES: usize = 1000;
+
+/// The data of a store.
+pub(crate) struct Host {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    pub(super) memory: Memory,
+    pub(super) log: GuestLog,
+}
+
+impl Host {
+    pub(super) fn new(grants: &Grants, memory_bytes: usize, log: GuestLog) -> wasmtime::Result<Self> {
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(log.clone()).stderr(log.clone()).envs(&grants.env);
+        for folder in &grants.folders {
+            let perms = if folder.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+            wasi.preopened_dir(&folder.host, &folder.guest, perms)
+                .with_context(|| format!("cannot grant the folder {}", folder.host.display()))?;
+        }
+        let allowed = grants.network.clone();
+        wasi.allow_udp(false).socket_addr_check(move |address, usage| {
+            let granted = matches!(usage, SocketAddrUse::TcpConnect) && allowed.contains(&address);
+            Box::pin(async move { granted })
+        });
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        Ok(Self { wasi: wasi.build(), table, memory: Memory { used: 0, limit: memory_bytes }, log })
+    }
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Adds up all memories and tables of a store.
+pub(super) struct Memory {
+    pub(super) used: usize,
+    limit: usize,
+}
+
+/// The error that a guest is stopped with when it wants more memory than it may have.
+#[derive(Debug)]
+pub(super) struct MemoryExceeded {
+    wanted: usize,
+    limit: usize,
+}
+
+impl fmt::Display for MemoryExceeded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (wanted, limit) = (ByteSize::b(self.wanted as u64), ByteSize::b(self.limit as u64));
+        write!(f, "it wanted {wanted} of memory and may have {limit} (limits.memory)")
+    }
+}
+
+impl std::error::Error for MemoryExceeded {}
+
+impl Memory {
+    /// An error rather than a refusal: a guest cannot do without memory, and the
+    /// error's type tells what happened.
+    fn grow(&mut self, current: usize, desired: usize) -> wasmtime::Result<bool> {
+        let wanted = self.used.saturating_add(desired.saturating_sub(current));
+        if wanted > self.limit {
+            return Err(MemoryExceeded { wanted, limit: self.limit }.into());
+        }
+        self.used = wanted;
+        Ok(true)
+    }
+}
+
+impl ResourceLimiter for Memory {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.grow(current, desired)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.grow(current.saturating_mul(size_of::<usize>()), desired.saturating_mul(size_of::<usize>()))
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        Err(error)
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        Err(error)
+    }
+}

@@ -1,0 +1,319 @@
+//! One instance: its calls, each under the stage's limits.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use wasmtime::Store;
+use wasmtime::component::TypedFunc;
+
+use super::failure::{Cause, Failure};
+use super::guest_log::GuestLog;
+use super::host::Host;
+use super::program::{Description, Exports, Plan, Program};
+use crate::bindings::records;
+use crate::engine::Metering;
+use crate::limits::Limits;
+use crate::metrics::NodeMetrics;
+use crate::outcome::{self, Answer};
+use crate::record::{Batch, Column, Selected};
+
+/// A guest yields to the runtime after this much fuel: well under a millisecond.
+const YIELD_INTERVAL: u64 = 500_000;
+
+type Save = TypedFunc<(), (Result<Vec<u8>, String>,)>;
+type Restore = TypedFunc<(Vec<u8>,), (Result<(), String>,)>;
+
+/// An instance of a stage, used by one worker.
+pub struct Instance {
+    store: Store<Host>,
+    exports: Exports,
+    checkpoint: Option<(Save, Restore)>,
+    name: Arc<str>,
+    limits: Limits,
+    plan: Plan,
+    metrics: Arc<NodeMetrics>,
+    /// What the memory gauge holds for this instance.
+    memory: usize,
+}
+
+impl Instance {
+    /// Instantiates a program. Start functions run here, under the limits.
+    ///
+    /// # Errors
+    /// If a start function fails or breaks a limit.
+    pub async fn start(
+        program: &Program,
+        worker: usize,
+        metrics: &Arc<NodeMetrics>,
+    ) -> Result<Self, Failure> {
+        let limits = program.limits.clone();
+        let log = GuestLog::new(
+            program.name.clone(),
+            worker,
+            limits.log_bytes,
+            metrics.log_dropped.clone(),
+        );
+        let host = Host::new(&program.grants, limits.memory_bytes, log.clone())
+            .map_err(|error| Failure::new(Cause::Error, format!("{error:#}")))?;
+        let mut store = Store::new(&program.engine.wasmtime, host);
+        store.limiter(|host| &mut host.memory);
+        store.set_hostcall_fuel(limits.output_bytes);
+        store.set_max_component_handles(1000);
+        match program.engine.metering {
+            Metering::Fuel => store
+                .fuel_async_yield_interval(Some(YIELD_INTERVAL))
+                .expect("this engine counts fuel"),
+            Metering::Epochs => {
+                store.set_epoch_deadline(1);
+                store.epoch_deadline_async_yield_and_update(1);
+            }
+        }
+        arm(&mut store, &limits, 0);
+        let made = async {
+            let instance = program.pre.instance_pre().instantiate_async(&mut store).await?;
+            let exports = Exports::new(&mut store, &instance)?;
+            let checkpoint = match &program.checkpoint {
+                None => None,
+                Some((save, restore)) => Some((
+                    instance.get_typed_func(&mut store, save)?,
+                    instance.get_typed_func(&mut store, restore)?,
+                )),
+            };
+            Ok((exports, checkpoint))
+        };
+        let made = within(&limits, &log, made).await;
+        count_fuel(&mut store, &limits, 0, metrics);
+        let (exports, checkpoint) = made?;
+        let mut instance = Self {
+            store,
+            exports,
+            checkpoint,
+            name: program.name.clone(),
+            limits,
+            plan: program.plan().clone(),
+            metrics: metrics.clone(),
+            memory: 0,
+        };
+        instance.count_memory();
+        Ok(instance)
+    }
+
+    /// As [`Instance::start`], and opened with the program's configuration.
+    ///
+    /// # Errors
+    /// If the guest fails or refuses; or if it plans something else than before.
+    pub async fn open_new(
+        program: &Program,
+        worker: usize,
+        metrics: &Arc<NodeMetrics>,
+    ) -> Result<Self, Failure> {
+        let mut instance = Self::start(program, worker, metrics).await?;
+        let plan = instance.open(&program.config).await?;
+        if plan != *program.plan() {
+            let message = "opened with the same configuration, it made another plan than before";
+            return Err(Failure::new(Cause::Contract, message));
+        }
+        Ok(instance)
+    }
+
+    /// Whether the stage exports `checkpoint`.
+    pub fn has_checkpoint(&self) -> bool {
+        self.checkpoint.is_some()
+    }
+
+    pub(super) async fn describe(&mut self) -> Result<Description, Failure> {
+        let described = self
+            .call(0, async |store, exports| {
+                exports.pipehost_stage_stage().call_describe(store).await
+            })
+            .await?;
+        Ok(Description {
+            name: described.name,
+            version: described.version,
+            summary: described.summary,
+            config_schema: described.config_schema,
+        })
+    }
+
+    pub(super) async fn open(&mut self, config: &str) -> Result<Plan, Failure> {
+        let plan = self
+            .call(0, async |store, exports| {
+                exports.pipehost_stage_stage().call_open(store, config).await
+            })
+            .await?
+            .map_err(|refusal| Failure::new(Cause::Error, refusal))?;
+        let plan = Plan {
+            timestamps: plan.reads.timestamps,
+            key: plan.reads.key,
+            value: plan.reads.value,
+            attributes: plan.reads.attributes,
+            ports: plan.ports,
+        };
+        check_plan(&plan).map_err(|rule| Failure::new(Cause::Contract, rule))?;
+        self.plan = plan.clone();
+        Ok(plan)
+    }
+
+    /// Pushes a batch through the stage.
+    ///
+    /// # Errors
+    /// What went wrong; the instance is then finished.
+    pub async fn process(&mut self, batch: &Batch) -> Result<Answer, Failure> {
+        let contiguous = |wanted: bool, column: &Option<Selected<Column>>| {
+            column.as_ref().filter(|_| wanted).map(Selected::contiguous)
+        };
+        let timestamps =
+            batch.timestamps.as_ref().filter(|_| self.plan.timestamps).map(Selected::contiguous);
+        let key = contiguous(self.plan.key, &batch.key);
+        let value = contiguous(self.plan.value, &batch.value);
+        let attributes: Vec<_> = (self.plan.attributes.iter())
+            .map(|name| batch.attribute(name).map(Selected::contiguous))
+            .collect();
+        let lowered: Vec<_> = attributes.iter().map(|column| column.as_deref().map(lower)).collect();
+        let input = records::Batch {
+            len: batch.len as u32,
+            timestamps: timestamps.as_deref().map(Vec::as_slice),
+            key: key.as_deref().map(lower),
+            value: value.as_deref().map(lower),
+            attributes: &lowered,
+        };
+        let outcome = self
+            .call(batch.len, async |store, exports| {
+                exports.pipehost_stage_stage().call_process(store, input).await
+            })
+            .await?
+            .map_err(|message| Failure::new(Cause::Error, message))?;
+        self.check(Some(batch), outcome)
+    }
+
+    /// Asks for what the stage still holds.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub async fn finish(&mut self) -> Result<Answer, Failure> {
+        let outcome = self
+            .call(0, async |store, exports| exports.pipehost_stage_stage().call_finish(store).await)
+            .await?
+            .map_err(|message| Failure::new(Cause::Error, message))?;
+        self.check(None, outcome)
+    }
+
+    /// The stage's state, if it keeps one.
+    pub(super) async fn save(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let Some((save, _)) = self.checkpoint.clone() else { return Ok(None) };
+        self.call(0, async |store, _| Ok(save.call_async(store, ()).await?.0))
+            .await?
+            .map(Some)
+            .map_err(|message| Failure::new(Cause::Error, format!("save: {message}")))
+    }
+
+    pub(super) async fn restore(&mut self, saved: &[u8]) -> Result<(), Failure> {
+        let Some((_, restore)) = self.checkpoint.clone() else { return Ok(()) };
+        self.call(0, async |store, _| Ok(restore.call_async(store, (saved.to_vec(),)).await?.0))
+            .await?
+            .map_err(|message| Failure::new(Cause::Error, format!("restore: {message}")))
+    }
+
+    fn check(&self, input: Option<&Batch>, outcome: records::Outcome) -> Result<Answer, Failure> {
+        let limit = self.limits.output_records;
+        let rows = |output: &records::Output| match &output.rows {
+            records::Rows::All => input.map_or(0, |batch| batch.len),
+            records::Rows::Picked(rows) => rows.len(),
+            records::Rows::Fresh(len) => *len as usize,
+        };
+        let answered: usize = outcome.outputs.iter().map(rows).sum();
+        if answered > limit {
+            let message =
+                format!("its answer has {answered} records, and limits.output_records allows {limit}");
+            return Err(Failure::new(Cause::Output, message));
+        }
+        outcome::join(input, self.plan.ports.len(), &self.name, outcome)
+            .map_err(|rule| Failure::new(Cause::Contract, format!("its answer breaks the contract: {rule}")))
+    }
+
+    /// One call into the guest, with fuel and time for `records` records.
+    async fn call<R>(
+        &mut self,
+        records: usize,
+        call: impl AsyncFnOnce(&mut Store<Host>, &Exports) -> wasmtime::Result<R>,
+    ) -> Result<R, Failure> {
+        arm(&mut self.store, &self.limits, records);
+        let log = self.store.data().log.clone();
+        let start = Instant::now();
+        let result = within(&self.limits, &log, call(&mut self.store, &self.exports)).await;
+        if records > 0 {
+            self.metrics.duration.observe(start.elapsed().as_secs_f64());
+        }
+        count_fuel(&mut self.store, &self.limits, records, &self.metrics);
+        self.count_memory();
+        result
+    }
+
+    fn count_memory(&mut self) {
+        let used = self.store.data().memory.used;
+        self.metrics.memory.add(used as i64 - self.memory as i64);
+        self.memory = used;
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.metrics.memory.sub(self.memory as i64);
+    }
+}
+
+fn lower(column: &Column) -> records::Column<'_> {
+    records::Column { ends: &column.ends, data: &column.data, nulls: &column.nulls }
+}
+
+/// Fills up the fuel for a call on so many records.
+fn arm(store: &mut Store<Host>, limits: &Limits, records: usize) {
+    if let Some(fuel) = limits.fuel {
+        store.set_fuel(fuel.of(records)).expect("an engine that counts fuel was chosen");
+    }
+}
+
+fn count_fuel(store: &mut Store<Host>, limits: &Limits, records: usize, metrics: &NodeMetrics) {
+    if let Some(fuel) = limits.fuel {
+        let left = store.get_fuel().expect("an engine that counts fuel was chosen");
+        metrics.fuel.inc_by(fuel.of(records).saturating_sub(left));
+    }
+}
+
+/// Bounds a call in time: a guest that computes yields now and then, and one that sits
+/// in a host call waits; either way the clock gets its turn.
+async fn within<R>(
+    limits: &Limits,
+    log: &GuestLog,
+    call: impl Future<Output = wasmtime::Result<R>>,
+) -> Result<R, Failure> {
+    match tokio::time::timeout(limits.timeout, call).await {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(error)) => Err(Failure::classify(&error, &log.last_words())),
+        Err(_) => {
+            let message = format!("it ran longer than {:?} (limits.timeout)", limits.timeout);
+            Err(Failure::new(Cause::Timeout, message))
+        }
+    }
+}
+
+fn check_plan(plan: &Plan) -> Result<(), String> {
+    if plan.ports.is_empty() {
+        return Err("its plan has no port".to_owned());
+    }
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    for (index, port) in plan.ports.iter().enumerate() {
+        if port.is_empty() || !port.chars().all(valid) {
+            return Err(format!("{port:?} is not a name for a port: use a-z, 0-9, - and _"));
+        }
+        if plan.ports[..index].contains(port) {
+            return Err(format!("its plan names the port {port:?} twice"));
+        }
+    }
+    for (index, name) in plan.attributes.iter().enumerate() {
+        if plan.attributes[..index].contains(name) {
+            return Err(format!("its plan names the attribute {name:?} twice"));
+        }
+    }
+    Ok(())
+}

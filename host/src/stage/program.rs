@@ -1,0 +1,163 @@
+//! A loaded stage: compiled, its imports checked, opened once to learn its plan.
+
+use std::sync::Arc;
+
+use bytesize::ByteSize;
+use wasmtime::component::{Component, ComponentExportIndex, Linker};
+
+use super::failure::Failure;
+use super::grants::Grants;
+use super::host::Host;
+use super::instance::Instance;
+use crate::bindings::{self, Transform, TransformPre};
+use crate::engine::{Engine, content_hash};
+use crate::limits::Limits;
+use crate::metrics::NodeMetrics;
+
+/// What a stage reads, and its ports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub timestamps: bool,
+    pub key: bool,
+    pub value: bool,
+    pub attributes: Vec<String>,
+    /// At least one; the first is the default.
+    pub ports: Vec<String>,
+}
+
+/// What a component says about itself.
+#[derive(Debug, Clone)]
+pub struct Description {
+    pub name: String,
+    pub version: String,
+    pub summary: String,
+    /// The JSON Schema of its configuration, as text.
+    pub config_schema: String,
+}
+
+/// A component that may run.
+pub struct Program {
+    pub name: Arc<str>,
+    /// SHA-256 of the component, in hexadecimal.
+    pub hash: Arc<str>,
+    pub limits: Limits,
+    pub(super) grants: Grants,
+    pub(super) engine: Arc<Engine>,
+    pub(super) pre: TransformPre<Host>,
+    /// `save` and `restore`, if it exports them.
+    pub(super) checkpoint: Option<(ComponentExportIndex, ComponentExportIndex)>,
+    imports: Vec<String>,
+    pub(super) config: String,
+    plan: Plan,
+}
+
+impl Program {
+    /// Compiles a component and checks that it is a stage and imports nothing beyond
+    /// its grants.
+    ///
+    /// # Errors
+    /// All that is wrong with it, for the operator.
+    pub fn load(
+        engine: Arc<Engine>,
+        name: Arc<str>,
+        bytes: &[u8],
+        limits: Limits,
+        grants: Grants,
+    ) -> Result<Self, Vec<String>> {
+        if bytes.len() as u64 > limits.component_bytes {
+            let (size, limit) = (ByteSize::b(bytes.len() as u64), ByteSize::b(limits.component_bytes));
+            return Err(vec![format!(
+                "the component has {size}, and limits.component allows {limit}"
+            )]);
+        }
+        let hash = content_hash(bytes);
+        let component = engine
+            .compile(bytes, &hash)
+            .map_err(|error| vec![format!("it is not a valid component: {}", error.root_cause())])?;
+        let ty = component.component_type();
+        let imports: Vec<String> =
+            ty.imports(&engine.wasmtime).map(|(name, _)| name.to_owned()).collect();
+        let refused = grants.refuse(imports.iter().map(String::as_str));
+        if !refused.is_empty() {
+            return Err(refused);
+        }
+        if component.get_export_index(None, bindings::STAGE).is_none() {
+            let exports: Vec<_> =
+                ty.exports(&engine.wasmtime).map(|(name, _)| format!("`{name}`")).collect();
+            let exports = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+            return Err(vec![format!(
+                "it is not a stage: it exports {exports}, and a stage exports `{}` (see wit/stage.wit)",
+                bindings::STAGE
+            )]);
+        }
+        let pre = link(&engine, &component, &imports)
+            .map_err(|error| vec![format!("it does not fit the contract: {error:#}")])?;
+        let checkpoint = component.get_export_index(None, bindings::CHECKPOINT).and_then(|interface| {
+            let function = |name| component.get_export_index(Some(&interface), name);
+            Some((function("save")?, function("restore")?))
+        });
+        Ok(Self {
+            name,
+            hash: hash.into(),
+            limits,
+            grants,
+            engine,
+            pre,
+            checkpoint,
+            imports,
+            config: "{}".to_owned(),
+            plan: Plan::default(),
+        })
+    }
+
+    /// Interfaces that the component imports, with their versions.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
+    }
+
+    pub fn has_checkpoint(&self) -> bool {
+        self.checkpoint.is_some()
+    }
+
+    /// What the stage declared when it was opened; empty before.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Asks the component what it is.
+    ///
+    /// # Errors
+    /// If the component fails.
+    pub async fn describe(&self, metrics: &Arc<NodeMetrics>) -> Result<Description, Failure> {
+        Instance::start(self, 0, metrics).await?.describe().await
+    }
+
+    /// Opens the stage with its configuration, a JSON object, and keeps what it plans.
+    /// Instances are opened the same way from now on.
+    ///
+    /// # Errors
+    /// If the component refuses its configuration or fails.
+    pub async fn open(&mut self, config: String, metrics: &Arc<NodeMetrics>) -> Result<(), Failure> {
+        self.config = config;
+        let mut instance = Instance::start(self, 0, metrics).await?;
+        self.plan = instance.open(&self.config).await?;
+        Ok(())
+    }
+}
+
+fn link(
+    engine: &Engine,
+    component: &Component,
+    imports: &[String],
+) -> wasmtime::Result<TransformPre<Host>> {
+    let mut linker = Linker::<Host>::new(&engine.wasmtime);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    for import in imports.iter().filter(|import| import.starts_with("pipehost:")) {
+        linker.instance(import)?; // An interface of types: there is nothing to define.
+    }
+    let pre = linker.instantiate_pre(component)?;
+    TransformPre::new(pre)
+}
+
+/// The exports of a running instance.
+pub(super) type Exports = Transform;

@@ -1,0 +1,145 @@
+//! From the contract's functions to a [`Stage`] and back.
+
+use crate::contract::{Batch, Column as Given, Outcome};
+use crate::{Checkpoint, Column, Input, Opened, Stage};
+
+#[doc(hidden)]
+#[allow(missing_docs, clippy::all, unused_qualifications)]
+pub mod bindings {
+    pub mod transform {
+        wit_bindgen::generate!({
+            path: "../wit",
+            world: "transform",
+            pub_export_macro: true,
+            default_bindings_module: "::pipehost_plugin::bindings::transform",
+            // Which worlds a component exports is the author's choice: the sections
+            // that name them must come from the author's crate alone.
+            disable_custom_section_link_helpers: true,
+        });
+    }
+
+    /// The other half of `stateful-transform`. (That world itself would define the
+    /// macros of `transform` a second time.)
+    pub mod checkpoint {
+        wit_bindgen::generate!({
+            path: "../wit",
+            inline: "package pipehost:rust-sdk; world checkpoint-alone { export pipehost:stage/checkpoint@0.1.0; }",
+            world: "pipehost:rust-sdk/checkpoint-alone",
+            pub_export_macro: true,
+            default_bindings_module: "::pipehost_plugin::bindings::checkpoint",
+            disable_custom_section_link_helpers: true,
+        });
+    }
+}
+
+/// Exports a stage from the component: `export!(Filter)`, or
+/// `export!(Window, checkpoint)` where the type is a [`Checkpoint`] too. Outside
+/// wasm it checks the types and exports nothing, so that a crate can be tested.
+#[macro_export]
+macro_rules! export {
+    ($stage:ty) => {
+        $crate::export!(@stage $stage, {});
+    };
+    ($stage:ty, checkpoint) => {
+        $crate::export!(@stage $stage, {
+            impl $crate::bindings::checkpoint::exports::pipehost::stage::checkpoint::Guest for Exported {
+                fn save() -> Result<Vec<u8>, String> {
+                    STAGE.with_borrow(|stage| $crate::glue::save(stage))
+                }
+                fn restore(saved: Vec<u8>) -> Result<(), String> {
+                    STAGE.with_borrow_mut(|stage| $crate::glue::restore(stage, &saved))
+                }
+            }
+
+            #[cfg(target_family = "wasm")]
+            $crate::bindings::checkpoint::export!(Exported with_types_in $crate::bindings::checkpoint);
+        });
+    };
+    (@stage $stage:ty, { $($checkpoint:item)* }) => {
+        const _: () = {
+            use $crate::bindings::transform::exports::pipehost::stage::stage as contract;
+
+            ::std::thread_local! {
+                static STAGE: ::core::cell::RefCell<Option<$crate::Opened<$stage>>> =
+                    const { ::core::cell::RefCell::new(None) };
+            }
+
+            struct Exported;
+
+            impl contract::Guest for Exported {
+                fn describe() -> contract::Description {
+                    contract::Description {
+                        name: env!("CARGO_PKG_NAME").to_owned(),
+                        version: env!("CARGO_PKG_VERSION").to_owned(),
+                        summary: env!("CARGO_PKG_DESCRIPTION").to_owned(),
+                        config_schema: $crate::describe::<$stage>(),
+                    }
+                }
+                fn open(config: String) -> Result<contract::Plan, String> {
+                    STAGE.with_borrow_mut(|stage| {
+                        let $crate::Plan { timestamps, key, value, attributes, ports } =
+                            $crate::glue::open(stage, &config)?;
+                        let reads = contract::Columns { timestamps, key, value, attributes };
+                        Ok(contract::Plan { reads, ports })
+                    })
+                }
+                fn process(batch: $crate::contract::Batch) -> Result<$crate::contract::Outcome, String> {
+                    STAGE.with_borrow_mut(|stage| $crate::glue::process(stage, batch))
+                }
+                fn finish() -> Result<$crate::contract::Outcome, String> {
+                    STAGE.with_borrow_mut(|stage| $crate::glue::finish(stage))
+                }
+            }
+
+            $($checkpoint)*
+
+            #[cfg(target_family = "wasm")]
+            $crate::bindings::transform::export!(Exported with_types_in $crate::bindings::transform);
+        };
+    };
+}
+
+/// The JSON Schema of a stage's configuration.
+#[doc(hidden)]
+pub fn describe<S: Stage>() -> String {
+    schemars::schema_for!(S::Config).to_value().to_string()
+}
+
+/// What the exported functions do, on the one stage that an instance holds.
+#[doc(hidden)]
+pub mod glue {
+    use super::*;
+
+    const NOT_OPEN: &str = "called before open";
+
+    pub fn open<S: Stage>(stage: &mut Option<Opened<S>>, config: &str) -> Result<crate::Plan, String> {
+        Ok(stage.insert(Opened::open(config)?).plan().clone())
+    }
+
+    pub fn process<S: Stage>(stage: &mut Option<Opened<S>>, batch: Batch) -> Result<Outcome, String> {
+        let stage = stage.as_mut().ok_or(NOT_OPEN)?;
+        Ok(stage.process(&Input::new(
+            batch.len as usize,
+            batch.timestamps.as_deref(),
+            batch.key.as_ref().map(view),
+            batch.value.as_ref().map(view),
+            batch.attributes.iter().map(|column| column.as_ref().map(view)),
+        )))
+    }
+
+    fn view(column: &Given) -> Column<'_> {
+        Column::new(&column.ends, &column.data, &column.nulls)
+    }
+
+    pub fn finish<S: Stage>(stage: &mut Option<Opened<S>>) -> Result<Outcome, String> {
+        stage.as_mut().ok_or(NOT_OPEN)?.finish()
+    }
+
+    pub fn save<S: Checkpoint>(stage: &Option<Opened<S>>) -> Result<Vec<u8>, String> {
+        stage.as_ref().ok_or(NOT_OPEN)?.save()
+    }
+
+    pub fn restore<S: Checkpoint>(stage: &mut Option<Opened<S>>, saved: &[u8]) -> Result<(), String> {
+        stage.as_mut().ok_or(NOT_OPEN)?.restore(saved)
+    }
+}

@@ -1,0 +1,70 @@
+//! A stage that has been opened, and the loop over the rows of a batch.
+
+use crate::contract::Outcome;
+use crate::{Checkpoint, Input, Out, Plan, Setup, Stage};
+
+/// An opened stage: what the exported functions, native tests and native
+/// benchmarks all drive.
+#[derive(Debug)]
+pub struct Opened<S> {
+    stage: S,
+    plan: Plan,
+}
+
+impl<S: Stage> Opened<S> {
+    /// Opens a stage with a configuration in JSON.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration, for the operator.
+    pub fn open(config: &str) -> Result<Self, String> {
+        let config = serde_json::from_str(config).map_err(|error| error.to_string())?;
+        let mut setup = Setup::new();
+        let stage = S::open(config, &mut setup)?;
+        Ok(Self { stage, plan: setup.plan })
+    }
+
+    /// What the stage declared.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Shows every record of a batch to the stage.
+    pub fn process(&mut self, input: &Input<'_>) -> Outcome {
+        let mut out = Out::new(self.plan.ports.len(), input.len());
+        for row in 0..input.len() {
+            out.at(row);
+            if let Err(rejection) = self.stage.process(input.record(row), &mut out) {
+                out.reject(rejection);
+            }
+        }
+        out.into_outcome()
+    }
+
+    /// Asks for what the stage still holds.
+    ///
+    /// # Errors
+    /// What the stage says.
+    pub fn finish(&mut self) -> Result<Outcome, String> {
+        let mut out = Out::new(self.plan.ports.len(), 0);
+        self.stage.finish(&mut out)?;
+        Ok(out.into_outcome())
+    }
+}
+
+impl<S: Checkpoint> Opened<S> {
+    /// The stage's state.
+    ///
+    /// # Errors
+    /// What the stage says.
+    pub fn save(&self) -> Result<Vec<u8>, String> {
+        self.stage.save()
+    }
+
+    /// Takes over a saved state.
+    ///
+    /// # Errors
+    /// What the stage says.
+    pub fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+        self.stage.restore(saved)
+    }
+}

@@ -1,0 +1,92 @@
+//! What a stage declares when it opens: columns to read, ports to write.
+
+/// A column of byte strings that the stage reads: the key, the value or an
+/// attribute. Only [`Setup`] makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field(pub(crate) usize);
+
+/// The times of the records. Only [`Setup`] makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time(pub(crate) ());
+
+/// An output port. Only [`Setup`] makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Port(pub(crate) usize);
+
+impl Field {
+    pub(crate) const KEY: Self = Self(0);
+    pub(crate) const VALUE: Self = Self(1);
+    pub(crate) const FIRST_ATTRIBUTE: usize = 2;
+}
+
+/// What `process` reads and where it writes, as the contract's `plan`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub timestamps: bool,
+    pub key: bool,
+    pub value: bool,
+    pub attributes: Vec<String>,
+    pub ports: Vec<String>,
+}
+
+/// Handed to [`Stage::open`](crate::Stage::open) to declare what the stage reads
+/// and which ports it has.
+#[derive(Debug)]
+pub struct Setup {
+    pub(crate) plan: Plan,
+}
+
+impl Setup {
+    pub(crate) fn new() -> Self {
+        Self {
+            plan: Plan {
+                timestamps: false,
+                key: false,
+                value: false,
+                attributes: Vec::new(),
+                ports: vec!["out".to_owned()],
+            },
+        }
+    }
+
+    /// Reads the key.
+    pub fn key(&mut self) -> Field {
+        self.plan.key = true;
+        Field::KEY
+    }
+
+    /// Reads the value.
+    pub fn value(&mut self) -> Field {
+        self.plan.value = true;
+        Field::VALUE
+    }
+
+    /// Reads the attribute of this name, which a record may have or not.
+    pub fn attribute(&mut self, name: &str) -> Field {
+        Field(Field::FIRST_ATTRIBUTE + position_or_push(&mut self.plan.attributes, name))
+    }
+
+    /// Reads the times of the records.
+    pub fn timestamp(&mut self) -> Time {
+        self.plan.timestamps = true;
+        Time(())
+    }
+
+    /// Adds a port beside the default one.
+    pub fn port(&mut self, name: &str) -> Port {
+        Port(position_or_push(&mut self.plan.ports, name))
+    }
+
+    /// Gives the default port, `out`, another name: for stages in which it means
+    /// something special.
+    pub fn rename_default_port(&mut self, name: &str) {
+        self.plan.ports[0] = name.to_owned();
+    }
+}
+
+fn position_or_push(names: &mut Vec<String>, name: &str) -> usize {
+    names.iter().position(|n| n == name).unwrap_or_else(|| {
+        names.push(name.to_owned());
+        names.len() - 1
+    })
+}

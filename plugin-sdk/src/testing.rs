@@ -1,0 +1,169 @@
+//! Runs a stage natively, in a unit test: records in, records out, no wasm.
+//!
+//! ```ignore
+//! let out = testing::run::<Filter>(json!({ "level": "ERROR" }), [
+//!     record("disk full").attribute("level", "ERROR"),
+//!     record("all is well").attribute("level", "INFO"),
+//! ]);
+//! assert_eq!(out.port("out"), [record("disk full").attribute("level", "ERROR")]);
+//! ```
+
+use std::collections::BTreeMap;
+
+use crate::contract::{Change, Outcome, Output, Rows};
+use crate::{Column, Input, NO_TIME, Opened, Plan, Stage};
+
+/// A record of a test: build it with [`record`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TestRecord {
+    timestamp: Option<i64>,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    attributes: BTreeMap<String, Vec<u8>>,
+}
+
+/// A record with this value and nothing else.
+pub fn record(value: impl AsRef<[u8]>) -> TestRecord {
+    TestRecord { value: Some(value.as_ref().to_vec()), ..TestRecord::default() }
+}
+
+impl TestRecord {
+    /// With this key.
+    pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
+        self.key = Some(key.as_ref().to_vec());
+        self
+    }
+
+    /// With this attribute.
+    pub fn attribute(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.attributes.insert(name.to_owned(), value.as_ref().to_vec());
+        self
+    }
+
+    /// With this time, in nanoseconds since the Unix epoch.
+    pub fn timestamp(mut self, nanoseconds: i64) -> Self {
+        self.timestamp = Some(nanoseconds);
+        self
+    }
+}
+
+/// What came out of a stage.
+#[derive(Debug)]
+pub struct Outputs {
+    ports: Vec<(String, Vec<TestRecord>)>,
+    /// The rows that were rejected, and why.
+    pub rejected: Vec<(u32, String)>,
+}
+
+impl Outputs {
+    /// The records that went to a port.
+    ///
+    /// # Panics
+    /// If the stage has no such port.
+    pub fn port(&self, name: &str) -> &[TestRecord] {
+        let found = self.ports.iter().find(|(port, _)| port == name);
+        &found.unwrap_or_else(|| panic!("the stage has no port {name:?}")).1
+    }
+}
+
+/// Opens a stage, shows it the records in one batch, and finishes it.
+///
+/// # Panics
+/// If the stage refuses its configuration or fails.
+pub fn run<S: Stage>(
+    config: serde_json::Value,
+    records: impl IntoIterator<Item = TestRecord>,
+) -> Outputs {
+    let mut stage = Opened::<S>::open(&config.to_string()).expect("the stage opens");
+    let records: Vec<_> = records.into_iter().collect();
+    let plan = stage.plan().clone();
+    let processed = with_input(&plan, &records, |input| stage.process(&input));
+    let finished = stage.finish().expect("the stage finishes");
+
+    let mut out = Outputs {
+        ports: plan.ports.into_iter().map(|port| (port, Vec::new())).collect(),
+        rejected: processed.rejected.iter().map(|r| (r.row, r.reason.clone())).collect(),
+    };
+    for (outcome, parents) in [(processed, &records[..]), (finished, &[])] {
+        let Outcome { outputs, .. } = outcome;
+        for output in outputs {
+            out.ports[output.port as usize].1.extend(join(output, parents));
+        }
+    }
+    out
+}
+
+/// Builds the columns that the plan reads, and no others.
+fn with_input<R>(plan: &Plan, records: &[TestRecord], use_it: impl FnOnce(Input<'_>) -> R) -> R {
+    type Owned = (Vec<u32>, Vec<u8>, Vec<u32>);
+    let column = |get: &dyn Fn(&TestRecord) -> Option<&Vec<u8>>| -> Owned {
+        let (mut ends, mut data, mut nulls) = Owned::default();
+        for (row, record) in (0..).zip(records) {
+            match get(record) {
+                Some(bytes) => data.extend_from_slice(bytes),
+                None => nulls.push(row),
+            }
+            ends.push(data.len() as u32);
+        }
+        (ends, data, nulls)
+    };
+    fn view((ends, data, nulls): &Owned) -> Column<'_> {
+        Column::new(ends, data, nulls)
+    }
+    let times: Vec<i64> = records.iter().map(|r| r.timestamp.unwrap_or(NO_TIME)).collect();
+    let key = plan.key.then(|| column(&|record| record.key.as_ref()));
+    let value = plan.value.then(|| column(&|record| record.value.as_ref()));
+    let attributes: Vec<_> =
+        plan.attributes.iter().map(|name| column(&|record| record.attributes.get(name))).collect();
+    use_it(Input::new(
+        records.len(),
+        plan.timestamps.then_some(&times[..]),
+        key.as_ref().map(view),
+        value.as_ref().map(view),
+        attributes.iter().map(|column| Some(view(column))),
+    ))
+}
+
+/// Does what the host does with an output: inherits all that it did not change.
+fn join(output: Output, parents: &[TestRecord]) -> Vec<TestRecord> {
+    let mut rows: Vec<TestRecord> = match output.rows {
+        Rows::All => parents.to_vec(),
+        Rows::Picked(rows) => rows.iter().map(|&row| parents[row as usize].clone()).collect(),
+        Rows::Fresh(len) => vec![TestRecord::default(); len as usize],
+    };
+    let mut apply = |change: Change, set: &dyn Fn(&mut TestRecord, Option<Vec<u8>>)| {
+        for (row, record) in rows.iter_mut().enumerate() {
+            let start = if row == 0 { 0 } else { change.ends[row - 1] as usize };
+            let bytes = change.data[start..change.ends[row] as usize].to_vec();
+            let row = row as u32;
+            if !change.inherited.contains(&row) {
+                set(record, (!change.nulls.contains(&row)).then_some(bytes));
+            }
+        }
+    };
+    if let Some(change) = output.key {
+        apply(change, &|record, bytes| record.key = bytes);
+    }
+    if let Some(change) = output.value {
+        apply(change, &|record, bytes| record.value = bytes);
+    }
+    for attribute in output.attributes {
+        apply(attribute.change, &|record, bytes| {
+            match bytes {
+                Some(bytes) => record.attributes.insert(attribute.name.clone(), bytes),
+                None => record.attributes.remove(&attribute.name),
+            };
+        });
+    }
+    for (row, record) in rows.iter_mut().enumerate() {
+        for name in &output.removed {
+            record.attributes.remove(name);
+        }
+        if let Some(times) = &output.timestamps
+            && !times.inherited.contains(&(row as u32))
+        {
+            record.timestamp = Some(times.timestamps[row]).filter(|&time| time != NO_TIME);
+        }
+    }
+    rows
+}

@@ -1,0 +1,114 @@
+use std::num::NonZeroU64;
+
+use pipehost_plugin::{Checkpoint, Field, Out, Port, Record, Rejection, Setup, Stage};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The attribute that holds the level.
+    #[serde(default = "attribute")]
+    attribute: String,
+    /// The level to count.
+    level: String,
+    /// An alert at this many records of the level, and at each multiple.
+    threshold: NonZeroU64,
+}
+
+fn attribute() -> String {
+    "level".to_owned()
+}
+
+pub struct Alert {
+    field: Field,
+    value: Field,
+    alerts: Port,
+    level: String,
+    threshold: NonZeroU64,
+    count: u64,
+}
+
+impl Stage for Alert {
+    type Config = Config;
+
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+        Ok(Self {
+            field: setup.attribute(&config.attribute),
+            value: setup.value(),
+            alerts: setup.port("alerts"),
+            level: config.level,
+            threshold: config.threshold,
+            count: 0,
+        })
+    }
+
+    fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
+        out.keep();
+        if record.get(self.field) == Some(self.level.as_bytes()) {
+            self.count += 1;
+            if self.count % self.threshold == 0 {
+                out.send(self.alerts).value_with(|alert| {
+                    let text = format!("ALERT: {} {} records, the last: ", self.count, self.level);
+                    alert.extend_from_slice(text.as_bytes());
+                    alert.extend_from_slice(record.get(self.value).unwrap_or_default());
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Checkpoint for Alert {
+    fn save(&self) -> Result<Vec<u8>, String> {
+        Ok(self.count.to_le_bytes().to_vec())
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+        let count = saved.try_into().map_err(|_| "the saved count is not eight bytes long")?;
+        self.count = u64::from_le_bytes(count);
+        Ok(())
+    }
+}
+
+pipehost_plugin::export!(Alert, checkpoint);
+
+#[cfg(test)]
+mod tests {
+    use super::Alert;
+    use pipehost_plugin::Opened;
+    use pipehost_plugin::testing::{TestRecord, record, run};
+    use serde_json::json;
+
+    fn critical(value: &str) -> TestRecord {
+        record(value).attribute("level", "CRITICAL")
+    }
+
+    #[test]
+    fn every_record_goes_on_and_each_threshold_raises_an_alert() {
+        let records = [critical("a"), record("x"), critical("b"), critical("c"), critical("d")];
+        let out = run::<Alert>(json!({ "level": "CRITICAL", "threshold": 2 }), records.clone());
+        assert_eq!(out.port("out"), records);
+        assert_eq!(
+            out.port("alerts"),
+            [
+                critical("ALERT: 2 CRITICAL records, the last: b"),
+                critical("ALERT: 4 CRITICAL records, the last: d"),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_count_outlives_the_instance() {
+        let config = json!({ "level": "CRITICAL", "threshold": 2 }).to_string();
+        let mut stage = Opened::<Alert>::open(&config).unwrap();
+        stage.restore(&7u64.to_le_bytes()).unwrap();
+        assert_eq!(stage.save().unwrap(), 7u64.to_le_bytes());
+        assert!(stage.restore(b"short").is_err());
+    }
+
+    #[test]
+    fn a_threshold_of_zero_is_refused() {
+        assert!(Opened::<Alert>::open(r#"{ "level": "X", "threshold": 0 }"#).is_err());
+    }
+}
