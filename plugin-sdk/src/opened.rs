@@ -30,7 +30,7 @@ impl<S: Stage> Opened<S> {
 
     /// Shows every record of a batch to the stage.
     pub fn process(&mut self, input: &Input<'_>) -> Outcome {
-        let mut out = Out::new(self.plan.ports.len(), input.len());
+        let mut out = Out::of_batch(self.plan.ports.len(), input.len());
         for row in 0..input.len() {
             out.at(row);
             if let Err(rejection) = self.stage.process(input.record(row), &mut out) {
@@ -45,7 +45,7 @@ impl<S: Stage> Opened<S> {
     /// # Errors
     /// What the stage says.
     pub fn finish(&mut self) -> Result<Outcome, String> {
-        let mut out = Out::new(self.plan.ports.len(), 0);
+        let mut out = Out::fresh(self.plan.ports.len());
         self.stage.finish(&mut out)?;
         Ok(out.into_outcome())
     }

@@ -10,16 +10,26 @@ use crate::{NO_TIME, Port, Rejection};
 pub struct Out {
     ports: Vec<PortRows>,
     rejected: Vec<Rejected>,
-    /// The input row at hand; none in `finish`, where rows are new.
-    row: Option<u32>,
+    /// The input row at hand; meaningless in `finish`, where rows are new.
+    row: u32,
     input_len: usize,
+    fresh: bool,
 }
 
 impl Out {
-    pub(crate) fn new(ports: usize, input_len: usize) -> Self {
+    /// For a batch of `input_len` rows.
+    pub(crate) fn of_batch(ports: usize, input_len: usize) -> Self {
+        let mut out = Self::fresh(ports);
+        // A filter's answer then grows no vector inside the sandbox.
+        out.ports[0].parents.reserve(input_len);
+        Self { input_len, fresh: false, ..out }
+    }
+
+    /// For rows that descend from none.
+    pub(crate) fn fresh(ports: usize) -> Self {
         let mut list = Vec::with_capacity(ports);
         list.resize_with(ports, PortRows::default);
-        Self { ports: list, rejected: Vec::new(), row: None, input_len }
+        Self { ports: list, rejected: Vec::new(), row: 0, input_len: 0, fresh: true }
     }
 
     /// Emits the record at hand on the default port. All that the returned row does
@@ -34,22 +44,18 @@ impl Out {
     pub fn send(&mut self, port: Port) -> Row<'_> {
         let rows = &mut self.ports[port.0];
         let index = rows.parents.len();
-        if index == 0 && self.row.is_some() {
-            // A filter's answer then grows no vector inside the sandbox.
-            rows.parents.reserve(self.input_len);
-        }
-        rows.parents.push(self.row.unwrap_or(u32::MAX));
+        rows.parents.push(self.row);
         Row { rows, index }
     }
 
     #[inline]
     pub(crate) fn at(&mut self, row: usize) {
-        self.row = Some(row as u32);
+        self.row = row as u32;
     }
 
     #[cold]
     pub(crate) fn reject(&mut self, rejection: Rejection) {
-        let row = self.row.expect("only process rejects, and it is at a row");
+        let row = self.row;
         for port in &mut self.ports {
             port.take_back(row);
         }
@@ -58,7 +64,7 @@ impl Out {
     }
 
     pub(crate) fn into_outcome(self) -> crate::contract::Outcome {
-        let (fresh, input_len) = (self.row.is_none(), self.input_len);
+        let (fresh, input_len) = (self.fresh, self.input_len);
         let outputs = (0..)
             .zip(self.ports)
             .filter(|(_, rows)| !rows.parents.is_empty())

@@ -25,6 +25,7 @@ impl Stage for AddContext {
         Ok(Self { attributes: config.attributes })
     }
 
+    #[inline(always)]
     fn process(&mut self, _record: Record, out: &mut Out) -> Result<(), Rejection> {
         let mut row = out.keep();
         for (name, value) in &self.attributes {

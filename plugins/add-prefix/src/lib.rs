@@ -21,6 +21,7 @@ impl Stage for AddPrefix {
         Ok(Self { value: setup.value(), prefix: config.prefix })
     }
 
+    #[inline(always)]
     fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
         let value = record.get(self.value).unwrap_or_default();
         out.keep().value_with(|to| {

@@ -24,6 +24,7 @@ impl Stage for Double {
         Ok(Self { value: setup.value(), work: config.work })
     }
 
+    #[inline(always)]
     fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
         let value = record.get(self.value).unwrap_or_default();
         let number: i64 =

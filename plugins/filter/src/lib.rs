@@ -74,6 +74,7 @@ impl Stage for Filter {
         Ok(Self { field, condition, invert: config.invert })
     }
 
+    #[inline(always)]
     fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
         let matches = record.get(self.field).is_some_and(|bytes| match &self.condition {
             Condition::Equals(text) => bytes == text,

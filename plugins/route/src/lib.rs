@@ -40,6 +40,7 @@ impl Stage for Route {
         Ok(Self { field, ports })
     }
 
+    #[inline(always)]
     fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
         match record.get(self.field).and_then(|bytes| self.ports.get(bytes)) {
             Some(&port) => out.send(port),

@@ -17,6 +17,7 @@ impl Stage for ToUpper {
         Ok(Self { value: setup.value() })
     }
 
+    #[inline(always)]
     fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
         match record.get(self.value) {
             None => drop(out.keep()),
