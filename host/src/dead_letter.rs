@@ -22,8 +22,11 @@ impl DeadLetters {
     pub fn open(path: &Path) -> Result<Self, String> {
         let failed = |error: io::Error| format!("cannot open the dead letters {}: {error}", path.display());
         let file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Ok(Self { path: path.to_owned(), file: Mutex::new(file) }); // A pipe, a device.
+        }
         let mut reader = Reader::open(path)?;
-        while let Some(letter) = reader.next() {
+        for letter in reader.by_ref() {
             letter.map_err(|why| format!("will not append to {}: {why}", path.display()))?;
         }
         if reader.torn() > 0 {

@@ -31,8 +31,24 @@ pub struct Fuel {
 
 impl Fuel {
     /// What a call on a batch of `records` may burn.
-    pub fn of(self, records: usize) -> u64 {
+    fn of(self, records: usize) -> u64 {
         self.base.saturating_add(self.per_record.saturating_mul(records as u64))
+    }
+}
+
+/// What a call may burn that is not about a batch: to start, to describe itself, to
+/// open, to save, to finish. Not a setting: what a batch may cost says nothing about it.
+const LIFECYCLE_FUEL: u64 = 200_000_000;
+
+impl Limits {
+    /// The fuel of a call on a batch of so many records; none if none is counted.
+    pub fn call_fuel(&self, records: usize) -> Option<u64> {
+        self.fuel.map(|fuel| fuel.of(records))
+    }
+
+    /// The fuel of a call that is not about a batch.
+    pub fn lifecycle_fuel(&self) -> Option<u64> {
+        self.fuel.map(|_| LIFECYCLE_FUEL)
     }
 }
 

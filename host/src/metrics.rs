@@ -4,7 +4,7 @@
 //! mix. The summary at the end of a run reads the same numbers that `/metrics` serves.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -22,6 +22,7 @@ pub struct Metrics {
     records_out: IntCounterVec,
     rejected: IntCounterVec,
     dead_letters: IntCounterVec,
+    skipped: IntCounterVec,
     dropped: IntCounterVec,
     retries: IntCounterVec,
     failures: IntCounterVec,
@@ -39,6 +40,7 @@ pub struct NodeMetrics {
     pub records_out: IntCounter,
     pub rejected: IntCounter,
     pub dead_letters: IntCounter,
+    pub skipped: IntCounter,
     /// Records that found the queue in front of this node full.
     pub dropped: IntCounter,
     pub retries: IntCounter,
@@ -52,8 +54,8 @@ pub struct NodeMetrics {
     failures: [IntCounter; Cause::ALL.len()],
     /// The most batches that one queue in front of this node held.
     queue_peak: AtomicUsize,
-    /// Records that came in and are not yet done with.
-    pub in_flight: AtomicUsize,
+    /// Records that came in and are not yet done with: sent on, written, or refused.
+    pub in_flight: AtomicI64,
 }
 
 impl Metrics {
@@ -89,6 +91,7 @@ impl Metrics {
             records_out: counter("pipeline_stage_records_out_total", "Records that a source, stage or sink sent on or wrote.", stage),
             rejected: counter("pipeline_stage_records_rejected_total", "Records that were rejected for good, after all retries.", stage),
             dead_letters: counter("pipeline_stage_dead_letters_total", "Rejected records that were kept as dead letters.", stage),
+            skipped: counter("pipeline_stage_records_skipped_total", "Rejected records that were dropped, as on_error = \"skip\" says.", stage),
             dropped: counter("pipeline_stage_records_dropped_total", "Records dropped because the queue in front of the stage was full.", stage),
             retries: counter("pipeline_stage_retries_total", "Records that were tried again.", stage),
             failures: counter("pipeline_stage_failures_total", "Calls into the sandbox that failed, by cause.", &["stage", "cause"]),
@@ -110,6 +113,7 @@ impl Metrics {
             records_out: self.records_out.with_label_values(l),
             rejected: self.rejected.with_label_values(l),
             dead_letters: self.dead_letters.with_label_values(l),
+            skipped: self.skipped.with_label_values(l),
             dropped: self.dropped.with_label_values(l),
             retries: self.retries.with_label_values(l),
             fuel: self.fuel.with_label_values(l),
@@ -120,7 +124,7 @@ impl Metrics {
             batch: self.batch.with_label_values(l),
             failures: Cause::ALL.map(|cause| self.failures.with_label_values(&[name, cause.name()])),
             queue_peak: AtomicUsize::new(0),
-            in_flight: AtomicUsize::new(0),
+            in_flight: AtomicI64::new(0),
         })
     }
 

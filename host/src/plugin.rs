@@ -66,15 +66,15 @@ fn wrap(module: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 /// Builds the crate in a folder. Cargo knows whether anything changed.
-fn build(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf, String> {
+fn build(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf, String> {
     // The workspace of a crate is looked for along its real path.
-    let folder = folder.canonicalize().map_err(|error| format!("{}: {error}", folder.display()))?;
+    let folder = named.canonicalize().map_err(|error| format!("{}: {error}", named.display()))?;
     let manifest = folder.join("Cargo.toml");
     if !manifest.exists() {
         return Err(format!(
             "the folder {} has no Cargo.toml; name a crate, or build the component yourself and \
              name its .wasm",
-            folder.display()
+            named.display()
         ));
     }
     add_target(&folder, say)?;
@@ -97,16 +97,16 @@ fn build(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf, String> {
             cargo.env_remove(name);
         }
     }
-    say(&format!("building {}", folder.display()));
+    say(&format!("building {}", named.display()));
     let output = cargo.output().map_err(|error| {
-        format!("cannot run cargo to build {}: {error}; install Rust from https://rustup.rs", folder.display())
+        format!("cannot run cargo to build {}: {error}; install Rust from https://rustup.rs", named.display())
     })?;
     if !output.status.success() {
         let log = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("cargo could not build {}:\n{}", folder.display(), log.trim_end()));
+        return Err(format!("cargo could not build {}:\n{}", named.display(), log.trim_end()));
     }
     artifact(&output.stdout, &manifest).ok_or_else(|| {
-        format!("{} builds no component: add `crate-type = [\"cdylib\"]` to its [lib]", manifest.display())
+        format!("{} builds no component: add `crate-type = [\"cdylib\"]` to its [lib]", named.display())
     })
 }
 

@@ -2,7 +2,6 @@
 //! the graph is checked against what they say.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -141,13 +140,5 @@ impl Engines {
         let engine = Engine::new(metering, self.instances).map_err(|error| format!("{error:#}"))?;
         self.made.push(Arc::new(engine));
         Ok(self.made[self.made.len() - 1].clone())
-    }
-}
-
-/// The folder that relative paths of a pipeline file start from.
-pub fn base_folder(file: &Path) -> &Path {
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }

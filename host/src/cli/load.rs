@@ -12,7 +12,6 @@ use crate::config::{
 };
 use crate::limits::{Fuel, Limits};
 use crate::mistake::{self, Mistake};
-use crate::prepare::base_folder;
 use crate::stage::Grants;
 
 /// A configuration and the text it came from, for showing mistakes in it.
@@ -43,7 +42,7 @@ pub(super) fn file(path: &Path) -> Result<Loaded, Error> {
         let at = error.utf8_error().valid_up_to();
         Error::Usage(format!("the pipeline {} is not UTF-8, from byte {at} on", path.display()))
     })?;
-    let (mut config, mistakes) = config::read(&text, base_folder(path));
+    let (mut config, mistakes) = config::read(&text, path.parent().unwrap_or(Path::new("")));
     if config.name == Config::default().name
         && let Some(stem) = path.file_stem()
     {

@@ -86,7 +86,7 @@ async fn run_async(args: RunArgs) -> Result<u8, Error> {
 
 fn conclude(ending: Ending) -> Result<u8, Error> {
     let lost: Vec<_> = (ending.undelivered.iter())
-        .map(|(node, records)| format!("{} before or in `{node}`", summary::number(*records as u64)))
+        .map(|(node, records)| format!("{} before or in `{node}`", summary::number(*records)))
         .collect();
     let delivered = match &lost[..] {
         [] => "all that was read was delivered".to_owned(),

@@ -73,8 +73,8 @@ fn notes(node: &Node, out: &mut String) {
     if letters > 0 {
         note(format!("{} records are in the dead letters", number(letters)));
     }
-    if metrics.rejected.get() > letters {
-        note(format!("{} records were rejected and dropped", number(metrics.rejected.get() - letters)));
+    if metrics.skipped.get() > 0 {
+        note(format!("{} records were rejected and dropped", number(metrics.skipped.get())));
     }
     if metrics.dropped.get() > 0 {
         note(format!("{} records were dropped because its queue was full", number(metrics.dropped.get())));

@@ -45,6 +45,9 @@ pub struct Config {
     pub sources: Vec<Source>,
     pub stages: Vec<Stage>,
     pub sinks: Vec<Sink>,
+    /// A source, stage or sink was left out because of a mistake in it: what seems to be
+    /// missing may be there.
+    pub incomplete: bool,
 }
 
 impl Default for Config {
@@ -57,6 +60,7 @@ impl Default for Config {
             sources: Vec::new(),
             stages: Vec::new(),
             sinks: Vec::new(),
+            incomplete: false,
         }
     }
 }

@@ -33,10 +33,12 @@ pub fn read(text: &str, base: &Path) -> (Config, Vec<Mistake>) {
     let mut config = Config::default();
     let mut root = Reader::new("a pipeline", document.get_ref(), None, &mut mistakes);
     root.table("pipeline", "`[pipeline]`", |table| pipeline(table, base, &mut config));
-    config.sources = root.tables("source", "a source", |table| source(table, base));
-    config.stages = root.tables("stage", "a stage", |table| stage(table, base));
-    config.sinks = root.tables("sink", "a sink", |table| sink(table, base));
+    let mut incomplete = !root.is_whole();
+    config.sources = root.tables("source", "a source", &mut incomplete, |table| source(table, base));
+    config.stages = root.tables("stage", "a stage", &mut incomplete, |table| stage(table, base));
+    config.sinks = root.tables("sink", "a sink", &mut incomplete, |table| sink(table, base));
     root.finish();
+    config.incomplete = incomplete;
     (config, mistakes)
 }
 

@@ -33,6 +33,11 @@ impl<'a> Reader<'a> {
         Self { what, table, span, asked: Vec::new(), mistakes }
     }
 
+    /// Whether there was no mistake so far.
+    pub(super) fn is_whole(&self) -> bool {
+        self.mistakes.is_empty()
+    }
+
     pub(super) fn span(&self) -> Span {
         self.span.clone()
     }
@@ -54,10 +59,14 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn string(&mut self, key: &'a str) -> Option<At<String>> {
+        self.text(key, "a text in quotes")
+    }
+
+    fn text(&mut self, key: &'a str, wanted: &str) -> Option<At<String>> {
         let item = self.get(key)?;
         match item.get_ref() {
             DeValue::String(text) => Some(At::new(text.to_string(), span(item))),
-            _ => self.wrong(item, key, "a text in quotes"),
+            _ => self.wrong(item, key, wanted),
         }
     }
 
@@ -116,12 +125,12 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn duration(&mut self, key: &'a str) -> Option<Duration> {
-        let text = self.string(key)?;
+        let text = self.text(key, "a duration in quotes, such as \"500ms\"")?;
         self.parse(key, &text, quantity::duration)
     }
 
     pub(super) fn bytes(&mut self, key: &'a str) -> Option<u64> {
-        let text = self.string(key)?;
+        let text = self.text(key, "a size in quotes, such as \"16MiB\"")?;
         self.parse(key, &text, quantity::bytes)
     }
 
@@ -178,27 +187,30 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Every table of a list of tables: `[[key]]`.
+    /// Every table of a list of tables: `[[key]]`. Those that `read` gives up are left
+    /// out, and `incomplete` says so.
     pub(super) fn tables<T>(
         &mut self,
         key: &'a str,
         what: &'a str,
+        incomplete: &mut bool,
         mut read: impl FnMut(Reader<'_>) -> Option<T>,
     ) -> Vec<T> {
         let Some(item) = self.get(key) else { return Vec::new() };
         let DeValue::Array(items) = item.get_ref() else {
-            let wrong: Option<()> = self.wrong(item, key, &format!("written `[[{key}]]`"));
-            debug_assert!(wrong.is_none());
-            return Vec::new();
+            *incomplete = true;
+            return self.wrong(item, key, &format!("written `[[{key}]]`")).unwrap_or_default();
         };
         let mut out = Vec::new();
         for item in items.iter() {
-            match item.get_ref() {
+            let made = match item.get_ref() {
                 DeValue::Table(table) => {
-                    out.extend(read(Reader::new(what, table, span(item), self.mistakes)));
+                    read(Reader::new(what, table, span(item), self.mistakes))
                 }
-                _ => drop(self.wrong::<()>(item, key, &format!("a list of tables, `[[{key}]]`"))),
-            }
+                _ => self.wrong(item, key, &format!("a list of tables, `[[{key}]]`")),
+            };
+            *incomplete |= made.is_none();
+            out.extend(made);
         }
         out
     }
@@ -207,9 +219,7 @@ impl<'a> Reader<'a> {
     pub(super) fn map(&mut self, key: &'a str) -> Vec<(String, At<String>)> {
         let Some(item) = self.get(key) else { return Vec::new() };
         let DeValue::Table(table) = item.get_ref() else {
-            let wrong: Option<()> = self.wrong(item, key, "a table of names and texts");
-            debug_assert!(wrong.is_none());
-            return Vec::new();
+            return self.wrong(item, key, "a table of names and texts").unwrap_or_default();
         };
         let mut out = Vec::new();
         for (name, item) in table.iter() {

@@ -45,7 +45,10 @@ impl FileSink {
             let file = OpenOptions::new().create(append).append(true).open(&path).map_err(failed)?;
             Target::InPlace(file)
         } else {
-            let folder = crate::prepare::base_folder(&path);
+            let folder = match path.parent() {
+                Some(folder) if !folder.as_os_str().is_empty() => folder,
+                _ => Path::new("."),
+            };
             if !folder.is_dir() {
                 let folder = folder.display();
                 return Err(format!("cannot write {}: the folder {folder} does not exist", path.display()));

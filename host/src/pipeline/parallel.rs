@@ -199,7 +199,7 @@ async fn emit(
 async fn emit_one(outlet: &Outlet, answer: Answer, shares: Vec<Share>, metrics: &NodeMetrics) -> Ended {
     send(outlet, answer).await?;
     let records: usize = shares.iter().map(|share| share.records).sum();
-    metrics.in_flight.fetch_sub(records, Ordering::Relaxed);
+    metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
     Ok(())
 }
 

@@ -41,22 +41,23 @@ pub(super) fn edge(capacity: usize, when_full: WhenFull, to: Arc<NodeMetrics>) -
 impl Sender {
     async fn send(&self, batch: Batch) -> Result<(), Stopped> {
         let records = batch.len;
-        let message = Message::Batch(batch);
-        // Counted before it is sent: the receiver may be done with it at once.
-        self.to.in_flight.fetch_add(records, Ordering::Relaxed);
-        self.to.queue.inc();
-        match self.when_full {
-            WhenFull::Block => self.queue.send(message).await.map_err(|_| Stopped::Neighbour)?,
-            WhenFull::Drop => match self.queue.try_send(message) {
-                Ok(()) => {}
-                Err(mpsc::error::TrySendError::Closed(_)) => return Err(Stopped::Neighbour),
+        let sent = match self.when_full {
+            WhenFull::Block => self.queue.send(Message::Batch(batch)).await.is_ok(),
+            WhenFull::Drop => match self.queue.try_send(Message::Batch(batch)) {
+                Ok(()) => true,
+                Err(mpsc::error::TrySendError::Closed(_)) => false,
                 Err(mpsc::error::TrySendError::Full(_)) => {
-                    self.to.in_flight.fetch_sub(records, Ordering::Relaxed);
-                    self.to.queue.dec();
                     self.to.dropped.inc_by(records as u64);
+                    return Ok(());
                 }
             },
+        };
+        if !sent {
+            return Err(Stopped::Neighbour);
         }
+        // The receiver may have counted down already: in between, counts are negative.
+        self.to.in_flight.fetch_add(records as i64, Ordering::Relaxed);
+        self.to.queue.inc();
         self.to.note_queue_depth(self.queue.max_capacity() - self.queue.capacity());
         Ok(())
     }
@@ -128,7 +129,7 @@ impl Inlet {
 
     /// Says that `records` of what `next` gave are done with.
     pub(super) fn done(&self, records: usize) {
-        self.metrics.in_flight.fetch_sub(records, Ordering::Relaxed);
+        self.metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
     }
 
     async fn receive(&mut self) -> Result<Option<Batch>, Stopped> {

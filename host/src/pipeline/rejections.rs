@@ -43,7 +43,10 @@ impl Rejections {
         }
         self.metrics.rejected.inc_by(refused.len() as u64);
         match self.on_error {
-            OnError::Skip => Ok(()),
+            OnError::Skip => {
+                self.metrics.skipped.inc_by(refused.len() as u64);
+                Ok(())
+            }
             OnError::Fail => {
                 let first = refused.into_iter().next().expect("not empty");
                 let Refused { origin: Origin { place, number }, reason, .. } = first;

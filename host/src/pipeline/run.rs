@@ -46,7 +46,7 @@ pub struct Ending {
     pub failure: Option<String>,
     pub stopped_by: Option<StoppedBy>,
     /// By node, the records that were on their way to it or in it when the run ended.
-    pub undelivered: Vec<(String, usize)>,
+    pub undelivered: Vec<(String, u64)>,
     pub elapsed: Duration,
 }
 
@@ -274,6 +274,7 @@ impl Running {
         let undelivered = (self.nodes.iter())
             .map(|node| (node.name.clone(), node.metrics.in_flight.load(Ordering::Relaxed)))
             .filter(|(_, records)| *records > 0)
+            .map(|(name, records)| (name, records.unsigned_abs()))
             .collect();
         Ending { failure, stopped_by, undelivered, elapsed: self.start.elapsed() }
     }

@@ -1,5 +1,7 @@
 //! The task of a source: read, decode, make batches.
 
+use std::sync::atomic::Ordering;
+
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -58,9 +60,13 @@ impl SourceTask {
         if batch.len == 0 {
             return Ok(());
         }
-        self.rejections.metrics.records_in.inc_by(batch.len as u64);
-        self.rejections.metrics.batch.observe(batch.len as f64);
-        self.outlet.send(0, batch).await
+        let (metrics, records) = (&self.rejections.metrics, batch.len);
+        metrics.records_in.inc_by(records as u64);
+        metrics.batch.observe(records as f64);
+        metrics.in_flight.fetch_add(records as i64, Ordering::Relaxed);
+        self.outlet.send(0, batch).await?;
+        metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
+        Ok(())
     }
 
     fn reject(&self, out: &mut Decoded) -> Ended {

@@ -84,14 +84,15 @@ impl Failure {
             _ => {}
         }
         if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-            return Self::new(Cause::Trap, format!("it exited with code {}", exit.0));
+            let how = if exit.0 == 0 { "it exited" } else { "it exited with an error" };
+            return Self::new(Cause::Trap, how);
         }
         // Wasmtime keeps the type of this error to itself.
         if error.chain().any(|cause| cause.to_string().contains("fuel allocated for hostcalls")) {
             return Self::new(Cause::Output, "its answer has more bytes than limits.output allows");
         }
-        let trap = error.downcast_ref::<Trap>().map(ToString::to_string);
-        let reason = trap.unwrap_or_else(|| error.root_cause().to_string());
+        let reason = error.root_cause().to_string();
+        let reason = reason.strip_prefix("wasm trap: ").unwrap_or(&reason);
         let said = if last_words.is_empty() { String::new() } else { format!("; it said: {last_words}") };
         Self::new(Cause::Trap, format!("it trapped: {reason}{said}"))
     }

@@ -68,7 +68,7 @@ impl Instance {
                 store.epoch_deadline_async_yield_and_update(1);
             }
         }
-        arm(&mut store, &limits, 0);
+        arm(&mut store, limits.lifecycle_fuel());
         let made = async {
             let instance = program.pre.instance_pre().instantiate_async(&mut store).await?;
             let exports = Exports::new(&mut store, &instance)?;
@@ -82,7 +82,7 @@ impl Instance {
             Ok((exports, checkpoint))
         };
         let made = within(&limits, &log, made).await;
-        count_fuel(&mut store, &limits, 0, metrics);
+        count_fuel(&mut store, limits.lifecycle_fuel(), metrics);
         let (exports, checkpoint) = made?;
         let mut instance = Self {
             store,
@@ -123,7 +123,7 @@ impl Instance {
 
     pub(super) async fn describe(&mut self) -> Result<Description, Failure> {
         let described = self
-            .call(0, async |store, exports| {
+            .call(self.limits.lifecycle_fuel(), async |store, exports| {
                 exports.pipehost_stage_stage().call_describe(store).await
             })
             .await?;
@@ -137,7 +137,7 @@ impl Instance {
 
     pub(super) async fn open(&mut self, config: &str) -> Result<Plan, Failure> {
         let plan = self
-            .call(0, async |store, exports| {
+            .call(self.limits.lifecycle_fuel(), async |store, exports| {
                 exports.pipehost_stage_stage().call_open(store, config).await
             })
             .await?
@@ -177,12 +177,14 @@ impl Instance {
             value: value.as_deref().map(lower),
             attributes: &lowered,
         };
+        let start = Instant::now();
         let outcome = self
-            .call(batch.len, async |store, exports| {
+            .call(self.limits.call_fuel(batch.len), async |store, exports| {
                 exports.pipehost_stage_stage().call_process(store, input).await
             })
-            .await?
-            .map_err(|message| Failure::new(Cause::Error, message))?;
+            .await;
+        self.metrics.duration.observe(start.elapsed().as_secs_f64());
+        let outcome = outcome?.map_err(|message| Failure::new(Cause::Error, message))?;
         self.check(Some(batch), outcome)
     }
 
@@ -192,7 +194,9 @@ impl Instance {
     /// What went wrong.
     pub async fn finish(&mut self) -> Result<Answer, Failure> {
         let outcome = self
-            .call(0, async |store, exports| exports.pipehost_stage_stage().call_finish(store).await)
+            .call(self.limits.lifecycle_fuel(), async |store, exports| {
+                exports.pipehost_stage_stage().call_finish(store).await
+            })
             .await?
             .map_err(|message| Failure::new(Cause::Error, message))?;
         self.check(None, outcome)
@@ -201,7 +205,7 @@ impl Instance {
     /// The stage's state, if it keeps one.
     pub(super) async fn save(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let Some((save, _)) = self.checkpoint.clone() else { return Ok(None) };
-        self.call(0, async |store, _| Ok(save.call_async(store, ()).await?.0))
+        self.call(self.limits.lifecycle_fuel(), async |store, _| Ok(save.call_async(store, ()).await?.0))
             .await?
             .map(Some)
             .map_err(|message| Failure::new(Cause::Error, format!("save: {message}")))
@@ -209,7 +213,7 @@ impl Instance {
 
     pub(super) async fn restore(&mut self, saved: &[u8]) -> Result<(), Failure> {
         let Some((_, restore)) = self.checkpoint.clone() else { return Ok(()) };
-        self.call(0, async |store, _| Ok(restore.call_async(store, (saved.to_vec(),)).await?.0))
+        self.call(self.limits.lifecycle_fuel(), async |store, _| Ok(restore.call_async(store, (saved.to_vec(),)).await?.0))
             .await?
             .map_err(|message| Failure::new(Cause::Error, format!("restore: {message}")))
     }
@@ -231,20 +235,16 @@ impl Instance {
             .map_err(|rule| Failure::new(Cause::Contract, format!("its answer breaks the contract: {rule}")))
     }
 
-    /// One call into the guest, with fuel and time for `records` records.
+    /// One call into the guest, with so much fuel, under the limit of time.
     async fn call<R>(
         &mut self,
-        records: usize,
+        fuel: Option<u64>,
         call: impl AsyncFnOnce(&mut Store<Host>, &Exports) -> wasmtime::Result<R>,
     ) -> Result<R, Failure> {
-        arm(&mut self.store, &self.limits, records);
+        arm(&mut self.store, fuel);
         let log = self.store.data().log.clone();
-        let start = Instant::now();
         let result = within(&self.limits, &log, call(&mut self.store, &self.exports)).await;
-        if records > 0 {
-            self.metrics.duration.observe(start.elapsed().as_secs_f64());
-        }
-        count_fuel(&mut self.store, &self.limits, records, &self.metrics);
+        count_fuel(&mut self.store, fuel, &self.metrics);
         self.count_memory();
         result
     }
@@ -266,17 +266,17 @@ fn lower(column: &Column) -> records::Column<'_> {
     records::Column { ends: &column.ends, data: &column.data, nulls: &column.nulls }
 }
 
-/// Fills up the fuel for a call on so many records.
-fn arm(store: &mut Store<Host>, limits: &Limits, records: usize) {
-    if let Some(fuel) = limits.fuel {
-        store.set_fuel(fuel.of(records)).expect("an engine that counts fuel was chosen");
+/// Fills up the fuel for a call.
+fn arm(store: &mut Store<Host>, fuel: Option<u64>) {
+    if let Some(fuel) = fuel {
+        store.set_fuel(fuel).expect("an engine that counts fuel was chosen");
     }
 }
 
-fn count_fuel(store: &mut Store<Host>, limits: &Limits, records: usize, metrics: &NodeMetrics) {
-    if let Some(fuel) = limits.fuel {
+fn count_fuel(store: &mut Store<Host>, fuel: Option<u64>, metrics: &NodeMetrics) {
+    if let Some(fuel) = fuel {
         let left = store.get_fuel().expect("an engine that counts fuel was chosen");
-        metrics.fuel.inc_by(fuel.of(records).saturating_sub(left));
+        metrics.fuel.inc_by(fuel.saturating_sub(left));
     }
 }
 

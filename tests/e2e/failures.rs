@@ -1,0 +1,203 @@
+//! Stages that trap, lie, or want what they may not have; and what becomes of the
+//! records around them.
+
+use crate::harness::{Case, Letter, StageCase, guest as guest_text, plugin};
+
+fn guest(name: &str) -> StageCase {
+    StageCase::guest(name).input(&["a", "b", "c"])
+}
+
+#[test]
+fn a_guest_that_behaves_is_not_in_the_way() {
+    guest("pass").passes();
+}
+
+#[test]
+fn traps_and_errors_are_told_apart() {
+    guest("trap").refuses("trap: it trapped: wasm `unreachable` instruction executed");
+    guest("error").refuses("error: no luck");
+    StageCase::wasi().input(&["exit"]).refuses("trap: it exited with an error");
+    let panics = StageCase::wasi().input(&["panic"]).run_ok();
+    assert!(panics.letters[0].reason.contains("on purpose"), "{:?}", panics.letters);
+}
+
+#[test]
+fn an_endless_loop_is_stopped_wherever_it_is() {
+    let short = "limits = { timeout = \"100ms\", fuel = false }";
+    guest("loop-in-process").settings(short).refuses("timeout: ");
+    guest("loop-in-process").refuses("fuel: ");
+    guest("loop-in-open").is_refused("does not open: it used up its fuel");
+    guest("loop-in-open").settings(short).is_refused("does not open: it ran longer than 100ms");
+    guest("loop-in-start").is_refused("it used up its fuel");
+    guest("loop-in-start").settings(short).is_refused("it ran longer than 100ms");
+}
+
+#[test]
+fn an_answer_that_lies_is_named() {
+    let lies = |name: &str, rule: &str| {
+        guest(name).refuses(&format!("contract: its answer breaks the contract: {rule}"));
+    };
+    lies("lie-port", "it sent rows to port 9, and its plan has 1");
+    lies("lie-row", "in an output for port 0, row 99999 was picked from a batch of 1");
+    lies("lie-descending", "in an output for port 0, the ends of the value descend");
+    lies("lie-length", "in an output for port 0, the value has 1 ends for 2 rows");
+    lies("lie-data", "in an output for port 0, the value has 2 bytes of data and ends at 1");
+    lies("lie-inherited", "in an output for port 0, the value has inherited rows");
+    lies("lie-rejected", "it rejected row 7 of a batch of 1");
+    guest("gigabyte").refuses("trap: ");
+}
+
+#[test]
+fn one_poisonous_record_in_4096_is_rejected_and_4095_go_through_in_order() {
+    let lines: Vec<String> =
+        (0..4096).map(|n| if n == 2741 { "Poison".to_owned() } else { format!("line {n}") }).collect();
+    let made = StageCase::guest("poison")
+        .input(&lines.iter().map(String::as_str).collect::<Vec<_>>())
+        .run_ok();
+    let expected: Vec<_> = lines.iter().filter(|line| *line != "Poison").cloned().collect();
+    assert_eq!(made.lines, expected);
+    let [letter] = &made.letters[..] else { panic!("{:?}", made.letters) };
+    assert_eq!((&*letter.value, letter.number), ("Poison", 2742));
+    // 1 of 4096, found by halves: twelve divisions, and the record itself.
+    assert!(made.ran.stderr.contains("failed and was brought back: 13 × trap"), "{}", made.ran.stderr);
+}
+
+#[test]
+fn a_state_survives_the_failure_of_its_instance() {
+    let lines = ["count", "count", "panic", "count", "exit", "count"];
+    for batch in ["batch = { records = 1 }", "", "batch = { records = 2 }"] {
+        let made = StageCase::wasi().settings(batch).input(&lines).run_ok();
+        // Whatever the batches: records that failed have left no mark on the state.
+        assert_eq!(made.lines, ["1", "2", "3", "4"], "{batch}");
+        assert_eq!(made.letters.len(), 2);
+    }
+}
+
+#[test]
+fn a_failing_stage_costs_its_neighbours_nothing() {
+    let pipeline = format!(
+        r#"
+        [pipeline]
+        dead_letters = "dead"
+        [[source]]
+        name = "in"
+        type = "file"
+        paths = "in.txt"
+        [[stage]]
+        name = "bomb"
+        plugin = "bomb.wat"
+        input = "in"
+        on_error = "dead-letter"
+        [[stage]]
+        name = "upper"
+        plugin = "{}"
+        input = "in"
+        [[sink]]
+        name = "bombed"
+        type = "file"
+        path = "bombed"
+        input = "bomb"
+        [[sink]]
+        name = "out"
+        type = "stdout"
+        input = "upper"
+        "#,
+        plugin("to-upper")
+    );
+    let input: String = (0..100).map(|n| format!("line {n}\n")).collect();
+    let case = Case::new()
+        .file("pipeline.toml", pipeline)
+        .file("bomb.wat", guest_text("memory-bomb"))
+        .file("in.txt", &input);
+    case.pipeline().ok().prints(&input.to_uppercase());
+    assert_eq!(case.read("bombed"), "");
+    assert_eq!(crate::harness::letters(&case, "dead").len(), 100);
+}
+
+#[test]
+fn a_retryable_rejection_is_tried_again() {
+    let retry = |attempts: u32| {
+        guest("flaky").settings(&format!("retry = {{ attempts = {attempts}, backoff = \"1ms\" }}"))
+    };
+    // Its first two answers refuse the first row and send nothing; then it gives in. The
+    // rows that it did not refuse, it filtered out.
+    let made = retry(3).run_ok();
+    assert_eq!(made.lines, ["a"]);
+    assert_eq!(made.letters, []);
+    let made = retry(2).run_ok();
+    assert_eq!(made.lines, [] as [&str; 0]);
+    let letter = |attempts| Letter { value: "a".into(), number: 1, reason: "not yet.".into(), attempts };
+    assert_eq!(made.letters, [letter(2)]);
+    assert_eq!(guest("flaky").run_ok().letters, [letter(1)]);
+}
+
+#[test]
+fn a_component_of_another_world_is_refused() {
+    let refused = |name: &str, why: &str| guest(name).is_refused(why);
+    refused("not-a-stage", "it is not a stage: it exports nothing, and a stage exports `pipehost:stage/stage@0.1.0`");
+    refused("core-module", "is a core module, not a component");
+    refused("imports-network", "it imports `wasi:sockets/tcp@0.2.0`, which needs the grant `network`");
+    refused("imports-unknown", "it imports `acme:kv/store@1.0.0`, which pipehost does not provide");
+}
+
+#[test]
+fn what_is_no_component_is_refused() {
+    let refused = |name: &str, content: &[u8], why: &str| {
+        StageCase::plugin(&format!("./{name}")).case().file(name, content).pipeline().code(2).says(why);
+    };
+    refused("empty.wasm", b"", "is not WebAssembly");
+    refused("text.wasm", b"hello", "is not WebAssembly");
+    refused("broken.wat", b"(component", "is not WebAssembly text");
+    refused("torn.wasm", b"\0asm\x0d\0\x01\0\x07", "it is not a valid component");
+    StageCase::plugin("./missing.wasm").is_refused("./missing.wasm does not exist");
+    StageCase::plugin("/tmp").is_refused("has no Cargo.toml");
+}
+
+#[test]
+fn a_source_folder_that_does_not_compile_says_why() {
+    let case = StageCase::plugin("./broken").case();
+    std::fs::create_dir_all(case.path("broken/src")).unwrap();
+    let manifest = "[package]\nname = \"broken\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n";
+    case.file("broken/Cargo.toml", manifest)
+        .file("broken/src/lib.rs", "fn wrong() -> u8 { \"text\" }")
+        .pipeline()
+        .code(2)
+        .says("cargo could not build")
+        .says("mismatched types");
+}
+
+#[test]
+fn nothing_is_granted_by_default() {
+    let made = StageCase::wasi()
+        .input(&["args", "all-env", "read /etc/passwd", "write /tmp/x", "read ../in.txt"])
+        .run_ok();
+    assert_eq!(made.lines[..2], ["[]", "[]"]);
+    assert!(made.lines[2..].iter().all(|line| line.starts_with("refused: ")), "{:?}", made.lines);
+}
+
+#[test]
+fn grants_give_what_they_name_and_no_more() {
+    let case = StageCase::wasi()
+        .settings("[stage.grants]\nenv = { TOKEN = \"secret\" }\nread = { \"/in\" = \"readable\" }\nwrite = { \"/out\" = \"writable\" }")
+        .input(&[
+            "env TOKEN",
+            "env HOME",
+            "read /in/file",
+            "write /in/file",
+            "write /out/made",
+            "read /out/made",
+            "read /in/../writable/made",
+        ])
+        .case();
+    for folder in ["readable", "writable"] {
+        std::fs::create_dir(case.path(folder)).unwrap();
+    }
+    let case = case.file("readable/file", "contents");
+    let ran = case.pipeline().ok();
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    assert_eq!(lines[..3], ["Some(\"secret\")", "None", "contents"]);
+    assert!(lines[3].starts_with("refused: "), "{lines:?}");
+    assert_eq!(lines[4..6], ["done", "written"]);
+    assert!(lines[6].starts_with("refused: "), "{lines:?}");
+    assert_eq!(case.read("writable/made"), "written");
+}

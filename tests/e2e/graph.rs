@@ -1,0 +1,182 @@
+//! Fan-out, fan-in, ports, workers, queues.
+
+use crate::harness::{Case, Ran, guest, plugin};
+
+/// `pass.wat` and a pipeline.
+fn case(pipeline: &str) -> Case {
+    Case::new().file("pass.wat", guest("pass")).file("pipeline.toml", pipeline)
+}
+
+fn stage(name: &str, input: &str, settings: &str) -> String {
+    format!("[[stage]]\nname = \"{name}\"\nplugin = \"pass.wat\"\ninput = {input}\n{settings}\n")
+}
+
+const NUMBERS: &str = "[[source]]\nname = \"in\"\ntype = \"generate\"\ncount = 5000\nkey = \"{n}\"\nbatch = { records = 7 }\n";
+
+fn sink(name: &str, input: &str) -> String {
+    format!("[[sink]]\nname = \"{name}\"\ntype = \"file\"\npath = \"{name}\"\ninput = {input}\n")
+}
+
+fn numbers(count: u32) -> String {
+    (1..=count).map(|n| format!("{n}\n")).collect()
+}
+
+#[test]
+fn several_readers_of_a_port_each_get_all() {
+    let case = case(&[
+        NUMBERS.to_owned(),
+        stage("a", "\"in\"", ""),
+        stage("b", "\"in\"", ""),
+        sink("x", "\"a\""),
+        sink("y", "\"b\""),
+        sink("z", "\"in\""),
+    ]
+    .concat());
+    case.pipeline().ok();
+    for name in ["x", "y", "z"] {
+        assert_eq!(case.read(name), numbers(5000), "{name}");
+    }
+}
+
+#[test]
+fn a_node_with_several_inputs_gets_all_of_each_in_its_order() {
+    let case = case(&[
+        NUMBERS.to_owned(),
+        stage("a", "\"in\"", ""),
+        stage("b", "[\"in\", \"a\"]", ""),
+        sink("x", "[\"a\", \"b\"]"),
+    ]
+    .concat());
+    case.pipeline().ok();
+    let mut counts = vec![0; 5001];
+    for line in case.read("x").lines() {
+        counts[line.parse::<usize>().unwrap()] += 1;
+    }
+    assert!(counts[1..].iter().all(|&count| count == 3));
+}
+
+fn with_workers(settings: &str) -> (Ran, String) {
+    let settings = format!("workers = 4\n{settings}");
+    let case = case(&[NUMBERS.to_owned(), stage("a", "\"in\"", &settings), sink("x", "\"a\"")].concat());
+    let ran = case.pipeline().ok();
+    let written = case.read("x");
+    (ran, written)
+}
+
+#[test]
+fn order_is_kept_across_workers() {
+    assert_eq!(with_workers("").1, numbers(5000));
+    assert_eq!(with_workers("partition = \"key\"").1, numbers(5000));
+    assert_eq!(with_workers("partition = \"attribute:none\"").1, numbers(5000));
+}
+
+#[test]
+fn without_order_every_record_still_comes_once() {
+    for settings in ["ordered = false", "ordered = false\npartition = \"key\""] {
+        let (_, written) = with_workers(settings);
+        let mut lines: Vec<u32> = written.lines().map(|line| line.parse().unwrap()).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, (1..=5000).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_key_always_goes_to_the_same_worker() {
+    // Each worker counts what it saw; a key that is always at one worker is counted up
+    // without a gap, in whatever batches its records come.
+    let root = crate::harness::root();
+    let pipeline = format!(
+        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in\"\n\
+         codec = {{ type = \"json\", key = \"key\", value = \"do\" }}\nbatch = {{ records = 3 }}\n\
+         [[stage]]\nname = \"count\"\nplugin = \"{}\"\ninput = \"in\"\nworkers = 3\npartition = \"key\"\n\
+         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"count\"\n\
+         codec = {{ type = \"lines\", template = \"{{key}}\" }}\n\
+         [[sink]]\nname = \"counts\"\ntype = \"file\"\npath = \"counts\"\ninput = \"count\"\n",
+        root.join("tests/guests/wasi").display()
+    );
+    // One key alone: all its records are at one worker.
+    let input = "{\"key\":\"k\",\"do\":\"count\"}\n".repeat(20);
+    let case = Case::new().file("pipeline.toml", pipeline).file("in", input);
+    case.pipeline().ok();
+    assert_eq!(case.read("counts"), numbers(20));
+}
+
+#[test]
+fn a_full_queue_drops_where_that_is_wished_and_counts_it() {
+    let case = Case::new().file(
+        "pipeline.toml",
+        format!(
+            "[[source]]\nname = \"in\"\ntype = \"generate\"\ncount = 1000\nbatch = {{ records = 10 }}\n\
+             [[stage]]\nname = \"upper\"\nplugin = \"{}\"\ninput = \"in\"\n\
+             [[sink]]\nname = \"all\"\ntype = \"file\"\npath = \"all\"\ninput = \"upper\"\n\
+             [[sink]]\nname = \"some\"\ntype = \"file\"\npath = \"some\"\ninput = \"upper\"\n\
+             queue = 1\nwhen_full = \"drop\"\nrate = 1000\n",
+            plugin("to-upper")
+        ),
+    );
+    let ran = case.pipeline().ok();
+    assert_eq!(case.read("all"), numbers(1000));
+    let written = case.read("some").lines().count();
+    assert!(written < 1000);
+    ran.says(&format!("some: {} records were dropped because its queue was full", 1000 - written));
+}
+
+#[test]
+fn batches_are_made_anew_where_a_node_asks_for_it() {
+    // 10 records in batches of 3 come; the guest answers a thousand rows to each batch, so
+    // what comes out counts the batches: of 4, 4 and 2.
+    let pipeline = |batch: &str| {
+        format!(
+            "[[source]]\nname = \"in\"\ntype = \"generate\"\ncount = 10\nbatch = {{ records = 3 }}\n\
+             [[stage]]\nname = \"many\"\nplugin = \"many.wat\"\ninput = \"in\"\nbatch = {{ {batch} }}\n\
+             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"many\"\n"
+        )
+    };
+    let batches = |batch: &str| {
+        let case = Case::new().file("many.wat", guest("many")).file("pipeline.toml", pipeline(batch));
+        case.pipeline().ok().stdout.lines().count() / 1000
+    };
+    assert_eq!(batches("records = 4, linger = \"1h\""), 3);
+    assert_eq!(batches("records = 100, linger = \"1h\""), 1);
+    assert_eq!(batches("records = 1"), 10);
+    assert_eq!(batches("records = 100, bytes = \"1B\", linger = \"1h\""), 4);
+}
+
+#[test]
+fn a_batch_does_not_wait_longer_than_it_may() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let case = case(&[
+        "[[source]]\nname = \"in\"\ntype = \"stdin\"\nbatch = { records = 1000, linger = \"20ms\" }\n".to_owned(),
+        stage("a", "\"in\"", "batch = { records = 1000, linger = \"20ms\" }"),
+        "[[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"a\"\n".to_owned(),
+    ]
+    .concat());
+    let mut child = case.spawn(&["run", "pipeline.toml"]);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"one line\n").unwrap();
+    let mut line = String::new();
+    // stdin stays open, and the batches are far from full.
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "one line\n");
+    drop(stdin);
+    crate::harness::wait(child).ok();
+}
+
+#[test]
+fn back_pressure_holds_an_exact_number_of_batches() {
+    let case = case(&[
+        "[pipeline]\ndeadline = \"1500ms\"\nshutdown_grace = \"0s\"\n".to_owned(),
+        "[[source]]\nname = \"in\"\ntype = \"generate\"\nbatch = { records = 1 }\n".to_owned(),
+        stage("a", "\"in\"", "queue = 2"),
+        stage("b", "\"a\"", "queue = 1\nworkers = 3"),
+        // It takes a record a second.
+        "[[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"b\"\nqueue = 3\nrate = 1\n".to_owned(),
+    ]
+    .concat());
+    // A source holds the batch that it cannot send; a stage the two in its queue and the
+    // one that it cannot send; one with three workers the one in its queue, the six that
+    // may be under way, and none beside; a sink three and the one that it is at.
+    case.pipeline()
+        .code(124)
+        .says("not delivered: 1 before or in `in`, 3 before or in `a`, 7 before or in `b`, 4 before or in `out`");
+}

@@ -1,0 +1,311 @@
+//! The one door of the tests: a folder, a pipeline, a run, and what came of it.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("host/ lies in the repository").to_owned()
+}
+
+/// The path of a plugin's source folder.
+pub fn plugin(name: &str) -> String {
+    root().join("plugins").join(name).display().to_string()
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "{}", self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}\n{}", self.stdout, self.stderr);
+        self.did_not_panic();
+        self
+    }
+
+    /// The host did not: a guest may.
+    #[track_caller]
+    fn did_not_panic(&self) {
+        let threads = ["thread 'main'", "thread 'tokio"];
+        assert!(!threads.iter().any(|thread| self.stderr.contains(thread)), "{}", self.stderr);
+    }
+
+    /// Some part of what was said on stderr.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "{text:?} is not in:\n{}", self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn prints(self, text: &str) -> Self {
+        assert_eq!(self.stdout, text, "{}", self.stderr);
+        self
+    }
+}
+
+/// A folder in which the program runs.
+pub struct Case {
+    pub folder: TempDir,
+    stdin: Option<Vec<u8>>,
+}
+
+impl Case {
+    pub fn new() -> Self {
+        Self { folder: TempDir::new().expect("a folder"), stdin: None }
+    }
+
+    /// Writes a file into the folder.
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        fs::write(self.path(name), content).expect("the folder takes a file");
+        self
+    }
+
+    pub fn stdin(mut self, bytes: impl AsRef<[u8]>) -> Self {
+        self.stdin = Some(bytes.as_ref().to_vec());
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    #[track_caller]
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The program, in the folder, with its output caught.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pipehost"));
+        command
+            .current_dir(self.folder.path())
+            .args(arguments)
+            // Compiled stages are shared by the tests, and with nobody else.
+            .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().expect("the program starts")
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        let mut child = self.spawn(arguments);
+        let mut stdin = child.stdin.take().expect("piped");
+        let input = self.stdin.clone().unwrap_or_default();
+        let writer = std::thread::spawn(move || {
+            let _ = stdin.write_all(&input); // It may end without reading all.
+        });
+        let ran = wait(child);
+        writer.join().expect("writing does not panic");
+        ran
+    }
+
+    /// Runs the pipeline in `pipeline.toml`.
+    pub fn pipeline(&self) -> Ran {
+        self.run(&["run", "pipeline.toml"])
+    }
+}
+
+/// Waits for the end of a program.
+pub fn wait(child: Child) -> Ran {
+    use std::os::unix::process::ExitStatusExt;
+    let output = child.wait_with_output().expect("it can be waited for");
+    Ran {
+        code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// The text of a guest: its own part behind the prelude, and defaults for the rest.
+pub fn guest(name: &str) -> String {
+    let read = |name: &str| {
+        fs::read_to_string(root().join("tests/guests").join(name)).expect("the guest exists")
+    };
+    let own = read(&format!("{name}.wat"));
+    if own.contains("(component") || own.contains("(module") {
+        return own;
+    }
+    let mut text = format!("(module\n{}\n{own}\n", read("prelude.wat"));
+    for (function, default) in [
+        ("$open", "(func $open (param i32 i32) (result i32) (i32.const 112))"),
+        ("$process", "(func $process (param i32) (result i32) (i32.const 256))"),
+        ("$finish", "(func $finish (result i32) (i32.const 288))"),
+    ] {
+        if !own.contains(&format!("(func {function} ")) {
+            text.push_str(default);
+        }
+    }
+    text + ")"
+}
+
+/// A stage alone between a file and stdout.
+pub struct StageCase {
+    plugin: String,
+    settings: String,
+    input: String,
+    guest: Option<String>,
+}
+
+/// A record that was refused, as `dead-letter export` shows it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Letter {
+    pub value: String,
+    pub number: u64,
+    pub reason: String,
+    pub attempts: u64,
+}
+
+/// What a stage made of its input.
+#[derive(Debug)]
+pub struct Made {
+    pub ran: Ran,
+    pub lines: Vec<String>,
+    pub letters: Vec<Letter>,
+}
+
+impl StageCase {
+    /// One of `plugins/`, or any folder.
+    pub fn plugin(path: &str) -> Self {
+        let plugin = if path.contains('/') { path.to_owned() } else { plugin(path) };
+        Self { plugin, settings: String::new(), input: String::new(), guest: None }
+    }
+
+    /// One of `tests/guests/`.
+    pub fn guest(name: &str) -> Self {
+        Self { guest: Some(guest(name)), ..Self::plugin("./guest.wat") }
+    }
+
+    /// The guest that tries WASI.
+    pub fn wasi() -> Self {
+        Self::plugin(&root().join("tests/guests/wasi").display().to_string())
+    }
+
+    /// Lines of the stage's table, and further tables below it.
+    pub fn settings(mut self, toml: &str) -> Self {
+        self.settings.push_str(toml);
+        self.settings.push('\n');
+        self
+    }
+
+    pub fn input(mut self, lines: &[&str]) -> Self {
+        self.input = lines.iter().map(|line| format!("{line}\n")).collect();
+        self
+    }
+
+    pub fn case(&self) -> Case {
+        let pipeline = format!(
+            r#"
+[pipeline]
+dead_letters = "dead"
+
+[[source]]
+name = "in"
+type = "file"
+paths = "in.txt"
+
+[[sink]]
+name = "out"
+type = "stdout"
+input = "stage"
+
+[[stage]]
+name = "stage"
+plugin = "{}"
+input = "in"
+on_error = "dead-letter"
+{}
+"#,
+            self.plugin, self.settings
+        );
+        let case = Case::new().file("pipeline.toml", pipeline).file("in.txt", &self.input);
+        match &self.guest {
+            Some(text) => case.file("guest.wat", text),
+            None => case,
+        }
+    }
+
+    #[track_caller]
+    pub fn run(&self) -> Made {
+        let case = self.case();
+        let ran = case.pipeline();
+        ran.did_not_panic();
+        let letters = if case.path("dead").exists() { letters(&case, "dead") } else { Vec::new() };
+        Made { lines: ran.stdout.lines().map(str::to_owned).collect(), letters, ran }
+    }
+
+    /// Runs a pipeline that goes through.
+    #[track_caller]
+    pub fn run_ok(&self) -> Made {
+        let made = self.run();
+        assert_eq!(made.ran.code, 0, "{}", made.ran.stderr);
+        made
+    }
+
+    /// The stage sends on what it got, and refuses nothing.
+    #[track_caller]
+    pub fn passes(&self) {
+        let made = self.run_ok();
+        assert_eq!(made.lines, self.input.lines().collect::<Vec<_>>(), "{}", made.ran.stderr);
+        assert_eq!(made.letters, []);
+    }
+
+    /// Every record is refused, for a reason that begins like this; nothing is sent on.
+    #[track_caller]
+    pub fn refuses(&self, reason: &str) {
+        let made = self.run_ok();
+        assert_eq!(made.lines, [] as [&str; 0]);
+        assert_eq!(made.letters.len(), self.input.lines().count(), "{}", made.ran.stderr);
+        for letter in &made.letters {
+            assert!(letter.reason.starts_with(reason), "{reason:?}: {letter:?}");
+        }
+    }
+
+    /// The pipeline is not run, and this is why.
+    #[track_caller]
+    pub fn is_refused(&self, why: &str) {
+        let made = self.run();
+        made.ran.code(2).says(why);
+    }
+}
+
+/// Reads a file of dead letters through the program itself.
+#[track_caller]
+pub fn letters(case: &Case, file: &str) -> Vec<Letter> {
+    let ran = case.run(&["dead-letter", "export", file]).ok();
+    ran.stdout
+        .lines()
+        .map(|line| {
+            let json: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            Letter {
+                value: json["record"]["value"].as_str().unwrap_or_default().to_owned(),
+                number: json["number"].as_u64().expect("a number"),
+                reason: json["reason"].as_str().expect("a reason").to_owned(),
+                attempts: json["attempts"].as_u64().expect("a number"),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,155 @@
+//! How runs end: done, failed, stopped, out of time.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, ChildStdout};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Case, guest, plugin, wait};
+
+/// stdin, one guest, stdout: the test decides what is read when.
+fn through(guest_name: &str, pipeline: &str, stage: &str, sink: &str) -> Case {
+    Case::new().file("guest.wat", guest(guest_name)).file(
+        "pipeline.toml",
+        format!(
+            "[pipeline]\n{pipeline}\n\
+             [[source]]\nname = \"in\"\ntype = \"stdin\"\nbatch = {{ linger = \"0s\" }}\n\
+             [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\n{stage}\n\
+             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"guest\"\n{sink}\n"
+        ),
+    )
+}
+
+/// Starts a run and waits until a first line has gone all the way through.
+fn started(case: &Case) -> (Child, BufReader<ChildStdout>) {
+    let mut child = case.spawn(&["run", "pipeline.toml"]);
+    child.stdin.as_mut().unwrap().write_all(b"first\n").unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "first\n");
+    (child, stdout)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+#[test]
+fn a_signal_stops_the_sources_and_drains_the_rest() {
+    for (which, code, name) in [(Signal::INT, 130, "SIGINT"), (Signal::TERM, 143, "SIGTERM")] {
+        let case = through("pass", "", "", "");
+        let (child, mut stdout) = started(&case);
+        signal(&child, which);
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "");
+        wait(child).code(code).says(&format!("stopped by {name}: all that was read was delivered"));
+    }
+}
+
+#[test]
+fn what_could_not_be_delivered_within_the_grace_is_said() {
+    // The sink takes one record an hour.
+    let case = through("pass", "shutdown_grace = \"100ms\"", "", "rate = 1\nbatch = { records = 3600, linger = \"0s\" }");
+    let (mut child, _stdout) = started(&case);
+    child.stdin.as_mut().unwrap().write_all(b"x\n".repeat(10_000).as_slice()).unwrap();
+    signal(&child, Signal::INT);
+    wait(child).code(130).says("stopped by SIGINT: records not delivered: ");
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let case = through("pass", "shutdown_grace = \"1h\"", "", "rate = 1\nbatch = { records = 3600, linger = \"0s\" }");
+    let (mut child, _stdout) = started(&case);
+    child.stdin.as_mut().unwrap().write_all(b"x\n".repeat(3600).as_slice()).unwrap();
+    signal(&child, Signal::INT);
+    signal(&child, Signal::TERM);
+    let ran = wait(child);
+    assert!([130, 143].contains(&ran.code), "{ran:?}");
+    ran.says("records not delivered: ");
+}
+
+#[test]
+fn a_guest_that_spins_does_not_hold_up_the_end() {
+    let case = Case::new().file("guest.wat", guest("loop-in-process")).file(
+        "pipeline.toml",
+        "[pipeline]\ndeadline = \"300ms\"\nshutdown_grace = \"100ms\"\n\
+         [[source]]\nname = \"in\"\ntype = \"generate\"\n\
+         [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\nworkers = 4\n\
+         limits = { fuel = 9_000_000_000_000, timeout = \"1h\" }\n\
+         [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"guest\"\n",
+    );
+    case.pipeline().code(124).says("the deadline passed: records not delivered: ");
+}
+
+#[test]
+fn a_deadline_that_is_not_reached_says_nothing() {
+    let case = through("pass", "deadline = \"1h\"", "", "");
+    let ran = case.stdin("a\n").pipeline().ok();
+    assert!(!ran.stderr.contains("deadline"), "{}", ran.stderr);
+    ran.prints("a\n");
+}
+
+#[test]
+fn a_closed_pipe_on_stdout_is_a_quiet_end() {
+    let case = Case::new().file(
+        "pipeline.toml",
+        format!(
+            "[[source]]\nname = \"in\"\ntype = \"generate\"\n\
+             [[stage]]\nname = \"upper\"\nplugin = \"{}\"\ninput = \"in\"\n\
+             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"upper\"\n\
+             [[sink]]\nname = \"copy\"\ntype = \"file\"\npath = \"copy\"\ninput = \"upper\"\n",
+            plugin("to-upper")
+        ),
+    );
+    let mut child = case.spawn(&["run", "pipeline.toml"]);
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    drop(stdout);
+    let ran = wait(child).ok();
+    assert!(!ran.stderr.contains("error"), "{}", ran.stderr);
+    // The other sink got all that was read, whole.
+    let copy = case.read("copy");
+    assert!(copy.lines().zip(1..).all(|(line, n)| line == n.to_string()));
+    assert!(copy.ends_with('\n'));
+}
+
+#[test]
+fn the_first_cause_ends_the_run_and_is_the_one_that_is_told() {
+    let case = through("trap", "", "", "");
+    let mut child = case.spawn(&["run", "pipeline.toml"]);
+    child.stdin.as_mut().unwrap().write_all(b"a\nb\n").unwrap();
+    // stdin stays open: it is the failure that ends the run.
+    let stdin = child.stdin.take();
+    let ran = wait(child).code(1).says("error: stage `guest` rejected record 1 of stdin: trap: it trapped: ");
+    assert_eq!(ran.stderr.matches("error: ").count(), 1, "{}", ran.stderr);
+    drop(stdin);
+}
+
+#[test]
+fn a_worker_that_fails_ends_the_run() {
+    for settings in ["workers = 3", "workers = 3\nordered = false", "workers = 3\npartition = \"key\""] {
+        let case = through("poison", "", &format!("{settings}\nbatch = {{ records = 1, linger = \"0s\" }}"), "");
+        let input: String = (0..100).map(|n| if n == 50 { "P\n".into() } else { format!("{n}\n") }).collect();
+        case.stdin(input).pipeline().code(1).says("stage `guest` rejected record 51 of stdin: trap: ");
+    }
+}
+
+#[test]
+fn a_file_is_complete_after_a_signal_that_was_drained() {
+    let case = Case::new().file("guest.wat", guest("pass")).file(
+        "pipeline.toml",
+        "[[source]]\nname = \"in\"\ntype = \"stdin\"\nbatch = { linger = \"0s\" }\n\
+         [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\n\
+         [[sink]]\nname = \"file\"\ntype = \"file\"\npath = \"out\"\ninput = \"guest\"\n\
+         [[sink]]\nname = \"print\"\ntype = \"stdout\"\ninput = \"guest\"\n",
+    );
+    let (child, _stdout) = started(&case);
+    assert!(!case.path("out").exists());
+    signal(&child, Signal::TERM);
+    wait(child).code(143);
+    assert_eq!(fs::read_to_string(case.path("out")).unwrap(), "first\n");
+}

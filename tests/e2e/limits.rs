@@ -1,0 +1,106 @@
+//! Every limit, obeyed and violated. A stage that breaks one loses the record that it
+//! broke it on, and nobody else loses anything.
+
+use crate::harness::StageCase;
+
+fn guest(name: &str) -> StageCase {
+    StageCase::guest(name).input(&["a", "b", "c"])
+}
+
+fn limits(name: &str, limits: &str) -> StageCase {
+    guest(name).settings(&format!("limits = {{ {limits} }}"))
+}
+
+#[test]
+fn fuel() {
+    limits("work", "fuel = 20_000_000").passes();
+    limits("work", "fuel = 1_000_000").refuses("fuel: it used up its fuel");
+    // So much a record: three of them may do together what one may not.
+    limits("work", "fuel = 0, fuel_per_record = 20_000_000").passes();
+    limits("work", "fuel = 0, fuel_per_record = 1_000_000").refuses("fuel: ");
+}
+
+#[test]
+fn no_fuel_is_counted_where_none_is_limited() {
+    limits("work", "fuel = false").passes();
+    limits("loop-in-process", "fuel = false, timeout = \"50ms\"").refuses("timeout: it ran longer than 50ms");
+}
+
+#[test]
+fn time_of_a_guest_that_computes() {
+    limits("work", "timeout = \"10s\"").passes();
+    limits("loop-in-process", "fuel = 9_000_000_000_000, timeout = \"50ms\"").refuses("timeout: ");
+}
+
+#[test]
+fn time_of_a_guest_that_fills_memory() {
+    limits("fill-forever", "fuel = 9_000_000_000_000, timeout = \"50ms\"").refuses("timeout: ");
+    limits("fill-forever", "fuel = false, timeout = \"50ms\"").refuses("timeout: ");
+    limits("fill-forever", "fuel = 1_000_000").refuses("fuel: ");
+}
+
+#[test]
+fn time_of_a_guest_that_sits_in_a_host_call() {
+    let sleep = |ms: &str| StageCase::wasi().input(&[&format!("sleep {ms}")]);
+    let made = sleep("1").settings("limits = { timeout = \"10s\" }").run_ok();
+    assert_eq!(made.lines, ["awake"]);
+    sleep("60000").settings("limits = { timeout = \"50ms\" }").refuses("timeout: ");
+}
+
+#[test]
+fn memory_of_a_linear_memory() {
+    limits("memory", "memory = \"64MiB\"").passes();
+    limits("memory", "memory = \"8MiB\"").refuses("memory: it wanted 16.2 MiB of memory and may have 8.0 MiB");
+    guest("memory-bomb").refuses("memory: it wanted ");
+}
+
+#[test]
+fn memory_of_tables() {
+    // Three calls of 80 kB, beside a memory of 256 KiB.
+    limits("table", "memory = \"1MiB\"").passes();
+    limits("table", "memory = \"300KiB\"").refuses("memory: it wanted ");
+}
+
+#[test]
+fn the_stack() {
+    guest("recursion").refuses("stack: its stack overflowed");
+}
+
+#[test]
+fn output_bytes() {
+    let made = limits("large", "output = \"80KiB\"").run_ok();
+    assert_eq!(made.lines.len(), 1);
+    assert_eq!(made.lines[0].len(), 64 << 10);
+    limits("large", "output = \"60KiB\"").refuses("output: its answer has more bytes than limits.output");
+}
+
+#[test]
+fn output_records() {
+    let made = limits("many", "output_records = 1000").run_ok();
+    assert_eq!(made.lines.len(), 1000);
+    limits("many", "output_records = 999")
+        .refuses("output: its answer has 1000 records, and limits.output_records allows 999");
+}
+
+#[test]
+fn log_volume() {
+    let print = |limits: &str| StageCase::wasi().settings(limits).input(&["print hello there", "flood"]);
+    let flood = "x".repeat(99);
+    let obeyed = print("limits = { log = \"1MiB\" }").run_ok();
+    assert_eq!(obeyed.lines, ["printed", "flooded"]);
+    assert!(obeyed.ran.stderr.contains("hello there"));
+    assert_eq!(obeyed.ran.stderr.matches(&flood).count(), 1000);
+
+    let violated = print("limits = { log = \"10KiB\" }").run_ok();
+    assert_eq!(violated.lines, ["printed", "flooded"]);
+    let shown = violated.ran.stderr.matches(&flood).count();
+    assert!((90..300).contains(&shown), "{shown} lines");
+    assert!(violated.ran.stderr.contains("prints more than 10240 bytes a second"));
+    assert!(violated.ran.stderr.contains("bytes that it printed were dropped"));
+}
+
+#[test]
+fn component_size() {
+    limits("pass", "component = \"10KiB\"").passes();
+    limits("pass", "component = \"500B\"").is_refused("and limits.component allows 500 B");
+}

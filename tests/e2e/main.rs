@@ -1,0 +1,14 @@
+//! The real program, from outside: what goes in, what comes out, what it says.
+
+mod cli;
+mod configuration;
+mod connectors;
+mod examples;
+mod failures;
+mod graph;
+mod harness;
+mod lifetime;
+mod limits;
+mod observability;
+mod same_records;
+mod stages;

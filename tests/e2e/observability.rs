@@ -1,0 +1,118 @@
+//! Metrics over HTTP, health, and logs.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+
+use crate::harness::{Case, StageCase, guest, wait};
+
+fn get(address: &str, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+#[test]
+fn metrics_health_and_readiness() {
+    let case = Case::new().file("poison.wat", guest("poison")).file(
+        "pipeline.toml",
+        "[pipeline]\ndead_letters = \"dead\"\n\
+         [[source]]\nname = \"in\"\ntype = \"stdin\"\nbatch = { linger = \"0s\" }\n\
+         [[stage]]\nname = \"poison\"\nplugin = \"poison.wat\"\ninput = \"in\"\non_error = \"dead-letter\"\n\
+         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"poison\"\n",
+    );
+    let mut child = case.spawn(&["run", "pipeline.toml", "--metrics", "127.0.0.1:0"]);
+    // The port is in the log.
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let address = loop {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it says where it serves");
+        if let Some((_, rest)) = line.split_once("http://") {
+            break rest.split('/').next().unwrap().to_owned();
+        }
+    };
+    child.stdin.as_mut().unwrap().write_all(b"a\nPoison\nb\n").unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    for expected in ["a\n", "b\n"] {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, expected);
+    }
+    assert_eq!(get(&address, "/healthz").1, "ok\n");
+    assert_eq!(get(&address, "/readyz").1, "ready\n");
+    // A record is counted after it is written, so shortly after it was read here.
+    let (head, metrics) = loop {
+        let (head, metrics) = get(&address, "/metrics");
+        if metrics.contains("pipeline_processed_items_total 2\n") {
+            break (head, metrics);
+        }
+    };
+    assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
+    for line in [
+        "pipeline_stage_records_in_total{stage=\"poison\"} 3",
+        "pipeline_stage_records_out_total{stage=\"poison\"} 2",
+        "pipeline_stage_records_rejected_total{stage=\"poison\"} 1",
+        "pipeline_stage_dead_letters_total{stage=\"poison\"} 1",
+        "pipeline_stage_records_dropped_total{stage=\"poison\"} 0",
+        "pipeline_stage_queue_depth_batches{stage=\"poison\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    let value = |name: &str| -> f64 {
+        let line = metrics.lines().find(|line| line.starts_with(name));
+        line.unwrap_or_else(|| panic!("{name}")).rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(value("pipeline_stage_failures_total{cause=\"trap\",stage=\"poison\"}") >= 1.0);
+    assert!(value("pipeline_stage_fuel_consumed_total{stage=\"poison\"}") > 0.0);
+    assert!(value("pipeline_stage_memory_bytes{stage=\"poison\"}") >= 4.0 * 65536.0);
+    assert!(value("pipeline_stage_duration_seconds_count{stage=\"poison\"}") >= 1.0);
+    assert!(value("pipeline_stage_batch_records_count{stage=\"poison\"}") >= 1.0);
+    assert!(get(&address, "/other").0.starts_with("HTTP/1.1 404"));
+    promtool(&metrics);
+    drop(child.stdin.take());
+    wait(child).ok();
+}
+
+/// Prometheus's own check, if it is installed; CI installs it.
+fn promtool(metrics: &str) {
+    let started = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = started else {
+        assert!(std::env::var_os("CI").is_none(), "CI has promtool: Debian's package `prometheus`");
+        return;
+    };
+    child.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let ran = wait(child).ok();
+    assert_eq!((&*ran.stdout, &*ran.stderr), ("", ""));
+}
+
+#[test]
+fn an_address_that_is_taken_is_said() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let case = StageCase::guest("pass").case();
+    case.run(&["run", "pipeline.toml", "--metrics", &address])
+        .code(1)
+        .says(&format!("cannot serve metrics at {address}: Address already in use"));
+}
+
+#[test]
+fn what_a_guest_prints_carries_its_stage_and_worker() {
+    let case = StageCase::wasi().input(&["print hello\u{1b}[2J"]).case();
+    let json = case.run(&["run", "pipeline.toml", "--log-format", "json"]).ok();
+    let line = json.stderr.lines().find(|line| line.contains("hello")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["fields"]["stage"], "stage");
+    assert_eq!(line["fields"]["worker"], 0);
+    assert_eq!(line["fields"]["message"], "hello\u{fffd}[2J", "and cannot move a cursor");
+    assert_eq!(line["target"], "guest");
+    let text = case.pipeline().ok().stderr;
+    assert!(text.contains("hello\u{fffd}[2J stage=\"stage\" worker=0"), "{text}");
+}

@@ -1,0 +1,3 @@
+;; Never gets past its start function.
+(func $spin (loop $forever (br $forever)))
+(start $spin)

@@ -1,0 +1,2 @@
+;; A component, but of no world that pipehost knows.
+(component)

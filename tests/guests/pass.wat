@@ -1,0 +1,1 @@
+;; Sends every record on.

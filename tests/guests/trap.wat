@@ -1,0 +1,2 @@
+;; Traps.
+(func $process (param i32) (result i32) (unreachable))
