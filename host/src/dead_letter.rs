@@ -20,8 +20,10 @@ impl DeadLetters {
     /// # Errors
     /// If the file cannot be opened, or holds something else than dead letters.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("cannot open the dead letters {}: {error}", path.display());
-        let file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(failed)?;
+        let failed =
+            |error: io::Error| format!("cannot open the dead letters {}: {error}", path.display());
+        let file =
+            OpenOptions::new().create(true).read(true).append(true).open(path).map_err(failed)?;
         if !file.metadata().map_err(failed)?.is_file() {
             return Ok(Self { path: path.to_owned(), file: Mutex::new(file) }); // A pipe, a device.
         }
@@ -50,8 +52,9 @@ impl DeadLetters {
             frames::write_letter(letter, &mut bytes);
         }
         let mut file = self.file.lock().expect("nobody panics while writing");
-        file.write_all(&bytes)
-            .map_err(|error| format!("cannot write the dead letters {}: {error}", self.path.display()))
+        file.write_all(&bytes).map_err(|error| {
+            format!("cannot write the dead letters {}: {error}", self.path.display())
+        })
     }
 }
 
@@ -69,7 +72,8 @@ impl Reader {
     /// # Errors
     /// If the file cannot be read.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let file = File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let file =
+            File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         Ok(Self { file, begun: Vec::new(), offset: 0, number: 0, ended: false })
     }
 

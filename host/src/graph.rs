@@ -157,7 +157,8 @@ impl<'a> Check<'a> {
             (None, _, _) => 0,
             (Some(port), NodeId::Stage(_), None) => {
                 // Its component could not be asked: tell ports apart by name alone.
-                1 + port.bytes().fold(0usize, |hash, byte| hash.wrapping_mul(31) + byte as usize) % 1_000_003
+                1 + port.bytes().fold(0usize, |hash, byte| hash.wrapping_mul(31) + byte as usize)
+                    % 1_000_003
             }
             (Some(port), _, known) => {
                 let known: &[String] = known.map_or(&[], Vec::as_slice);
@@ -168,7 +169,8 @@ impl<'a> Check<'a> {
                     let mistake = match known {
                         [] => mistake.help("a source has no ports; name it alone"),
                         _ => {
-                            let names: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+                            let names: Vec<_> =
+                                known.iter().map(|name| format!("`{name}`")).collect();
                             mistake.help(format!("it has {}", names.join(", ")))
                         }
                     };
@@ -190,7 +192,8 @@ impl<'a> Check<'a> {
 
     /// Things that two nodes cannot share, and letters without a place to go.
     fn places(&mut self) {
-        let mut stdin = self.config.sources.iter().filter(|s| matches!(s.kind, SourceKind::Stdin { .. }));
+        let mut stdin =
+            self.config.sources.iter().filter(|s| matches!(s.kind, SourceKind::Stdin { .. }));
         if let (Some(_), Some(second)) = (stdin.next(), stdin.next()) {
             let message = "two sources read stdin: each would get a part of it";
             self.mistakes.push(Mistake::new(second.name.span.clone(), message));
@@ -281,7 +284,11 @@ impl<'a> Check<'a> {
                 if graph.edges_from(NodeId::Stage(index)).any(|edge| edge.port == port) {
                     continue;
                 }
-                let input = if port == 0 { stage_name.clone() } else { format!("{stage_name}.{port_name}") };
+                let input = if port == 0 {
+                    stage_name.clone()
+                } else {
+                    format!("{stage_name}.{port_name}")
+                };
                 self.mistakes.push(
                     Mistake::new(
                         stage.name.span.clone(),

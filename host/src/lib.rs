@@ -1,5 +1,4 @@
 //! pipehost: data pipelines whose stages are sandboxed WebAssembly components.
-#![allow(missing_docs)]
 
 pub mod bindings;
 pub mod cli;

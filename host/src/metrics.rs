@@ -58,8 +58,8 @@ pub struct NodeMetrics {
     pub in_flight: AtomicI64,
 }
 
-impl Metrics {
-    pub fn new() -> Self {
+impl Default for Metrics {
+    fn default() -> Self {
         let registry = Registry::new();
         let r = &registry;
         let counter = |name: &str, help: &str, labels: &[&str]| {
@@ -81,30 +81,83 @@ impl Metrics {
         let exponential = |start, count| {
             prometheus::exponential_buckets(start, 4.0, count).expect("valid buckets")
         };
-        let processed = IntCounter::new("pipeline_processed_items_total", "Records written by the sinks.")
-            .expect("a valid name");
+        let processed =
+            IntCounter::new("pipeline_processed_items_total", "Records written by the sinks.")
+                .expect("a valid name");
         r.register(Box::new(processed.clone())).expect("each name is registered once");
         let stage = &["stage"];
         Self {
             processed,
-            records_in: counter("pipeline_stage_records_in_total", "Records that a source, stage or sink took in.", stage),
-            records_out: counter("pipeline_stage_records_out_total", "Records that a source, stage or sink sent on or wrote.", stage),
-            rejected: counter("pipeline_stage_records_rejected_total", "Records that were rejected for good, after all retries.", stage),
-            dead_letters: counter("pipeline_stage_dead_letters_total", "Rejected records that were kept as dead letters.", stage),
-            skipped: counter("pipeline_stage_records_skipped_total", "Rejected records that were dropped, as on_error = \"skip\" says.", stage),
-            dropped: counter("pipeline_stage_records_dropped_total", "Records dropped because the queue in front of the stage was full.", stage),
-            retries: counter("pipeline_stage_retries_total", "Records that were tried again.", stage),
-            failures: counter("pipeline_stage_failures_total", "Calls into the sandbox that failed, by cause.", &["stage", "cause"]),
+            records_in: counter(
+                "pipeline_stage_records_in_total",
+                "Records that a source, stage or sink took in.",
+                stage,
+            ),
+            records_out: counter(
+                "pipeline_stage_records_out_total",
+                "Records that a source, stage or sink sent on or wrote.",
+                stage,
+            ),
+            rejected: counter(
+                "pipeline_stage_records_rejected_total",
+                "Records that were rejected for good, after all retries.",
+                stage,
+            ),
+            dead_letters: counter(
+                "pipeline_stage_dead_letters_total",
+                "Rejected records that were kept as dead letters.",
+                stage,
+            ),
+            skipped: counter(
+                "pipeline_stage_records_skipped_total",
+                "Rejected records that were dropped, as on_error = \"skip\" says.",
+                stage,
+            ),
+            dropped: counter(
+                "pipeline_stage_records_dropped_total",
+                "Records dropped because the queue in front of the stage was full.",
+                stage,
+            ),
+            retries: counter(
+                "pipeline_stage_retries_total",
+                "Records that were tried again.",
+                stage,
+            ),
+            failures: counter(
+                "pipeline_stage_failures_total",
+                "Calls into the sandbox that failed, by cause.",
+                &["stage", "cause"],
+            ),
             fuel: counter("pipeline_stage_fuel_consumed_total", "Fuel burnt by a stage.", stage),
-            memory: gauge("pipeline_stage_memory_bytes", "Memory of a stage's instances, tables included."),
-            queue: gauge("pipeline_stage_queue_depth_batches", "Batches waiting in front of a stage or sink."),
-            log_dropped: counter("pipeline_stage_log_dropped_bytes_total", "Bytes that a stage printed beyond its rate limit.", stage),
-            duration: histogram("pipeline_stage_duration_seconds", "Time to process one batch.", exponential(0.00001, 11)),
-            batch: histogram("pipeline_stage_batch_records", "Records in a batch that came in.", exponential(1.0, 9)),
+            memory: gauge(
+                "pipeline_stage_memory_bytes",
+                "Memory of a stage's instances, tables included.",
+            ),
+            queue: gauge(
+                "pipeline_stage_queue_depth_batches",
+                "Batches waiting in front of a stage or sink.",
+            ),
+            log_dropped: counter(
+                "pipeline_stage_log_dropped_bytes_total",
+                "Bytes that a stage printed beyond its rate limit.",
+                stage,
+            ),
+            duration: histogram(
+                "pipeline_stage_duration_seconds",
+                "Time to process one batch.",
+                exponential(0.00001, 11),
+            ),
+            batch: histogram(
+                "pipeline_stage_batch_records",
+                "Records in a batch that came in.",
+                exponential(1.0, 9),
+            ),
             registry,
         }
     }
+}
 
+impl Metrics {
     /// The metrics of the node of this name.
     pub fn node(&self, name: &str) -> Arc<NodeMetrics> {
         let l = &[name];
@@ -122,7 +175,8 @@ impl Metrics {
             log_dropped: self.log_dropped.with_label_values(l),
             duration: self.duration.with_label_values(l),
             batch: self.batch.with_label_values(l),
-            failures: Cause::ALL.map(|cause| self.failures.with_label_values(&[name, cause.name()])),
+            failures: Cause::ALL
+                .map(|cause| self.failures.with_label_values(&[name, cause.name()])),
             queue_peak: AtomicUsize::new(0),
             in_flight: AtomicI64::new(0),
         })

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::bindings::records::{self, Rows as Chosen};
-use crate::record::{Attribute, Batch, Column, NO_TIME, Origin, Origins, RowNumbers, Selected, Times};
+use crate::record::{
+    Attribute, Batch, Column, NO_TIME, Origin, Origins, RowNumbers, Selected, Times,
+};
 
 /// Records for one port.
 #[derive(Debug, Clone)]
@@ -140,7 +142,8 @@ fn fresh(len: usize, made_by: &Arc<str>) -> Batch {
 
 /// `rows` must ascend strictly and stay below `len`.
 fn check_rows(what: &str, rows: &[u32], len: usize) -> Result<(), String> {
-    if rows.iter().is_sorted_by(|a, b| a < b) && rows.last().is_none_or(|&row| (row as usize) < len) {
+    if rows.iter().is_sorted_by(|a, b| a < b) && rows.last().is_none_or(|&row| (row as usize) < len)
+    {
         return Ok(());
     }
     Err(format!("{what} does not list rows below {len}, ascending, each once"))
@@ -258,8 +261,11 @@ fn sort_run(port: usize, run: &[Emitted]) -> Emitted {
     if rest.is_empty() {
         return first.clone();
     }
-    let parents: Vec<u32> =
-        run.iter().flat_map(|emitted| emitted.parents.iter().flat_map(|rows| rows.iter())).copied().collect();
+    let parents: Vec<u32> = run
+        .iter()
+        .flat_map(|emitted| emitted.parents.iter().flat_map(|rows| rows.iter()))
+        .copied()
+        .collect();
     let batches: Vec<_> = run.iter().map(|emitted| emitted.batch.clone()).collect();
     let joined = Batch::concat(&batches);
     if parents.is_sorted() {

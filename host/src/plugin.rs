@@ -28,7 +28,8 @@ pub fn read(path: &Path, say: &mut dyn FnMut(&str)) -> Result<Vec<u8>, String> {
     } else {
         path
     };
-    let bytes = fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let bytes =
+        fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
     let bytes = match file.extension().and_then(|extension| extension.to_str()) {
         Some("wat") => wat::parse_bytes(&bytes)
             .map_err(|error| format!("{} is not WebAssembly text: {error}", file.display()))?
@@ -81,7 +82,14 @@ fn build(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf, String> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(&folder)
-        .args(["build", "--release", "--lib", "--target", TARGET, "--message-format=json-render-diagnostics"])
+        .args([
+            "build",
+            "--release",
+            "--lib",
+            "--target",
+            TARGET,
+            "--message-format=json-render-diagnostics",
+        ])
         .arg("--manifest-path")
         .arg(&manifest)
         .stdin(Stdio::null());
@@ -99,14 +107,20 @@ fn build(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf, String> {
     }
     say(&format!("building {}", named.display()));
     let output = cargo.output().map_err(|error| {
-        format!("cannot run cargo to build {}: {error}; install Rust from https://rustup.rs", named.display())
+        format!(
+            "cannot run cargo to build {}: {error}; install Rust from https://rustup.rs",
+            named.display()
+        )
     })?;
     if !output.status.success() {
         let log = String::from_utf8_lossy(&output.stderr);
         return Err(format!("cargo could not build {}:\n{}", named.display(), log.trim_end()));
     }
     artifact(&output.stdout, &manifest).ok_or_else(|| {
-        format!("{} builds no component: add `crate-type = [\"cdylib\"]` to its [lib]", named.display())
+        format!(
+            "{} builds no component: add `crate-type = [\"cdylib\"]` to its [lib]",
+            named.display()
+        )
     })
 }
 
@@ -116,7 +130,9 @@ fn artifact(messages: &[u8], manifest: &Path) -> Option<PathBuf> {
         .into_iter::<serde_json::Value>()
         .map_while(Result::ok)
         .filter(|message| message["reason"] == "compiler-artifact")
-        .filter(|message| message["manifest_path"].as_str().is_some_and(|path| Path::new(path) == manifest))
+        .filter(|message| {
+            message["manifest_path"].as_str().is_some_and(|path| Path::new(path) == manifest)
+        })
         .flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default())
         .filter_map(|name| name.as_str().map(PathBuf::from))
         .find(|path| path.extension().is_some_and(|extension| extension == "wasm"))
@@ -126,14 +142,17 @@ fn artifact(messages: &[u8], manifest: &Path) -> Option<PathBuf> {
 fn add_target(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
     let rustc = Command::new("rustc").current_dir(folder).args(["--print", "sysroot"]).output();
     let sysroot = match rustc {
-        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
         _ => return Ok(()), // Cargo will say it better.
     };
     if Path::new(&sysroot).join("lib/rustlib").join(TARGET).is_dir() {
         return Ok(());
     }
     say(&format!("adding the target {TARGET}: rustup target add {TARGET}"));
-    let output = Command::new("rustup").current_dir(folder).args(["target", "add", TARGET]).output();
+    let output =
+        Command::new("rustup").current_dir(folder).args(["target", "add", TARGET]).output();
     match output {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {

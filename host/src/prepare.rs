@@ -34,7 +34,7 @@ pub async fn prepare(
     say: &mut dyn FnMut(&str),
 ) -> Result<Prepared, Vec<Mistake>> {
     let mut mistakes = known;
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::default());
     let mut engines = Engines::new(&config);
     let mut sources = BTreeMap::new();
     let mut ports = KnownPorts::new();
@@ -57,7 +57,11 @@ pub async fn prepare(
     }
     let (graph, found) = graph::check(&config, &ports);
     mistakes.extend(found);
-    if mistakes.is_empty() { Ok(Prepared { config, graph, runners, metrics }) } else { Err(mistakes) }
+    if mistakes.is_empty() {
+        Ok(Prepared { config, graph, runners, metrics })
+    } else {
+        Err(mistakes)
+    }
 }
 
 async fn open(
@@ -89,26 +93,36 @@ async fn open(
 /// Checks a stage's configuration against its schema.
 fn check_config(stage: &str, config: &StageConfig, schema: &str) -> Result<(), Vec<Mistake>> {
     let at = |span, why: String| Mistake::new(span, format!("stage `{stage}`: {why}"));
-    let broken = |why: String| vec![at(config.span.clone(), format!("its schema is not one: {why}"))];
+    let broken =
+        |why: String| vec![at(config.span.clone(), format!("its schema is not one: {why}"))];
     let schema: Value = serde_json::from_str(schema).map_err(|error| broken(error.to_string()))?;
-    let validator = jsonschema::validator_for(&schema).map_err(|error| broken(error.to_string()))?;
+    let validator =
+        jsonschema::validator_for(&schema).map_err(|error| broken(error.to_string()))?;
     let mistakes: Vec<_> = (validator.iter_errors(&config.value))
         .flat_map(|error| {
             let pointer = error.instance_path().to_string();
-            if let jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
+            if let jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } =
+                error.kind()
+            {
                 let known = schema["properties"].as_object();
                 return (unexpected.iter())
                     .map(|name| {
                         let span = config.place(&format!("{pointer}/{name}#"));
                         let mistake = at(span, format!("its configuration has no member `{name}`"));
                         match known {
-                            Some(known) => mistake.did_you_mean(name, known.keys().map(String::as_str)),
+                            Some(known) => {
+                                mistake.did_you_mean(name, known.keys().map(String::as_str))
+                            }
                             None => mistake,
                         }
                     })
                     .collect();
             }
-            let member = if pointer.is_empty() { String::new() } else { format!("`config{}`: ", pointer.replace('/', ".")) };
+            let member = if pointer.is_empty() {
+                String::new()
+            } else {
+                format!("`config{}`: ", pointer.replace('/', "."))
+            };
             let mut mistake = at(config.place(&pointer), format!("{member}{error}"));
             let help = schema.pointer(&format!("/properties{pointer}/description"));
             if let Some(help) = help.and_then(Value::as_str) {

@@ -10,7 +10,9 @@ use bytesize::ByteSize;
 /// What is wrong with the text.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = |why: &str| {
-        format!("{text:?} is not a duration{why}; write a number and a unit: \"250ms\", \"5s\", \"2m\", \"1h\"")
+        format!(
+            "{text:?} is not a duration{why}; write a number and a unit: \"250ms\", \"5s\", \"2m\", \"1h\""
+        )
     };
     if text.chars().all(|c| c.is_ascii_digit() || c == '.') && !text.is_empty() {
         return Err(wrong(": the unit is missing"));
@@ -25,7 +27,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// What is wrong with the text.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let wrong = |why: &str| {
-        format!("{text:?} is not a size{why}; write a number and a unit: \"64KiB\", \"16MiB\", \"1GB\"")
+        format!(
+            "{text:?} is not a size{why}; write a number and a unit: \"64KiB\", \"16MiB\", \"1GB\""
+        )
     };
     if text.chars().all(|c| c.is_ascii_digit() || c == '.') && !text.is_empty() {
         return Err(wrong(": the unit is missing"));

@@ -24,9 +24,8 @@ impl Ready {
 pub fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> Ready {
     let ready = Ready::default();
     let is_ready = ready.clone();
-    let text = move || async move {
-        ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics.text())
-    };
+    let text =
+        move || async move { ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics.text()) };
     let readyz = move || async move {
         match is_ready.0.load(Ordering::Relaxed) {
             true => (StatusCode::OK, "ready\n"),

@@ -28,7 +28,9 @@ impl Template {
                 '{' => {
                     let name: String = chars.by_ref().take_while(|&c| c != '}').collect();
                     if name.is_empty() || name.contains('{') || !text.contains('}') {
-                        return Err("a `{` needs a name and a `}`; write `{{` for a brace".to_owned());
+                        return Err(
+                            "a `{` needs a name and a `}`; write `{{` for a brace".to_owned()
+                        );
                     }
                     if !literal.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut literal)));

@@ -112,11 +112,17 @@ pub mod glue {
 
     const NOT_OPEN: &str = "called before open";
 
-    pub fn open<S: Stage>(stage: &mut Option<Opened<S>>, config: &str) -> Result<crate::Plan, String> {
+    pub fn open<S: Stage>(
+        stage: &mut Option<Opened<S>>,
+        config: &str,
+    ) -> Result<crate::Plan, String> {
         Ok(stage.insert(Opened::open(config)?).plan().clone())
     }
 
-    pub fn process<S: Stage>(stage: &mut Option<Opened<S>>, batch: Batch) -> Result<Outcome, String> {
+    pub fn process<S: Stage>(
+        stage: &mut Option<Opened<S>>,
+        batch: Batch,
+    ) -> Result<Outcome, String> {
         let stage = stage.as_mut().ok_or(NOT_OPEN)?;
         Ok(stage.process(&Input::new(
             batch.len as usize,
@@ -139,7 +145,10 @@ pub mod glue {
         stage.as_ref().ok_or(NOT_OPEN)?.save()
     }
 
-    pub fn restore<S: Checkpoint>(stage: &mut Option<Opened<S>>, saved: &[u8]) -> Result<(), String> {
+    pub fn restore<S: Checkpoint>(
+        stage: &mut Option<Opened<S>>,
+        saved: &[u8],
+    ) -> Result<(), String> {
         stage.as_mut().ok_or(NOT_OPEN)?.restore(saved)
     }
 }

@@ -92,6 +92,9 @@ impl<'a> Record<'a> {
     /// When the event happened, in nanoseconds since the Unix epoch.
     #[inline]
     pub fn timestamp(&self, _declared: Time) -> Option<i64> {
-        self.input.timestamps.map(|times| times[self.input.row.get()]).filter(|&time| time != NO_TIME)
+        self.input
+            .timestamps
+            .map(|times| times[self.input.row.get()])
+            .filter(|&time| time != NO_TIME)
     }
 }

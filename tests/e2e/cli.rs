@@ -4,13 +4,27 @@ use crate::harness::{Case, guest, plugin};
 
 #[test]
 fn a_chain_of_plugins_between_stdin_and_stdout() {
-    let case = Case::new().stdin(
-        "2023-10-27T10:00:00Z INFO started\n2023-10-27T10:00:01Z ERROR disk full\n",
-    );
+    let case = Case::new()
+        .stdin("2023-10-27T10:00:00Z INFO started\n2023-10-27T10:00:01Z ERROR disk full\n");
     let [parse, filter, upper] = ["parse-log", "filter", "to-upper"].map(plugin);
     let arguments = [
-        "run", "--plugin", &parse, "--plugin", &filter, "--plugin", &upper, "--set", "filter.level=ERROR",
-        "--workers", "2", "--fuel", "300000000", "--timeout", "10s", "--memory", "32MiB",
+        "run",
+        "--plugin",
+        &parse,
+        "--plugin",
+        &filter,
+        "--plugin",
+        &upper,
+        "--set",
+        "filter.level=ERROR",
+        "--workers",
+        "2",
+        "--fuel",
+        "300000000",
+        "--timeout",
+        "10s",
+        "--memory",
+        "32MiB",
     ];
     case.run(&arguments).ok().prints("DISK FULL\n");
 }
@@ -19,7 +33,9 @@ fn a_chain_of_plugins_between_stdin_and_stdout() {
 fn a_chain_fails_at_a_rejected_record_or_keeps_it() {
     let double = plugin("double");
     let case = Case::new().stdin("1\nx\n");
-    case.run(&["run", "--plugin", &double]).code(1).says("stage `double` rejected record 2 of stdin");
+    case.run(&["run", "--plugin", &double])
+        .code(1)
+        .says("stage `double` rejected record 2 of stdin");
     case.run(&["run", "--plugin", &double, "--dead-letters", "dead"]).ok().prints("2\n");
     assert_eq!(crate::harness::letters(&case, "dead")[0].value, "x");
 }
@@ -35,7 +51,9 @@ fn limits_of_the_command_line_are_limits() {
         .code(1)
         .says("timeout: it ran longer than 50ms");
     let case = Case::new().file("memory.wat", guest("memory")).stdin("a\n");
-    case.run(&["run", "--plugin", "memory.wat", "--memory", "8MiB"]).code(1).says("memory: it wanted");
+    case.run(&["run", "--plugin", "memory.wat", "--memory", "8MiB"])
+        .code(1)
+        .says("memory: it wanted");
 }
 
 #[test]
@@ -46,33 +64,62 @@ fn mistakes_in_the_usage_are_named() {
     case.run(&["run", "--plugin", "a.wasm", "--timeout", "5"]).code(2).says("the unit is missing");
     case.run(&["run", "--plugin", "a.wasm", "--memory", "5 apples"]).code(2).says("is not a size");
     let double = plugin("double");
-    case.run(&["run", "--plugin", &double, "--set", "dubble.work=1"]).code(2).says("there is no stage `dubble`, there is `double`");
-    case.run(&["run", "--plugin", &double, "--set", "work=1"]).code(2).says("write STAGE.NAME=VALUE");
-    case.run(&["run", "--plugin", &double, "--set", "double.work=much"]).code(2).says("\"much\" is not of type \"integer\"");
+    case.run(&["run", "--plugin", &double, "--set", "dubble.work=1"])
+        .code(2)
+        .says("there is no stage `dubble`, there is `double`");
+    case.run(&["run", "--plugin", &double, "--set", "work=1"])
+        .code(2)
+        .says("write STAGE.NAME=VALUE");
+    case.run(&["run", "--plugin", &double, "--set", "double.work=much"])
+        .code(2)
+        .says("\"much\" is not of type \"integer\"");
 }
 
 #[test]
 fn help_tells_what_there_is() {
     let help = Case::new().run(&["--help"]).ok().stdout;
-    for text in ["run", "check", "graph", "inspect", "dead-letter", "completions", "man", "Exit codes: 0 done"] {
+    for text in [
+        "run",
+        "check",
+        "graph",
+        "inspect",
+        "dead-letter",
+        "completions",
+        "man",
+        "Exit codes: 0 done",
+    ] {
         assert!(help.contains(text), "{text}");
     }
     let run = Case::new().run(&["run", "--help"]).ok().stdout;
-    for text in ["--plugin", "--set", "--workers", "--fuel", "--timeout", "--memory", "--metrics", "< in.log > out.log"] {
+    for text in [
+        "--plugin",
+        "--set",
+        "--workers",
+        "--fuel",
+        "--timeout",
+        "--memory",
+        "--metrics",
+        "< in.log > out.log",
+    ] {
         assert!(run.contains(text), "{text}");
     }
 }
 
 #[test]
 fn completions_and_man_page() {
-    assert!(Case::new().run(&["completions", "bash"]).ok().stdout.contains("complete -F _pipehost"));
+    assert!(
+        Case::new().run(&["completions", "bash"]).ok().stdout.contains("complete -F _pipehost")
+    );
     let man = Case::new().run(&["man"]).ok().stdout;
     assert!(man.starts_with(".ie \\n(.g") && man.contains("PIPEHOST RUN"), "{man}");
 }
 
 #[test]
 fn inspect_shows_what_a_component_is() {
-    let shown = Case::new().run(&["inspect", &plugin("alert"), "--set", "level=ERROR", "--set", "threshold=3"]).ok().stdout;
+    let shown = Case::new()
+        .run(&["inspect", &plugin("alert"), "--set", "level=ERROR", "--set", "threshold=3"])
+        .ok()
+        .stdout;
     for text in [
         "name        alert 0.1.0\n",
         "summary     Counts the records of a level and raises an alert at each threshold\n",

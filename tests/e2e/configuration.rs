@@ -14,8 +14,10 @@ use crate::harness::{Case, guest, root};
 fn every_mistake_is_reported_with_its_place_and_what_to_do() {
     let assert = Assert::new().action_env("SNAPSHOTS");
     let mut checked = 0;
-    let mut files: Vec<_> =
-        fs::read_dir(root().join("tests/config")).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(root().join("tests/config"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     files.sort();
     for path in files.iter().filter(|path| path.extension().is_some_and(|e| e == "toml")) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -38,6 +40,14 @@ fn every_mistake_is_reported_with_its_place_and_what_to_do() {
 
 #[test]
 fn a_pipeline_that_is_no_text() {
-    Case::new().file("p.toml", b"a = \"\xff\"\n").run(&["check", "p.toml"]).code(2).says("is not UTF-8, from byte 5 on");
-    Case::new().file("p.toml", "").run(&["check", "p.toml"]).code(2).says("the pipeline has no source");
+    Case::new()
+        .file("p.toml", b"a = \"\xff\"\n")
+        .run(&["check", "p.toml"])
+        .code(2)
+        .says("is not UTF-8, from byte 5 on");
+    Case::new()
+        .file("p.toml", "")
+        .run(&["check", "p.toml"])
+        .code(2)
+        .says("the pipeline has no source");
 }

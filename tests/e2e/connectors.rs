@@ -28,9 +28,13 @@ fn stdin_to_stdout() {
 
 #[test]
 fn files_and_patterns_in_order() {
-    let many = case("type = \"file\"\npaths = [\"z\", \"logs/*.log\"]", STDOUT).file("z", "first\n");
+    let many =
+        case("type = \"file\"\npaths = [\"z\", \"logs/*.log\"]", STDOUT).file("z", "first\n");
     fs::create_dir(many.path("logs")).unwrap();
-    let many = many.file("logs/b.log", "b\nno newline").file("logs/a.log", "a\n").file("logs/c.txt", "no\n");
+    let many = many
+        .file("logs/b.log", "b\nno newline")
+        .file("logs/a.log", "a\n")
+        .file("logs/c.txt", "no\n");
     many.pipeline().ok().prints("first\na\nb\nno newline\n");
 }
 
@@ -77,8 +81,11 @@ fn a_line_that_is_too_long_fails_the_pipeline_by_default() {
 #[test]
 fn json_in_and_out() {
     let codec = "codec = { type = \"json\", attributes = \"*\", key = \"id\", timestamp = \"at\", value = \"text\" }";
-    let json = case(&format!("{FILE}\n{codec}\non_error = \"dead-letter\""), "type = \"stdout\"\ncodec = \"json\"")
-        .file("in", "{\"id\":1,\"at\":\"2023-10-27T10:00:00Z\",\"text\":\"hi\"}\nnot json\n");
+    let json = case(
+        &format!("{FILE}\n{codec}\non_error = \"dead-letter\""),
+        "type = \"stdout\"\ncodec = \"json\"",
+    )
+    .file("in", "{\"id\":1,\"at\":\"2023-10-27T10:00:00Z\",\"text\":\"hi\"}\nnot json\n");
     json.pipeline().ok().prints(
         "{\"timestamp\":\"2023-10-27T10:00:00Z\",\"key\":\"1\",\"value\":\"hi\",\
          \"attributes\":{\"id\":\"1\",\"at\":\"2023-10-27T10:00:00Z\",\"text\":\"hi\"}}\n",
@@ -88,19 +95,26 @@ fn json_in_and_out() {
 
 #[test]
 fn frames_out_and_in_again() {
-    let case = case(FILE, "type = \"file\"\npath = \"frames\"\ncodec = \"frames\"").file("in", "a\n\nb\n");
+    let case =
+        case(FILE, "type = \"file\"\npath = \"frames\"\ncodec = \"frames\"").file("in", "a\n\nb\n");
     case.pipeline().ok();
     let back = |bytes: Vec<u8>| -> Ran {
-        let source = "type = \"file\"\npaths = \"frames\"\ncodec = \"frames\"\non_error = \"dead-letter\"";
+        let source =
+            "type = \"file\"\npaths = \"frames\"\ncodec = \"frames\"\non_error = \"dead-letter\"";
         self::case(source, STDOUT).file("frames", bytes).pipeline()
     };
     let bytes = fs::read(case.path("frames")).unwrap();
     back(bytes.clone()).ok().prints("a\n\nb\n");
     // Torn: what is whole goes through, and the rest is a dead letter.
-    back(bytes[..bytes.len() - 1].to_vec()).ok().prints("a\n\n").says("1 records are in the dead letters");
+    back(bytes[..bytes.len() - 1].to_vec())
+        .ok()
+        .prints("a\n\n")
+        .says("1 records are in the dead letters");
     let mut damaged = bytes.clone();
     *damaged.last_mut().unwrap() ^= 1;
-    back(damaged).code(1).says("frame 3 of frames: the frame is damaged: its checksum does not hold");
+    back(damaged)
+        .code(1)
+        .says("frame 3 of frames: the frame is damaged: its checksum does not hold");
 }
 
 #[test]
@@ -112,7 +126,8 @@ fn a_file_appears_complete_or_not_at_all() {
         .file("out", "what was there before\n");
     fails.pipeline().code(1);
     assert_eq!(fails.read("out"), "what was there before\n");
-    let left: Vec<_> = fs::read_dir(fails.folder.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        fs::read_dir(fails.folder.path()).unwrap().map(|f| f.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with(".pipehost-")), "{left:?}");
     let fails = fails.file("in", "one\ntwo\n");
     fails.pipeline().ok();
@@ -148,7 +163,9 @@ fn a_device_is_written_and_not_replaced() {
 
 #[test]
 fn dead_letters_on_a_full_disk_fail_the_pipeline() {
-    let source = format!("{FILE}\non_error = \"dead-letter\"\ncodec = {{ type = \"lines\", max_line = \"1B\" }}");
+    let source = format!(
+        "{FILE}\non_error = \"dead-letter\"\ncodec = {{ type = \"lines\", max_line = \"1B\" }}"
+    );
     let case = case(&source, STDOUT).file("in", "long\n");
     std::os::unix::fs::symlink("/dev/full", case.path("dead")).unwrap();
     case.pipeline().code(1).says("cannot write the dead letters dead: No space left on device");
@@ -156,7 +173,9 @@ fn dead_letters_on_a_full_disk_fail_the_pipeline() {
 
 #[test]
 fn dead_letters_are_appended_behind_a_torn_one() {
-    let source = format!("{FILE}\non_error = \"dead-letter\"\ncodec = {{ type = \"lines\", max_line = \"1B\" }}");
+    let source = format!(
+        "{FILE}\non_error = \"dead-letter\"\ncodec = {{ type = \"lines\", max_line = \"1B\" }}"
+    );
     let case = case(&source, STDOUT).file("in", "long\nlonger\n");
     case.pipeline().ok();
     let bytes = fs::read(case.path("dead")).unwrap();
@@ -169,7 +188,9 @@ fn dead_letters_are_appended_behind_a_torn_one() {
 
 #[test]
 fn a_damaged_file_of_dead_letters_is_named_and_not_appended_to() {
-    let source = format!("{FILE}\non_error = \"dead-letter\"\ncodec = {{ type = \"lines\", max_line = \"1B\" }}");
+    let source = format!(
+        "{FILE}\non_error = \"dead-letter\"\ncodec = {{ type = \"lines\", max_line = \"1B\" }}"
+    );
     let case = case(&source, STDOUT).file("in", "long\n");
     case.pipeline().ok();
     let mut bytes = fs::read(case.path("dead")).unwrap();
@@ -191,7 +212,10 @@ fn dead_letters_are_listed_shown_and_exported() {
     let list = case.run(&["dead-letter", "list", "dead"]).ok().stdout;
     assert!(list.contains("in:1") && list.contains("not a JSON object"), "{list}");
     let show = case.run(&["dead-letter", "show", "dead", "1"]).ok().stdout;
-    assert!(show.contains("value       \\u{1b}[2J\n"), "no escape sequence reaches the terminal: {show}");
+    assert!(
+        show.contains("value       \\u{1b}[2J\n"),
+        "no escape sequence reaches the terminal: {show}"
+    );
     case.run(&["dead-letter", "show", "dead", "2"]).code(2).says("has no letter 2");
     case.run(&["dead-letter", "export", "dead", "--format", "lines"]).ok().prints("\u{1b}[2J\n");
 }

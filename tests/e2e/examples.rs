@@ -53,7 +53,9 @@ fn a_bounded_stage_before_a_slow_consumer() {
 
 #[test]
 fn a_run_that_meets_its_deadline() {
-    let ran = run(&examples(), "deadline").code(124).says("the deadline passed: all that was read was delivered");
+    let ran = run(&examples(), "deadline")
+        .code(124)
+        .says("the deadline passed: all that was read was delivered");
     let lines: Vec<_> = ran.stdout.lines().collect();
     let expected: Vec<_> = (1..=lines.len()).map(|n| format!("TICK {n}")).collect();
     assert_eq!(lines, expected);
@@ -81,7 +83,8 @@ fn errors_that_fail_the_pipeline() {
 
 #[test]
 fn errors_that_are_skipped() {
-    let ran = run(&examples(), "errors-skip").ok().says("double: 2 records were rejected and dropped");
+    let ran =
+        run(&examples(), "errors-skip").ok().says("double: 2 records were rejected and dropped");
     ran.prints("2\n4\n8\n12\n");
 }
 
@@ -103,7 +106,9 @@ fn errors_that_become_dead_letters() {
 #[test]
 fn the_log_pipeline() {
     let case = examples();
-    run(&case, "logs").ok().prints("ALERT: 3 CRITICAL records, the last: [WebServer] Service is down\n");
+    run(&case, "logs")
+        .ok()
+        .prints("ALERT: 3 CRITICAL records, the last: [WebServer] Service is down\n");
     assert_eq!(
         case.read("host/examples/processed.log"),
         "2023-10-27T10:00:02Z ERROR [WebServer] Failed to connect to database\n\

@@ -49,8 +49,9 @@ fn an_answer_that_lies_is_named() {
 
 #[test]
 fn one_poisonous_record_in_4096_is_rejected_and_4095_go_through_in_order() {
-    let lines: Vec<String> =
-        (0..4096).map(|n| if n == 2741 { "Poison".to_owned() } else { format!("line {n}") }).collect();
+    let lines: Vec<String> = (0..4096)
+        .map(|n| if n == 2741 { "Poison".to_owned() } else { format!("line {n}") })
+        .collect();
     let made = StageCase::guest("poison")
         .input(&lines.iter().map(String::as_str).collect::<Vec<_>>())
         .run_ok();
@@ -59,7 +60,11 @@ fn one_poisonous_record_in_4096_is_rejected_and_4095_go_through_in_order() {
     let [letter] = &made.letters[..] else { panic!("{:?}", made.letters) };
     assert_eq!((&*letter.value, letter.number), ("Poison", 2742));
     // 1 of 4096, found by halves: twelve divisions, and the record itself.
-    assert!(made.ran.stderr.contains("failed and was brought back: 13 × trap"), "{}", made.ran.stderr);
+    assert!(
+        made.ran.stderr.contains("failed and was brought back: 13 × trap"),
+        "{}",
+        made.ran.stderr
+    );
 }
 
 #[test]
@@ -126,7 +131,8 @@ fn a_retryable_rejection_is_tried_again() {
     assert_eq!(made.letters, []);
     let made = retry(2).run_ok();
     assert_eq!(made.lines, [] as [&str; 0]);
-    let letter = |attempts| Letter { value: "a".into(), number: 1, reason: "not yet.".into(), attempts };
+    let letter =
+        |attempts| Letter { value: "a".into(), number: 1, reason: "not yet.".into(), attempts };
     assert_eq!(made.letters, [letter(2)]);
     assert_eq!(guest("flaky").run_ok().letters, [letter(1)]);
 }
@@ -134,16 +140,27 @@ fn a_retryable_rejection_is_tried_again() {
 #[test]
 fn a_component_of_another_world_is_refused() {
     let refused = |name: &str, why: &str| guest(name).is_refused(why);
-    refused("not-a-stage", "it is not a stage: it exports nothing, and a stage exports `pipehost:stage/stage@0.1.0`");
+    refused(
+        "not-a-stage",
+        "it is not a stage: it exports nothing, and a stage exports `pipehost:stage/stage@0.1.0`",
+    );
     refused("core-module", "is a core module, not a component");
-    refused("imports-network", "it imports `wasi:sockets/tcp@0.2.0`, which needs the grant `network`");
+    refused(
+        "imports-network",
+        "it imports `wasi:sockets/tcp@0.2.0`, which needs the grant `network`",
+    );
     refused("imports-unknown", "it imports `acme:kv/store@1.0.0`, which pipehost does not provide");
 }
 
 #[test]
 fn what_is_no_component_is_refused() {
     let refused = |name: &str, content: &[u8], why: &str| {
-        StageCase::plugin(&format!("./{name}")).case().file(name, content).pipeline().code(2).says(why);
+        StageCase::plugin(&format!("./{name}"))
+            .case()
+            .file(name, content)
+            .pipeline()
+            .code(2)
+            .says(why);
     };
     refused("empty.wasm", b"", "is not WebAssembly");
     refused("text.wasm", b"hello", "is not WebAssembly");
@@ -157,7 +174,8 @@ fn what_is_no_component_is_refused() {
 fn a_source_folder_that_does_not_compile_says_why() {
     let case = StageCase::plugin("./broken").case();
     std::fs::create_dir_all(case.path("broken/src")).unwrap();
-    let manifest = "[package]\nname = \"broken\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n";
+    let manifest =
+        "[package]\nname = \"broken\"\nedition = \"2024\"\n[lib]\ncrate-type = [\"cdylib\"]\n";
     case.file("broken/Cargo.toml", manifest)
         .file("broken/src/lib.rs", "fn wrong() -> u8 { \"text\" }")
         .pipeline()

@@ -23,15 +23,17 @@ fn numbers(count: u32) -> String {
 
 #[test]
 fn several_readers_of_a_port_each_get_all() {
-    let case = case(&[
-        NUMBERS.to_owned(),
-        stage("a", "\"in\"", ""),
-        stage("b", "\"in\"", ""),
-        sink("x", "\"a\""),
-        sink("y", "\"b\""),
-        sink("z", "\"in\""),
-    ]
-    .concat());
+    let case = case(
+        &[
+            NUMBERS.to_owned(),
+            stage("a", "\"in\"", ""),
+            stage("b", "\"in\"", ""),
+            sink("x", "\"a\""),
+            sink("y", "\"b\""),
+            sink("z", "\"in\""),
+        ]
+        .concat(),
+    );
     case.pipeline().ok();
     for name in ["x", "y", "z"] {
         assert_eq!(case.read(name), numbers(5000), "{name}");
@@ -40,13 +42,15 @@ fn several_readers_of_a_port_each_get_all() {
 
 #[test]
 fn a_node_with_several_inputs_gets_all_of_each_in_its_order() {
-    let case = case(&[
-        NUMBERS.to_owned(),
-        stage("a", "\"in\"", ""),
-        stage("b", "[\"in\", \"a\"]", ""),
-        sink("x", "[\"a\", \"b\"]"),
-    ]
-    .concat());
+    let case = case(
+        &[
+            NUMBERS.to_owned(),
+            stage("a", "\"in\"", ""),
+            stage("b", "[\"in\", \"a\"]", ""),
+            sink("x", "[\"a\", \"b\"]"),
+        ]
+        .concat(),
+    );
     case.pipeline().ok();
     let mut counts = vec![0; 5001];
     for line in case.read("x").lines() {
@@ -57,7 +61,8 @@ fn a_node_with_several_inputs_gets_all_of_each_in_its_order() {
 
 fn with_workers(settings: &str) -> (Ran, String) {
     let settings = format!("workers = 4\n{settings}");
-    let case = case(&[NUMBERS.to_owned(), stage("a", "\"in\"", &settings), sink("x", "\"a\"")].concat());
+    let case =
+        case(&[NUMBERS.to_owned(), stage("a", "\"in\"", &settings), sink("x", "\"a\"")].concat());
     let ran = case.pipeline().ok();
     let written = case.read("x");
     (ran, written)
@@ -133,7 +138,8 @@ fn batches_are_made_anew_where_a_node_asks_for_it() {
         )
     };
     let batches = |batch: &str| {
-        let case = Case::new().file("many.wat", guest("many")).file("pipeline.toml", pipeline(batch));
+        let case =
+            Case::new().file("many.wat", guest("many")).file("pipeline.toml", pipeline(batch));
         case.pipeline().ok().stdout.lines().count() / 1000
     };
     assert_eq!(batches("records = 4, linger = \"1h\""), 3);
@@ -164,15 +170,18 @@ fn a_batch_does_not_wait_longer_than_it_may() {
 
 #[test]
 fn back_pressure_holds_an_exact_number_of_batches() {
-    let case = case(&[
-        "[pipeline]\ndeadline = \"1500ms\"\nshutdown_grace = \"0s\"\n".to_owned(),
-        "[[source]]\nname = \"in\"\ntype = \"generate\"\nbatch = { records = 1 }\n".to_owned(),
-        stage("a", "\"in\"", "queue = 2"),
-        stage("b", "\"a\"", "queue = 1\nworkers = 3"),
-        // It takes a record a second.
-        "[[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"b\"\nqueue = 3\nrate = 1\n".to_owned(),
-    ]
-    .concat());
+    let case = case(
+        &[
+            "[pipeline]\ndeadline = \"1500ms\"\nshutdown_grace = \"0s\"\n".to_owned(),
+            "[[source]]\nname = \"in\"\ntype = \"generate\"\nbatch = { records = 1 }\n".to_owned(),
+            stage("a", "\"in\"", "queue = 2"),
+            stage("b", "\"a\"", "queue = 1\nworkers = 3"),
+            // It takes a record a second.
+            "[[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"b\"\nqueue = 3\nrate = 1\n"
+                .to_owned(),
+        ]
+        .concat(),
+    );
     // A source holds the batch that it cannot send; a stage the two in its queue and the
     // one that it cannot send; one with three workers the one in its queue, the six that
     // may be under way, and none beside; a sink three and the one that it is at.

@@ -52,7 +52,12 @@ fn a_signal_stops_the_sources_and_drains_the_rest() {
 #[test]
 fn what_could_not_be_delivered_within_the_grace_is_said() {
     // The sink takes one record an hour.
-    let case = through("pass", "shutdown_grace = \"100ms\"", "", "rate = 1\nbatch = { records = 3600, linger = \"0s\" }");
+    let case = through(
+        "pass",
+        "shutdown_grace = \"100ms\"",
+        "",
+        "rate = 1\nbatch = { records = 3600, linger = \"0s\" }",
+    );
     let (mut child, _stdout) = started(&case);
     child.stdin.as_mut().unwrap().write_all(b"x\n".repeat(10_000).as_slice()).unwrap();
     signal(&child, Signal::INT);
@@ -61,7 +66,12 @@ fn what_could_not_be_delivered_within_the_grace_is_said() {
 
 #[test]
 fn a_second_signal_stops_at_once() {
-    let case = through("pass", "shutdown_grace = \"1h\"", "", "rate = 1\nbatch = { records = 3600, linger = \"0s\" }");
+    let case = through(
+        "pass",
+        "shutdown_grace = \"1h\"",
+        "",
+        "rate = 1\nbatch = { records = 3600, linger = \"0s\" }",
+    );
     let (mut child, _stdout) = started(&case);
     child.stdin.as_mut().unwrap().write_all(b"x\n".repeat(3600).as_slice()).unwrap();
     signal(&child, Signal::INT);
@@ -124,17 +134,30 @@ fn the_first_cause_ends_the_run_and_is_the_one_that_is_told() {
     child.stdin.as_mut().unwrap().write_all(b"a\nb\n").unwrap();
     // stdin stays open: it is the failure that ends the run.
     let stdin = child.stdin.take();
-    let ran = wait(child).code(1).says("error: stage `guest` rejected record 1 of stdin: trap: it trapped: ");
+    let ran = wait(child)
+        .code(1)
+        .says("error: stage `guest` rejected record 1 of stdin: trap: it trapped: ");
     assert_eq!(ran.stderr.matches("error: ").count(), 1, "{}", ran.stderr);
     drop(stdin);
 }
 
 #[test]
 fn a_worker_that_fails_ends_the_run() {
-    for settings in ["workers = 3", "workers = 3\nordered = false", "workers = 3\npartition = \"key\""] {
-        let case = through("poison", "", &format!("{settings}\nbatch = {{ records = 1, linger = \"0s\" }}"), "");
-        let input: String = (0..100).map(|n| if n == 50 { "P\n".into() } else { format!("{n}\n") }).collect();
-        case.stdin(input).pipeline().code(1).says("stage `guest` rejected record 51 of stdin: trap: ");
+    for settings in
+        ["workers = 3", "workers = 3\nordered = false", "workers = 3\npartition = \"key\""]
+    {
+        let case = through(
+            "poison",
+            "",
+            &format!("{settings}\nbatch = {{ records = 1, linger = \"0s\" }}"),
+            "",
+        );
+        let input: String =
+            (0..100).map(|n| if n == 50 { "P\n".into() } else { format!("{n}\n") }).collect();
+        case.stdin(input)
+            .pipeline()
+            .code(1)
+            .says("stage `guest` rejected record 51 of stdin: trap: ");
     }
 }
 

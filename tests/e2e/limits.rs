@@ -23,7 +23,8 @@ fn fuel() {
 #[test]
 fn no_fuel_is_counted_where_none_is_limited() {
     limits("work", "fuel = false").passes();
-    limits("loop-in-process", "fuel = false, timeout = \"50ms\"").refuses("timeout: it ran longer than 50ms");
+    limits("loop-in-process", "fuel = false, timeout = \"50ms\"")
+        .refuses("timeout: it ran longer than 50ms");
 }
 
 #[test]
@@ -50,7 +51,8 @@ fn time_of_a_guest_that_sits_in_a_host_call() {
 #[test]
 fn memory_of_a_linear_memory() {
     limits("memory", "memory = \"64MiB\"").passes();
-    limits("memory", "memory = \"8MiB\"").refuses("memory: it wanted 16.2 MiB of memory and may have 8.0 MiB");
+    limits("memory", "memory = \"8MiB\"")
+        .refuses("memory: it wanted 16.2 MiB of memory and may have 8.0 MiB");
     guest("memory-bomb").refuses("memory: it wanted ");
 }
 
@@ -71,7 +73,8 @@ fn output_bytes() {
     let made = limits("large", "output = \"80KiB\"").run_ok();
     assert_eq!(made.lines.len(), 1);
     assert_eq!(made.lines[0].len(), 64 << 10);
-    limits("large", "output = \"60KiB\"").refuses("output: its answer has more bytes than limits.output");
+    limits("large", "output = \"60KiB\"")
+        .refuses("output: its answer has more bytes than limits.output");
 }
 
 #[test]
@@ -84,7 +87,8 @@ fn output_records() {
 
 #[test]
 fn log_volume() {
-    let print = |limits: &str| StageCase::wasi().settings(limits).input(&["print hello there", "flood"]);
+    let print =
+        |limits: &str| StageCase::wasi().settings(limits).input(&["print hello there", "flood"]);
     let flood = "x".repeat(99);
     let obeyed = print("limits = { log = \"1MiB\" }").run_ok();
     assert_eq!(obeyed.lines, ["printed", "flooded"]);

@@ -16,8 +16,12 @@ struct Division {
 
 fn division() -> impl Strategy<Value = Division> {
     (1..50usize, prop::option::of(1..50usize), 1..5usize, any::<bool>(), 1..4usize).prop_map(
-        |(source, batch, workers, partition, queue)| {
-            Division { source, batch, workers, partition: partition && workers > 1, queue }
+        |(source, batch, workers, partition, queue)| Division {
+            source,
+            batch,
+            workers,
+            partition: partition && workers > 1,
+            queue,
         },
     )
 }
@@ -26,7 +30,8 @@ fn division() -> impl Strategy<Value = Division> {
 /// does not is rejected.
 fn run(lines: &[String], division: &Division) -> (String, Vec<Letter>) {
     let Division { source, batch, workers, partition, queue } = division;
-    let mut settings = format!("workers = {workers}\nqueue = {queue}\non_error = \"dead-letter\"\n");
+    let mut settings =
+        format!("workers = {workers}\nqueue = {queue}\non_error = \"dead-letter\"\n");
     if *partition {
         settings += "partition = \"key\"\n";
     }

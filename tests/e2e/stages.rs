@@ -5,16 +5,28 @@ use crate::harness::{Case, StageCase, plugin};
 
 #[track_caller]
 fn check(plugin: &str, config: &str, input: &[&str], output: &[&str]) {
-    let made =
-        StageCase::plugin(plugin).settings(&format!("config = {{ {config} }}")).input(input).run_ok();
+    let made = StageCase::plugin(plugin)
+        .settings(&format!("config = {{ {config} }}"))
+        .input(input)
+        .run_ok();
     assert_eq!(made.lines, output);
 }
 
 #[test]
 fn filter() {
     let lines = ["disk full", "all is well", "disk is gone"];
-    check("filter", "field = \"value\", contains = \"disk\"", &lines, &["disk full", "disk is gone"]);
-    check("filter", "field = \"value\", equals = \"disk full\", invert = true", &lines, &lines[1..]);
+    check(
+        "filter",
+        "field = \"value\", contains = \"disk\"",
+        &lines,
+        &["disk full", "disk is gone"],
+    );
+    check(
+        "filter",
+        "field = \"value\", equals = \"disk full\", invert = true",
+        &lines,
+        &lines[1..],
+    );
     check("filter", "field = \"value\", matches = \"^a|gone$\"", &lines, &lines[1..]);
     check("filter", "field = \"value\", one_of = [\"all is well\"]", &lines, &lines[1..2]);
 }
@@ -36,7 +48,8 @@ fn double() {
 
 /// Several stages in a row, and records as JSON.
 fn chain(stages: &[(&str, &str)], input: &str) -> String {
-    let mut pipeline = "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n".to_owned();
+    let mut pipeline =
+        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n".to_owned();
     let mut last = "in".to_owned();
     for (name, config) in stages {
         pipeline += &format!(
@@ -45,7 +58,9 @@ fn chain(stages: &[(&str, &str)], input: &str) -> String {
         );
         last = (*name).to_owned();
     }
-    pipeline += &format!("[[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"{last}\"\ncodec = \"json\"\n");
+    pipeline += &format!(
+        "[[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"{last}\"\ncodec = \"json\"\n"
+    );
     Case::new().file("pipeline.toml", pipeline).file("in.txt", input).pipeline().ok().stdout
 }
 
@@ -60,7 +75,8 @@ fn parse_log_and_add_context() {
         "{\"timestamp\":\"2023-10-27T10:00:00Z\",\"value\":\"Application started\",\
          \"attributes\":{\"level\":\"INFO\",\"host\":\"web-1\"}}\n"
     );
-    let made = StageCase::plugin("parse-log").input(&["nonsense", "2023-10-27T10:00:00Z INFO x"]).run_ok();
+    let made =
+        StageCase::plugin("parse-log").input(&["nonsense", "2023-10-27T10:00:00Z INFO x"]).run_ok();
     assert_eq!(made.lines, ["x"]);
     assert_eq!(made.letters[0].reason, "no level after the time");
 }

@@ -33,7 +33,11 @@ fn main() {
 }
 
 /// Times two things alternately and gives the median of each.
-fn alternate(rounds: usize, mut a: impl FnMut() -> Duration, mut b: impl FnMut() -> Duration) -> [Duration; 2] {
+fn alternate(
+    rounds: usize,
+    mut a: impl FnMut() -> Duration,
+    mut b: impl FnMut() -> Duration,
+) -> [Duration; 2] {
     let mut times = [Vec::new(), Vec::new()];
     for round in 0..=rounds {
         let (first, second) = (a(), b());
@@ -51,7 +55,11 @@ fn alternate(rounds: usize, mut a: impl FnMut() -> Duration, mut b: impl FnMut()
 fn report(what: &str, [sandboxed, native]: [Duration; 2], records: f64, at_most: f64) {
     let ratio = sandboxed.as_secs_f64() / native.as_secs_f64();
     let each = |time: Duration| time.as_nanos() as f64 / records;
-    println!("{what:<58} {ratio:>8.2} {at_most:>8.2}   ({:.1} ns against {:.1} ns a record)", each(sandboxed), each(native));
+    println!(
+        "{what:<58} {ratio:>8.2} {at_most:>8.2}   ({:.1} ns against {:.1} ns a record)",
+        each(sandboxed),
+        each(native)
+    );
 }
 
 /// `filter` on an attribute, sandboxed and native, on batches of 4,096 log records.
@@ -73,8 +81,9 @@ fn filter(runtime: &Runtime) {
         input = "filter"
     "#;
     let prepared = runtime.block_on(prepared(text));
-    let native = native::runner::<filter::Filter>(&json!({ "attribute": "level", "equals": "ERROR" }));
-    let metrics = Arc::new(Metrics::new());
+    let native =
+        native::runner::<filter::Filter>(&json!({ "attribute": "level", "equals": "ERROR" }));
+    let metrics = Arc::new(Metrics::default());
     let worker = |runner: Runner, name: &str| {
         let worker = Worker::start(runner, 0, metrics.node(name), None);
         runtime.block_on(worker).expect("the stage starts")
@@ -95,7 +104,12 @@ fn filter(runtime: &Runtime) {
     };
     let records = f64::from(CALLS) * 4096.0;
     let [a, b] = &mut control;
-    report("control: native filter against itself", alternate(20, || time(a), || time(b)), records, 1.05);
+    report(
+        "control: native filter against itself",
+        alternate(20, || time(a), || time(b)),
+        records,
+        1.05,
+    );
     let [sandboxed, native] = &mut workers;
     report(
         "filter on an attribute: sandboxed against native",
@@ -110,9 +124,18 @@ fn log_batch(len: u64) -> Batch {
     let mut builder = BatchBuilder::default();
     for number in 0..len {
         let level = if number % 8 == 0 { "ERROR" } else { "INFO" };
-        let value = format!("request {number} was served to a client somewhere in the network in {number} ms, all well");
+        let value = format!(
+            "request {number} was served to a client somewhere in the network in {number} ms, all well"
+        );
         let attributes = [("level", level.as_bytes())];
-        builder.push(&"log".into(), number, Some(number as i64), None, Some(value.as_bytes()), attributes.into_iter());
+        builder.push(
+            &"log".into(),
+            number,
+            Some(number as i64),
+            None,
+            Some(value.as_bytes()),
+            attributes.into_iter(),
+        );
     }
     builder.take()
 }
@@ -260,7 +283,12 @@ fn slow_sink() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(child.wait().expect("it ended").success());
-    println!("{:<58} {:>5} MB {:>5} MB", "1 GB through a slow sink: peak resident memory", peak / 1000, 150);
+    println!(
+        "{:<58} {:>5} MB {:>5} MB",
+        "1 GB through a slow sink: peak resident memory",
+        peak / 1000,
+        150
+    );
 }
 
 /// CPU time of this process, all threads.

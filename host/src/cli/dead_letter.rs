@@ -1,7 +1,7 @@
 //! `pipehost dead-letter`.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -45,7 +45,7 @@ pub(super) fn dead_letter(verb: DeadLetterVerb) -> Result<u8, Error> {
 }
 
 /// Gives every letter to `use_it`. A torn end is said, not fatal; damage is.
-fn each(path: &PathBuf, mut use_it: impl FnMut(u64, Letter) -> io::Result<()>) -> Result<(), Error> {
+fn each(path: &Path, mut use_it: impl FnMut(u64, Letter) -> io::Result<()>) -> Result<(), Error> {
     let mut reader = Reader::open(path).map_err(Error::Usage)?;
     let mut number = 0;
     for letter in reader.by_ref() {
@@ -67,7 +67,12 @@ fn each(path: &PathBuf, mut use_it: impl FnMut(u64, Letter) -> io::Result<()>) -
 fn list(out: &mut impl Write, number: u64, letter: &Letter) -> io::Result<()> {
     let Letter { place, number: row, stage, reason, attempts, time, .. } = letter;
     let tries = if *attempts == 1 { String::new() } else { format!(" after {attempts} attempts") };
-    writeln!(out, "{number:>5}  {}  {stage}  {place}:{row}{tries}  {}", rfc3339(*time), printable(reason.as_bytes()))
+    writeln!(
+        out,
+        "{number:>5}  {}  {stage}  {place}:{row}{tries}  {}",
+        rfc3339(*time),
+        printable(reason.as_bytes())
+    )
 }
 
 fn show(out: &mut impl Write, number: u64, letter: &Letter) -> io::Result<()> {
@@ -98,13 +103,17 @@ fn show(out: &mut impl Write, number: u64, letter: &Letter) -> io::Result<()> {
 /// Text for a terminal: whatever could move its cursor is escaped.
 fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().fold(String::new(), |mut text, c| {
-        if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
+        if c.is_control() {
+            text.extend(c.escape_default())
+        } else {
+            text.push(c)
+        }
         text
     })
 }
 
 fn export(file: &Path, format: ExportFormat, out: &mut impl Write) -> Result<(), Error> {
-    each(&file.to_owned(), |_, letter| match format {
+    each(file, |_, letter| match format {
         ExportFormat::Lines => {
             out.write_all(letter.record.value.as_deref().unwrap_or_default())?;
             out.write_all(b"\n")

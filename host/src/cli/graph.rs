@@ -44,7 +44,8 @@ impl Drawing<'_> {
             NodeId::Stage(i) => {
                 let stage = &self.config.stages[i];
                 let plugin = stage.plugin.value.file_name().unwrap_or_default().to_string_lossy();
-                let workers = if stage.workers > 1 { format!(" ×{}", stage.workers) } else { String::new() };
+                let workers =
+                    if stage.workers > 1 { format!(" ×{}", stage.workers) } else { String::new() };
                 format!("{plugin}{workers}")
             }
             NodeId::Sink(i) => match &self.config.sinks[i].kind {
@@ -122,8 +123,14 @@ impl Drawing<'_> {
         }
         for edge in &self.graph.edges {
             let label = Self::edge_label(edge);
-            let label = if label.is_empty() { String::new() } else { format!(" [label=\"{label}\"]") };
-            let _ = writeln!(out, "    \"{}\" -> \"{}\"{label};", self.name(edge.from), self.name(edge.to));
+            let label =
+                if label.is_empty() { String::new() } else { format!(" [label=\"{label}\"]") };
+            let _ = writeln!(
+                out,
+                "    \"{}\" -> \"{}\"{label};",
+                self.name(edge.from),
+                self.name(edge.to)
+            );
         }
         out.push_str("}\n");
         out

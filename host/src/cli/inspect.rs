@@ -44,10 +44,11 @@ async fn describe(path: &Path, bytes: &[u8], config: &Value) -> Result<String, E
     let name = Arc::from(stem.to_string_lossy());
     let mut program = Program::load(Arc::new(engine), name, bytes, limits, grants)
         .map_err(|reasons| failed(reasons.join("; ")))?;
-    let metrics = Metrics::new().node("inspect");
-    let about = program.describe(&metrics).await.map_err(|failure| {
-        failed(format!("asked to describe itself, {failure}"))
-    })?;
+    let metrics = Metrics::default().node("inspect");
+    let about = program
+        .describe(&metrics)
+        .await
+        .map_err(|failure| failed(format!("asked to describe itself, {failure}")))?;
 
     let mut out = String::new();
     let mut line = |name: &str, text: &str| {
@@ -57,7 +58,10 @@ async fn describe(path: &Path, bytes: &[u8], config: &Value) -> Result<String, E
     line("summary", &about.summary);
     line("size", &format!("{} ({} bytes)", ByteSize::b(bytes.len() as u64), bytes.len()));
     line("sha256", &program.hash);
-    line("state", if program.has_checkpoint() { "kept by the host (checkpoint)" } else { "none kept" });
+    line(
+        "state",
+        if program.has_checkpoint() { "kept by the host (checkpoint)" } else { "none kept" },
+    );
     match program.open(config.to_string(), &metrics).await {
         Ok(()) => {
             let plan = program.plan();
@@ -72,16 +76,23 @@ async fn describe(path: &Path, bytes: &[u8], config: &Value) -> Result<String, E
     let (granted, free): (Vec<_>, Vec<_>) = (program.imports().iter())
         .map(|import| (import, Grants::needed_for(import)))
         .partition(|(_, grant)| grant.is_some());
-    line("grants", &match &granted[..] {
-        [] => "needs none".to_owned(),
-        _ => granted
-            .iter()
-            .map(|(import, grant)| format!("{} for {import}", grant.unwrap_or_default()))
-            .collect::<Vec<_>>()
-            .join(", "),
-    });
-    line("imports", &free.iter().map(|(import, _)| import.as_str()).collect::<Vec<_>>().join("\n            "));
-    let schema: Value = serde_json::from_str(&about.config_schema).unwrap_or(Value::from(about.config_schema));
+    line(
+        "grants",
+        &match &granted[..] {
+            [] => "needs none".to_owned(),
+            _ => granted
+                .iter()
+                .map(|(import, grant)| format!("{} for {import}", grant.unwrap_or_default()))
+                .collect::<Vec<_>>()
+                .join(", "),
+        },
+    );
+    line(
+        "imports",
+        &free.iter().map(|(import, _)| import.as_str()).collect::<Vec<_>>().join("\n            "),
+    );
+    let schema: Value =
+        serde_json::from_str(&about.config_schema).unwrap_or(Value::from(about.config_schema));
     let _ = write!(out, "\nconfiguration (JSON Schema)\n{schema:#}\n");
     Ok(out)
 }

@@ -36,8 +36,9 @@ impl Loaded {
 
 /// Reads a pipeline file.
 pub(super) fn file(path: &Path) -> Result<Loaded, Error> {
-    let bytes = fs::read(path)
-        .map_err(|error| Error::Usage(format!("cannot read the pipeline {}: {error}", path.display())))?;
+    let bytes = fs::read(path).map_err(|error| {
+        Error::Usage(format!("cannot read the pipeline {}: {error}", path.display()))
+    })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Error::Usage(format!("the pipeline {} is not UTF-8, from byte {at} on", path.display()))
@@ -106,7 +107,10 @@ fn chain(args: &PipelineArgs) -> Config {
     let mut last = "stdin".to_owned();
     for plugin in &args.plugins {
         let stem = plugin.file_stem().map_or("stage".into(), |stem| stem.to_string_lossy());
-        let same = config.stages.iter().filter(|stage| stage.plugin.value.file_stem() == plugin.file_stem());
+        let same = config
+            .stages
+            .iter()
+            .filter(|stage| stage.plugin.value.file_stem() == plugin.file_stem());
         let name = match same.count() {
             0 => stem.into_owned(),
             n => format!("{stem}-{}", n + 1),
@@ -141,10 +145,12 @@ fn chain(args: &PipelineArgs) -> Config {
 fn set(config: &mut Config, setting: &str) -> Result<(), String> {
     let (path, value) = setting.split_once('=').ok_or("write STAGE.NAME=VALUE")?;
     let (stage_name, member) = path.split_once('.').ok_or("write STAGE.NAME=VALUE")?;
-    let names: Vec<_> = config.stages.iter().map(|stage| format!("`{}`", stage.name.value)).collect();
-    let stage = (config.stages.iter_mut())
-        .find(|stage| stage.name.value == stage_name)
-        .ok_or_else(|| format!("there is no stage `{stage_name}`, there is {}", names.join(", ")))?;
+    let names: Vec<_> =
+        config.stages.iter().map(|stage| format!("`{}`", stage.name.value)).collect();
+    let stage =
+        (config.stages.iter_mut()).find(|stage| stage.name.value == stage_name).ok_or_else(
+            || format!("there is no stage `{stage_name}`, there is {}", names.join(", ")),
+        )?;
     set_member(&mut stage.config.value, member, value)
 }
 

@@ -84,7 +84,11 @@ enum GraphFormat {
 #[derive(Debug, Args)]
 struct PipelineArgs {
     /// The pipeline; its relative paths start from its own folder.
-    #[arg(value_name = "PIPELINE.toml", required_unless_present = "plugins", conflicts_with = "plugins")]
+    #[arg(
+        value_name = "PIPELINE.toml",
+        required_unless_present = "plugins",
+        conflicts_with = "plugins"
+    )]
     pipeline: Option<PathBuf>,
     /// A stage between stdin and stdout, instead of a file: a `.wasm`, a `.wat` or the
     /// folder of a crate. Several make a chain. Its name is the file's, without ending.
@@ -230,7 +234,9 @@ fn man() -> Result<u8, Error> {
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
         let man = clap_mangen::Man::new(verb.clone());
-        page.extend_from_slice(format!(".SH \"PIPEHOST {}\"\n", verb.get_name().to_uppercase()).as_bytes());
+        page.extend_from_slice(
+            format!(".SH \"PIPEHOST {}\"\n", verb.get_name().to_uppercase()).as_bytes(),
+        );
         man.render_synopsis_section(&mut page)?;
         man.render_description_section(&mut page)?;
         man.render_options_section(&mut page)?;

@@ -37,7 +37,8 @@ const STEPS: u64 = 1000;
 
 async fn draw(bar: ProgressBar, nodes: Nodes, processed: IntCounter) {
     let style = |template| ProgressStyle::with_template(template).expect("a valid template");
-    let (open, ended) = (style("{spinner} {msg}"), style("{bar:30} {percent:>3} %  {msg}, {eta} left"));
+    let (open, ended) =
+        (style("{spinner} {msg}"), style("{bar:30} {percent:>3} %  {msg}, {eta} left"));
     let start = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     loop {

@@ -63,7 +63,8 @@ async fn run_async(args: RunArgs) -> Result<u8, Error> {
     let name = prepared.config.name.clone();
     let stdout_is_used =
         prepared.config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
-    let stops = signals().map_err(|error| Error::Failed(format!("cannot wait for signals: {error}")))?;
+    let stops =
+        signals().map_err(|error| Error::Failed(format!("cannot wait for signals: {error}")))?;
     let ready = match args.metrics {
         Some(address) => Some(serve(address, metrics.clone()).await?),
         None => None,

@@ -44,7 +44,11 @@ fn row(node: &Node) -> [String; 8] {
     let metrics = &node.metrics;
     let is_stage = matches!(node.id, NodeId::Stage(_));
     let is_source = matches!(node.id, NodeId::Source(_));
-    let name = if node.workers > 1 { format!("{} ×{}", node.name, node.workers) } else { node.name.clone() };
+    let name = if node.workers > 1 {
+        format!("{} ×{}", node.name, node.workers)
+    } else {
+        node.name.clone()
+    };
     let only = |shown: bool, text: String| if shown { text } else { "-".to_owned() };
     [
         name,
@@ -64,8 +68,10 @@ fn notes(node: &Node, out: &mut String) {
     let mut note = |text: String| {
         let _ = write!(out, "\n{}: {text}", node.name);
     };
-    let failures: Vec<_> =
-        metrics.failures().map(|(cause, count)| format!("{} × {}", number(count), cause.name())).collect();
+    let failures: Vec<_> = metrics
+        .failures()
+        .map(|(cause, count)| format!("{} × {}", number(count), cause.name()))
+        .collect();
     if !failures.is_empty() {
         note(format!("failed and was brought back: {}", failures.join(", ")));
     }
@@ -77,7 +83,10 @@ fn notes(node: &Node, out: &mut String) {
         note(format!("{} records were rejected and dropped", number(metrics.skipped.get())));
     }
     if metrics.dropped.get() > 0 {
-        note(format!("{} records were dropped because its queue was full", number(metrics.dropped.get())));
+        note(format!(
+            "{} records were dropped because its queue was full",
+            number(metrics.dropped.get())
+        ));
     }
     if metrics.log_dropped.get() > 0 {
         note(format!("{} bytes that it printed were dropped", number(metrics.log_dropped.get())));
@@ -122,7 +131,10 @@ mod tests {
 
     #[test]
     fn numbers_are_readable() {
-        assert_eq!(["0", "999", "1,000", "1,234,567"].map(String::from), [0, 999, 1000, 1_234_567].map(number));
+        assert_eq!(
+            ["0", "999", "1,000", "1,234,567"].map(String::from),
+            [0, 999, 1000, 1_234_567].map(number)
+        );
         assert_eq!(short(12_340_000), "12.3M");
         assert_eq!(time(Duration::from_micros(12_345)), "12.3 ms");
     }

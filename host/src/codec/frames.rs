@@ -85,13 +85,20 @@ fn checksum(kind: u8, payload: &[u8]) -> u32 {
 pub fn read(bytes: &[u8]) -> Result<Option<(Frame, usize)>, String> {
     let Some(header) = bytes.get(..HEADER) else {
         let begun = &bytes[..bytes.len().min(MAGIC.len())];
-        return if MAGIC.starts_with(begun) { Ok(None) } else { Err("it is not a frame".to_owned()) };
+        return if MAGIC.starts_with(begun) {
+            Ok(None)
+        } else {
+            Err("it is not a frame".to_owned())
+        };
     };
     if header[..2] != MAGIC {
         return Err("it is not a frame".to_owned());
     }
     if header[2] != VERSION {
-        return Err(format!("the frame has version {}, and this program reads {VERSION}", header[2]));
+        return Err(format!(
+            "the frame has version {}, and this program reads {VERSION}",
+            header[2]
+        ));
     }
     let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
     let (kind, length, crc) = (header[3], word(4) as usize, word(8));
@@ -161,8 +168,14 @@ impl Splitter {
         if !self.begun.is_empty() {
             out.undecodable.push(Undecodable {
                 number: self.number + 1,
-                reason: format!("the input ends within a frame, {} bytes of it are there", self.begun.len()),
-                record: Record { value: Some(std::mem::take(&mut self.begun)), ..Record::default() },
+                reason: format!(
+                    "the input ends within a frame, {} bytes of it are there",
+                    self.begun.len()
+                ),
+                record: Record {
+                    value: Some(std::mem::take(&mut self.begun)),
+                    ..Record::default()
+                },
             });
         }
     }

@@ -34,7 +34,9 @@ impl Members {
             serde_json::from_slice(line).map_err(|error| format!("not a JSON object: {error}"))?;
         let timestamp = match &self.0.timestamp {
             None => None,
-            Some(member) => time(object.get(member)).map_err(|why| format!("the member `{member}` {why}"))?,
+            Some(member) => {
+                time(object.get(member)).map_err(|why| format!("the member `{member}` {why}"))?
+            }
         };
         let key = self.0.key.as_ref().and_then(|member| bytes(object.get(member)?));
         let value = match &self.0.value {
@@ -43,9 +45,10 @@ impl Members {
         };
         let attributes = match &self.0.attributes {
             JsonAttributes::None => Vec::new(),
-            JsonAttributes::All => {
-                object.iter().filter_map(|(name, value)| Some((name.clone(), bytes(value)?))).collect()
-            }
+            JsonAttributes::All => object
+                .iter()
+                .filter_map(|(name, value)| Some((name.clone(), bytes(value)?)))
+                .collect(),
             JsonAttributes::Named(names) => names
                 .iter()
                 .filter_map(|name| Some((name.clone(), bytes(&object.remove(name)?)?)))

@@ -79,7 +79,11 @@ impl Splitter {
         }
     }
 
-    fn end_line(&mut self, out: &mut Decoded, record: &impl Fn(&Arc<str>, u64, &[u8], &mut Decoded)) {
+    fn end_line(
+        &mut self,
+        out: &mut Decoded,
+        record: &impl Fn(&Arc<str>, u64, &[u8], &mut Decoded),
+    ) {
         self.number += 1;
         let line = without_return(&self.begun);
         let length = self.passing.take().unwrap_or(line.len() as u64);

@@ -96,7 +96,11 @@ mod tests {
     use super::*;
 
     /// Decodes an input that arrives in pieces of `piece` bytes.
-    fn decode(decoding: &Decoding, input: &[u8], piece: usize) -> (Vec<Record>, Vec<(u64, String)>) {
+    fn decode(
+        decoding: &Decoding,
+        input: &[u8],
+        piece: usize,
+    ) -> (Vec<Record>, Vec<(u64, String)>) {
         let mut decoder = Decoder::new(decoding, "test".into());
         let mut out = Decoded::default();
         let mut records = Vec::new();
@@ -125,7 +129,10 @@ mod tests {
     fn check_lines(input: &str, values: &[&str], too_long: &[u64]) {
         for piece in 1..=input.len().max(1) {
             let (records, wrong) = decode(&lines(5), input.as_bytes(), piece);
-            let found: Vec<_> = records.iter().map(|r| String::from_utf8(r.value.clone().unwrap()).unwrap()).collect();
+            let found: Vec<_> = records
+                .iter()
+                .map(|r| String::from_utf8(r.value.clone().unwrap()).unwrap())
+                .collect();
             assert_eq!(found, values, "in pieces of {piece}");
             assert_eq!(wrong.iter().map(|(number, _)| *number).collect::<Vec<_>>(), too_long);
         }

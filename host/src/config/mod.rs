@@ -111,9 +111,14 @@ pub struct Source {
 
 #[derive(Debug, Clone)]
 pub enum SourceKind {
-    Stdin { codec: Decoding },
+    Stdin {
+        codec: Decoding,
+    },
     /// Files, in this order; patterns are expanded when the run starts.
-    File { paths: Vec<At<PathBuf>>, codec: Decoding },
+    File {
+        paths: Vec<At<PathBuf>>,
+        codec: Decoding,
+    },
     Generate(Generate),
 }
 

@@ -16,11 +16,8 @@ use crate::mistake::{Mistake, Span};
 use crate::stage::{Folder, Grants, Retry};
 use crate::template::Template;
 
-const ON_ERROR: [(&str, OnError); 3] = [
-    ("fail", OnError::Fail),
-    ("skip", OnError::Skip),
-    ("dead-letter", OnError::DeadLetter),
-];
+const ON_ERROR: [(&str, OnError); 3] =
+    [("fail", OnError::Fail), ("skip", OnError::Skip), ("dead-letter", OnError::DeadLetter)];
 
 /// Reads a pipeline. Relative paths are relative to `base`, the folder of the file.
 /// What is wrong is left out of the result, so that the rest can be checked too.
@@ -34,7 +31,8 @@ pub fn read(text: &str, base: &Path) -> (Config, Vec<Mistake>) {
     let mut root = Reader::new("a pipeline", document.get_ref(), None, &mut mistakes);
     root.table("pipeline", "`[pipeline]`", |table| pipeline(table, base, &mut config));
     let mut incomplete = !root.is_whole();
-    config.sources = root.tables("source", "a source", &mut incomplete, |table| source(table, base));
+    config.sources =
+        root.tables("source", "a source", &mut incomplete, |table| source(table, base));
     config.stages = root.tables("stage", "a stage", &mut incomplete, |table| stage(table, base));
     config.sinks = root.tables("sink", "a sink", &mut incomplete, |table| sink(table, base));
     root.finish();
@@ -230,7 +228,8 @@ fn stage(mut table: Reader<'_>, base: &Path) -> Option<Stage> {
         None if by.value == "key" => Partition::Key,
         Some(attribute) if !attribute.is_empty() => Partition::Attribute(attribute.to_owned()),
         _ => {
-            let message = format!("`partition` is \"key\" or \"attribute:NAME\", not {:?}", by.value);
+            let message =
+                format!("`partition` is \"key\" or \"attribute:NAME\", not {:?}", by.value);
             table.mistake(Mistake::new(by.span, message));
             Partition::Key
         }
@@ -279,10 +278,8 @@ fn limits(mut table: Reader<'_>) -> Limits {
     let default = Limits::default();
     let fuel = default.fuel.expect("fuel is limited by default");
     // `fuel = false` counts none.
-    let unlimited = matches!(
-        table.get("fuel").map(|item| item.get_ref()),
-        Some(DeValue::Boolean(false))
-    );
+    let unlimited =
+        matches!(table.get("fuel").map(|item| item.get_ref()), Some(DeValue::Boolean(false)));
     let limits = Limits {
         fuel: if unlimited {
             table.get("fuel_per_record");
@@ -296,7 +293,9 @@ fn limits(mut table: Reader<'_>) -> Limits {
         timeout: table.duration("timeout").unwrap_or(default.timeout),
         memory_bytes: table.bytes("memory").map_or(default.memory_bytes, |n| n as usize),
         output_bytes: table.bytes("output").map_or(default.output_bytes, |n| n as usize),
-        output_records: table.count("output_records", 0).map_or(default.output_records, |n| n as usize),
+        output_records: table
+            .count("output_records", 0)
+            .map_or(default.output_records, |n| n as usize),
         log_bytes: table.bytes("log").map_or(default.log_bytes, |n| n as usize),
         component_bytes: table.bytes("component").unwrap_or(default.component_bytes),
     };
@@ -321,7 +320,9 @@ fn grants(mut table: Reader<'_>, base: &Path) -> Grants {
     }
     for address in table.strings("network").unwrap_or_default() {
         let parsed: Option<std::net::SocketAddr> = table.parse("network", &address, |text| {
-            text.parse().map_err(|_| format!("{text:?} is not an address and a port, as in \"127.0.0.1:9000\""))
+            text.parse().map_err(|_| {
+                format!("{text:?} is not an address and a port, as in \"127.0.0.1:9000\"")
+            })
         });
         grants.network.extend(parsed);
     }
@@ -331,9 +332,9 @@ fn grants(mut table: Reader<'_>, base: &Path) -> Grants {
 
 fn sink(mut table: Reader<'_>, base: &Path) -> Option<Sink> {
     let name = name(&mut table);
-    let kind = table.required("type", "\"stdout\", \"file\" or \"null\"").and_then(|kind| {
-        table.choose("type", &kind, &[("stdout", 0), ("file", 1), ("null", 2)])
-    });
+    let kind = table
+        .required("type", "\"stdout\", \"file\" or \"null\"")
+        .and_then(|kind| table.choose("type", &kind, &[("stdout", 0), ("file", 1), ("null", 2)]));
     let known = kind.is_some();
     let kind = match kind {
         Some(0) => Some(SinkKind::Stdout { encoding: encoding(&mut table) }),

@@ -182,7 +182,9 @@ impl<'a> Reader<'a> {
     ) -> Option<T> {
         let item = self.get(key)?;
         match item.get_ref() {
-            DeValue::Table(table) => Some(read(Reader::new(what, table, span(item), self.mistakes))),
+            DeValue::Table(table) => {
+                Some(read(Reader::new(what, table, span(item), self.mistakes)))
+            }
             _ => self.wrong(item, key, "a table"),
         }
     }
@@ -204,9 +206,7 @@ impl<'a> Reader<'a> {
         let mut out = Vec::new();
         for item in items.iter() {
             let made = match item.get_ref() {
-                DeValue::Table(table) => {
-                    read(Reader::new(what, table, span(item), self.mistakes))
-                }
+                DeValue::Table(table) => read(Reader::new(what, table, span(item), self.mistakes)),
                 _ => self.wrong(item, key, &format!("a list of tables, `[[{key}]]`")),
             };
             *incomplete |= made.is_none();

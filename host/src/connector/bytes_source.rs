@@ -116,7 +116,9 @@ fn read_all<R: Read>(
                     send.blocking_send(Ok(Piece::Bytes(bytes)))?;
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return send.blocking_send(Err(format!("cannot read {place}: {error}"))),
+                Err(error) => {
+                    return send.blocking_send(Err(format!("cannot read {place}: {error}")));
+                }
             }
         }
         send.blocking_send(Ok(Piece::End))?;

@@ -40,9 +40,11 @@ impl FileSink {
         let failed = |error: io::Error| cannot_write(path, &error);
         let existing = fs::metadata(path).ok();
         // A link stays, and what it points to is replaced.
-        let path = if existing.is_some() { path.canonicalize().map_err(failed)? } else { path.to_owned() };
+        let path =
+            if existing.is_some() { path.canonicalize().map_err(failed)? } else { path.to_owned() };
         let target = if append || existing.is_some_and(|metadata| !metadata.is_file()) {
-            let file = OpenOptions::new().create(append).append(true).open(&path).map_err(failed)?;
+            let file =
+                OpenOptions::new().create(append).append(true).open(&path).map_err(failed)?;
             Target::InPlace(file)
         } else {
             let folder = match path.parent() {
@@ -51,7 +53,10 @@ impl FileSink {
             };
             if !folder.is_dir() {
                 let folder = folder.display();
-                return Err(format!("cannot write {}: the folder {folder} does not exist", path.display()));
+                return Err(format!(
+                    "cannot write {}: the folder {folder} does not exist",
+                    path.display()
+                ));
             }
             let file = tempfile::Builder::new()
                 .prefix(".pipehost-")

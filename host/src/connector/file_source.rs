@@ -23,7 +23,11 @@ pub(super) fn open(
     for file in &files {
         let metadata = fs::metadata(file).map_err(|error| cannot_read(file, &error))?;
         if metadata.is_dir() {
-            return Err(format!("cannot read {}: it is a folder; use `{}/*`", file.display(), file.display()));
+            return Err(format!(
+                "cannot read {}: it is a folder; use `{}/*`",
+                file.display(),
+                file.display()
+            ));
         }
         total += metadata.len();
     }
@@ -37,7 +41,9 @@ pub(super) fn open(
 
 fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
     let pattern = path.to_str().filter(|text| text.contains(['*', '?', '[']));
-    let Some(pattern) = pattern.filter(|_| !path.exists()) else { return Ok(vec![path.to_owned()]) };
+    let Some(pattern) = pattern.filter(|_| !path.exists()) else {
+        return Ok(vec![path.to_owned()]);
+    };
     let found: Result<Vec<_>, _> = glob::glob(pattern)
         .map_err(|error| format!("{pattern:?} is not a pattern: {error}"))?
         .filter(|path| path.as_ref().map_or(true, |path| !path.is_dir()))

@@ -40,7 +40,7 @@ impl Progress {
 
 /// An opened source.
 pub enum Source {
-    Bytes(BytesSource),
+    Bytes(Box<BytesSource>),
     Generate(Generator),
 }
 
@@ -49,10 +49,10 @@ impl Source {
     /// If there is nothing to read from.
     pub fn open(kind: &SourceKind, progress: Arc<Progress>) -> Result<Self, String> {
         Ok(match kind {
-            SourceKind::Stdin { codec } => Self::Bytes(stdin::open(codec.clone(), progress)),
+            SourceKind::Stdin { codec } => Self::Bytes(stdin::open(codec.clone(), progress).into()),
             SourceKind::File { paths, codec } => {
                 let paths: Vec<PathBuf> = paths.iter().map(|path| path.value.clone()).collect();
-                Self::Bytes(file_source::open(&paths, codec.clone(), progress)?)
+                Self::Bytes(file_source::open(&paths, codec.clone(), progress)?.into())
             }
             SourceKind::Generate(generate) => {
                 Self::Generate(Generator::new(generate.clone(), progress))

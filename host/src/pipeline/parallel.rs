@@ -196,7 +196,12 @@ async fn emit(
     outlet.end().await
 }
 
-async fn emit_one(outlet: &Outlet, answer: Answer, shares: Vec<Share>, metrics: &NodeMetrics) -> Ended {
+async fn emit_one(
+    outlet: &Outlet,
+    answer: Answer,
+    shares: Vec<Share>,
+    metrics: &NodeMetrics,
+) -> Ended {
     send(outlet, answer).await?;
     let records: usize = shares.iter().map(|share| share.records).sum();
     metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
@@ -229,7 +234,8 @@ impl Resequencer {
             shares.extend(done.share);
         }
         self.next += 1;
-        let answer = if answers.len() == 1 { answers.remove(0) } else { Answer::in_row_order(answers) };
+        let answer =
+            if answers.len() == 1 { answers.remove(0) } else { Answer::in_row_order(answers) };
         Some((answer, shares))
     }
 }

@@ -33,7 +33,11 @@ pub(super) struct Sender {
 pub(super) struct Receiver(mpsc::Receiver<Message>);
 
 /// An edge of `capacity` batches to the node of these metrics.
-pub(super) fn edge(capacity: usize, when_full: WhenFull, to: Arc<NodeMetrics>) -> (Sender, Receiver) {
+pub(super) fn edge(
+    capacity: usize,
+    when_full: WhenFull,
+    to: Arc<NodeMetrics>,
+) -> (Sender, Receiver) {
     let (queue, receiver) = mpsc::channel(capacity);
     (Sender { queue, when_full, to }, Receiver(receiver))
 }
@@ -106,7 +110,11 @@ pub(super) struct Inlet {
 }
 
 impl Inlet {
-    pub(super) fn new(edges: Vec<Receiver>, metrics: Arc<NodeMetrics>, batch: Option<Batching>) -> Self {
+    pub(super) fn new(
+        edges: Vec<Receiver>,
+        metrics: Arc<NodeMetrics>,
+        batch: Option<Batching>,
+    ) -> Self {
         Self { edges, turn: 0, metrics, rebatch: batch.map(Rebatch::new) }
     }
 

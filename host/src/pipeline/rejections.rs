@@ -57,7 +57,8 @@ impl Rejections {
                 )))
             }
             OnError::DeadLetter => {
-                let time = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+                let time =
+                    i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
                 let letters: Vec<_> = refused
                     .map(|refused| Letter {
                         record: refused.record,

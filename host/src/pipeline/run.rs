@@ -132,8 +132,10 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
             metrics: node.metrics.clone(),
             component: runner.hash(),
         };
-        let inlet = Inlet::new(wiring.receivers(node.id), node.metrics.clone(), stage.batch.clone());
-        let outlet = Outlet::new(wiring.senders(node.id, runner.plan().ports.len()), node.metrics.clone());
+        let inlet =
+            Inlet::new(wiring.receivers(node.id), node.metrics.clone(), stage.batch.clone());
+        let outlet =
+            Outlet::new(wiring.senders(node.id, runner.plan().ports.len()), node.metrics.clone());
         if workers.len() == 1 {
             let worker = workers.remove(0);
             running.spawn(&node.name, StageTask { worker, inlet, outlet, rejections }.run());
@@ -233,9 +235,9 @@ impl Running {
         let mut failure = None;
         let mut stopped_by = None;
         let far = tokio::time::Instant::now() + Duration::from_secs(86400 * 365 * 30);
-        let deadline = self.deadline.map_or(far, |deadline| {
-            tokio::time::Instant::from_std(self.start) + deadline
-        });
+        let deadline = self
+            .deadline
+            .map_or(far, |deadline| tokio::time::Instant::from_std(self.start) + deadline);
         let mut patience = far;
         loop {
             tokio::select! {

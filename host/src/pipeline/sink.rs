@@ -44,7 +44,8 @@ impl SinkTask {
                 }
                 timer.observe_duration();
                 if let Some(rate) = self.rate.filter(|_| !closed) {
-                    tokio::time::sleep(Duration::from_secs_f64(batch.len as f64 / rate as f64)).await;
+                    tokio::time::sleep(Duration::from_secs_f64(batch.len as f64 / rate as f64))
+                        .await;
                 }
             }
             self.inlet.done(batch.len);

@@ -38,14 +38,23 @@ pub(super) async fn process(
 }
 
 /// Asks for what the stage still holds.
-pub(super) async fn finish(worker: &mut Worker, rejections: &Rejections) -> Result<Answer, Stopped> {
+pub(super) async fn finish(
+    worker: &mut Worker,
+    rejections: &Rejections,
+) -> Result<Answer, Stopped> {
     worker.finish().await.map_err(|failure| {
-        Stopped::Cause(format!("stage `{}` failed when it was asked to finish: {failure}", rejections.name))
+        Stopped::Cause(format!(
+            "stage `{}` failed when it was asked to finish: {failure}",
+            rejections.name
+        ))
     })
 }
 
 fn lost(rejections: &Rejections, failure: &Failure) -> Stopped {
-    Stopped::Cause(format!("stage `{}` cannot be brought back after a failure: {failure}", rejections.name))
+    Stopped::Cause(format!(
+        "stage `{}` cannot be brought back after a failure: {failure}",
+        rejections.name
+    ))
 }
 
 /// Sends what a stage emitted.

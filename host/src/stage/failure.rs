@@ -76,7 +76,10 @@ impl Failure {
         }
         match error.downcast_ref::<Trap>() {
             Some(Trap::OutOfFuel) => {
-                return Self::new(Cause::Fuel, "it used up its fuel (limits: fuel, fuel_per_record)");
+                return Self::new(
+                    Cause::Fuel,
+                    "it used up its fuel (limits: fuel, fuel_per_record)",
+                );
             }
             Some(Trap::StackOverflow) => {
                 return Self::new(Cause::Stack, "its stack overflowed");
@@ -93,7 +96,8 @@ impl Failure {
         }
         let reason = error.root_cause().to_string();
         let reason = reason.strip_prefix("wasm trap: ").unwrap_or(&reason);
-        let said = if last_words.is_empty() { String::new() } else { format!("; it said: {last_words}") };
+        let said =
+            if last_words.is_empty() { String::new() } else { format!("; it said: {last_words}") };
         Self::new(Cause::Trap, format!("it trapped: {reason}{said}"))
     }
 }

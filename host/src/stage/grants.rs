@@ -23,7 +23,8 @@ pub struct Grants {
 /// Interfaces that every stage may import: toolchains do so whether the program uses
 /// them or not. Without a grant they are empty: no files, no environment, no
 /// arguments, and what is printed goes to the log.
-const ALWAYS: [&str; 5] = ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:filesystem/", "wasi:random/"];
+const ALWAYS: [&str; 5] =
+    ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:filesystem/", "wasi:random/"];
 
 /// What an import needs beyond what is always there.
 enum Need {
@@ -64,9 +65,9 @@ impl Grants {
             .filter_map(|import| match need(import) {
                 Need::Nothing => None,
                 Need::Grant("network") if !self.network.is_empty() => None,
-                Need::Grant(grant) => Some(format!(
-                    "it imports `{import}`, which needs the grant `{grant}`"
-                )),
+                Need::Grant(grant) => {
+                    Some(format!("it imports `{import}`, which needs the grant `{grant}`"))
+                }
                 Need::NotProvided => Some(format!(
                     "it imports `{import}`, which pipehost does not provide, under any grant"
                 )),

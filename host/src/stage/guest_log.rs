@@ -96,8 +96,11 @@ impl State {
     fn end_line(&mut self) {
         let text = String::from_utf8_lossy(&self.line);
         // A guest must not be able to write escape sequences to a terminal.
-        let text: String =
-            text.trim_end().chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
+        let text: String = text
+            .trim_end()
+            .chars()
+            .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
+            .collect();
         self.line.clear();
         if text.is_empty() {
             return;
@@ -149,7 +152,11 @@ impl OutputStream for GuestLog {
 }
 
 impl AsyncWrite for GuestLog {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.state().write(bytes);
         Poll::Ready(Ok(bytes.len()))
     }

@@ -24,7 +24,11 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(grants: &Grants, memory_bytes: usize, log: GuestLog) -> wasmtime::Result<Self> {
+    pub(super) fn new(
+        grants: &Grants,
+        memory_bytes: usize,
+        log: GuestLog,
+    ) -> wasmtime::Result<Self> {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(log.clone()).stderr(log.clone()).envs(&grants.env);
         for folder in &grants.folders {
@@ -100,7 +104,10 @@ impl ResourceLimiter for Memory {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.grow(current.saturating_mul(size_of::<usize>()), desired.saturating_mul(size_of::<usize>()))
+        self.grow(
+            current.saturating_mul(size_of::<usize>()),
+            desired.saturating_mul(size_of::<usize>()),
+        )
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {

@@ -169,7 +169,8 @@ impl Instance {
         let attributes: Vec<_> = (self.plan.attributes.iter())
             .map(|name| batch.attribute(name).map(Selected::contiguous))
             .collect();
-        let lowered: Vec<_> = attributes.iter().map(|column| column.as_deref().map(lower)).collect();
+        let lowered: Vec<_> =
+            attributes.iter().map(|column| column.as_deref().map(lower)).collect();
         let input = records::Batch {
             len: batch.len as u32,
             timestamps: timestamps.as_deref().map(Vec::as_slice),
@@ -204,18 +205,22 @@ impl Instance {
 
     /// The stage's state, if it keeps one.
     pub(super) async fn save(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        let Some((save, _)) = self.checkpoint.clone() else { return Ok(None) };
-        self.call(self.limits.lifecycle_fuel(), async |store, _| Ok(save.call_async(store, ()).await?.0))
-            .await?
-            .map(Some)
-            .map_err(|message| Failure::new(Cause::Error, format!("save: {message}")))
+        let Some((save, _)) = self.checkpoint else { return Ok(None) };
+        self.call(self.limits.lifecycle_fuel(), async |store, _| {
+            Ok(save.call_async(store, ()).await?.0)
+        })
+        .await?
+        .map(Some)
+        .map_err(|message| Failure::new(Cause::Error, format!("save: {message}")))
     }
 
     pub(super) async fn restore(&mut self, saved: &[u8]) -> Result<(), Failure> {
-        let Some((_, restore)) = self.checkpoint.clone() else { return Ok(()) };
-        self.call(self.limits.lifecycle_fuel(), async |store, _| Ok(restore.call_async(store, (saved.to_vec(),)).await?.0))
-            .await?
-            .map_err(|message| Failure::new(Cause::Error, format!("restore: {message}")))
+        let Some((_, restore)) = self.checkpoint else { return Ok(()) };
+        self.call(self.limits.lifecycle_fuel(), async |store, _| {
+            Ok(restore.call_async(store, (saved.to_vec(),)).await?.0)
+        })
+        .await?
+        .map_err(|message| Failure::new(Cause::Error, format!("restore: {message}")))
     }
 
     fn check(&self, input: Option<&Batch>, outcome: records::Outcome) -> Result<Answer, Failure> {
@@ -227,12 +232,14 @@ impl Instance {
         };
         let answered: usize = outcome.outputs.iter().map(rows).sum();
         if answered > limit {
-            let message =
-                format!("its answer has {answered} records, and limits.output_records allows {limit}");
+            let message = format!(
+                "its answer has {answered} records, and limits.output_records allows {limit}"
+            );
             return Err(Failure::new(Cause::Output, message));
         }
-        outcome::join(input, self.plan.ports.len(), &self.name, outcome)
-            .map_err(|rule| Failure::new(Cause::Contract, format!("its answer breaks the contract: {rule}")))
+        outcome::join(input, self.plan.ports.len(), &self.name, outcome).map_err(|rule| {
+            Failure::new(Cause::Contract, format!("its answer breaks the contract: {rule}"))
+        })
     }
 
     /// One call into the guest, with so much fuel, under the limit of time.

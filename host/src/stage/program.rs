@@ -65,15 +65,16 @@ impl Program {
         grants: Grants,
     ) -> Result<Self, Vec<String>> {
         if bytes.len() as u64 > limits.component_bytes {
-            let (size, limit) = (ByteSize::b(bytes.len() as u64), ByteSize::b(limits.component_bytes));
+            let (size, limit) =
+                (ByteSize::b(bytes.len() as u64), ByteSize::b(limits.component_bytes));
             return Err(vec![format!(
                 "the component has {size}, and limits.component allows {limit}"
             )]);
         }
         let hash = content_hash(bytes);
-        let component = engine
-            .compile(bytes, &hash)
-            .map_err(|error| vec![format!("it is not a valid component: {}", error.root_cause())])?;
+        let component = engine.compile(bytes, &hash).map_err(|error| {
+            vec![format!("it is not a valid component: {}", error.root_cause())]
+        })?;
         let ty = component.component_type();
         let imports: Vec<String> =
             ty.imports(&engine.wasmtime).map(|(name, _)| name.to_owned()).collect();
@@ -84,7 +85,8 @@ impl Program {
         if component.get_export_index(None, bindings::STAGE).is_none() {
             let exports: Vec<_> =
                 ty.exports(&engine.wasmtime).map(|(name, _)| format!("`{name}`")).collect();
-            let exports = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+            let exports =
+                if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
             return Err(vec![format!(
                 "it is not a stage: it exports {exports}, and a stage exports `{}` (see wit/stage.wit)",
                 bindings::STAGE
@@ -92,10 +94,11 @@ impl Program {
         }
         let pre = link(&engine, &component, &imports)
             .map_err(|error| vec![format!("it does not fit the contract: {error:#}")])?;
-        let checkpoint = component.get_export_index(None, bindings::CHECKPOINT).and_then(|interface| {
-            let function = |name| component.get_export_index(Some(&interface), name);
-            Some((function("save")?, function("restore")?))
-        });
+        let checkpoint =
+            component.get_export_index(None, bindings::CHECKPOINT).and_then(|interface| {
+                let function = |name| component.get_export_index(Some(&interface), name);
+                Some((function("save")?, function("restore")?))
+            });
         Ok(Self {
             name,
             hash: hash.into(),
@@ -137,7 +140,11 @@ impl Program {
     ///
     /// # Errors
     /// If the component refuses its configuration or fails.
-    pub async fn open(&mut self, config: String, metrics: &Arc<NodeMetrics>) -> Result<(), Failure> {
+    pub async fn open(
+        &mut self,
+        config: String,
+        metrics: &Arc<NodeMetrics>,
+    ) -> Result<(), Failure> {
         self.config = config;
         let mut instance = Instance::start(self, 0, metrics).await?;
         self.plan = instance.open(&self.config).await?;

@@ -149,7 +149,9 @@ impl Worker {
     pub async fn finish(&mut self) -> Result<Answer, Failure> {
         for last in [false, true] {
             let result = match self.live().await? {
-                Live::Native(native) => return native.finish().map_err(|e| Failure::new(Cause::Error, e)),
+                Live::Native(native) => {
+                    return native.finish().map_err(|e| Failure::new(Cause::Error, e));
+                }
                 Live::Sandboxed(instance) => instance.as_mut().expect("live").finish().await,
             };
             match result {
@@ -164,8 +166,10 @@ impl Worker {
     /// Processes a batch, dividing it where it fails.
     async fn divide(&mut self, batch: &Batch) -> Result<Answer, Failure> {
         let mut parts = Vec::new();
-        let mut pending = vec![0..batch.len];
-        while let Some(range) = pending.pop() {
+        // First and last row, exclusive, of the parts still to do; the last comes next.
+        let mut pending = vec![(0, batch.len)];
+        while let Some((start, end)) = pending.pop() {
+            let range = start..end;
             let whole = range.len() == batch.len;
             let part = if whole { batch.clone() } else { batch.slice(range.clone()) };
             let mut answer = match self.attempt(&part).await? {
@@ -180,13 +184,13 @@ impl Worker {
                     }],
                 },
                 Err(_) => {
-                    let middle = range.start + range.len() / 2;
-                    pending.extend([middle..range.end, range.start..middle]);
+                    let middle = start + range.len() / 2;
+                    pending.extend([(middle, end), (start, middle)]);
                     continue;
                 }
             };
             if !whole {
-                answer.renumber(&(range.start as u32..range.end as u32).collect::<Vec<_>>());
+                answer.renumber(&(start as u32..end as u32).collect::<Vec<_>>());
             }
             parts.push(answer);
         }

@@ -47,8 +47,7 @@ mod tests {
     fn attributes_are_added_and_replaced() {
         let config = json!({ "attributes": { "host": "web-1", "region": "eu" } });
         let out = run::<AddContext>(config, [record("x").attribute("host", "?").key("k")]);
-        let expected =
-            record("x").key("k").attribute("host", "web-1").attribute("region", "eu");
+        let expected = record("x").key("k").attribute("host", "web-1").attribute("region", "eu");
         assert_eq!(out.port("out"), [expected]);
     }
 }

@@ -27,10 +27,15 @@ impl Stage for Double {
     #[inline(always)]
     fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
         let value = record.get(self.value).unwrap_or_default();
-        let number: i64 =
-            std::str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok()).ok_or_else(
-                || Rejection::new(format!("{:?} is not a 64-bit integer", String::from_utf8_lossy(value))),
-            )?;
+        let number: i64 = std::str::from_utf8(value)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .ok_or_else(|| {
+                Rejection::new(format!(
+                    "{:?} is not a 64-bit integer",
+                    String::from_utf8_lossy(value)
+                ))
+            })?;
         let doubled = number
             .checked_mul(2)
             .ok_or_else(|| Rejection::new(format!("{number} times two is more than 64 bits")))?;
@@ -55,7 +60,8 @@ mod tests {
         let values = ["1", "-21", " 5 ", "4.5", "", "9223372036854775807"];
         let out = run::<Double>(json!({ "work": 10 }), values.map(record));
         assert_eq!(out.port("out"), [record("2"), record("-42"), record("10")]);
-        let reasons: Vec<_> = out.rejected.iter().map(|(row, reason)| (*row, reason.as_str())).collect();
+        let reasons: Vec<_> =
+            out.rejected.iter().map(|(row, reason)| (*row, reason.as_str())).collect();
         assert_eq!(
             reasons,
             [

@@ -60,7 +60,9 @@ impl Stage for Filter {
             (Some(name), None) => setup.attribute(&name),
             (None, Some(Which::Key)) => setup.key(),
             (None, Some(Which::Value)) => setup.value(),
-            _ => return Err("give either `attribute` or `field`, to say what to look at".to_owned()),
+            _ => {
+                return Err("give either `attribute` or `field`, to say what to look at".to_owned());
+            }
         };
         let condition = match (equals, config.one_of, config.contains, config.matches) {
             (Some(text), None, None, None) => Condition::Equals(text.into_bytes()),
@@ -69,7 +71,11 @@ impl Stage for Filter {
             }
             (None, None, Some(text), None) => Condition::Matches(regex(&regex::escape(&text))?),
             (None, None, None, Some(pattern)) => Condition::Matches(regex(&pattern)?),
-            _ => return Err("give exactly one of `equals`, `one_of`, `contains`, `matches`".to_owned()),
+            _ => {
+                return Err(
+                    "give exactly one of `equals`, `one_of`, `contains`, `matches`".to_owned()
+                );
+            }
         };
         Ok(Self { field, condition, invert: config.invert })
     }

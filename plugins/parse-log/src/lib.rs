@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn a_line_becomes_time_level_and_message() {
-        let lines = ["2023-10-27T10:00:00Z INFO Application started", "2023-10-27T12:00:00.5+02:00 WARN "];
+        let lines =
+            ["2023-10-27T10:00:00Z INFO Application started", "2023-10-27T12:00:00.5+02:00 WARN "];
         let out = run::<ParseLog>(json!({}), lines.map(record));
         assert_eq!(
             out.port("out"),

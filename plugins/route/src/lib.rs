@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn by_the_key() {
-        let out = run::<Route>(json!({ "routes": { "a": ["1"] } }), [record("x").key("1"), record("y")]);
+        let out =
+            run::<Route>(json!({ "routes": { "a": ["1"] } }), [record("x").key("1"), record("y")]);
         assert_eq!(out.port("a"), [record("x").key("1")]);
         assert_eq!(out.port("unmatched"), [record("y")]);
     }

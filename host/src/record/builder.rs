@@ -1,0 +1,98 @@
+//! Building a batch record by record.
+
+use std::sync::Arc;
+
+use super::{Batch, Column, NO_TIME, Origins, Record, Rows, Times};
+
+/// Builds a batch record by record: the way in, from codecs and generators.
+#[derive(Debug, Default)]
+pub struct BatchBuilder {
+    len: usize,
+    bytes: usize,
+    timestamps: Option<Times>,
+    key: Option<Column>,
+    value: Option<Column>,
+    attributes: Vec<(Arc<str>, Column)>,
+    origins: Origins,
+}
+
+impl BatchBuilder {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of the records so far.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends a record that has a value alone: what most sources make.
+    pub fn push_value(&mut self, place: &Arc<str>, number: u64, value: &[u8]) {
+        self.push(place, number, None, None, Some(value), std::iter::empty());
+    }
+
+    /// Appends a record.
+    pub fn push<'a>(
+        &mut self,
+        place: &Arc<str>,
+        number: u64,
+        timestamp: Option<i64>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        attributes: impl Iterator<Item = (&'a str, &'a [u8])>,
+    ) {
+        let row = self.len;
+        if timestamp.is_some() || self.timestamps.is_some() {
+            let times = self.timestamps.get_or_insert_with(|| vec![NO_TIME; row]);
+            times.push(timestamp.unwrap_or(NO_TIME));
+        }
+        for (column, bytes) in [(&mut self.key, key), (&mut self.value, value)] {
+            if bytes.is_some() || column.is_some() {
+                column.get_or_insert_with(|| Column::nulls(row)).push(bytes);
+            }
+            self.bytes += bytes.map_or(0, <[u8]>::len);
+        }
+        for (name, bytes) in attributes {
+            let at = self.attributes.iter().position(|(n, _)| &**n == name).unwrap_or_else(|| {
+                self.attributes.push((name.into(), Column::nulls(row)));
+                self.attributes.len() - 1
+            });
+            let column = &mut self.attributes[at].1;
+            if column.count() == row {
+                column.push(Some(bytes)); // A name that comes twice: the first counts.
+                self.bytes += bytes.len();
+            }
+        }
+        for (_, column) in &mut self.attributes {
+            if column.count() == row {
+                column.push(None);
+            }
+        }
+        self.origins.push(place, number);
+        self.len += 1;
+    }
+
+    /// Appends a record that stands on its own.
+    pub fn push_record(&mut self, place: &Arc<str>, number: u64, record: &Record) {
+        let attributes = record.attributes.iter().map(|(name, bytes)| (&**name, &**bytes));
+        let (key, value) = (record.key.as_deref(), record.value.as_deref());
+        self.push(place, number, record.timestamp, key, value, attributes);
+    }
+
+    /// The batch so far; the builder starts anew.
+    pub fn take(&mut self) -> Batch {
+        let built = std::mem::take(self);
+        Batch {
+            len: built.len,
+            timestamps: built.timestamps.map(Into::into),
+            key: built.key.map(Into::into),
+            value: built.value.map(Into::into),
+            attributes: built.attributes.into_iter().map(|(name, c)| (name, c.into())).collect(),
+            origins: built.origins.into(),
+        }
+    }
+}

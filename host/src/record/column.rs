@@ -1,0 +1,105 @@
+//! Columns: what a batch is made of.
+
+use std::ops::Range;
+
+/// Stands for "no time" in a column of timestamps, as in the contract.
+pub const NO_TIME: i64 = i64::MIN;
+
+/// Something with rows, of which some can be copied out.
+pub trait Rows {
+    fn count(&self) -> usize;
+    fn gather(&self, rows: &[u32]) -> Self;
+    /// Puts columns behind each other.
+    fn concat<'a>(parts: impl Iterator<Item = &'a Self>) -> Self
+    where
+        Self: 'a;
+}
+
+/// A column of byte strings: row `i` is `data[ends[i - 1]..ends[i]]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Column {
+    pub ends: Vec<u32>,
+    pub data: Vec<u8>,
+    /// Rows without a value, ascending; usually empty.
+    pub nulls: Vec<u32>,
+}
+
+impl Column {
+    /// Appends a row. Columns stay below 4 GiB because batches are bounded.
+    pub fn push(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.data.extend_from_slice(bytes),
+            None => self.nulls.push(self.ends.len() as u32),
+        }
+        self.ends.push(self.data.len() as u32);
+    }
+
+    /// A column of `len` rows that hold nothing.
+    pub fn nulls(len: usize) -> Self {
+        Self { ends: vec![0; len], data: Vec::new(), nulls: (0..len as u32).collect() }
+    }
+
+    pub fn get(&self, row: usize) -> Option<&[u8]> {
+        if !self.nulls.is_empty() && self.nulls.binary_search(&(row as u32)).is_ok() {
+            return None;
+        }
+        Some(&self.data[self.range(row)])
+    }
+
+    pub(super) fn range(&self, row: usize) -> Range<usize> {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] as usize };
+        start..self.ends[row] as usize
+    }
+}
+
+impl Rows for Column {
+    fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn gather(&self, rows: &[u32]) -> Self {
+        let bytes = rows.iter().map(|&row| self.range(row as usize).len()).sum();
+        let mut out = Self {
+            ends: Vec::with_capacity(rows.len()),
+            data: Vec::with_capacity(bytes),
+            nulls: Vec::new(),
+        };
+        for &row in rows {
+            out.data.extend_from_slice(&self.data[self.range(row as usize)]);
+            out.ends.push(out.data.len() as u32);
+        }
+        if !self.nulls.is_empty() {
+            let null = |row: &u32| self.nulls.binary_search(row).is_ok();
+            out.nulls = (0..).zip(rows).filter(|(_, row)| null(row)).map(|(i, _)| i).collect();
+        }
+        out
+    }
+
+    fn concat<'a>(parts: impl Iterator<Item = &'a Self>) -> Self {
+        let mut out = Self::default();
+        for part in parts {
+            let (rows, bytes) = (out.ends.len() as u32, out.data.len() as u32);
+            out.data.extend_from_slice(&part.data);
+            out.ends.extend(part.ends.iter().map(|end| bytes + end));
+            out.nulls.extend(part.nulls.iter().map(|row| rows + row));
+        }
+        out
+    }
+}
+
+/// Nanoseconds since the Unix epoch, or [`NO_TIME`].
+pub type Times = Vec<i64>;
+
+impl Rows for Times {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn gather(&self, rows: &[u32]) -> Self {
+        rows.iter().map(|&row| self[row as usize]).collect()
+    }
+
+    fn concat<'a>(parts: impl Iterator<Item = &'a Self>) -> Self {
+        parts.flatten().copied().collect()
+    }
+}

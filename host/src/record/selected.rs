@@ -1,0 +1,99 @@
+//! Rows of shared columns, picked without a copy.
+
+use std::sync::Arc;
+
+use super::{Column, NO_TIME, Rows, Times};
+
+/// Row numbers of some column.
+pub type RowNumbers = Arc<Vec<u32>>;
+
+/// A shared column, or some of its rows.
+#[derive(Debug)]
+pub struct Selected<T> {
+    pub(super) base: Arc<T>,
+    /// None: all of them, in order.
+    pub(super) rows: Option<RowNumbers>,
+}
+
+impl<T> Clone for Selected<T> {
+    fn clone(&self) -> Self {
+        Self { base: self.base.clone(), rows: self.rows.clone() }
+    }
+}
+
+impl<T: Rows> Selected<T> {
+    pub(super) fn count(&self) -> usize {
+        self.rows.as_ref().map_or_else(|| self.base.count(), |rows| rows.len())
+    }
+
+    pub(super) fn base_row(&self, row: usize) -> usize {
+        self.rows.as_ref().map_or(row, |rows| rows[row] as usize)
+    }
+
+    /// The column with just these rows; copies only if it is a selection.
+    pub fn contiguous(&self) -> Arc<T> {
+        match &self.rows {
+            None => self.base.clone(),
+            Some(rows) => Arc::new(self.base.gather(rows)),
+        }
+    }
+
+    pub(super) fn concat(parts: &[Self]) -> Self {
+        let parts: Vec<_> = parts.iter().map(Self::contiguous).collect();
+        T::concat(parts.iter().map(AsRef::as_ref)).into()
+    }
+}
+
+impl<T> From<T> for Selected<T> {
+    fn from(base: T) -> Self {
+        Self { base: Arc::new(base), rows: None }
+    }
+}
+
+impl Selected<Column> {
+    pub fn get(&self, row: usize) -> Option<&[u8]> {
+        self.base.get(self.base_row(row))
+    }
+
+    /// Bytes of data, without copying.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.rows {
+            None => self.base.data.len(),
+            Some(rows) => rows.iter().map(|&row| self.base.range(row as usize).len()).sum(),
+        }
+    }
+}
+
+impl Selected<Times> {
+    pub fn get(&self, row: usize) -> Option<i64> {
+        Some(self.base[self.base_row(row)]).filter(|&time| time != NO_TIME)
+    }
+}
+
+/// Composes selections with one more, once for each that several columns share.
+pub(super) struct Picking {
+    rows: RowNumbers,
+    composed: Vec<(RowNumbers, RowNumbers)>,
+}
+
+impl Picking {
+    pub(super) fn new(rows: RowNumbers) -> Self {
+        Self { rows, composed: Vec::new() }
+    }
+
+    pub(super) fn pick<T>(&mut self, column: &Selected<T>) -> Selected<T> {
+        let rows = match &column.rows {
+            None => self.rows.clone(),
+            Some(outer) => match self.composed.iter().find(|(from, _)| Arc::ptr_eq(from, outer)) {
+                Some((_, to)) => to.clone(),
+                None => {
+                    let to: RowNumbers =
+                        Arc::new(self.rows.iter().map(|&row| outer[row as usize]).collect());
+                    self.composed.push((outer.clone(), to.clone()));
+                    to
+                }
+            },
+        };
+        Selected { base: column.base.clone(), rows: Some(rows) }
+    }
+}
