@@ -10,8 +10,8 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
+pub use self::pipehost::stage::records;
 pub use exports::pipehost::stage::stage::{Description, Plan};
-pub use pipehost::stage::records;
 
 /// The package and version that components are built against.
 pub const STAGE: &str = "pipehost:stage/stage@0.1.0";

@@ -137,13 +137,17 @@ struct PortRows {
 }
 
 impl PortRows {
-    #[inline]
+    #[inline(always)]
     fn attribute(&mut self, name: &str) -> &mut Changed {
-        let position = self.attributes.iter().position(|(n, _)| n == name).unwrap_or_else(|| {
-            self.attributes.push((name.to_owned(), Changed::default()));
-            self.attributes.len() - 1
-        });
+        let found = self.attributes.iter().position(|(n, _)| n == name);
+        let position = found.unwrap_or_else(|| self.add_attribute(name));
         &mut self.attributes[position].1
+    }
+
+    #[cold]
+    fn add_attribute(&mut self, name: &str) -> usize {
+        self.attributes.push((name.to_owned(), Changed::default()));
+        self.attributes.len() - 1
     }
 
     /// Forgets the rows at the end that descend from `row`.
