@@ -83,6 +83,7 @@ pub struct Row<'a> {
 
 impl Row<'_> {
     /// Sets the value.
+    #[inline]
     pub fn value(self, bytes: impl AsRef<[u8]>) -> Self {
         self.value_with(|value| value.extend_from_slice(bytes.as_ref()))
     }
@@ -97,18 +98,21 @@ impl Row<'_> {
     }
 
     /// Sets the key.
+    #[inline]
     pub fn key(self, bytes: impl AsRef<[u8]>) -> Self {
         self.rows.key.get_or_insert_default().set(self.index, bytes.as_ref());
         self
     }
 
     /// Adds an attribute, or changes it.
+    #[inline]
     pub fn attribute(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
         self.rows.attribute(name).set(self.index, bytes.as_ref());
         self
     }
 
     /// Takes an attribute away.
+    #[inline]
     pub fn remove_attribute(self, name: &str) -> Self {
         self.rows.attribute(name).set_null(self.index);
         self

@@ -26,7 +26,9 @@ impl Origins {
         let start = self.runs.len().checked_sub(2).map_or(0, |before| self.runs[before].0);
         match self.runs.last_mut() {
             Some((end, first))
-                if first.number + u64::from(row - start) == number && first.place == *place =>
+                if first.number + u64::from(row - start) == number
+                    // Nearly always the very same; then there is nothing to compare.
+                    && (Arc::ptr_eq(&first.place, place) || first.place == *place) =>
             {
                 *end += 1;
             }

@@ -42,10 +42,13 @@ impl Stage for ParseLog {
             .ok()
             .and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok())
             .ok_or_else(|| Rejection::new(format!("{:?} is not an RFC 3339 time", text(time))))?;
-        // Not unix_timestamp_nanos: arithmetic of 128 bits is slow in wasm.
-        let nanoseconds = (time.unix_timestamp().checked_mul(1_000_000_000))
-            .and_then(|whole| whole.checked_add(i64::from(time.nanosecond())))
-            .ok_or_else(|| Rejection::new("the time is not between the years 1677 and 2262"))?;
+        // Checked before it is multiplied: a multiplication that checks by itself takes
+        // arithmetic of 128 bits, which is slow in wasm.
+        let seconds = time.unix_timestamp();
+        if !(-9_223_372_035..=9_223_372_035).contains(&seconds) {
+            return Err(Rejection::new("the time is not between the years 1677 and 2262"));
+        }
+        let nanoseconds = seconds * 1_000_000_000 + i64::from(time.nanosecond());
         out.keep().timestamp(nanoseconds).attribute(&self.attribute, level).value(message);
         Ok(())
     }
