@@ -25,7 +25,7 @@
 //!         Ok(Self { level: setup.attribute("level"), wanted: config.level })
 //!     }
 //!
-//!     fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
+//!     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
 //!         if record.get(self.level) == Some(self.wanted.as_bytes()) {
 //!             out.keep();
 //!         }
@@ -79,7 +79,7 @@ pub trait Stage: Sized {
     /// Sees one record. It goes on if it is [kept](Out::keep), once for each time;
     /// else it is dropped. An error rejects the record, and takes back what was
     /// emitted for it.
-    fn process(&mut self, record: Record<'_>, out: &mut Out) -> Result<(), Rejection>;
+    fn process(&mut self, record: &Record<'_>, out: &mut Out) -> Result<(), Rejection>;
 
     /// After the last record: what the stage still holds. The records emitted here
     /// are new ones and inherit nothing.

@@ -33,7 +33,7 @@ impl<S: Stage> Opened<S> {
         let mut out = Out::of_batch(self.plan.ports.len(), input.len());
         for row in 0..input.len() {
             out.at(row);
-            if let Err(rejection) = self.stage.process(input.record(row), &mut out) {
+            if let Err(rejection) = self.stage.process(&input.record(row), &mut out) {
                 out.reject(rejection);
             }
         }

@@ -92,15 +92,19 @@ impl Row<'_> {
     /// vector already holds belongs to other records.
     #[inline]
     pub fn value_with(self, write: impl FnOnce(&mut Vec<u8>)) -> Self {
-        write(self.rows.value.get_or_insert_default().begin(self.index));
-        self.rows.value.as_mut().expect("just inserted").end();
+        let rows = self.rows.parents.capacity();
+        let value = self.rows.value.get_or_insert_with(|| Changed::with_capacity(rows));
+        write(value.begin(self.index));
+        value.end();
         self
     }
 
     /// Sets the key.
     #[inline]
     pub fn key(self, bytes: impl AsRef<[u8]>) -> Self {
-        self.rows.key.get_or_insert_default().set(self.index, bytes.as_ref());
+        let rows = self.rows.parents.capacity();
+        let key = self.rows.key.get_or_insert_with(|| Changed::with_capacity(rows));
+        key.set(self.index, bytes.as_ref());
         self
     }
 
@@ -121,7 +125,8 @@ impl Row<'_> {
     /// Sets the time of the event, in nanoseconds since the Unix epoch.
     #[inline]
     pub fn timestamp(self, nanoseconds: i64) -> Self {
-        let times = self.rows.times.get_or_insert_default();
+        let rows = self.rows.parents.capacity();
+        let times = self.rows.times.get_or_insert_with(|| Times::with_capacity(rows));
         times.catch_up(self.index);
         times.nanoseconds.truncate(self.index);
         times.nanoseconds.push(nanoseconds);
@@ -150,7 +155,8 @@ impl PortRows {
 
     #[cold]
     fn add_attribute(&mut self, name: &str) -> usize {
-        self.attributes.push((name.to_owned(), Changed::default()));
+        let column = Changed::with_capacity(self.parents.capacity());
+        self.attributes.push((name.to_owned(), column));
         self.attributes.len() - 1
     }
 
@@ -202,6 +208,10 @@ struct Times {
 }
 
 impl Times {
+    fn with_capacity(rows: usize) -> Self {
+        Self { nanoseconds: Vec::with_capacity(rows), inherited: Vec::new() }
+    }
+
     #[inline]
     fn catch_up(&mut self, len: usize) {
         while self.nanoseconds.len() < len {
@@ -227,6 +237,12 @@ struct Changed {
 }
 
 impl Changed {
+    /// With room for the ends of so many rows, and for a few bytes of each.
+    fn with_capacity(rows: usize) -> Self {
+        let (ends, data) = (Vec::with_capacity(rows), Vec::with_capacity(8 * rows));
+        Self { ends, data, ..Self::default() }
+    }
+
     /// Makes `row` the next to be written, and gives the bytes to append to.
     #[inline]
     fn begin(&mut self, row: usize) -> &mut Vec<u8> {

@@ -17,8 +17,8 @@ use crate::metrics::NodeMetrics;
 use crate::outcome::{self, Answer};
 use crate::record::{Batch, Column, Selected};
 
-/// A guest yields to the runtime after this much fuel: well under a millisecond.
-const YIELD_INTERVAL: u64 = 500_000;
+/// A guest yields to the runtime after this much fuel: about a millisecond.
+const YIELD_INTERVAL: u64 = 2_000_000;
 
 type Save = TypedFunc<(), (Result<Vec<u8>, String>,)>;
 type Restore = TypedFunc<(Vec<u8>,), (Result<(), String>,)>;

@@ -26,7 +26,7 @@ impl Stage for AddContext {
     }
 
     #[inline(always)]
-    fn process(&mut self, _record: Record, out: &mut Out) -> Result<(), Rejection> {
+    fn process(&mut self, _record: &Record, out: &mut Out) -> Result<(), Rejection> {
         let mut row = out.keep();
         for (name, value) in &self.attributes {
             row = row.attribute(name, value);

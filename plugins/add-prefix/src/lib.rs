@@ -22,7 +22,7 @@ impl Stage for AddPrefix {
     }
 
     #[inline(always)]
-    fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
+    fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         let value = record.get(self.value).unwrap_or_default();
         out.keep().value_with(|to| {
             to.extend_from_slice(self.prefix.as_bytes());

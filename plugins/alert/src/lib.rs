@@ -44,7 +44,7 @@ impl Stage for Alert {
     }
 
     #[inline(always)]
-    fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
+    fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         out.keep();
         if record.get(self.field) == Some(self.level.as_bytes()) {
             self.count += 1;

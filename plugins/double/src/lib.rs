@@ -25,7 +25,7 @@ impl Stage for Double {
     }
 
     #[inline(always)]
-    fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
+    fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         let value = record.get(self.value).unwrap_or_default();
         let number: i64 = std::str::from_utf8(value)
             .ok()

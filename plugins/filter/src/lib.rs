@@ -81,7 +81,7 @@ impl Stage for Filter {
     }
 
     #[inline(always)]
-    fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
+    fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         let matches = record.get(self.field).is_some_and(|bytes| match &self.condition {
             Condition::Equals(text) => bytes == text,
             Condition::OneOf(texts) => texts.iter().any(|text| bytes == text),

@@ -30,7 +30,7 @@ impl Stage for ParseLog {
     }
 
     #[inline(always)]
-    fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
+    fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         let line = record.get(self.line).unwrap_or_default();
         let (time, rest) = word(line).ok_or_else(|| Rejection::new("the line is empty"))?;
         let (level, message) =

@@ -41,7 +41,7 @@ impl Stage for Route {
     }
 
     #[inline(always)]
-    fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
+    fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         match record.get(self.field).and_then(|bytes| self.ports.get(bytes)) {
             Some(&port) => out.send(port),
             None => out.keep(),

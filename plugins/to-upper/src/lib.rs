@@ -18,7 +18,7 @@ impl Stage for ToUpper {
     }
 
     #[inline(always)]
-    fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
+    fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         match record.get(self.value) {
             None => drop(out.keep()),
             Some(bytes) if bytes.is_ascii() => {

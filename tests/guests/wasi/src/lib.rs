@@ -24,7 +24,7 @@ impl Stage for WasiGuest {
         Ok(Self { value: setup.value(), seen: 0 })
     }
 
-    fn process(&mut self, record: Record, out: &mut Out) -> Result<(), Rejection> {
+    fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         let line = String::from_utf8_lossy(record.get(self.value).unwrap_or_default()).into_owned();
         let (verb, object) = line.split_once(' ').unwrap_or((&line, ""));
         self.seen += 1;
