@@ -1,7 +1,24 @@
 //! Runs a stage natively, in a unit test: records in, records out, no wasm.
 //!
-//! ```ignore
-//! let out = testing::run::<Filter>(json!({ "level": "ERROR" }), [
+//! ```
+//! # use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
+//! # #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! # struct Config { level: String }
+//! # struct OnlyLevel { level: Field, wanted: String }
+//! # impl Stage for OnlyLevel {
+//! #     type Config = Config;
+//! #     fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+//! #         Ok(Self { level: setup.attribute("level"), wanted: config.level })
+//! #     }
+//! #     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
+//! #         if record.get(self.level) == Some(self.wanted.as_bytes()) { out.keep(); }
+//! #         Ok(())
+//! #     }
+//! # }
+//! use pipehost_plugin::testing::{record, run};
+//! use serde_json::json;
+//!
+//! let out = run::<OnlyLevel>(json!({ "level": "ERROR" }), [
 //!     record("disk full").attribute("level", "ERROR"),
 //!     record("all is well").attribute("level", "INFO"),
 //! ]);

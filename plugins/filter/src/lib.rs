@@ -40,7 +40,6 @@ pub struct Filter {
 }
 
 enum Condition {
-    Equals(Vec<u8>),
     OneOf(Vec<Vec<u8>>),
     Matches(Regex),
 }
@@ -65,7 +64,7 @@ impl Stage for Filter {
             }
         };
         let condition = match (equals, config.one_of, config.contains, config.matches) {
-            (Some(text), None, None, None) => Condition::Equals(text.into_bytes()),
+            (Some(text), None, None, None) => Condition::OneOf(vec![text.into_bytes()]),
             (None, Some(texts), None, None) => {
                 Condition::OneOf(texts.into_iter().map(String::into_bytes).collect())
             }
@@ -83,7 +82,6 @@ impl Stage for Filter {
     #[inline(always)]
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         let matches = record.get(self.field).is_some_and(|bytes| match &self.condition {
-            Condition::Equals(text) => bytes == text,
             Condition::OneOf(texts) => texts.iter().any(|text| bytes == text),
             Condition::Matches(regex) => regex.is_match(bytes),
         });
