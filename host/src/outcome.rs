@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::bindings::records::{self, Rows as Chosen};
 use crate::record::{
-    Attribute, Batch, Column, NO_TIME, Origin, Origins, RowNumbers, Selected, Times,
+    Attribute, Batch, Column, MAX_ATTRIBUTES, NO_TIME, Origin, Origins, RowNumbers, Selected, Times,
 };
 
 /// Records for one port.
@@ -105,6 +105,9 @@ fn join_output(
     }
     if let Some(change) = output.value {
         batch.value = Some(column("the value", change, len, inherits, batch.value.as_ref())?);
+    }
+    if output.attributes.len() > MAX_ATTRIBUTES || output.removed.len() > MAX_ATTRIBUTES {
+        return Err(format!("more than {MAX_ATTRIBUTES} attributes are changed or removed"));
     }
     batch.attributes.retain(|(name, _)| !output.removed.iter().any(|removed| **removed == **name));
     let mut changed: Vec<Attribute> = Vec::with_capacity(output.attributes.len());

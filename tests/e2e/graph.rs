@@ -172,11 +172,11 @@ fn a_batch_does_not_wait_longer_than_it_may() {
 fn back_pressure_holds_an_exact_number_of_batches() {
     let case = case(
         &[
-            "[pipeline]\ndeadline = \"1500ms\"\nshutdown_grace = \"0s\"\n".to_owned(),
+            "[pipeline]\ndeadline = \"3s\"\nshutdown_grace = \"0s\"\n".to_owned(),
             "[[source]]\nname = \"in\"\ntype = \"generate\"\nbatch = { records = 1 }\n".to_owned(),
             stage("a", "\"in\"", "queue = 2"),
             stage("b", "\"a\"", "queue = 1\nworkers = 3"),
-            // It takes a record a second.
+            // It takes a record a second, so the first ten for longer than the run lasts.
             "[[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"b\"\nqueue = 3\nrate = 1\n"
                 .to_owned(),
         ]
@@ -187,5 +187,5 @@ fn back_pressure_holds_an_exact_number_of_batches() {
     // may be under way, and none beside; a sink three and the one that it is at.
     case.pipeline()
         .code(124)
-        .says("not delivered: 1 before or in `in`, 3 before or in `a`, 7 before or in `b`, 4 before or in `out`");
+        .says("not delivered: 10 before or in `in`, 30 before or in `a`, 70 before or in `b`, 40 before or in `out`");
 }

@@ -86,6 +86,18 @@ fn output_records() {
 }
 
 #[test]
+fn what_repeated_rows_inherit_is_output_too() {
+    let line = "x".repeat(1000);
+    let repeat = |limit: &str| {
+        StageCase::guest("repeat")
+            .settings(&format!("limits = {{ output = \"{limit}\" }}"))
+            .input(&[&line])
+    };
+    assert_eq!(repeat("1MB").run_ok().lines.len(), 1000);
+    repeat("100kB").refuses("output: its answer repeats rows up to 976.6 KiB");
+}
+
+#[test]
 fn log_volume() {
     let print =
         |limits: &str| StageCase::wasi().settings(limits).input(&["print hello there", "flood"]);

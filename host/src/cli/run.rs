@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,8 +37,9 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Error> {
     logging::start(args.log_format, args.verbose, args.quiet);
     let runtime = runtime()?;
     let result = runtime.block_on(run_async(args));
-    // A guest may sit in a read that never returns; nobody waits for it.
-    runtime.shutdown_background();
+    // A write that is under way holds the file that it writes to, which is removed after
+    // it. A guest may sit in a read that never returns; nobody waits for that.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 

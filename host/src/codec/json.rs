@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Decoded, Undecodable};
 use crate::config::{JsonAttributes, JsonMembers};
-use crate::record::{Batch, Record};
+use crate::record::{Batch, MAX_ATTRIBUTES, Record};
 use crate::template::rfc3339;
 
 /// Turns members of an object into parts of a record.
@@ -54,6 +54,12 @@ impl Members {
                 .filter_map(|name| Some((name.clone(), bytes(&object.remove(name)?)?)))
                 .collect(),
         };
+        if attributes.len() > MAX_ATTRIBUTES {
+            let count = attributes.len();
+            return Err(format!(
+                "it has {count} members, and at most {MAX_ATTRIBUTES} can be attributes"
+            ));
+        }
         Ok(Record { timestamp, key, value, attributes })
     }
 }

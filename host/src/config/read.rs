@@ -77,7 +77,7 @@ fn batching(table: &mut Reader<'_>) -> Option<Batching> {
         let default = Batching::default();
         let batch = Batching {
             records: table.count("records", 1).map_or(default.records, |n| n as usize),
-            bytes: table.bytes("bytes").map_or(default.bytes, |n| n as usize),
+            bytes: table.column_bytes("bytes").unwrap_or(default.bytes),
             linger: table.duration("linger").unwrap_or(default.linger),
         };
         table.finish();
@@ -154,8 +154,8 @@ fn decoding(table: &mut Reader<'_>) -> Decoding {
             "frames" => out.format = DecodeFormat::Frames,
             _ => {}
         }
-        if let Some(bytes) = table.bytes("max_line") {
-            out.max_line_bytes = bytes as usize;
+        if let Some(bytes) = table.column_bytes("max_line") {
+            out.max_line_bytes = bytes;
         }
     });
     out
@@ -292,7 +292,7 @@ fn limits(mut table: Reader<'_>) -> Limits {
         },
         timeout: table.duration("timeout").unwrap_or(default.timeout),
         memory_bytes: table.bytes("memory").map_or(default.memory_bytes, |n| n as usize),
-        output_bytes: table.bytes("output").map_or(default.output_bytes, |n| n as usize),
+        output_bytes: table.column_bytes("output").unwrap_or(default.output_bytes),
         output_records: table
             .count("output_records", 0)
             .map_or(default.output_records, |n| n as usize),

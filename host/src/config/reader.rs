@@ -134,6 +134,15 @@ impl<'a> Reader<'a> {
         self.parse(key, &text, quantity::bytes)
     }
 
+    /// A size of something that has to fit into a column: offsets have 32 bits.
+    pub(super) fn column_bytes(&mut self, key: &'a str) -> Option<usize> {
+        let text = self.text(key, "a size in quotes, such as \"16MiB\"")?;
+        self.parse(key, &text, |text| match quantity::bytes(text)? {
+            bytes @ ..=0x4000_0000 => Ok(bytes as usize),
+            _ => Err(format!("{text:?} is more than 1 GiB")),
+        })
+    }
+
     /// Turns a text into what it means.
     pub(super) fn parse<T>(
         &mut self,

@@ -292,3 +292,49 @@ fn panic_message(error: tokio::task::JoinError) -> String {
         Err(error) => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::graph::KnownPorts;
+    use crate::outcome::Answer;
+    use crate::record::Batch;
+    use crate::stage::{Native, Plan, Runner};
+
+    struct Panics;
+
+    impl Native for Panics {
+        fn process(&mut self, _: &Batch) -> Result<Answer, String> {
+            panic!("on purpose")
+        }
+        fn finish(&mut self) -> Result<Answer, String> {
+            Ok(Answer::default())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_ends_the_run_with_its_message() {
+        for workers in [1, 3] {
+            let text = format!(
+                "[[source]]\nname = \"in\"\ntype = \"generate\"\n\
+                 [[stage]]\nname = \"panics\"\nplugin = \"native\"\ninput = \"in\"\nworkers = {workers}\n\
+                 [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"panics\"\n"
+            );
+            let (config, mistakes) = crate::config::read(&text, Path::new(""));
+            assert_eq!(mistakes, []);
+            let (graph, mistakes) = graph::check(&config, &KnownPorts::new());
+            assert_eq!(mistakes, []);
+            let plan = Plan { ports: vec!["out".to_owned()], ..Plan::default() };
+            let runner =
+                Runner::Native { plan: Arc::new(plan), make: Arc::new(|| Box::new(Panics)) };
+            let metrics = Arc::new(Metrics::default());
+            let prepared = Prepared { config, graph, runners: vec![runner], metrics };
+            let running = start(prepared).await.unwrap();
+            let (_keep, stops) = mpsc::channel(1);
+            let failure = running.finish(stops).await.failure;
+            assert_eq!(failure.unwrap(), "the task of `panics` panicked: on purpose");
+        }
+    }
+}

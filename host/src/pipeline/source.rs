@@ -11,7 +11,7 @@ use super::{Ended, Stopped};
 use crate::codec::Decoded;
 use crate::config::Batching;
 use crate::connector::Source;
-use crate::record::{BatchBuilder, Origin};
+use crate::record::{BatchBuilder, MAX_ATTRIBUTES, Origin};
 
 pub(super) struct SourceTask {
     pub source: Source,
@@ -27,7 +27,9 @@ impl SourceTask {
         let mut out = Decoded::default();
         let batching = self.batching.clone();
         let full = |batch: &BatchBuilder| {
-            batch.len() >= batching.records || batch.bytes() >= batching.bytes
+            batch.len() >= batching.records
+                || batch.bytes() >= batching.bytes
+                || batch.attributes() >= MAX_ATTRIBUTES
         };
         let mut due = Instant::now();
         loop {

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::selected::{Picking, RowNumbers, Selected};
 use super::{Column, NO_TIME, Origin, Origins, Times};
 
+/// How many attributes a stage may read or change, and a record bring along. Each is a
+/// column of every batch, so strangers must not make them without end.
+pub const MAX_ATTRIBUTES: usize = 1024;
+
 /// A named column of byte strings.
 pub type Attribute = (Arc<str>, Selected<Column>);
 
@@ -53,6 +57,14 @@ impl Batch {
         let columns = self.key.iter().chain(&self.value);
         columns.chain(self.attributes.iter().map(|(_, c)| c)).map(Selected::bytes).sum::<usize>()
             + self.timestamps.as_ref().map_or(0, |times| times.count() * size_of::<i64>())
+    }
+
+    /// As [`Batch::bytes`], of these rows alone. Rows that there are not count nothing.
+    pub fn bytes_of(&self, rows: &[u32]) -> usize {
+        let columns = self.key.iter().chain(&self.value);
+        let columns: Vec<_> = columns.chain(self.attributes.iter().map(|(_, c)| c)).collect();
+        let here = rows.iter().map(|&row| row as usize).filter(|&row| row < self.len);
+        here.flat_map(|row| columns.iter().map(move |column| column.row_bytes(row))).sum()
     }
 
     /// Puts batches behind each other. A column that only some have is null in the

@@ -30,6 +30,11 @@ impl BatchBuilder {
         self.bytes
     }
 
+    /// Names of attributes so far: each is a column.
+    pub fn attributes(&self) -> usize {
+        self.attributes.len()
+    }
+
     /// Appends a record that has a value alone: what most sources make.
     pub fn push_value(&mut self, place: &Arc<str>, number: u64, value: &[u8]) {
         self.push(place, number, None, None, Some(value), std::iter::empty());

@@ -10,7 +10,7 @@ mod column;
 mod origin;
 mod selected;
 
-pub use batch::{Attribute, Batch, Record};
+pub use batch::{Attribute, Batch, MAX_ATTRIBUTES, Record};
 pub use builder::BatchBuilder;
 pub use column::{Column, NO_TIME, Rows, Times};
 pub use origin::{Origin, Origins};

@@ -55,6 +55,10 @@ impl Selected<Column> {
         self.base.get(self.base_row(row))
     }
 
+    pub(super) fn row_bytes(&self, row: usize) -> usize {
+        self.base.range(self.base_row(row)).len()
+    }
+
     /// Bytes of data, without copying.
     pub(super) fn bytes(&self) -> usize {
         match &self.rows {

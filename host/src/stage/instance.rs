@@ -15,7 +15,7 @@ use crate::engine::Metering;
 use crate::limits::Limits;
 use crate::metrics::NodeMetrics;
 use crate::outcome::{self, Answer};
-use crate::record::{Batch, Column, Selected};
+use crate::record::{Batch, Column, MAX_ATTRIBUTES, Selected};
 
 /// A guest yields to the runtime after this much fuel: about a millisecond.
 const YIELD_INTERVAL: u64 = 2_000_000;
@@ -237,6 +237,15 @@ impl Instance {
             );
             return Err(Failure::new(Cause::Output, message));
         }
+        let inherited = inherited_bytes(input, &outcome.outputs);
+        let allowed = self.limits.output_bytes.saturating_add(input.map_or(0, Batch::bytes));
+        if inherited > allowed {
+            let inherited = bytesize::ByteSize::b(inherited as u64);
+            let message = format!(
+                "its answer repeats rows up to {inherited}, more than limits.output allows"
+            );
+            return Err(Failure::new(Cause::Output, message));
+        }
         outcome::join(input, self.plan.ports.len(), &self.name, outcome).map_err(|rule| {
             Failure::new(Cause::Contract, format!("its answer breaks the contract: {rule}"))
         })
@@ -267,6 +276,26 @@ impl Drop for Instance {
     fn drop(&mut self) {
         self.metrics.memory.sub(self.memory as i64);
     }
+}
+
+/// What the rows of an answer inherit at most. An answer that repeats no row inherits no
+/// more than there is, and is not looked at.
+fn inherited_bytes(input: Option<&Batch>, outputs: &[records::Output]) -> usize {
+    let Some(input) = input else { return 0 };
+    let ascending = |rows: &[u32]| rows.is_sorted_by(|a, b| a < b);
+    match outputs {
+        [records::Output { rows: records::Rows::All, .. }] => return 0,
+        [records::Output { rows: records::Rows::Picked(rows), .. }] if ascending(rows) => return 0,
+        _ => {}
+    }
+    let whole = input.bytes();
+    let bytes = outputs.iter().map(|output| match &output.rows {
+        records::Rows::All => whole,
+        records::Rows::Picked(rows) if ascending(rows) && rows.len() * 2 > input.len => whole,
+        records::Rows::Picked(rows) => input.bytes_of(rows),
+        records::Rows::Fresh(_) => 0,
+    });
+    bytes.fold(0, usize::saturating_add)
 }
 
 fn lower(column: &Column) -> records::Column<'_> {
@@ -316,6 +345,9 @@ fn check_plan(plan: &Plan) -> Result<(), String> {
         if plan.ports[..index].contains(port) {
             return Err(format!("its plan names the port {port:?} twice"));
         }
+    }
+    if plan.attributes.len() > MAX_ATTRIBUTES || plan.ports.len() > MAX_ATTRIBUTES {
+        return Err(format!("its plan has more than {MAX_ATTRIBUTES} attributes or ports"));
     }
     for (index, name) in plan.attributes.iter().enumerate() {
         if plan.attributes[..index].contains(name) {
