@@ -173,7 +173,7 @@ fn back_pressure_holds_an_exact_number_of_batches() {
     let case = case(
         &[
             "[pipeline]\ndeadline = \"3s\"\nshutdown_grace = \"0s\"\n".to_owned(),
-            "[[source]]\nname = \"in\"\ntype = \"generate\"\nbatch = { records = 1 }\n".to_owned(),
+            "[[source]]\nname = \"in\"\ntype = \"generate\"\nbatch = { records = 10 }\n".to_owned(),
             stage("a", "\"in\"", "queue = 2"),
             stage("b", "\"a\"", "queue = 1\nworkers = 3"),
             // It takes a record a second, so the first ten for longer than the run lasts.
