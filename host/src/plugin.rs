@@ -105,7 +105,7 @@ fn build(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf, String> {
             cargo.env_remove(name);
         }
     }
-    say(&format!("building {}", named.display()));
+    say(&format!("building {}", folder.display()));
     let output = cargo.output().map_err(|error| {
         format!(
             "cannot run cargo to build {}: {error}; install Rust from https://rustup.rs",

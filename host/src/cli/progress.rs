@@ -18,7 +18,7 @@ impl Drawing {
         if !terminal || (stdout_is_used && std::io::stdout().is_terminal()) {
             return Self(None);
         }
-        let bar = ProgressBar::no_length();
+        let bar = ProgressBar::no_length().with_style(style(OPEN));
         let task = tokio::spawn(draw(bar.clone(), nodes, processed));
         Self(Some((task.abort_handle(), bar)))
     }
@@ -34,11 +34,15 @@ impl Drop for Drawing {
 }
 
 const STEPS: u64 = 1000;
+/// For sources that have an end, and for those that have none.
+const ENDED: &str = "{bar:30} {percent:>3} %  {msg}, {eta} left";
+const OPEN: &str = "{spinner} {msg}";
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("a valid template")
+}
 
 async fn draw(bar: ProgressBar, nodes: Nodes, processed: IntCounter) {
-    let style = |template| ProgressStyle::with_template(template).expect("a valid template");
-    let (open, ended) =
-        (style("{spinner} {msg}"), style("{bar:30} {percent:>3} %  {msg}, {eta} left"));
     let start = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     loop {
@@ -55,16 +59,13 @@ async fn draw(bar: ProgressBar, nodes: Nodes, processed: IntCounter) {
         match fractions {
             Some(fractions) if !fractions.is_empty() => {
                 if bar.length().is_none() {
+                    bar.set_style(style(ENDED));
                     bar.set_length(STEPS);
-                    bar.set_style(ended.clone());
                 }
                 let mean = fractions.iter().sum::<f64>() / fractions.len() as f64;
                 bar.set_position((mean * STEPS as f64) as u64);
             }
-            _ => {
-                bar.set_style(open.clone());
-                bar.tick();
-            }
+            _ => bar.tick(),
         }
     }
 }
