@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::bindings::records::{self, Rows as Chosen};
 use crate::record::{
-    Attribute, Batch, Column, MAX_ATTRIBUTES, NO_TIME, Origin, Origins, RowNumbers, Selected, Times,
+    Attribute, Batch, Column, MAX_ATTRIBUTES, NO_TIME, Origins, RowNumbers, Selected, Times,
 };
 
 /// Records for one port.
@@ -132,14 +132,13 @@ fn join_output(
 }
 
 fn fresh(len: usize, made_by: &Arc<str>) -> Batch {
-    let origin = Origin { place: made_by.clone(), number: 0 };
     Batch {
         len,
         timestamps: None,
         key: None,
         value: None,
         attributes: Vec::new(),
-        origins: Origins::repeat(&origin, len).into(),
+        origins: Origins::numbered(made_by, len).into(),
     }
 }
 

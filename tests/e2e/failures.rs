@@ -22,6 +22,32 @@ fn traps_and_errors_are_told_apart() {
 }
 
 #[test]
+fn what_a_guest_says_is_short_and_moves_no_cursor() {
+    let made = StageCase::wasi().input(&["shout"]).run_ok();
+    let reason = &made.letters[0].reason;
+    assert!(reason.len() < 5000 && !reason.contains('\u{1b}'), "{reason:?}");
+}
+
+#[test]
+fn a_stage_that_fails_to_finish_fails_the_pipeline() {
+    guest("trap-in-finish")
+        .case()
+        .pipeline()
+        .code(1)
+        .says("stage `stage` failed when it was asked to finish: it trapped: ");
+}
+
+#[test]
+fn the_first_record_at_fault_ends_a_pipeline_that_is_to_fail() {
+    // All 4,096 are: to find each would take thousands of calls.
+    let lines = vec!["x"; 4096];
+    let case = StageCase::guest("trap").input(&lines).case();
+    let pipeline = case.read("pipeline.toml").replace("dead-letter\"", "fail\"");
+    let ran = case.file("pipeline.toml", pipeline).pipeline();
+    ran.code(1).says("rejected record 1 of in.txt").says("failed and was brought back: 13 × trap");
+}
+
+#[test]
 fn an_endless_loop_is_stopped_wherever_it_is() {
     let short = "limits = { timeout = \"100ms\", fuel = false }";
     guest("loop-in-process").settings(short).refuses("timeout: ");

@@ -104,27 +104,32 @@ fn a_deadline_that_is_not_reached_says_nothing() {
 
 #[test]
 fn a_closed_pipe_on_stdout_is_a_quiet_end() {
-    let case = Case::new().file(
-        "pipeline.toml",
-        format!(
-            "[[source]]\nname = \"in\"\ntype = \"generate\"\n\
-             [[stage]]\nname = \"upper\"\nplugin = \"{}\"\ninput = \"in\"\n\
-             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"upper\"\n\
-             [[sink]]\nname = \"copy\"\ntype = \"file\"\npath = \"copy\"\ninput = \"upper\"\n",
-            plugin("to-upper")
-        ),
-    );
-    let mut child = case.spawn(&["run", "pipeline.toml"]);
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    stdout.read_line(&mut line).unwrap();
-    drop(stdout);
-    let ran = wait(child).ok();
-    assert!(!ran.stderr.contains("error"), "{}", ran.stderr);
-    // The other sink got all that was read, whole.
-    let copy = case.read("copy");
-    assert!(copy.lines().zip(1..).all(|(line, n)| line == n.to_string()));
-    assert!(copy.ends_with('\n'));
+    let upper = plugin("to-upper");
+    let run = |count: &str, other: &str| {
+        let case = Case::new().file(
+            "pipeline.toml",
+            format!(
+                "[[source]]\nname = \"in\"\ntype = \"generate\"\n{count}\n\
+                 [[stage]]\nname = \"upper\"\nplugin = \"{upper}\"\ninput = \"in\"\n\
+                 [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"upper\"\n{other}\n"
+            ),
+        );
+        let mut child = case.spawn(&["run", "pipeline.toml"]);
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "1\n");
+        drop(stdout);
+        let ran = wait(child).ok();
+        assert!(!ran.stderr.contains("error"), "{}", ran.stderr);
+        case
+    };
+    run("", ""); // Without end, and yet it ends.
+    let copy = "[[sink]]\nname = \"copy\"\ntype = \"file\"\npath = \"copy\"\ninput = \"upper\"";
+    let case = run("count = 100_000", copy);
+    // Another sink still gets all.
+    let expected: String = (1..=100_000).map(|n| format!("{n}\n")).collect();
+    assert!(case.read("copy") == expected);
 }
 
 #[test]

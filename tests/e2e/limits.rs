@@ -98,6 +98,19 @@ fn what_repeated_rows_inherit_is_output_too() {
 }
 
 #[test]
+fn the_parts_of_a_divided_batch_share_the_limits_of_one_answer() {
+    let lines = ["x"; 10];
+    let made = StageCase::guest("swells")
+        .settings("limits = { output = \"200KiB\" }")
+        .input(&lines)
+        .run_ok();
+    assert_eq!(made.lines.len(), 3);
+    assert_eq!(made.letters.len(), 7);
+    assert!(made.letters[0].reason.starts_with("output: its answers to the parts of one batch"));
+    assert_eq!(StageCase::guest("swells").input(&lines).run_ok().lines.len(), 10);
+}
+
+#[test]
 fn log_volume() {
     let print =
         |limits: &str| StageCase::wasi().settings(limits).input(&["print hello there", "flood"]);

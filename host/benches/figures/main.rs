@@ -85,7 +85,7 @@ fn filter(runtime: &Runtime) {
         native::runner::<filter::Filter>(&json!({ "attribute": "level", "equals": "ERROR" }));
     let metrics = Arc::new(Metrics::default());
     let worker = |runner: Runner, name: &str| {
-        let worker = Worker::start(runner, 0, metrics.node(name), None);
+        let worker = Worker::start(runner, 0, metrics.node(name), None, true);
         runtime.block_on(worker).expect("the stage starts")
     };
     let mut workers =

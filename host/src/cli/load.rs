@@ -111,8 +111,10 @@ fn chain(args: &PipelineArgs) -> Config {
             .stages
             .iter()
             .filter(|stage| stage.plugin.value.file_stem() == plugin.file_stem());
+        // A dot would divide a stage from its port.
+        let stem = stem.replace('.', "-");
         let name = match same.count() {
-            0 => stem.into_owned(),
+            0 => stem,
             n => format!("{stem}-{}", n + 1),
         };
         config.stages.push(Stage {

@@ -213,7 +213,7 @@ fn input(table: &mut Reader<'_>) -> Input {
     let when_full = [("block", WhenFull::Block), ("drop", WhenFull::Drop)];
     Input {
         from: from.unwrap_or_default(),
-        queue: table.count("queue", 1).map_or(DEFAULT_QUEUE, |n| n as usize),
+        queue: table.few("queue").unwrap_or(DEFAULT_QUEUE),
         when_full: table.choice("when_full", &when_full).unwrap_or(WhenFull::Block),
     }
 }
@@ -223,7 +223,7 @@ fn stage(mut table: Reader<'_>, base: &Path) -> Option<Stage> {
     let help = "a `.wasm`, a `.wat`, or the folder of a crate, which is then built";
     let plugin = table.required("plugin", help).map(|p| At::new(base.join(p.value), p.span));
     let input = input(&mut table);
-    let workers = table.count("workers", 1).unwrap_or(1) as usize;
+    let workers = table.few("workers").unwrap_or(1);
     let partition = table.string("partition").map(|by| match by.value.strip_prefix("attribute:") {
         None if by.value == "key" => Partition::Key,
         Some(attribute) if !attribute.is_empty() => Partition::Attribute(attribute.to_owned()),

@@ -107,6 +107,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// As [`Reader::count`], of things that the host makes: instances, places in a queue.
+    pub(super) fn few(&mut self, key: &'a str) -> Option<usize> {
+        const MOST: u64 = 4096;
+        let count = self.count(key, 1)?;
+        if count > MOST {
+            let span = self.table.get(key).and_then(span);
+            self.mistakes.push(Mistake::new(span, format!("`{key}` must be at most {MOST}")));
+            return None;
+        }
+        Some(count as usize)
+    }
+
     /// A whole number, `least` or more.
     pub(super) fn count(&mut self, key: &'a str, least: u64) -> Option<u64> {
         let item = self.get(key)?;
@@ -126,7 +138,13 @@ impl<'a> Reader<'a> {
 
     pub(super) fn duration(&mut self, key: &'a str) -> Option<Duration> {
         let text = self.text(key, "a duration in quotes, such as \"500ms\"")?;
-        self.parse(key, &text, quantity::duration)
+        self.parse(key, &text, |text| match quantity::duration(text)? {
+            // What is added to a clock must not go past its end.
+            long if long > Duration::from_secs(10 * 365 * 86400) => {
+                Err(format!("{text:?} is more than ten years"))
+            }
+            duration => Ok(duration),
+        })
     }
 
     pub(super) fn bytes(&mut self, key: &'a str) -> Option<u64> {
@@ -138,6 +156,7 @@ impl<'a> Reader<'a> {
     pub(super) fn column_bytes(&mut self, key: &'a str) -> Option<usize> {
         let text = self.text(key, "a size in quotes, such as \"16MiB\"")?;
         self.parse(key, &text, |text| match quantity::bytes(text)? {
+            0 => Err(format!("{text:?} is nothing; it must be at least 1 byte")),
             bytes @ ..=0x4000_0000 => Ok(bytes as usize),
             _ => Err(format!("{text:?} is more than 1 GiB")),
         })

@@ -190,10 +190,10 @@ impl Rebatch {
             }
             let received = tokio::select! {
                 biased;
-                received = inlet.receive() => received?,
                 () = sleep_until(self.due), if !self.held.is_empty() => {
                     return Ok(Some(self.take(self.records)));
                 }
+                received = inlet.receive() => received?,
             };
             match received {
                 Some(batch) => self.hold(batch),

@@ -113,6 +113,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
             processed: metrics.processed.clone(),
             rate: sink.rate,
             stop: running.stop.clone(),
+            alone: config.sinks.len() == 1,
         };
         running.spawn(&node.name, task.run());
     }
@@ -121,7 +122,8 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         let mut workers = Vec::new();
         for number in 0..stage.workers {
             let (metrics, retry) = (node.metrics.clone(), stage.retry.clone());
-            let worker = Worker::start(runner.clone(), number, metrics, retry).await;
+            let first_fails = stage.on_error.value == OnError::Fail;
+            let worker = Worker::start(runner.clone(), number, metrics, retry, first_fails).await;
             workers.push(worker.map_err(|why| format!("stage `{}`: {why}", node.name))?);
         }
         let rejections = Rejections {
@@ -272,12 +274,14 @@ impl Running {
                 },
             }
         }
-        self.tasks.shutdown().await;
+        // Counted before the tasks go: while they do, one makes room for the other.
         let undelivered = (self.nodes.iter())
             .map(|node| (node.name.clone(), node.metrics.in_flight.load(Ordering::Relaxed)))
             .filter(|(_, records)| *records > 0)
             .map(|(name, records)| (name, records.unsigned_abs()))
             .collect();
+        // A task ends when it yields; nobody waits for one that does not.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.shutdown()).await;
         Ending { failure, stopped_by, undelivered, elapsed: self.start.elapsed() }
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct SinkTask {
     pub rate: Option<u64>,
     /// Tells the sources to stop, once nobody reads stdout any more.
     pub stop: CancellationToken,
+    /// Whether there is no other sink, which would get less than it should.
+    pub alone: bool,
 }
 
 impl SinkTask {
@@ -36,7 +38,9 @@ impl SinkTask {
                     }
                     Err(SinkError::ClosedPipe) => {
                         closed = true;
-                        self.stop.cancel();
+                        if self.alone {
+                            self.stop.cancel();
+                        }
                     }
                     Err(SinkError::Failed(why)) => {
                         return Err(Stopped::Cause(format!("sink `{}`: {why}", self.name)));

@@ -36,13 +36,10 @@ impl Origins {
         }
     }
 
-    /// `len` rows of one origin.
-    pub fn repeat(origin: &Origin, len: usize) -> Self {
-        let mut out = Self::default();
-        for _ in 0..len {
-            out.push(&origin.place, origin.number);
-        }
-        out
+    /// Rows 1 to `len` of a place.
+    pub fn numbered(place: &Arc<str>, len: usize) -> Self {
+        let first = Origin { place: place.clone(), number: 1 };
+        Self { runs: if len == 0 { Vec::new() } else { vec![(len as u32, first)] } }
     }
 
     pub fn get(&self, row: usize) -> Origin {

@@ -63,9 +63,21 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What a guest says, fit for a terminal and a log: nothing that moves a cursor, and not
+/// without end.
+pub(super) fn printable(text: &str) -> String {
+    const MOST: usize = 1024;
+    let shown = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
+    let mut out: String = text.chars().take(MOST).map(shown).collect();
+    if text.chars().nth(MOST).is_some() {
+        out.push('…');
+    }
+    out
+}
+
 impl Failure {
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
-        Self { cause, message: message.into() }
+        Self { cause, message: printable(&message.into()) }
     }
 
     /// Classifies what wasmtime returned. `last_words` is what the guest wrote last:
@@ -78,7 +90,7 @@ impl Failure {
             Some(Trap::OutOfFuel) => {
                 return Self::new(
                     Cause::Fuel,
-                    "it used up its fuel (limits: fuel, fuel_per_record)",
+                    "it used up its fuel (for a batch: limits.fuel and fuel_per_record)",
                 );
             }
             Some(Trap::StackOverflow) => {

@@ -15,6 +15,8 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 /// A line longer than this is logged in pieces.
 const LINE: usize = 4096;
+/// What is kept of the last words, in bytes.
+const LAST: usize = 1024;
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// Takes what one instance prints, to stdout and stderr alike.
@@ -59,7 +61,7 @@ impl GuestLog {
     pub(super) fn last_words(&self) -> String {
         let mut state = self.state();
         state.end_line();
-        state.last.clone()
+        std::mem::take(&mut state.last).trim_end().to_owned()
     }
 }
 
@@ -110,7 +112,10 @@ impl State {
         if !text.starts_with("note: run with") {
             // The message of a Rust panic stands on the line after its place.
             let panic = self.last.contains("panicked at") && self.last.ends_with(':');
-            self.last = if panic { format!("{} {text}", self.last) } else { text };
+            self.last = if panic { format!("{} {text} ", self.last) } else { text };
+            if self.last.len() > LAST {
+                self.last = self.last.chars().take(LAST / 4).collect();
+            }
         }
     }
 }

@@ -15,6 +15,9 @@ use super::guest_log::GuestLog;
 /// Handles that a guest may hold at a time: open files, pollables, streams.
 const HANDLES: usize = 1000;
 
+/// What one call for random bytes may ask for.
+const RANDOM_BYTES: u64 = 4096;
+
 /// The data of a store.
 pub(crate) struct Host {
     wasi: WasiCtx,
@@ -36,6 +39,8 @@ impl Host {
             wasi.preopened_dir(&folder.host, &folder.guest, perms)
                 .with_context(|| format!("cannot grant the folder {}", folder.host.display()))?;
         }
+        // Making random bytes is work of the host, which neither fuel nor a yield interrupts.
+        wasi.max_random_size(RANDOM_BYTES);
         let allowed = grants.network.clone();
         wasi.allow_udp(false).socket_addr_check(move |address, usage| {
             let granted = matches!(usage, SocketAddrUse::TcpConnect) && allowed.contains(&address);

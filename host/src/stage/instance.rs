@@ -6,7 +6,7 @@ use std::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::TypedFunc;
 
-use super::failure::{Cause, Failure};
+use super::failure::{Cause, Failure, printable};
 use super::guest_log::GuestLog;
 use super::host::Host;
 use super::program::{Description, Exports, Plan, Program};
@@ -128,9 +128,9 @@ impl Instance {
             })
             .await?;
         Ok(Description {
-            name: described.name,
-            version: described.version,
-            summary: described.summary,
+            name: printable(&described.name),
+            version: printable(&described.version),
+            summary: printable(&described.summary),
             config_schema: described.config_schema,
         })
     }
@@ -223,7 +223,14 @@ impl Instance {
         .map_err(|message| Failure::new(Cause::Error, format!("restore: {message}")))
     }
 
-    fn check(&self, input: Option<&Batch>, outcome: records::Outcome) -> Result<Answer, Failure> {
+    fn check(
+        &self,
+        input: Option<&Batch>,
+        mut outcome: records::Outcome,
+    ) -> Result<Answer, Failure> {
+        for rejection in &mut outcome.rejected {
+            rejection.reason = printable(&rejection.reason);
+        }
         let limit = self.limits.output_records;
         let rows = |output: &records::Output| match &output.rows {
             records::Rows::All => input.map_or(0, |batch| batch.len),
@@ -323,10 +330,14 @@ async fn within<R>(
     log: &GuestLog,
     call: impl Future<Output = wasmtime::Result<R>>,
 ) -> Result<R, Failure> {
-    match tokio::time::timeout(limits.timeout, call).await {
-        Ok(Ok(result)) => Ok(result),
+    let start = Instant::now();
+    let ended = tokio::time::timeout(limits.timeout, call).await;
+    // An answer that came late, because the guest never yielded, is late all the same.
+    let late = start.elapsed() > limits.timeout;
+    match ended {
+        Ok(Ok(result)) if !late => Ok(result),
         Ok(Err(error)) => Err(Failure::classify(&error, &log.last_words())),
-        Err(_) => {
+        Ok(Ok(_)) | Err(_) => {
             let message = format!("it ran longer than {:?} (limits.timeout)", limits.timeout);
             Err(Failure::new(Cause::Timeout, message))
         }

@@ -12,7 +12,7 @@ use super::instance::Instance;
 use super::program::{Plan, Program};
 use crate::metrics::NodeMetrics;
 use crate::outcome::{Answer, Rejected};
-use crate::record::Batch;
+use crate::record::{Batch, MAX_ATTRIBUTES};
 
 /// How often a retryable rejection is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,11 +58,54 @@ impl Runner {
         }
     }
 
+    /// What the answers to the parts of a batch may come to.
+    fn answer_limits(&self, batch: &Batch) -> Room {
+        match self {
+            Self::Sandboxed(program) => Room {
+                bytes: program.limits.output_bytes.saturating_add(batch.bytes()),
+                records: program.limits.output_records,
+                attributes: MAX_ATTRIBUTES,
+            },
+            Self::Native { .. } => {
+                Room { bytes: usize::MAX, records: usize::MAX, attributes: usize::MAX }
+            }
+        }
+    }
+
     /// SHA-256 of the component; empty for a native stage.
     pub fn hash(&self) -> Arc<str> {
         match self {
             Self::Sandboxed(program) => program.hash.clone(),
             Self::Native { .. } => "".into(),
+        }
+    }
+}
+
+/// What is left for the answers to the parts of a batch.
+struct Room {
+    bytes: usize,
+    records: usize,
+    /// That the stage adds, counted anew for each part.
+    attributes: usize,
+}
+
+impl Room {
+    fn take(&mut self, answer: Answer) -> Result<Answer, Failure> {
+        let batches = || answer.emitted.iter().map(|emitted| &emitted.batch);
+        let bytes = batches().map(Batch::bytes).fold(0, usize::saturating_add);
+        let records = batches().map(|batch| batch.len).sum();
+        let left = (self.bytes.checked_sub(bytes), self.records.checked_sub(records));
+        let attributes = batches().map(|batch| batch.attributes.len()).max().unwrap_or(0);
+        match left {
+            (Some(bytes), Some(records)) if attributes <= self.attributes => {
+                (self.bytes, self.records) = (bytes, records);
+                Ok(answer)
+            }
+            _ => {
+                let message = "its answers to the parts of one batch are together more than \
+                               limits.output and limits.output_records allow";
+                Err(Failure::new(Cause::Output, message))
+            }
         }
     }
 }
@@ -89,6 +132,9 @@ pub struct Worker {
     number: usize,
     metrics: Arc<NodeMetrics>,
     retry: Option<Retry>,
+    /// Whether the first record at fault ends the pipeline: then it is not worth while to
+    /// look for the others.
+    first_fails: bool,
     live: Live,
     recovery: Recovery,
 }
@@ -103,6 +149,7 @@ impl Worker {
         number: usize,
         metrics: Arc<NodeMetrics>,
         retry: Option<Retry>,
+        first_fails: bool,
     ) -> Result<Self, Failure> {
         let live = match &runner {
             Runner::Sandboxed(program) => {
@@ -111,7 +158,15 @@ impl Worker {
             }
             Runner::Native { make, .. } => Live::Native(make()),
         };
-        Ok(Self { runner, number, metrics, retry, live, recovery: Recovery::default() })
+        Ok(Self {
+            runner,
+            number,
+            metrics,
+            retry,
+            first_fails,
+            live,
+            recovery: Recovery::default(),
+        })
     }
 
     /// Processes a batch: division and retries included. What is still rejected in the
@@ -145,9 +200,11 @@ impl Worker {
     /// Asks for what the stage still holds.
     ///
     /// # Errors
-    /// If the stage fails twice in a row: there is no record to blame.
+    /// If the stage fails: there is no record to blame. One whose state can be brought
+    /// back is asked a second time; of another, what it held is lost.
     pub async fn finish(&mut self) -> Result<Answer, Failure> {
-        for last in [false, true] {
+        let attempts: &[bool] = if self.keeps_state() { &[false, true] } else { &[true] };
+        for &last in attempts {
             let result = match self.live().await? {
                 Live::Native(native) => {
                     return native.finish().map_err(|e| Failure::new(Cause::Error, e));
@@ -156,11 +213,18 @@ impl Worker {
             };
             match result {
                 Ok(answer) => return Ok(answer),
-                Err(failure) if last => return Err(failure),
+                Err(failure) if last => {
+                    self.fail(&failure);
+                    return Err(failure);
+                }
                 Err(failure) => self.fail(&failure),
             }
         }
         unreachable!("the last attempt returns")
+    }
+
+    fn keeps_state(&self) -> bool {
+        matches!(&self.runner, Runner::Sandboxed(program) if program.has_checkpoint())
     }
 
     /// Processes a batch, dividing it where it fails.
@@ -168,13 +232,18 @@ impl Worker {
         let mut parts = Vec::new();
         // First and last row, exclusive, of the parts still to do; the last comes next.
         let mut pending = vec![(0, batch.len)];
+        // Each call has its limits; so have all the calls for one batch together.
+        let mut room = self.runner.answer_limits(batch);
         while let Some((start, end)) = pending.pop() {
-            let range = start..end;
-            let whole = range.len() == batch.len;
-            let part = if whole { batch.clone() } else { batch.slice(range.clone()) };
-            let mut answer = match self.attempt(&part).await? {
+            let whole = end - start == batch.len;
+            let part = if whole { batch.clone() } else { batch.slice(start..end) };
+            let attempt = self.attempt(&part).await?.and_then(|answer| match whole {
+                true => Ok(answer),
+                false => room.take(answer),
+            });
+            let mut answer = match attempt {
                 Ok(answer) => answer,
-                Err(failure) if range.len() == 1 => Answer {
+                Err(failure) if end - start == 1 => Answer {
                     emitted: Vec::new(),
                     rejected: vec![Rejected {
                         row: 0,
@@ -184,7 +253,7 @@ impl Worker {
                     }],
                 },
                 Err(_) => {
-                    let middle = start + range.len() / 2;
+                    let middle = start + (end - start) / 2;
                     pending.extend([(middle, end), (start, middle)]);
                     continue;
                 }
@@ -192,7 +261,11 @@ impl Worker {
             if !whole {
                 answer.renumber(&(start as u32..end as u32).collect::<Vec<_>>());
             }
+            let at_fault = answer.rejected.iter().any(|rejected| !rejected.retryable);
             parts.push(answer);
+            if at_fault && self.first_fails {
+                break;
+            }
         }
         Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Answer::in_row_order(parts) })
     }
@@ -206,24 +279,29 @@ impl Worker {
             Live::Sandboxed(instance) => instance.as_mut().expect("live").process(batch).await,
         };
         match &result {
-            Ok(_) => self.remember(batch).await?,
+            Ok(_) => self.remember(batch).await,
             Err(failure) => self.fail(failure),
         }
         Ok(result)
     }
 
     /// Keeps what is needed to bring the stage back to where it is now.
-    async fn remember(&mut self, batch: &Batch) -> Result<(), Failure> {
-        let Live::Sandboxed(Some(instance)) = &mut self.live else { return Ok(()) };
+    async fn remember(&mut self, batch: &Batch) {
+        let Live::Sandboxed(Some(instance)) = &mut self.live else { return };
         if !instance.has_checkpoint() {
-            return Ok(());
+            return;
         }
         self.recovery.since.push(batch.clone());
         if self.recovery.since.len() >= SAVE_EVERY {
-            self.recovery.saved = instance.save().await?;
-            self.recovery.since.clear();
+            match instance.save().await {
+                Ok(saved) => {
+                    self.recovery.saved = saved;
+                    self.recovery.since.clear();
+                }
+                // The answer is good; what was saved before still leads to it.
+                Err(failure) => self.fail(&failure),
+            }
         }
-        Ok(())
     }
 
     fn fail(&mut self, failure: &Failure) {
@@ -242,6 +320,11 @@ impl Worker {
             }
             for batch in &self.recovery.since {
                 instance.process(batch).await?;
+            }
+            if !self.recovery.since.is_empty() {
+                // The next failure then repeats nothing of this.
+                self.recovery.saved = instance.save().await?;
+                self.recovery.since.clear();
             }
             self.live = Live::Sandboxed(Some(Box::new(instance)));
         }

@@ -50,6 +50,7 @@ impl Stage for WasiGuest {
                 "flooded".to_owned()
             }
             "panic" => panic!("on purpose"),
+            "shout" => panic!("\u{1b}[2J{}", "x:\n".repeat(10_000)),
             "exit" => std::process::exit(3),
             _ => return Err(Rejection::new(format!("{verb:?} is not known"))),
         };
