@@ -31,17 +31,20 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 the pipeline failed; 2 a mistake in the usage or the configuration;
 124 the deadline passed; 130 and 143 stopped by SIGINT and SIGTERM.";
 
+const RUN: &str = "\
+Run a pipeline until its sources end, and print a summary.
+
+The pipeline is a file, or a chain of plugins between stdin and stdout:
+
+    pipehost run pipeline.toml
+
+    pipehost run --plugin parse-log.wasm --plugin filter.wasm \\
+        --set filter.level=ERROR < in.log > out.log";
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run a pipeline until its sources end, and print a summary.
-    ///
-    /// The pipeline is a file, or a chain of plugins between stdin and stdout:
-    ///
-    ///     pipehost run pipeline.toml
-    ///
-    ///     pipehost run --plugin parse-log.wasm --plugin filter.wasm \
-    ///         --set filter.level=ERROR < in.log > out.log
-    #[command(verbatim_doc_comment, after_help = EXIT_CODES)]
+    #[command(long_about = RUN, after_help = EXIT_CODES)]
     Run(RunArgs),
     /// Do everything short of running: find every mistake in a pipeline.
     Check(PipelineArgs),
