@@ -181,3 +181,26 @@ fn a_file_is_complete_after_a_signal_that_was_drained() {
     wait(child).code(143);
     assert_eq!(fs::read_to_string(case.path("out")).unwrap(), "first\n");
 }
+
+#[test]
+fn a_signal_ends_a_run_that_has_not_begun() {
+    // Nobody reads the pipe that the sink is to write to, so it does not open.
+    let case = Case::new().file("guest.wat", guest("pass")).file(
+        "pipeline.toml",
+        "[[source]]\nname = \"in\"\ntype = \"generate\"\n\
+         [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\n\
+         [[sink]]\nname = \"pipe\"\ntype = \"file\"\npath = \"pipe\"\ninput = \"guest\"\n",
+    );
+    let made = std::process::Command::new("mkfifo").arg(case.path("pipe")).status().unwrap();
+    assert!(made.success());
+    let mut child = case.spawn(&["run", "pipeline.toml", "--metrics", "127.0.0.1:0"]);
+    // It serves metrics just before it opens what it writes to; signals are heard by then.
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("serving metrics") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0);
+    }
+    signal(&child, Signal::TERM);
+    wait(child).code(143);
+}

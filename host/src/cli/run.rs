@@ -65,13 +65,30 @@ async fn run_async(args: RunArgs) -> Result<u8, Error> {
     let name = prepared.config.name.clone();
     let stdout_is_used =
         prepared.config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
-    let stops =
+    let mut stops =
         signals().map_err(|error| Error::Failed(format!("cannot wait for signals: {error}")))?;
     let ready = match args.metrics {
         Some(address) => Some(serve(address, metrics.clone()).await?),
         None => None,
     };
-    let running = pipeline::start(prepared).await.map_err(Error::Failed)?;
+    // On a thread of the runtime: to open a pipe may take until somebody reads it, and a
+    // signal must end that too.
+    let starting = tokio::spawn(pipeline::start(prepared));
+    let running = tokio::select! {
+        started = starting => match started {
+            Ok(started) => started.map_err(Error::Failed)?,
+            Err(panic) => return Err(Error::Failed(format!("the pipeline did not start: {panic}"))),
+        },
+        Some(Stop::Signal(number)) = stops.recv() => {
+            let ending = Ending {
+                failure: None,
+                stopped_by: Some(StoppedBy::Signal(number)),
+                undelivered: Vec::new(),
+                elapsed: Duration::ZERO,
+            };
+            return conclude(ending);
+        }
+    };
     if let Some(ready) = &ready {
         ready.set();
     }
