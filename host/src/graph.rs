@@ -3,6 +3,7 @@
 //! Pure: no files, no runtime, no wasm. Every mistake is reported, not the first alone.
 
 use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 
 use crate::config::{At, Config, Input, OnError, SinkKind, SourceKind, WhenFull};
 use crate::mistake::Mistake;
@@ -198,14 +199,20 @@ impl<'a> Check<'a> {
             let message = "two sources read stdin: each would get a part of it";
             self.mistakes.push(Mistake::new(second.name.span.clone(), message));
         }
-        let mut paths: Vec<&std::path::Path> = Vec::new();
+        // Told apart by name alone: `./out` and `out` are one file.
+        let plain = |path: &Path| -> PathBuf {
+            path.components().filter(|part| *part != Component::CurDir).collect()
+        };
+        let mut paths: Vec<PathBuf> = Vec::new();
+        paths.extend(self.config.dead_letters.as_deref().map(plain));
         for sink in &self.config.sinks {
             if let SinkKind::File { path, .. } = &sink.kind {
-                if paths.contains(&&*path.value) {
-                    let message = format!("another sink already writes {}", path.value.display());
+                let file = plain(&path.value);
+                if paths.contains(&file) {
+                    let message = format!("something else already writes {}", file.display());
                     self.mistakes.push(Mistake::new(path.span.clone(), message));
                 }
-                paths.push(&path.value);
+                paths.push(file);
             }
         }
         if self.config.dead_letters.is_none() {

@@ -42,7 +42,7 @@ impl FileSink {
         // A link stays, and what it points to is replaced.
         let path =
             if existing.is_some() { path.canonicalize().map_err(failed)? } else { path.to_owned() };
-        let target = if append || existing.is_some_and(|metadata| !metadata.is_file()) {
+        let target = if append || existing.as_ref().is_some_and(|metadata| !metadata.is_file()) {
             let file =
                 OpenOptions::new().create(append).append(true).open(&path).map_err(failed)?;
             Target::InPlace(file)
@@ -58,9 +58,12 @@ impl FileSink {
                     path.display()
                 ));
             }
+            // Those of the file that it replaces; else what any new file gets, less the umask.
+            let new = || Permissions::from_mode(0o666);
+            let permissions = existing.map_or_else(new, |metadata| metadata.permissions());
             let file = tempfile::Builder::new()
                 .prefix(".pipehost-")
-                .permissions(Permissions::from_mode(0o666)) // Less the umask, as for any file.
+                .permissions(permissions)
                 .tempfile_in(folder)
                 .map_err(failed)?;
             Target::Complete(file)
