@@ -62,7 +62,8 @@ impl Sender {
         // The receiver may have counted down already: in between, counts are negative.
         self.to.in_flight.fetch_add(records as i64, Ordering::Relaxed);
         self.to.queue.inc();
-        self.to.note_queue_depth(self.queue.max_capacity() - self.queue.capacity());
+        // The receiver may have taken it already; it was there all the same.
+        self.to.note_queue_depth((self.queue.max_capacity() - self.queue.capacity()).max(1));
         Ok(())
     }
 }
