@@ -42,11 +42,14 @@ fn metrics_health_and_readiness() {
         assert_eq!(line, expected);
     }
     assert_eq!(get(&address, "/healthz").1, "ok\n");
-    assert_eq!(get(&address, "/readyz").1, "ready\n");
+    // It says so once everything is open; records may have gone through by then.
+    while get(&address, "/readyz").1 != "ready\n" {}
     // A record is counted after it is written, so shortly after it was read here.
     let (head, metrics) = loop {
         let (head, metrics) = get(&address, "/metrics");
-        if metrics.contains("pipeline_processed_items_total 2\n") {
+        if metrics.contains("pipeline_processed_items_total 2\n")
+            && metrics.contains("pipeline_stage_queue_depth_batches{stage=\"poison\"} 0\n")
+        {
             break (head, metrics);
         }
     };
