@@ -11,7 +11,6 @@ wasmtime::component::bindgen!({
 });
 
 pub use self::pipehost::stage::records;
-pub use exports::pipehost::stage::stage::{Description, Plan};
 
 /// The package and version that components are built against.
 pub const STAGE: &str = "pipehost:stage/stage@0.1.0";

@@ -245,8 +245,8 @@ impl Instance {
             return Err(Failure::new(Cause::Output, message));
         }
         let inherited = inherited_bytes(input, &outcome.outputs);
-        let allowed = self.limits.output_bytes.saturating_add(input.map_or(0, Batch::bytes));
-        if inherited > allowed {
+        let allowed = || self.limits.output_bytes.saturating_add(input.map_or(0, Batch::bytes));
+        if inherited > 0 && inherited > allowed() {
             let inherited = bytesize::ByteSize::b(inherited as u64);
             let message = format!(
                 "its answer repeats rows up to {inherited}, more than limits.output allows"

@@ -10,6 +10,5 @@ mod worker;
 
 pub use failure::{Cause, Failure};
 pub use grants::{Folder, Grants};
-pub use instance::Instance;
 pub use program::{Description, Plan, Program};
 pub use worker::{Native, Retry, Runner, Worker};

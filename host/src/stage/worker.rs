@@ -233,13 +233,14 @@ impl Worker {
         // First and last row, exclusive, of the parts still to do; the last comes next.
         let mut pending = vec![(0, batch.len)];
         // Each call has its limits; so have all the calls for one batch together.
-        let mut room = self.runner.answer_limits(batch);
+        // Only a batch that is divided pays for counting them.
+        let mut room = None;
         while let Some((start, end)) = pending.pop() {
             let whole = end - start == batch.len;
             let part = if whole { batch.clone() } else { batch.slice(start..end) };
             let attempt = self.attempt(&part).await?.and_then(|answer| match whole {
                 true => Ok(answer),
-                false => room.take(answer),
+                false => room.get_or_insert_with(|| self.runner.answer_limits(batch)).take(answer),
             });
             let mut answer = match attempt {
                 Ok(answer) => answer,
