@@ -7,6 +7,8 @@ pub mod config;
 pub mod connector;
 pub mod dead_letter;
 pub mod engine;
+pub mod failure;
+pub mod grants;
 pub mod graph;
 pub mod limits;
 pub mod metrics;

@@ -11,7 +11,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::stage::Cause;
+use crate::failure::Cause;
 
 /// The metrics of one run.
 pub struct Metrics {

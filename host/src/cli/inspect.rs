@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use super::{Error, load};
 use crate::engine::{Engine, Metering};
+use crate::grants::Grants;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::plugin;
-use crate::stage::{Grants, Program};
+use crate::stage::Program;
 
 pub(super) fn inspect(path: &Path, set: &[String]) -> Result<u8, Error> {
     let mut say = |what: &str| drop(writeln!(anstream::stderr(), "{what}"));

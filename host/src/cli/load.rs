@@ -10,9 +10,9 @@ use crate::config::{
     self, At, Batching, Config, DEFAULT_QUEUE, DecodeFormat, Decoding, Encoding, Input, OnError,
     Sink, SinkKind, Source, SourceKind, Stage, StageConfig, WhenFull,
 };
+use crate::grants::Grants;
 use crate::limits::{Fuel, Limits};
 use crate::mistake::{self, Mistake};
-use crate::stage::Grants;
 
 /// A configuration and the text it came from, for showing mistakes in it.
 pub(super) struct Loaded {

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 pub use read::read;
 
+use crate::grants::Grants;
 use crate::limits::Limits;
 use crate::mistake::Span;
-use crate::stage::{Grants, Retry};
 use crate::template::Template;
 
 /// Something that was typed, and where.
@@ -205,6 +205,25 @@ pub struct Input {
 }
 
 pub const DEFAULT_QUEUE: usize = 8;
+
+/// How often a retryable rejection is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts in all, the first included.
+    pub attempts: u32,
+    /// Before the second attempt; doubled for each further one, with jitter.
+    pub backoff: Duration,
+    pub max_backoff: Duration,
+}
+
+impl Retry {
+    /// Waits before attempt `attempt` (2 for the first retry): between half the
+    /// backoff and the whole ("equal jitter").
+    pub fn delay(&self, attempt: u32) -> Duration {
+        let doubled = self.backoff.saturating_mul(1 << (attempt - 2).min(30));
+        doubled.min(self.max_backoff).mul_f64(0.5 + 0.5 * fastrand::f64())
+    }
+}
 
 /// By what records are spread over workers.
 #[derive(Debug, Clone, PartialEq, Eq)]

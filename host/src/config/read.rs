@@ -8,12 +8,12 @@ use toml::de::{DeTable, DeValue};
 use super::reader::{self, Reader};
 use super::{
     At, Batching, Config, DEFAULT_QUEUE, DecodeFormat, Decoding, Encoding, Generate, Input,
-    JsonAttributes, JsonMembers, OnError, Partition, Sink, SinkKind, Source, SourceKind, Stage,
-    StageConfig, WhenFull,
+    JsonAttributes, JsonMembers, OnError, Partition, Retry, Sink, SinkKind, Source, SourceKind,
+    Stage, StageConfig, WhenFull,
 };
+use crate::grants::{Folder, Grants};
 use crate::limits::{Fuel, Limits};
 use crate::mistake::{Mistake, Span};
-use crate::stage::{Folder, Grants, Retry};
 use crate::template::Template;
 
 const ON_ERROR: [(&str, OnError); 3] =

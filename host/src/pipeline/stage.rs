@@ -3,9 +3,10 @@
 use super::queue::{Inlet, Outlet};
 use super::rejections::Rejections;
 use super::{Ended, Stopped};
+use crate::failure::Failure;
 use crate::outcome::Answer;
 use crate::record::Batch;
-use crate::stage::{Failure, Worker};
+use crate::stage::Worker;
 
 pub(super) struct StageTask {
     pub worker: Worker,

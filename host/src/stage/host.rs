@@ -9,8 +9,8 @@ use wasmtime::error::Context as _;
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
-use super::grants::Grants;
 use super::guest_log::GuestLog;
+use crate::grants::Grants;
 
 /// Handles that a guest may hold at a time: open files, pollables, streams.
 const HANDLES: usize = 1000;

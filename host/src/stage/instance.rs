@@ -6,12 +6,13 @@ use std::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::TypedFunc;
 
-use super::failure::{Cause, Failure, printable};
+use super::failure::classify;
 use super::guest_log::GuestLog;
 use super::host::Host;
 use super::program::{Description, Exports, Plan, Program};
 use crate::bindings::records;
 use crate::engine::Metering;
+use crate::failure::{Cause, Failure, printable};
 use crate::limits::Limits;
 use crate::metrics::NodeMetrics;
 use crate::outcome::{self, Answer};
@@ -336,7 +337,7 @@ async fn within<R>(
     let late = start.elapsed() > limits.timeout;
     match ended {
         Ok(Ok(result)) if !late => Ok(result),
-        Ok(Err(error)) => Err(Failure::classify(&error, &log.last_words())),
+        Ok(Err(error)) => Err(classify(&error, &log.last_words())),
         Ok(Ok(_)) | Err(_) => {
             let message = format!("it ran longer than {:?} (limits.timeout)", limits.timeout);
             Err(Failure::new(Cause::Timeout, message))

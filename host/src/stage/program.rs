@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytesize::ByteSize;
 use wasmtime::component::{Component, ComponentExportIndex, Linker};
 
-use super::failure::Failure;
-use super::grants::Grants;
 use super::host::Host;
 use super::instance::Instance;
 use crate::bindings::{self, Transform, TransformPre};
 use crate::engine::{Engine, content_hash};
+use crate::failure::Failure;
+use crate::grants::Grants;
 use crate::limits::Limits;
 use crate::metrics::NodeMetrics;
 

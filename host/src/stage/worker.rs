@@ -5,33 +5,14 @@
 //! `checkpoint` gets its state back before each new attempt.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::failure::{Cause, Failure};
 use super::instance::Instance;
 use super::program::{Plan, Program};
+use crate::config::Retry;
+use crate::failure::{Cause, Failure};
 use crate::metrics::NodeMetrics;
 use crate::outcome::{Answer, Rejected};
 use crate::record::{Batch, MAX_ATTRIBUTES};
-
-/// How often a retryable rejection is tried again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retry {
-    /// Attempts in all, the first included.
-    pub attempts: u32,
-    /// Before the second attempt; doubled for each further one, with jitter.
-    pub backoff: Duration,
-    pub max_backoff: Duration,
-}
-
-impl Retry {
-    /// Waits before attempt `attempt` (2 for the first retry): between half the
-    /// backoff and the whole ("equal jitter").
-    fn delay(&self, attempt: u32) -> Duration {
-        let doubled = self.backoff.saturating_mul(1 << (attempt - 2).min(30));
-        doubled.min(self.max_backoff).mul_f64(0.5 + 0.5 * fastrand::f64())
-    }
-}
 
 /// A stage that is part of this program: what benchmarks compare the sandbox with.
 pub trait Native: Send {

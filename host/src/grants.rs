@@ -60,7 +60,7 @@ impl Grants {
     }
 
     /// Why a component with these imports may not run, one reason an import.
-    pub(super) fn refuse<'a>(&self, imports: impl Iterator<Item = &'a str>) -> Vec<String> {
+    pub fn refuse<'a>(&self, imports: impl Iterator<Item = &'a str>) -> Vec<String> {
         imports
             .filter_map(|import| match need(import) {
                 Need::Nothing => None,
