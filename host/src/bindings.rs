@@ -15,3 +15,4 @@ pub use self::pipehost::stage::records;
 /// The package and version that components are built against.
 pub const STAGE: &str = "pipehost:stage/stage@0.1.0";
 pub const CHECKPOINT: &str = "pipehost:stage/checkpoint@0.1.0";
+pub const WATERMARK: &str = "pipehost:stage/watermark@0.1.0";

@@ -204,7 +204,7 @@ impl<'a> Check<'a> {
             path.components().filter(|part| *part != Component::CurDir).collect()
         };
         let mut paths: Vec<PathBuf> = Vec::new();
-        paths.extend(self.config.dead_letters.as_deref().map(plain));
+        paths.extend(self.config.dead_letters.as_ref().map(|l| plain(&l.value.path)));
         for sink in &self.config.sinks {
             if let SinkKind::File { path, .. } = &sink.kind {
                 let file = plain(&path.value);

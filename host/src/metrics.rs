@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
@@ -30,6 +31,11 @@ pub struct Metrics {
     memory: IntGaugeVec,
     queue: IntGaugeVec,
     log_dropped: IntCounterVec,
+    breaker: IntGaugeVec,
+    breaker_opened: IntCounterVec,
+    checkpoints: IntCounter,
+    checkpoint_duration: Histogram,
+    checkpoint_time: IntGauge,
     duration: HistogramVec,
     batch: HistogramVec,
 }
@@ -49,6 +55,8 @@ pub struct NodeMetrics {
     /// Batches waiting in front of this node.
     pub queue: IntGauge,
     pub log_dropped: IntCounter,
+    breaker: IntGauge,
+    pub breaker_opened: IntCounter,
     pub duration: Histogram,
     pub batch: Histogram,
     failures: [IntCounter; Cause::ALL.len()],
@@ -56,6 +64,14 @@ pub struct NodeMetrics {
     queue_peak: AtomicUsize,
     /// Records that came in and are not yet done with: sent on, written, or refused.
     pub in_flight: AtomicI64,
+}
+
+/// Whether a stage is called: the value of its metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    Closed = 0,
+    Probing = 1,
+    Open = 2,
 }
 
 impl Default for Metrics {
@@ -85,9 +101,42 @@ impl Default for Metrics {
             IntCounter::new("pipeline_processed_items_total", "Records written by the sinks.")
                 .expect("a valid name");
         r.register(Box::new(processed.clone())).expect("each name is registered once");
+        let checkpoints = IntCounter::new(
+            "pipeline_checkpoints_total",
+            "Cuts of the pipeline that were written, or that acknowledged records.",
+        )
+        .expect("a valid name");
+        let checkpoint_duration = Histogram::with_opts(
+            HistogramOpts::new(
+                "pipeline_checkpoint_duration_seconds",
+                "Time from the begin of a cut until it is written.",
+            )
+            .buckets(exponential(0.001, 9)),
+        )
+        .expect("a valid name");
+        let checkpoint_time = IntGauge::new(
+            "pipeline_checkpoint_timestamp_seconds",
+            "When the last cut was written, in seconds since the Unix epoch.",
+        )
+        .expect("a valid name");
+        r.register(Box::new(checkpoints.clone())).expect("each name is registered once");
+        r.register(Box::new(checkpoint_duration.clone())).expect("each name is registered once");
+        r.register(Box::new(checkpoint_time.clone())).expect("each name is registered once");
         let stage = &["stage"];
         Self {
             processed,
+            checkpoints,
+            checkpoint_duration,
+            checkpoint_time,
+            breaker: gauge(
+                "pipeline_stage_breaker_state",
+                "Whether a stage is called: 0 closed (it is), 1 a probe is under way, 2 open.",
+            ),
+            breaker_opened: counter(
+                "pipeline_stage_breaker_opened_total",
+                "How often the breaker of a stage opened.",
+                stage,
+            ),
             records_in: counter(
                 "pipeline_stage_records_in_total",
                 "Records that a source, stage or sink took in.",
@@ -173,6 +222,8 @@ impl Metrics {
             memory: self.memory.with_label_values(l),
             queue: self.queue.with_label_values(l),
             log_dropped: self.log_dropped.with_label_values(l),
+            breaker: self.breaker.with_label_values(l),
+            breaker_opened: self.breaker_opened.with_label_values(l),
             duration: self.duration.with_label_values(l),
             batch: self.batch.with_label_values(l),
             failures: Cause::ALL
@@ -180,6 +231,18 @@ impl Metrics {
             queue_peak: AtomicUsize::new(0),
             in_flight: AtomicI64::new(0),
         })
+    }
+
+    /// A cut was written, which took so long.
+    pub fn checkpoint(&self, took: Duration) {
+        self.checkpoints.inc();
+        self.checkpoint_duration.observe(took.as_secs_f64());
+        self.checkpoint_time.set(jiff::Timestamp::now().as_second());
+    }
+
+    /// Cuts that were written.
+    pub fn checkpoints(&self) -> u64 {
+        self.checkpoints.get()
     }
 
     /// The Prometheus text format, version 0.0.4.
@@ -202,6 +265,10 @@ impl NodeMetrics {
     pub fn failures(&self) -> impl Iterator<Item = (Cause, u64)> {
         let counts = self.failures.each_ref().map(IntCounter::get);
         Cause::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0)
+    }
+
+    pub fn breaker(&self, state: BreakerState) {
+        self.breaker.set(state as i64);
     }
 
     pub fn note_queue_depth(&self, depth: usize) {

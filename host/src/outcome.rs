@@ -139,6 +139,7 @@ fn fresh(len: usize, made_by: &Arc<str>) -> Batch {
         value: None,
         attributes: Vec::new(),
         origins: Origins::numbered(made_by, len).into(),
+        input: 0,
     }
 }
 

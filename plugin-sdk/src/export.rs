@@ -18,7 +18,7 @@ pub mod bindings {
         });
     }
 
-    /// The other half of `stateful-transform`. (That world itself would define the
+    /// The other part of `stateful-transform`. (That world itself would define the
     /// macros of `transform` a second time.)
     pub mod checkpoint {
         wit_bindgen::generate!({
@@ -30,10 +30,24 @@ pub mod bindings {
             disable_custom_section_link_helpers: true,
         });
     }
+
+    /// The other part of `timed-transform`.
+    pub mod watermark {
+        wit_bindgen::generate!({
+            path: "../wit",
+            inline: "package pipehost:rust-sdk; world watermark-alone { export pipehost:stage/watermark@0.1.0; }",
+            world: "pipehost:rust-sdk/watermark-alone",
+            with: { "pipehost:stage/records@0.1.0": crate::export::bindings::transform::pipehost::stage::records },
+            pub_export_macro: true,
+            default_bindings_module: "::pipehost_plugin::bindings::watermark",
+            disable_custom_section_link_helpers: true,
+        });
+    }
 }
 
 /// Exports a stage from the component: `export!(Filter)`, or
-/// `export!(Window, checkpoint)` where the type is a [`Checkpoint`] too. Outside
+/// `export!(Counter, checkpoint)` where the type is a [`Checkpoint`] too, or
+/// `export!(Window, timed)` where it is [`Timed`](crate::Timed). Outside
 /// wasm it checks the types and exports nothing, so that a crate can be tested.
 #[macro_export]
 macro_rules! export {
@@ -41,7 +55,24 @@ macro_rules! export {
         $crate::export!(@stage $stage, {});
     };
     ($stage:ty, checkpoint) => {
+        $crate::export!(@checkpoint $stage, {});
+    };
+    ($stage:ty, timed) => {
+        $crate::export!(@checkpoint $stage, {
+            impl $crate::bindings::watermark::exports::pipehost::stage::watermark::Guest for Exported {
+                fn advance(watermark: i64) -> Result<$crate::contract::Outcome, String> {
+                    STAGE.with_borrow_mut(|stage| $crate::glue::advance(stage, watermark))
+                }
+            }
+
+            #[cfg(target_family = "wasm")]
+            $crate::bindings::watermark::export!(Exported with_types_in $crate::bindings::watermark);
+        });
+    };
+    (@checkpoint $stage:ty, { $($watermark:item)* }) => {
         $crate::export!(@stage $stage, {
+            $($watermark)*
+
             impl $crate::bindings::checkpoint::exports::pipehost::stage::checkpoint::Guest for Exported {
                 fn save() -> Result<Vec<u8>, String> {
                     STAGE.with_borrow(|stage| $crate::glue::save(stage))
@@ -77,10 +108,10 @@ macro_rules! export {
                 }
                 fn open(config: String) -> Result<contract::Plan, String> {
                     STAGE.with_borrow_mut(|stage| {
-                        let $crate::Plan { timestamps, key, value, attributes, ports } =
+                        let $crate::Plan { timestamps, key, value, attributes, ports, inputs } =
                             $crate::glue::open(stage, &config)?;
                         let reads = contract::Columns { timestamps, key, value, attributes };
-                        Ok(contract::Plan { reads, ports })
+                        Ok(contract::Plan { reads, ports, inputs })
                     })
                 }
                 fn process(batch: $crate::contract::Batch) -> Result<$crate::contract::Outcome, String> {
@@ -124,13 +155,14 @@ pub mod glue {
         batch: Batch,
     ) -> Result<Outcome, String> {
         let stage = stage.as_mut().ok_or(NOT_OPEN)?;
-        Ok(stage.process(&Input::new(
+        let input = Input::new(
             batch.len as usize,
             batch.timestamps.as_deref(),
             batch.key.as_ref().map(view),
             batch.value.as_ref().map(view),
             batch.attributes.iter().map(|column| column.as_ref().map(view)),
-        )))
+        );
+        Ok(stage.process(&input.by(batch.input)))
     }
 
     fn view(column: &Given) -> Column<'_> {
@@ -139,6 +171,13 @@ pub mod glue {
 
     pub fn finish<S: Stage>(stage: &mut Option<Opened<S>>) -> Result<Outcome, String> {
         stage.as_mut().ok_or(NOT_OPEN)?.finish()
+    }
+
+    pub fn advance<S: crate::Timed>(
+        stage: &mut Option<Opened<S>>,
+        watermark: i64,
+    ) -> Result<Outcome, String> {
+        stage.as_mut().ok_or(NOT_OPEN)?.advance(watermark)
     }
 
     pub fn save<S: Checkpoint>(stage: &Option<Opened<S>>) -> Result<Vec<u8>, String> {

@@ -54,7 +54,7 @@ pub mod testing;
 pub use opened::Opened;
 pub use output::{Out, Row};
 pub use record::{Column, Input, Record};
-pub use setup::{Field, Plan, Port, Setup, Time};
+pub use setup::{Field, From, Plan, Port, Setup, Time};
 
 /// The contract's own types, for whoever drives a stage without the macro.
 pub use export::bindings::transform::pipehost::stage::records as contract;
@@ -95,6 +95,15 @@ pub trait Checkpoint: Stage {
     fn save(&self) -> Result<Vec<u8>, String>;
     /// Takes over a saved state; called after `open`, before the first record.
     fn restore(&mut self, saved: &[u8]) -> Result<(), String>;
+}
+
+/// A [`Checkpoint`] that sees time pass: exported with `export!(Type, timed)`. The pipeline
+/// must say where watermarks come from.
+pub trait Timed: Checkpoint {
+    /// The records before `watermark`, in nanoseconds since the Unix epoch, have come; one
+    /// that still comes is late. The records emitted here are new ones and inherit
+    /// nothing. After a failure or a restart, the same watermark may come a second time.
+    fn advance(&mut self, watermark: i64, out: &mut Out) -> Result<(), String>;
 }
 
 /// Why a record could not be processed.

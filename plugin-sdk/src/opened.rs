@@ -1,7 +1,7 @@
 //! A stage that has been opened, and the loop over the rows of a batch.
 
 use crate::contract::Outcome;
-use crate::{Checkpoint, Input, Out, Plan, Setup, Stage};
+use crate::{Checkpoint, Input, Out, Plan, Setup, Stage, Timed};
 
 /// An opened stage: what the exported functions, native tests and native
 /// benchmarks all drive.
@@ -66,5 +66,17 @@ impl<S: Checkpoint> Opened<S> {
     /// What the stage says.
     pub fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
         self.stage.restore(saved)
+    }
+}
+
+impl<S: Timed> Opened<S> {
+    /// Tells the stage how far time has come.
+    ///
+    /// # Errors
+    /// What the stage says.
+    pub fn advance(&mut self, watermark: i64) -> Result<Outcome, String> {
+        let mut out = Out::fresh(self.plan.ports.len());
+        self.stage.advance(watermark, &mut out)?;
+        Ok(out.into_outcome())
     }
 }

@@ -49,6 +49,8 @@ pub struct Input<'a> {
     timestamps: Option<&'a [i64]>,
     /// By [`Field`]: the key, the value, then the attributes in the plan's order.
     columns: Vec<Column<'a>>,
+    /// By which input the batch came in.
+    input: u32,
 }
 
 impl<'a> Input<'a> {
@@ -61,7 +63,13 @@ impl<'a> Input<'a> {
         attributes: impl IntoIterator<Item = Option<Column<'a>>>,
     ) -> Self {
         let columns = [key, value].into_iter().chain(attributes);
-        Self { len, timestamps, columns: columns.map(Option::unwrap_or_default).collect() }
+        let columns = columns.map(Option::unwrap_or_default).collect();
+        Self { len, timestamps, columns, input: 0 }
+    }
+
+    /// The same, having come in by another input than the first.
+    pub fn by(self, input: u32) -> Self {
+        Self { input, ..self }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -91,6 +99,12 @@ impl<'a> Record<'a> {
     #[inline(always)]
     pub fn get(&self, field: Field) -> Option<&'a [u8]> {
         self.input.columns.get(field.0)?.get(self.row)
+    }
+
+    /// Whether the record came in by this input.
+    #[inline]
+    pub fn is_from(&self, input: crate::From) -> bool {
+        self.input.input == input.0
     }
 
     /// When the event happened, in nanoseconds since the Unix epoch.

@@ -19,6 +19,10 @@ impl Field {
     pub(crate) const FIRST_ATTRIBUTE: usize = 2;
 }
 
+/// An input that the stage tells from the others. Only [`Setup`] makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct From(pub(crate) u32);
+
 /// What `process` reads and where it writes, as the contract's `plan`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -27,6 +31,7 @@ pub struct Plan {
     pub value: bool,
     pub attributes: Vec<String>,
     pub ports: Vec<String>,
+    pub inputs: Vec<String>,
 }
 
 /// Handed to [`Stage::open`](crate::Stage::open) to declare what the stage reads
@@ -45,6 +50,7 @@ impl Setup {
                 value: false,
                 attributes: Vec::new(),
                 ports: vec!["out".to_owned()],
+                inputs: Vec::new(),
             },
         }
     }
@@ -70,6 +76,12 @@ impl Setup {
     pub fn timestamp(&mut self) -> Time {
         self.plan.timestamps = true;
         Time(())
+    }
+
+    /// Tells one more input from the others: the pipeline must then give the stage as many
+    /// inputs as are named, in this order.
+    pub fn input(&mut self, name: &str) -> From {
+        From(position_or_push(&mut self.plan.inputs, name) as u32)
     }
 
     /// Adds a port beside the default one.

@@ -91,21 +91,81 @@ pub fn run<S: Stage>(
     config: serde_json::Value,
     records: impl IntoIterator<Item = TestRecord>,
 ) -> Outputs {
-    let mut stage = Opened::<S>::open(&config.to_string()).expect("the stage opens");
-    let records: Vec<_> = records.into_iter().collect();
-    let plan = stage.plan().clone();
-    let processed = with_input(&plan, &records, |input| stage.process(&input));
-    let finished = stage.finish().expect("the stage finishes");
+    let mut driven = Driven::<S>::open(config);
+    let mut out = driven.process(records);
+    for (port, finished) in out.ports.iter_mut().zip(driven.finish().ports) {
+        port.1.extend(finished.1);
+    }
+    out
+}
 
+/// An opened stage, call by call: what the host does with it, without a host.
+#[derive(Debug)]
+pub struct Driven<S> {
+    stage: Opened<S>,
+}
+
+impl<S: Stage> Driven<S> {
+    /// # Panics
+    /// If the stage refuses its configuration.
+    pub fn open(config: serde_json::Value) -> Self {
+        Self { stage: Opened::open(&config.to_string()).expect("the stage opens") }
+    }
+
+    /// A batch on the first input, or on the only one.
+    pub fn process(&mut self, records: impl IntoIterator<Item = TestRecord>) -> Outputs {
+        self.process_by(0, records)
+    }
+
+    /// A batch on the input of this number.
+    pub fn process_by(
+        &mut self,
+        input: u32,
+        records: impl IntoIterator<Item = TestRecord>,
+    ) -> Outputs {
+        let records: Vec<_> = records.into_iter().collect();
+        let plan = self.stage.plan().clone();
+        let outcome = with_input(&plan, &records, |columns| self.stage.process(&columns.by(input)));
+        outputs(&plan, outcome, &records)
+    }
+
+    /// # Panics
+    /// If the stage fails.
+    pub fn finish(&mut self) -> Outputs {
+        let outcome = self.stage.finish().expect("the stage finishes");
+        outputs(self.stage.plan(), outcome, &[])
+    }
+}
+
+impl<S: crate::Checkpoint> Driven<S> {
+    /// The same stage after a restart.
+    ///
+    /// # Panics
+    /// If the stage fails, or refuses its configuration or state.
+    pub fn restarted(&self, config: serde_json::Value) -> Self {
+        let mut restarted = Self::open(config);
+        let saved = self.stage.save().expect("the stage saves its state");
+        restarted.stage.restore(&saved).expect("the stage takes its state back");
+        restarted
+    }
+}
+
+impl<S: crate::Timed> Driven<S> {
+    /// # Panics
+    /// If the stage fails.
+    pub fn advance(&mut self, watermark: i64) -> Outputs {
+        let outcome = self.stage.advance(watermark).expect("the stage advances");
+        outputs(self.stage.plan(), outcome, &[])
+    }
+}
+
+fn outputs(plan: &Plan, outcome: Outcome, parents: &[TestRecord]) -> Outputs {
     let mut out = Outputs {
-        ports: plan.ports.into_iter().map(|port| (port, Vec::new())).collect(),
-        rejected: processed.rejected.iter().map(|r| (r.row, r.reason.clone())).collect(),
+        ports: plan.ports.iter().map(|port| (port.clone(), Vec::new())).collect(),
+        rejected: outcome.rejected.iter().map(|r| (r.row, r.reason.clone())).collect(),
     };
-    for (outcome, parents) in [(processed, &records[..]), (finished, &[])] {
-        let Outcome { outputs, .. } = outcome;
-        for output in outputs {
-            out.ports[output.port as usize].1.extend(join(output, parents));
-        }
+    for output in outcome.outputs {
+        out.ports[output.port as usize].1.extend(join(output, parents));
     }
     out
 }

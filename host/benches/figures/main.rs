@@ -15,7 +15,7 @@ use pipehost::metrics::Metrics;
 use pipehost::pipeline;
 use pipehost::prepare::{Prepared, prepare};
 use pipehost::record::{Batch, BatchBuilder};
-use pipehost::stage::{Runner, Worker};
+use pipehost::stage::{Care, Runner, Worker};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -85,7 +85,12 @@ fn filter(runtime: &Runtime) {
         native::runner::<filter::Filter>(&json!({ "attribute": "level", "equals": "ERROR" }));
     let metrics = Arc::new(Metrics::default());
     let worker = |runner: Runner, name: &str| {
-        let worker = Worker::start(runner, 0, metrics.node(name), None, true);
+        let worker = Worker::start(
+            runner,
+            0,
+            metrics.node(name),
+            Care { first_fails: true, ..Care::default() },
+        );
         runtime.block_on(worker).expect("the stage starts")
     };
     let mut workers =

@@ -25,6 +25,7 @@ pub fn runner<S: Stage + Send + 'static>(config: &serde_json::Value) -> Runner {
         value: plan.value,
         attributes: plan.attributes,
         ports: plan.ports,
+        inputs: plan.inputs,
     };
     let make = move || -> Box<dyn Native> {
         Box::new(NativeStage { opened: open(), name: "native".into() })

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::{Error, GraphFormat, load};
-use crate::config::{Config, SinkKind, SourceKind, WhenFull};
+use crate::config::{Config, SinkKind, WhenFull};
 use crate::graph::{self, Edge, Graph, KnownPorts, NodeId};
 
 pub(super) fn graph(path: &Path, format: GraphFormat) -> Result<u8, Error> {
@@ -36,11 +36,7 @@ impl Drawing<'_> {
     /// The name, and what the node is.
     fn label(&self, node: NodeId) -> String {
         let what = match node {
-            NodeId::Source(i) => match self.config.sources[i].kind {
-                SourceKind::Stdin { .. } => "stdin".to_owned(),
-                SourceKind::File { .. } => "file".to_owned(),
-                SourceKind::Generate(_) => "generate".to_owned(),
-            },
+            NodeId::Source(i) => self.config.sources[i].kind.name().to_owned(),
             NodeId::Stage(i) => {
                 let stage = &self.config.stages[i];
                 let plugin = stage.plugin.value.file_name().unwrap_or_default().to_string_lossy();

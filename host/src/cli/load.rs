@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{Error, PipelineArgs};
 use crate::config::{
-    self, At, Batching, Config, DEFAULT_QUEUE, DecodeFormat, Decoding, Encoding, Input, OnError,
-    Sink, SinkKind, Source, SourceKind, Stage, StageConfig, WhenFull,
+    self, At, Batching, Config, DEFAULT_QUEUE, DeadLetters, DecodeFormat, Decoding, Encoding,
+    Input, OnError, Sink, SinkKind, Source, SourceKind, Stage, StageConfig, WhenFull,
 };
 use crate::grants::Grants;
 use crate::limits::{Fuel, Limits};
@@ -64,7 +64,7 @@ pub(super) fn pipeline(args: &PipelineArgs) -> Result<Loaded, Error> {
         },
     };
     if let Some(file) = &args.dead_letters {
-        loaded.config.dead_letters = Some(file.clone());
+        loaded.config.dead_letters = Some(At::nowhere(DeadLetters::new(file.clone())));
     }
     for stage in &mut loaded.config.stages {
         let limits = &mut stage.limits;
@@ -101,6 +101,7 @@ fn chain(args: &PipelineArgs) -> Config {
             },
             batch: Batching::default(),
             on_error: on_error.clone(),
+            watermark: None,
         }],
         ..Config::default()
     };
@@ -127,6 +128,8 @@ fn chain(args: &PipelineArgs) -> Config {
             batch: None,
             on_error: on_error.clone(),
             retry: None,
+            breaker: None,
+            watermark: None,
             limits: Limits::default(),
             grants: Grants::default(),
             config: StageConfig::new(serde_json::json!({})),

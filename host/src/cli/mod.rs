@@ -7,6 +7,7 @@ mod load;
 mod logging;
 mod progress;
 mod run;
+mod state;
 mod summary;
 
 use std::io::Write as _;
@@ -67,6 +68,9 @@ enum Verb {
     /// Read a file of dead letters: records that were refused, and why.
     #[command(subcommand)]
     DeadLetter(DeadLetterVerb),
+    /// Look into a state directory, or empty it.
+    #[command(subcommand)]
+    State(StateVerb),
     /// Print completions for a shell.
     Completions { shell: clap_complete::Shell },
     /// Print the man page.
@@ -159,6 +163,27 @@ enum DeadLetterVerb {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum StateVerb {
+    /// Show the last checkpoint: where each source, stage and sink was.
+    Show {
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// As JSON, with the positions in full.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove the state, so that the next run begins anew; or that of one node alone.
+    Reset {
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// A source, stage or sink: it begins anew, the others go on. What a stage held is
+        /// lost.
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+    },
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ExportFormat {
     /// An object a line: the record, and why it was refused.
@@ -197,6 +222,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Graph { pipeline, format } => graph::graph(&pipeline, format),
         Verb::Inspect { component, set } => inspect::inspect(&component, &set),
         Verb::DeadLetter(verb) => dead_letter::dead_letter(verb),
+        Verb::State(verb) => state::state(verb),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "pipehost", &mut script);

@@ -41,6 +41,18 @@ pub struct Letter {
     pub component: String,
 }
 
+impl Letter {
+    /// About what it takes in a file.
+    pub fn bytes(&self) -> usize {
+        let Record { key, value, attributes, .. } = &self.record;
+        let columns = key.iter().chain(value).map(Vec::len);
+        let attributes = attributes.iter().map(|(name, value)| name.len() + value.len() + 4);
+        let texts = [&self.place, &self.stage, &self.reason, &self.component];
+        let texts = texts.into_iter().map(String::len);
+        HEADER + 40 + columns.chain(attributes).chain(texts).sum::<usize>()
+    }
+}
+
 /// What a frame holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
@@ -134,8 +146,18 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    pub(super) fn new(place: Arc<str>) -> Self {
-        Self { place, number: 0, begun: Vec::new() }
+    /// `number` records of the input have gone before.
+    pub(super) fn new(place: Arc<str>, number: u64) -> Self {
+        Self { place, number, begun: Vec::new() }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Bytes of a frame that has not ended yet.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.len() as u64
     }
 
     pub(super) fn split(

@@ -26,8 +26,18 @@ pub(super) fn value(place: &Arc<str>, number: u64, line: &[u8], out: &mut Decode
 }
 
 impl Splitter {
-    pub(super) fn new(place: Arc<str>, max_bytes: usize) -> Self {
-        Self { place, max_bytes, number: 0, begun: Vec::new(), passing: None }
+    /// `number` lines of the input have gone before.
+    pub(super) fn new(place: Arc<str>, max_bytes: usize, number: u64) -> Self {
+        Self { place, max_bytes, number, begun: Vec::new(), passing: None }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Bytes of a line that has not ended yet.
+    pub(super) fn begun(&self) -> u64 {
+        self.passing.unwrap_or(self.begun.len() as u64)
     }
 
     /// Gives each whole line to `record`, until `full`; returns the bytes taken.

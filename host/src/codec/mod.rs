@@ -34,13 +34,30 @@ pub enum Decoder {
 }
 
 impl Decoder {
-    /// `place` is what records of this input give as their origin.
-    pub fn new(decoding: &Decoding, place: Arc<str>) -> Self {
-        let lines = lines::Splitter::new(place.clone(), decoding.max_line_bytes);
+    /// `place` is what records of this input give as their origin; `number` of them have
+    /// gone before.
+    pub fn new(decoding: &Decoding, place: Arc<str>, number: u64) -> Self {
+        let lines = lines::Splitter::new(place.clone(), decoding.max_line_bytes, number);
         match &decoding.format {
             DecodeFormat::Lines => Self::Lines(lines),
             DecodeFormat::Json(members) => Self::Json(lines, json::Members::new(members.clone())),
-            DecodeFormat::Frames => Self::Frames(frames::Splitter::new(place)),
+            DecodeFormat::Frames => Self::Frames(frames::Splitter::new(place, number)),
+        }
+    }
+
+    /// Records so far, those included that went before.
+    pub fn number(&self) -> u64 {
+        match self {
+            Self::Lines(lines) | Self::Json(lines, _) => lines.number(),
+            Self::Frames(frames) => frames.number(),
+        }
+    }
+
+    /// Bytes that were taken and are the begin of a record.
+    pub fn begun(&self) -> u64 {
+        match self {
+            Self::Lines(lines) | Self::Json(lines, _) => lines.begun(),
+            Self::Frames(frames) => frames.begun(),
         }
     }
 
@@ -101,7 +118,7 @@ mod tests {
         input: &[u8],
         piece: usize,
     ) -> (Vec<Record>, Vec<(u64, String)>) {
-        let mut decoder = Decoder::new(decoding, "test".into());
+        let mut decoder = Decoder::new(decoding, "test".into(), 0);
         let mut out = Decoded::default();
         let mut records = Vec::new();
         let take = |out: &mut Decoded, records: &mut Vec<Record>| {

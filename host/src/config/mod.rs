@@ -3,6 +3,7 @@
 mod read;
 mod reader;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,7 +42,11 @@ pub struct Config {
     pub deadline: Option<Duration>,
     /// How long a run may take to drain after it was told to stop.
     pub shutdown_grace: Duration,
-    pub dead_letters: Option<PathBuf>,
+    pub dead_letters: Option<At<DeadLetters>>,
+    /// The directory in which cuts are kept.
+    pub state: Option<At<PathBuf>>,
+    /// From one cut to the next.
+    pub checkpoint_interval: Duration,
     pub sources: Vec<Source>,
     pub stages: Vec<Stage>,
     pub sinks: Vec<Sink>,
@@ -57,6 +62,8 @@ impl Default for Config {
             deadline: None,
             shutdown_grace: Duration::from_secs(10),
             dead_letters: None,
+            state: None,
+            checkpoint_interval: Duration::from_secs(1),
             sources: Vec::new(),
             stages: Vec::new(),
             sinks: Vec::new(),
@@ -74,6 +81,63 @@ pub enum OnError {
     Skip,
     /// It goes to the dead letters.
     DeadLetter,
+}
+
+/// The files of dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetters {
+    pub path: PathBuf,
+    /// All files together.
+    pub max_bytes: u64,
+    /// A file that has grown so large gets a number, and a new one is begun.
+    pub rotate_bytes: u64,
+    pub when_full: WhenLettersFull,
+}
+
+impl DeadLetters {
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, max_bytes: 1 << 30, rotate_bytes: 64 << 20, when_full: WhenLettersFull::Fail }
+    }
+}
+
+/// What happens when there is no room for another dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenLettersFull {
+    /// The pipeline fails.
+    Fail,
+    /// It waits until somebody has taken letters away.
+    Wait,
+}
+
+/// When a stage that keeps failing is no longer called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breaker {
+    /// Calls that failed within the window.
+    pub failures: usize,
+    pub window: Duration,
+    pub on_open: OnOpen,
+    /// From when it opens to the call that probes.
+    pub cool_down: Duration,
+}
+
+/// What happens while a breaker is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnOpen {
+    /// The pipeline fails.
+    Fail,
+    /// All records are rejected, as the stage's `on_error` says.
+    DeadLetter,
+    /// The stage takes nothing, until a probe may be made.
+    Pause,
+}
+
+/// How watermarks are made of the timestamps that a node sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watermark {
+    /// How far behind the latest timestamp a record may come and not be late.
+    pub lag: Duration,
+    /// After so long without a record, time goes on with the clock; none: it does not.
+    pub idle: Option<Duration>,
 }
 
 /// What happens when a queue is full.
@@ -105,6 +169,7 @@ pub struct Source {
     pub name: At<String>,
     pub kind: SourceKind,
     pub batch: Batching,
+    pub watermark: Option<Watermark>,
     /// For what cannot be decoded.
     pub on_error: At<OnError>,
 }
@@ -117,9 +182,22 @@ pub enum SourceKind {
     /// Files, in this order; patterns are expanded when the run starts.
     File {
         paths: Vec<At<PathBuf>>,
+        /// Waits for more at the end, as `tail -F` does.
+        follow: bool,
         codec: Decoding,
     },
     Generate(Generate),
+}
+
+impl SourceKind {
+    /// As it is typed.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Stdin { .. } => "stdin",
+            Self::File { .. } => "file",
+            Self::Generate(_) => "generate",
+        }
+    }
 }
 
 /// Makes records up.
@@ -189,6 +267,8 @@ pub struct Stage {
     pub batch: Option<Batching>,
     pub on_error: At<OnError>,
     pub retry: Option<Retry>,
+    pub breaker: Option<Breaker>,
+    pub watermark: Option<Watermark>,
     pub limits: Limits,
     pub grants: Grants,
     pub config: StageConfig,
@@ -232,6 +312,16 @@ pub enum Partition {
     Attribute(String),
 }
 
+impl fmt::Display for Partition {
+    /// As it is typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key => f.write_str("key"),
+            Self::Attribute(name) => write!(f, "attribute:{name}"),
+        }
+    }
+}
+
 /// A stage's own configuration.
 #[derive(Debug, Clone)]
 pub struct StageConfig {
@@ -268,4 +358,19 @@ pub enum SinkKind {
     Stdout { encoding: Encoding },
     File { path: At<PathBuf>, append: bool, encoding: Encoding },
     Null,
+}
+
+impl fmt::Display for SinkKind {
+    /// What it is, and which file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout { .. } => f.write_str("stdout"),
+            Self::Null => f.write_str("null"),
+            Self::File { path, .. } => {
+                // The same file, from whatever folder the program is started.
+                let whole = std::path::absolute(&path.value).unwrap_or(path.value.clone());
+                write!(f, "the file {}", whole.display())
+            }
+        }
+    }
 }

@@ -7,9 +7,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::reader::{self, Reader};
 use super::{
-    At, Batching, Config, DEFAULT_QUEUE, DecodeFormat, Decoding, Encoding, Generate, Input,
-    JsonAttributes, JsonMembers, OnError, Partition, Retry, Sink, SinkKind, Source, SourceKind,
-    Stage, StageConfig, WhenFull,
+    At, Batching, Breaker, Config, DEFAULT_QUEUE, DeadLetters, DecodeFormat, Decoding, Encoding,
+    Generate, Input, JsonAttributes, JsonMembers, OnError, OnOpen, Partition, Retry, Sink,
+    SinkKind, Source, SourceKind, Stage, StageConfig, Watermark, WhenFull, WhenLettersFull,
 };
 use crate::grants::{Folder, Grants};
 use crate::limits::{Fuel, Limits};
@@ -46,8 +46,56 @@ fn pipeline(mut table: Reader<'_>, base: &Path, config: &mut Config) {
     }
     config.deadline = table.duration("deadline");
     config.shutdown_grace = table.duration("shutdown_grace").unwrap_or(config.shutdown_grace);
-    config.dead_letters = table.string("dead_letters").map(|path| base.join(path.value));
+    config.dead_letters = dead_letters(&mut table, base);
+    config.state = table.string("state").map(|dir| At::new(base.join(dir.value), dir.span));
+    if let Some(interval) = table.duration("checkpoint_interval") {
+        config.checkpoint_interval = interval.max(Duration::from_millis(1));
+    }
     table.finish();
+}
+
+/// `dead_letters = "FILE"`, or `dead_letters = { path = "FILE", … }`.
+fn dead_letters(table: &mut Reader<'_>, base: &Path) -> Option<At<DeadLetters>> {
+    let item = table.get("dead_letters")?;
+    let span = reader::span(item);
+    if let DeValue::String(path) = item.get_ref() {
+        return Some(At::new(DeadLetters::new(base.join(&**path)), span));
+    }
+    let letters = table.table("dead_letters", "`dead_letters`", |mut table| {
+        let path = table.required("path", "the file that they go to")?;
+        let mut letters = DeadLetters::new(base.join(path.value));
+        letters.max_bytes = table.bytes("max_size").unwrap_or(letters.max_bytes);
+        letters.rotate_bytes = table.bytes("rotate").unwrap_or(letters.rotate_bytes);
+        let when_full = [("fail", WhenLettersFull::Fail), ("wait", WhenLettersFull::Wait)];
+        letters.when_full = table.choice("when_full", &when_full).unwrap_or(letters.when_full);
+        table.finish();
+        Some(letters)
+    });
+    Some(At::new(letters??, span))
+}
+
+fn watermark(table: &mut Reader<'_>) -> Option<Watermark> {
+    table.table("watermark", "`watermark`", |mut table| {
+        let watermark = Watermark {
+            lag: table.duration("lag").unwrap_or_default(),
+            idle: table.duration("idle").map(|idle| idle.max(Duration::from_millis(1))),
+        };
+        table.finish();
+        watermark
+    })
+}
+
+fn breaker(mut table: Reader<'_>) -> Breaker {
+    let on_open =
+        [("fail", OnOpen::Fail), ("dead-letter", OnOpen::DeadLetter), ("pause", OnOpen::Pause)];
+    let breaker = Breaker {
+        failures: table.count("failures", 1).map_or(100, |n| n as usize),
+        window: table.duration("window").unwrap_or(Duration::from_secs(60)),
+        on_open: table.choice("on_open", &on_open).unwrap_or(OnOpen::Fail),
+        cool_down: table.duration("cool_down").unwrap_or(Duration::from_secs(30)),
+    };
+    table.finish();
+    breaker
 }
 
 /// The head of a table, for messages about the whole of it.
@@ -102,17 +150,19 @@ fn source(mut table: Reader<'_>, base: &Path) -> Option<Source> {
             }
             let paths = paths.unwrap_or_default();
             let paths = paths.into_iter().map(|p| At::new(base.join(p.value), p.span)).collect();
-            Some(SourceKind::File { paths, codec: decoding(&mut table) })
+            let follow = table.bool("follow").unwrap_or(false);
+            Some(SourceKind::File { paths, follow, codec: decoding(&mut table) })
         }
         Some(_) => Some(SourceKind::Generate(generate(&mut table))),
         None => None,
     };
     let batch = batching(&mut table).unwrap_or_default();
+    let watermark = watermark(&mut table);
     let on_error = on_error(&mut table);
     if kind.is_some() {
         table.finish();
     }
-    Some(Source { name: name?, kind: kind?, batch, on_error })
+    Some(Source { name: name?, kind: kind?, batch, watermark, on_error })
 }
 
 fn generate(table: &mut Reader<'_>) -> Generate {
@@ -239,6 +289,8 @@ fn stage(mut table: Reader<'_>, base: &Path) -> Option<Stage> {
         batch: batching(&mut table),
         on_error: on_error(&mut table),
         retry: table.table("retry", "`retry`", retry),
+        breaker: table.table("breaker", "`breaker`", breaker),
+        watermark: watermark(&mut table),
         limits: table.table("limits", "`limits`", limits).unwrap_or_default(),
         grants: table.table("grants", "`grants`", |t| grants(t, base)).unwrap_or_default(),
         config: stage_config(&mut table),

@@ -1,40 +1,72 @@
 //! Inputs of bytes, read by a thread of their own: a read that blocks (a pipe, a slow
 //! disk) holds up nothing else, and batches can still be flushed meanwhile.
 
-use std::io::Read;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::Progress;
 use crate::codec::{Decoded, Decoder};
 use crate::config::Decoding;
+use crate::fingerprint::Fingerprint;
 use crate::record::BatchBuilder;
 
 const CHUNK: usize = 256 << 10;
 /// Chunks that are read ahead.
 const AHEAD: usize = 2;
+/// Files whose place is remembered after they have ended.
+const REMEMBERED: usize = 10_000;
 
-/// What the reading thread sends.
-enum Piece {
-    /// An input begins; records give this place as their origin.
-    Begin(Arc<str>),
-    Bytes(Vec<u8>),
-    /// The input that began last has ended.
-    End,
+/// What the reading thread sends of its inputs, which it numbers.
+pub(super) enum Piece {
+    Begin(usize, Begin),
+    /// The file has grown, and can be told from others by more.
+    Known(usize, Fingerprint),
+    Bytes(usize, Vec<u8>),
+    /// Nothing more comes of it.
+    End(usize),
 }
 
-/// An input for [`BytesSource::spawn`].
-pub struct Named<R> {
+/// An input, and where in it is begun.
+#[derive(Clone)]
+pub(super) struct Begin {
+    /// What records give as their origin.
     pub place: Arc<str>,
-    pub reader: R,
+    /// Which file it is; none if it can never be found again.
+    pub file: Option<(PathBuf, Fingerprint)>,
+    /// Bytes that went before, and the records in them.
+    pub offset: u64,
+    pub records: u64,
+    /// What an earlier run said of it: this says it from now on.
+    pub known: Option<FilePosition>,
 }
 
-/// Decodes inputs of bytes, one after the other.
+/// How far a file is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FilePosition {
+    pub path: PathBuf,
+    pub file: Fingerprint,
+    /// Of a compressed file, what it holds counts.
+    pub offset: u64,
+    pub records: u64,
+}
+
+pub(super) type Pieces = mpsc::Sender<Result<Piece, String>>;
+/// The receiver has gone: the run is over.
+pub(super) type Gone = mpsc::error::SendError<Result<Piece, String>>;
+
+/// Decodes inputs of bytes, several side by side.
 pub struct BytesSource {
     pieces: mpsc::Receiver<Result<Piece, String>>,
     decoding: Decoding,
-    decoder: Decoder,
+    inputs: BTreeMap<usize, Input>,
+    /// Positions of inputs that have ended, or that have not begun yet.
+    ended: VecDeque<FilePosition>,
     place: Arc<str>,
     piece: Option<Piece>,
     /// Bytes of the piece at hand that are decoded.
@@ -42,21 +74,44 @@ pub struct BytesSource {
     progress: Arc<Progress>,
 }
 
+struct Input {
+    begin: Begin,
+    decoder: Decoder,
+    /// Bytes that the decoder got, those included that went before.
+    fed: u64,
+}
+
+impl Input {
+    fn position(&self) -> Option<FilePosition> {
+        let (path, file) = self.begin.file.clone()?;
+        let offset = self.fed - self.decoder.begun();
+        Some(FilePosition { path, file, offset, records: self.decoder.number() })
+    }
+}
+
 impl BytesSource {
-    /// Starts to read. `inputs` is advanced on the reading thread.
-    pub(super) fn spawn<R: Read>(
-        inputs: impl Iterator<Item = Result<Named<R>, String>> + Send + 'static,
+    /// Starts to read: `read` runs on a thread of its own. `known` is how far files were
+    /// read by an earlier run.
+    pub(super) fn spawn(
         decoding: Decoding,
         progress: Arc<Progress>,
+        known: Vec<FilePosition>,
+        read: impl FnOnce(&Pieces) -> Result<(), Gone> + Send + 'static,
     ) -> Self {
         let (send, pieces) = mpsc::channel(AHEAD);
         std::thread::spawn(move || {
-            // A receiver that has gone means that the run is over.
-            let _ = read_all(inputs, &send);
+            let _ = read(&send);
         });
-        let place: Arc<str> = "".into();
-        let decoder = Decoder::new(&decoding, place.clone());
-        Self { pieces, decoding, decoder, place, piece: None, taken: 0, progress }
+        Self {
+            pieces,
+            decoding,
+            inputs: BTreeMap::new(),
+            ended: known.into(),
+            place: "".into(),
+            piece: None,
+            taken: 0,
+            progress,
+        }
     }
 
     pub(super) async fn ready(&mut self) -> Result<bool, String> {
@@ -73,12 +128,24 @@ impl BytesSource {
     ) -> Result<(), String> {
         match &self.piece {
             None => return Ok(()),
-            Some(Piece::Begin(place)) => {
-                self.place = place.clone();
-                self.decoder = Decoder::new(&self.decoding, place.clone());
+            Some(Piece::Begin(number, begin)) => {
+                self.place = begin.place.clone();
+                let decoder = Decoder::new(&self.decoding, begin.place.clone(), begin.records);
+                let fed = begin.offset;
+                self.ended.retain(|position| begin.known.as_ref() != Some(position));
+                self.inputs.insert(*number, Input { begin: begin.clone(), decoder, fed });
             }
-            Some(Piece::Bytes(bytes)) => {
-                let taken = self.decoder.decode(&bytes[self.taken..], out, full)?;
+            Some(Piece::Known(number, fingerprint)) => {
+                let input = self.inputs.get_mut(number).expect("it has begun");
+                if let Some((_, file)) = &mut input.begin.file {
+                    *file = fingerprint.clone();
+                }
+            }
+            Some(Piece::Bytes(number, bytes)) => {
+                let input = self.inputs.get_mut(number).expect("it has begun");
+                self.place = input.begin.place.clone();
+                let taken = input.decoder.decode(&bytes[self.taken..], out, full)?;
+                input.fed += taken as u64;
                 self.taken += taken;
                 self.progress.add(taken as u64);
                 if self.taken < bytes.len() {
@@ -86,7 +153,17 @@ impl BytesSource {
                 }
                 self.taken = 0;
             }
-            Some(Piece::End) => self.decoder.end(out),
+            Some(Piece::End(number)) => {
+                let mut input = self.inputs.remove(number).expect("it has begun");
+                self.place = input.begin.place.clone();
+                input.decoder.end(out);
+                let at_end =
+                    input.position().map(|position| FilePosition { offset: input.fed, ..position });
+                self.ended.extend(at_end);
+                if self.ended.len() > REMEMBERED {
+                    self.ended.pop_front();
+                }
+            }
         }
         self.piece = None;
         Ok(())
@@ -95,33 +172,45 @@ impl BytesSource {
     pub(super) fn place(&self) -> Arc<str> {
         self.place.clone()
     }
+
+    /// How far each file is read; none if there are none.
+    pub(super) fn position(&self) -> Option<Value> {
+        let open: Option<Vec<_>> = self.inputs.values().map(Input::position).collect();
+        let mut positions: Vec<_> = self.ended.iter().cloned().collect();
+        positions.extend(open?);
+        Some(serde_json::to_value(positions).expect("its keys are texts"))
+    }
 }
 
-fn read_all<R: Read>(
-    inputs: impl Iterator<Item = Result<Named<R>, String>>,
-    send: &mpsc::Sender<Result<Piece, String>>,
-) -> Result<(), mpsc::error::SendError<Result<Piece, String>>> {
-    for input in inputs {
-        let Named { place, mut reader } = match input {
-            Ok(input) => input,
-            Err(why) => return send.blocking_send(Err(why)),
-        };
-        send.blocking_send(Ok(Piece::Begin(place.clone())))?;
-        loop {
-            let mut bytes = vec![0; CHUNK];
-            match reader.read(&mut bytes) {
-                Ok(0) => break,
-                Ok(read) => {
-                    bytes.truncate(read);
-                    send.blocking_send(Ok(Piece::Bytes(bytes)))?;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return send.blocking_send(Err(format!("cannot read {place}: {error}")));
-                }
+/// Sends what a reader has, to its end.
+pub(super) fn read_to_end(
+    number: usize,
+    place: &str,
+    reader: &mut dyn Read,
+    send: &Pieces,
+) -> Result<(), Gone> {
+    loop {
+        match read_chunk(reader) {
+            Ok(bytes) if bytes.is_empty() => return send.blocking_send(Ok(Piece::End(number))),
+            Ok(bytes) => send.blocking_send(Ok(Piece::Bytes(number, bytes)))?,
+            Err(error) => {
+                return send.blocking_send(Err(format!("cannot read {place}: {error}")));
             }
         }
-        send.blocking_send(Ok(Piece::End))?;
     }
-    Ok(())
+}
+
+/// What can be read at once; nothing at the end.
+pub(super) fn read_chunk(reader: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; CHUNK];
+    loop {
+        match reader.read(&mut bytes) {
+            Ok(read) => {
+                bytes.truncate(read);
+                return Ok(bytes);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

@@ -1,45 +1,156 @@
 //! Files, one after the other; patterns are expanded in the order of their names.
 
 use std::fs::{self, File};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Progress;
-use super::bytes_source::{BytesSource, Named};
-use crate::config::Decoding;
+use serde_json::Value;
 
+use super::bytes_source::{Begin, BytesSource, FilePosition, Gone, Piece, Pieces, read_to_end};
+use super::{Progress, compression, follow};
+use crate::config::Decoding;
+use crate::fingerprint::Fingerprint;
+
+/// Opens files; `position` is how far an earlier run came.
 pub(super) fn open(
     paths: &[PathBuf],
+    follow: bool,
     decoding: Decoding,
+    position: Option<&Value>,
     progress: Arc<Progress>,
 ) -> Result<BytesSource, String> {
+    let known: Vec<FilePosition> = match position {
+        None => Vec::new(),
+        Some(position) => serde_json::from_value(position.clone())
+            .map_err(|error| format!("the state does not know how far it was read: {error}"))?,
+    };
+    if follow {
+        let paths = paths.to_vec();
+        return Ok(BytesSource::spawn(decoding, progress, known.clone(), move |send| {
+            follow::follow(&paths, known, send)
+        }));
+    }
     let mut files = Vec::new();
     for path in paths {
         files.extend(expand(path)?);
     }
     // Looked at before anything runs: a missing file should not be found after an hour.
-    let mut total = 0;
-    for file in &files {
-        let metadata = fs::metadata(file).map_err(|error| cannot_read(file, &error))?;
+    let (mut left, mut inputs, mut total) = (known.clone(), Vec::new(), 0);
+    for path in files {
+        let metadata = fs::metadata(&path).map_err(|error| cannot_read(&path, &error))?;
         if metadata.is_dir() {
             return Err(format!(
                 "cannot read {}: it is a folder; use `{}/*`",
-                file.display(),
-                file.display()
+                path.display(),
+                path.display()
             ));
         }
+        if !metadata.is_file() {
+            inputs.push((path, None)); // A pipe: to open it may take until somebody writes.
+            continue;
+        }
+        let file = File::open(&path).map_err(|error| cannot_read(&path, &error))?;
+        let begun = take(&mut left, &path, &file).map_err(|error| cannot_read(&path, &error))?;
         total += metadata.len();
+        inputs.push((path, begun));
+    }
+    for gone in &left {
+        tracing::warn!(
+            "{}, of which {} bytes were read, is not there any more",
+            gone.path.display(),
+            gone.offset
+        );
     }
     progress.total.store(total, Ordering::Relaxed);
-    let inputs = files.into_iter().map(|path| {
-        let reader = File::open(&path).map_err(|error| cannot_read(&path, &error))?;
-        Ok(Named { place: path.display().to_string().into(), reader })
-    });
-    Ok(BytesSource::spawn(inputs, decoding, progress))
+    Ok(BytesSource::spawn(decoding, progress, known, move |send| {
+        for (number, (path, begun)) in inputs.into_iter().enumerate() {
+            read(number, &path, begun, send)?;
+        }
+        Ok(())
+    }))
 }
 
-fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
+/// Finds a file among those that were read before, and takes it out of them.
+pub(super) fn take(
+    known: &mut Vec<FilePosition>,
+    path: &Path,
+    file: &File,
+) -> io::Result<Option<FilePosition>> {
+    // It may have been renamed; or copied, with the whole directory.
+    for same_inode in [true, false] {
+        for (index, position) in known.iter().enumerate() {
+            let same =
+                if same_inode { position.file.is_inode_of(file)? } else { position.path == path };
+            if same && position.file.begins(file)? {
+                return Ok(Some(known.remove(index)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn read(
+    number: usize,
+    path: &Path,
+    begun: Option<FilePosition>,
+    send: &Pieces,
+) -> Result<(), Gone> {
+    let place = path.display().to_string();
+    match begin(path, begun) {
+        Ok((begin, mut reader)) => {
+            send.blocking_send(Ok(Piece::Begin(number, begin)))?;
+            read_to_end(number, &place, &mut reader, send)
+        }
+        Err(why) => send.blocking_send(Err(why)),
+    }
+}
+
+/// Opens a file where it was left off.
+fn begin(
+    path: &Path,
+    begun: Option<FilePosition>,
+) -> Result<(Begin, Box<dyn Read + Send>), String> {
+    let failed = |error: io::Error| cannot_read(path, &error);
+    let mut file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    let (offset, records) = begun.as_ref().map_or((0, 0), |begun| (begun.offset, begun.records));
+    let place = path.display().to_string().into();
+    let reader: Box<dyn Read + Send> = match compression::decompress(&file).map_err(failed)? {
+        Some(mut reader) => {
+            let skipped = io::copy(&mut (&mut reader).take(offset), &mut io::sink());
+            if skipped.map_err(failed)? < offset {
+                return Err(was_cut(path, offset));
+            }
+            reader
+        }
+        None if !metadata.is_file() => {
+            let begin = Begin { place, file: None, offset: 0, records: 0, known: begun };
+            return Ok((begin, Box::new(file)));
+        }
+        None if metadata.len() < offset => return Err(was_cut(path, offset)),
+        None => {
+            file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+            Box::new(file.try_clone().map_err(failed)?)
+        }
+    };
+    let fingerprint = Fingerprint::of(&file, u64::MAX).map_err(failed)?;
+    let file = Some((path.to_owned(), fingerprint));
+    let begin = Begin { place, file, offset, records, known: begun };
+    Ok((begin, reader))
+}
+
+fn was_cut(path: &Path, offset: u64) -> String {
+    format!(
+        "cannot go on with {}: {offset} bytes of it were read, and it has less now. To read it \
+         from its begin, take the source out of the state: pipehost state reset DIR --node NAME",
+        path.display()
+    )
+}
+
+/// The files of a pattern; a path that is none stands for itself.
+pub(super) fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
     let pattern = path.to_str().filter(|text| text.contains(['*', '?', '[']));
     let Some(pattern) = pattern.filter(|_| !path.exists()) else {
         return Ok(vec![path.to_owned()]);
@@ -52,6 +163,6 @@ fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
     if found.is_empty() { Err(format!("no file matches {pattern}")) } else { Ok(found) }
 }
 
-fn cannot_read(path: &Path, error: &std::io::Error) -> String {
+pub(super) fn cannot_read(path: &Path, error: &io::Error) -> String {
     format!("cannot read {}: {error}", path.display())
 }

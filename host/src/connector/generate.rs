@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Progress;
@@ -16,33 +17,42 @@ use crate::template::Template;
 pub struct Generator {
     config: Generate,
     made: u64,
+    /// What an earlier run made of them.
+    before: u64,
     start: Option<Instant>,
     place: Arc<str>,
     progress: Arc<Progress>,
 }
 
 impl Generator {
-    pub(super) fn new(config: Generate, progress: Arc<Progress>) -> Self {
+    pub(super) fn new(config: Generate, position: Option<&Value>, progress: Arc<Progress>) -> Self {
         progress.total.store(config.count.unwrap_or(0), Ordering::Relaxed);
-        Self { config, made: 0, start: None, place: "generate".into(), progress }
+        let before = position.and_then(Value::as_u64).unwrap_or(0);
+        Self { config, made: before, before, start: None, place: "generate".into(), progress }
     }
 
     pub(super) async fn ready(&mut self) -> bool {
-        if self.config.count == Some(self.made) {
+        if self.config.count.is_some_and(|count| self.made >= count) {
             return false;
         }
         let start = *self.start.get_or_insert_with(Instant::now);
         if let Some(rate) = self.config.rate {
-            let due = Duration::from_secs_f64(self.made as f64 / rate as f64);
+            let due = Duration::from_secs_f64((self.made - self.before) as f64 / rate as f64);
             tokio::time::sleep_until(start + due).await;
         }
         true
     }
 
+    pub(super) fn position(&self) -> Value {
+        self.made.into()
+    }
+
     /// Makes what is due.
     pub(super) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&BatchBuilder) -> bool) {
         let due = match (self.config.rate, self.start) {
-            (Some(rate), Some(start)) => 1 + (start.elapsed().as_secs_f64() * rate as f64) as u64,
+            (Some(rate), Some(start)) => {
+                self.before + 1 + (start.elapsed().as_secs_f64() * rate as f64) as u64
+            }
             _ => u64::MAX,
         };
         let end = self.config.count.unwrap_or(u64::MAX).min(due);

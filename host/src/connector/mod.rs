@@ -1,8 +1,10 @@
 //! Where records come from and go to: closed sets, one file a connector.
 
 mod bytes_source;
+mod compression;
 mod file_sink;
 mod file_source;
+mod follow;
 mod generate;
 mod stdin;
 mod stdout;
@@ -10,6 +12,8 @@ mod stdout;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::Value;
 
 use crate::codec::{self, Decoded};
 use crate::config::{Encoding, SinkKind, SourceKind};
@@ -45,17 +49,24 @@ pub enum Source {
 }
 
 impl Source {
+    /// `position` is how far an earlier run came.
+    ///
     /// # Errors
-    /// If there is nothing to read from.
-    pub fn open(kind: &SourceKind, progress: Arc<Progress>) -> Result<Self, String> {
+    /// If there is nothing to read from, or it cannot be gone on from there.
+    pub fn open(
+        kind: &SourceKind,
+        position: Option<&Value>,
+        progress: Arc<Progress>,
+    ) -> Result<Self, String> {
         Ok(match kind {
             SourceKind::Stdin { codec } => Self::Bytes(stdin::open(codec.clone(), progress).into()),
-            SourceKind::File { paths, codec } => {
+            SourceKind::File { paths, follow, codec } => {
                 let paths: Vec<PathBuf> = paths.iter().map(|path| path.value.clone()).collect();
-                Self::Bytes(file_source::open(&paths, codec.clone(), progress)?.into())
+                let codec = codec.clone();
+                Self::Bytes(file_source::open(&paths, *follow, codec, position, progress)?.into())
             }
             SourceKind::Generate(generate) => {
-                Self::Generate(Generator::new(generate.clone(), progress))
+                Self::Generate(Generator::new(generate.clone(), position, progress))
             }
         })
     }
@@ -90,6 +101,21 @@ impl Source {
         }
     }
 
+    /// Where it is: what it has given is before it. None if it cannot go back.
+    pub fn position(&self) -> Option<Value> {
+        match self {
+            Self::Bytes(source) => source.position(),
+            Self::Generate(source) => Some(source.position()),
+        }
+    }
+
+    /// All that it has given belongs to the cut of this number.
+    pub fn cut(&mut self, _number: u64) {
+        match self {
+            Self::Bytes(_) | Self::Generate(_) => {}
+        }
+    }
+
     /// What records of this source say of their origin right now.
     pub fn place(&self) -> Arc<str> {
         match self {
@@ -97,6 +123,16 @@ impl Source {
             Self::Generate(_) => "generate".into(),
         }
     }
+}
+
+/// How far a sink goes back when it opens.
+pub enum Resume<'a> {
+    /// Nothing is kept: a run is complete or failed.
+    NotAtAll,
+    /// A state directory is kept, and does not know the sink yet.
+    New,
+    /// To where it ended at the last cut.
+    FromPosition(&'a Value),
 }
 
 /// Why a sink did not take a batch.
@@ -117,11 +153,11 @@ pub enum Sink {
 impl Sink {
     /// # Errors
     /// If there is no place to write to.
-    pub fn open(kind: &SinkKind) -> Result<Self, String> {
+    pub fn open(kind: &SinkKind, resume: &Resume<'_>) -> Result<Self, String> {
         Ok(match kind {
             SinkKind::Stdout { encoding } => Self::Stdout(encoding.clone()),
             SinkKind::File { path, append, encoding } => {
-                Self::File(FileSink::open(&path.value, *append, encoding.clone())?)
+                Self::File(FileSink::open(&path.value, *append, encoding.clone(), resume)?)
             }
             SinkKind::Null => Self::Null,
         })
@@ -143,14 +179,25 @@ impl Sink {
         }
     }
 
-    /// Makes durable what was written.
+    /// Makes durable what was written, and says to where it can be cut back, if it can.
     ///
     /// # Errors
     /// If that failed.
-    pub async fn finish(self) -> Result<(), String> {
+    pub async fn sync(&mut self) -> Result<Option<Value>, String> {
+        match self {
+            Self::File(sink) => sink.sync().await,
+            Self::Stdout(_) | Self::Null => Ok(None),
+        }
+    }
+
+    /// As [`Sink::sync`], after the last batch.
+    ///
+    /// # Errors
+    /// If that failed.
+    pub async fn finish(self) -> Result<Option<Value>, String> {
         match self {
             Self::File(sink) => sink.finish().await,
-            Self::Stdout(_) | Self::Null => Ok(()),
+            Self::Stdout(_) | Self::Null => Ok(None),
         }
     }
 }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use super::Progress;
-use super::bytes_source::{BytesSource, Named};
+use super::bytes_source::{Begin, BytesSource, Piece, read_to_end};
 use crate::config::Decoding;
 
 pub(super) fn open(decoding: Decoding, progress: Arc<Progress>) -> BytesSource {
-    // Not locked: the lock cannot move to the reading thread.
-    let stdin = Named { place: "stdin".into(), reader: std::io::stdin() };
-    BytesSource::spawn(std::iter::once(Ok(stdin)), decoding, progress)
+    BytesSource::spawn(decoding, progress, Vec::new(), |send| {
+        let begin = Begin { place: "stdin".into(), file: None, offset: 0, records: 0, known: None };
+        send.blocking_send(Ok(Piece::Begin(0, begin)))?;
+        // Not locked: the lock cannot move to the reading thread.
+        read_to_end(0, "stdin", &mut std::io::stdin(), send)
+    })
 }

@@ -1,5 +1,7 @@
 //! Running a prepared pipeline: tasks, queues, and how it all ends.
 
+mod checkpoint;
+mod inlet;
 mod parallel;
 mod queue;
 mod rejections;
@@ -7,6 +9,7 @@ mod run;
 mod sink;
 mod source;
 mod stage;
+mod watermark;
 
 pub use run::{Ending, Node, Nodes, Running, Stop, StoppedBy, start};
 

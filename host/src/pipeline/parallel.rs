@@ -1,17 +1,19 @@
 //! A stage with several workers: a dispatcher hands out batches, workers process them,
 //! and an emitter sends the answers on, in order unless that was given up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Barrier, OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::queue::{Inlet, Outlet};
+use super::checkpoint::{NodeState, Reporter};
+use super::inlet::{Event, Inlet};
+use super::queue::{Close, Outlet};
 use super::rejections::Rejections;
-use super::stage::{finish, process, send};
+use super::stage::{advance, finish, process, save, send};
 use super::{Ended, Stopped};
 use crate::config::Partition;
 use crate::metrics::NodeMetrics;
@@ -19,10 +21,17 @@ use crate::outcome::Answer;
 use crate::record::{Batch, RowNumbers};
 use crate::stage::Worker;
 
-/// Work for a worker: a batch, or its share of one.
+/// Work for a worker.
 enum Job {
+    /// A batch, or its share of one.
     Batch { number: u64, batch: Batch, rows: Option<RowNumbers>, share: Share },
-    Finish { number: u64 },
+    /// Time has come so far.
+    Watermark { number: u64, watermark: i64, share: Share },
+    /// A cut: all workers have nothing else to do. None goes on before all have come here,
+    /// so that each takes one of these.
+    Save { number: u64, barrier: u64, share: Share, all_here: Arc<Barrier> },
+    /// Nothing more comes; what happens to what is held depends on why.
+    End { number: u64, close: Close },
 }
 
 /// One of the parts into which a batch was divided.
@@ -37,10 +46,30 @@ struct Share {
 /// What a worker made of a job.
 struct Done {
     number: u64,
-    answer: Answer,
-    /// None for what `finish` answered.
+    made: Made,
     share: Option<Share>,
 }
+
+enum Made {
+    Answer(Answer),
+    /// What was emitted as time came so far.
+    Advanced(i64, Answer),
+    /// What the worker of this number saved at a cut.
+    Saved {
+        barrier: u64,
+        worker: usize,
+        state: WorkerState,
+    },
+    /// The worker has ended, with what it still held, or saved.
+    Ended {
+        worker: usize,
+        answer: Answer,
+        state: Option<WorkerState>,
+    },
+}
+
+/// As [`Worker::state`] says it.
+type WorkerState = Option<Option<Vec<u8>>>;
 
 type Task = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
@@ -50,14 +79,19 @@ pub(super) struct Parallel {
     pub inlet: Inlet,
     pub outlet: Outlet,
     pub rejections: Rejections,
+    pub reporter: Reporter,
     pub partition: Option<Partition>,
     pub ordered: bool,
+    /// Whether the workers want to see time pass.
+    pub timed: bool,
+    /// As in a stage with one worker.
+    pub finished: bool,
 }
 
 impl Parallel {
     /// The futures to spawn.
     pub(super) fn tasks(self) -> Vec<Task> {
-        let Self { workers, inlet, outlet, rejections, partition, ordered } = self;
+        let Self { workers, inlet, outlet, rejections, reporter, partition, ordered, .. } = self;
         // Twice the workers: one batch each in work, and as many that are done and wait
         // for an earlier one. This is also what bounds the resequencing.
         let window = 2 * workers.len();
@@ -66,64 +100,141 @@ impl Parallel {
         let mut tasks: Vec<Task> = Vec::new();
         let shared = async_channel::bounded(1);
         let count = workers.len();
-        for worker in workers {
+        for (number, worker) in workers.into_iter().enumerate() {
             let (queue, jobs) = match partition {
                 Some(_) => async_channel::bounded(1),
                 None => shared.clone(),
             };
             queues.push(queue);
-            tasks.push(Box::pin(work(worker, jobs, done.clone(), rejections.clone())));
+            tasks.push(Box::pin(work(number, worker, jobs, done.clone(), rejections.clone())));
         }
         if partition.is_none() {
             queues.truncate(1);
         }
         drop(shared);
-        tasks.push(Box::pin(dispatch(inlet, queues, count, partition, window)));
-        tasks.push(Box::pin(emit(outlet, answers, count, ordered, rejections.metrics)));
+        let dispatcher = Dispatcher {
+            queues,
+            workers: count,
+            partition,
+            timed: self.timed,
+            finished: self.finished,
+            done,
+        };
+        tasks.push(Box::pin(dispatcher.run(inlet, window)));
+        let emitter = Emitter {
+            outlet,
+            workers: count,
+            ordered,
+            metrics: rejections.metrics,
+            reporter,
+            finished: self.finished,
+            saved: Vec::new(),
+        };
+        tasks.push(Box::pin(emitter.run(answers)));
         tasks
     }
 }
 
-/// Takes batches in and hands them out, no more than `window` at a time.
-async fn dispatch(
-    mut inlet: Inlet,
+/// Takes events in and hands them out.
+struct Dispatcher {
+    /// One that all workers share, or one for each.
     queues: Vec<async_channel::Sender<Job>>,
     workers: usize,
     partition: Option<Partition>,
-    window: usize,
-) -> Ended {
-    let places = Arc::new(Semaphore::new(window));
-    let mut number = 0;
-    loop {
-        let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
-        let Some(batch) = inlet.next().await? else { break };
-        let place = Arc::new(place);
-        let share = |parts, records| Share { parts, records, _place: place.clone() };
-        match &partition {
-            None => {
-                let job = Job::Batch { number, share: share(1, batch.len), rows: None, batch };
-                queues[0].send(job).await.map_err(|_| Stopped::Neighbour)?;
+    timed: bool,
+    finished: bool,
+    /// For what no worker has to see.
+    done: mpsc::Sender<Done>,
+}
+
+impl Dispatcher {
+    /// Hands out no more than `window` jobs at a time.
+    async fn run(mut self, mut inlet: Inlet, window: usize) -> Ended {
+        let places = Arc::new(Semaphore::new(window));
+        let mut number = 0;
+        let close = loop {
+            let mut place = acquire(&places, 1).await;
+            let event = inlet.next().await?;
+            if let Event::Barrier(_) = event {
+                // A cut waits until nothing is under way.
+                place.merge(acquire(&places, window - 1).await);
             }
-            Some(by) => {
-                let rows = divide(&batch, by, queues.len());
-                let parts = rows.iter().filter(|rows| !rows.is_empty()).count();
-                for (queue, rows) in queues.iter().zip(rows).filter(|(_, rows)| !rows.is_empty()) {
-                    let rows: RowNumbers = Arc::new(rows);
-                    let part = batch.pick(rows.clone());
-                    let share = share(parts, part.len);
-                    let job = Job::Batch { number, batch: part, rows: Some(rows), share };
-                    queue.send(job).await.map_err(|_| Stopped::Neighbour)?;
+            let place = Arc::new(place);
+            let share = |parts, records| Share { parts, records, _place: place.clone() };
+            match event {
+                Event::Batch(batch) => {
+                    self.finished = false;
+                    self.batch(number, batch, share).await?;
+                }
+                Event::Watermark(watermark) if self.timed => {
+                    for queue in &self.queues {
+                        let share = share(self.workers, 0);
+                        send_job(queue, Job::Watermark { number, watermark, share }).await?;
+                    }
+                }
+                Event::Watermark(watermark) => {
+                    let made = Made::Advanced(watermark, Answer::default());
+                    let done = Done { number, made, share: Some(share(1, 0)) };
+                    self.done.send(done).await.map_err(|_| Stopped::Neighbour)?;
+                }
+                Event::Barrier(barrier) => {
+                    let all_here = Arc::new(Barrier::new(self.workers));
+                    for worker in 0..self.workers {
+                        let (share, all_here) = (share(self.workers, 0), all_here.clone());
+                        let job = Job::Save { number, barrier, share, all_here };
+                        send_job(&self.queues[worker % self.queues.len()], job).await?;
+                    }
+                }
+                Event::End(close) => break close,
+            }
+            number += 1;
+        };
+        // Those that have finished before, and have seen nothing since, have nothing to say.
+        let close = if self.finished && close == Close::Finished { None } else { Some(close) };
+        for worker in 0..self.workers {
+            let number = number + worker as u64;
+            let queue = &self.queues[worker % self.queues.len()];
+            match close {
+                Some(close) => send_job(queue, Job::End { number, close }).await?,
+                None => {
+                    let made = Made::Ended { worker, answer: Answer::default(), state: None };
+                    let done = Done { number, made, share: None };
+                    self.done.send(done).await.map_err(|_| Stopped::Neighbour)?;
                 }
             }
         }
-        number += 1;
+        Ok(())
     }
-    for worker in 0..workers {
-        let queue = &queues[worker % queues.len()];
-        let job = Job::Finish { number: number + worker as u64 };
-        queue.send(job).await.map_err(|_| Stopped::Neighbour)?;
+
+    async fn batch(
+        &self,
+        number: u64,
+        batch: Batch,
+        share: impl Fn(usize, usize) -> Share,
+    ) -> Ended {
+        let Some(by) = &self.partition else {
+            let job = Job::Batch { number, share: share(1, batch.len), rows: None, batch };
+            return send_job(&self.queues[0], job).await;
+        };
+        let rows = divide(&batch, by, self.queues.len());
+        let parts = rows.iter().filter(|rows| !rows.is_empty()).count();
+        for (queue, rows) in self.queues.iter().zip(rows).filter(|(_, rows)| !rows.is_empty()) {
+            let rows: RowNumbers = Arc::new(rows);
+            let part = batch.pick(rows.clone());
+            let share = share(parts, part.len);
+            send_job(queue, Job::Batch { number, batch: part, rows: Some(rows), share }).await?;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+async fn acquire(places: &Arc<Semaphore>, count: usize) -> OwnedSemaphorePermit {
+    let places = places.clone().acquire_many_owned(count as u32).await;
+    places.expect("the semaphore is never closed")
+}
+
+async fn send_job(queue: &async_channel::Sender<Job>, job: Job) -> Ended {
+    queue.send(job).await.map_err(|_| Stopped::Neighbour)
 }
 
 /// The rows of a batch by worker: equal keys go to the same one, always.
@@ -142,27 +253,48 @@ fn divide(batch: &Batch, by: &Partition, workers: usize) -> Vec<Vec<u32>> {
 }
 
 async fn work(
+    number: usize,
     mut worker: Worker,
     jobs: async_channel::Receiver<Job>,
     done: mpsc::Sender<Done>,
     rejections: Rejections,
 ) -> Ended {
     loop {
-        let (job, last) = match jobs.recv().await {
-            Err(_) => return Err(Stopped::Neighbour),
-            Ok(Job::Batch { number, batch, rows, share }) => {
+        let job = jobs.recv().await.map_err(|_| Stopped::Neighbour)?;
+        let last = matches!(job, Job::End { .. });
+        let made = match job {
+            Job::Batch { number, batch, rows, share } => {
                 let mut answer = process(&mut worker, &batch, &rejections).await?;
                 if let Some(rows) = &rows {
                     answer.renumber(rows);
                 }
-                (Done { number, answer, share: Some(share) }, false)
+                Done { number, made: Made::Answer(answer), share: Some(share) }
             }
-            Ok(Job::Finish { number }) => {
-                let answer = finish(&mut worker, &rejections).await?;
-                (Done { number, answer, share: None }, true)
+            Job::Watermark { number, watermark, share } => {
+                let answer = advance(&mut worker, watermark, &rejections).await?;
+                Done { number, made: Made::Advanced(watermark, answer), share: Some(share) }
+            }
+            Job::Save { number: place, barrier, share, all_here } => {
+                let state = save(&mut worker, &rejections).await?;
+                all_here.wait().await;
+                let made = Made::Saved { barrier, worker: number, state };
+                Done { number: place, made, share: Some(share) }
+            }
+            Job::End { number: place, close } => {
+                let (answer, state) = match close {
+                    Close::Finished => (finish(&mut worker, &rejections).await?, None),
+                    Close::Suspended => {
+                        (Answer::default(), Some(save(&mut worker, &rejections).await?))
+                    }
+                };
+                Done {
+                    number: place,
+                    made: Made::Ended { worker: number, answer, state },
+                    share: None,
+                }
             }
         };
-        done.send(job).await.map_err(|_| Stopped::Neighbour)?;
+        done.send(made).await.map_err(|_| Stopped::Neighbour)?;
         if last {
             return Ok(());
         }
@@ -170,42 +302,108 @@ async fn work(
 }
 
 /// Sends answers on.
-async fn emit(
+struct Emitter {
     outlet: Outlet,
-    mut answers: mpsc::Receiver<Done>,
     workers: usize,
     ordered: bool,
     metrics: Arc<NodeMetrics>,
-) -> Ended {
-    let mut resequencer = Resequencer::default();
-    let mut finished = 0;
-    while let Some(done) = answers.recv().await {
-        finished += usize::from(done.share.is_none());
-        if ordered {
-            resequencer.add(done);
-            while let Some((answer, shares)) = resequencer.next() {
-                emit_one(&outlet, answer, shares, &metrics).await?;
-            }
-        } else {
-            emit_one(&outlet, done.answer, done.share.into_iter().collect(), &metrics).await?;
-        }
-    }
-    if finished < workers {
-        return Err(Stopped::Neighbour); // A worker failed: this is not all.
-    }
-    outlet.end().await
+    reporter: Reporter,
+    finished: bool,
+    /// What workers saved at the cut, or the end, that is under way; by their numbers.
+    saved: Vec<(usize, WorkerState)>,
 }
 
-async fn emit_one(
-    outlet: &Outlet,
-    answer: Answer,
-    shares: Vec<Share>,
-    metrics: &NodeMetrics,
-) -> Ended {
-    send(outlet, answer).await?;
-    let records: usize = shares.iter().map(|share| share.records).sum();
-    metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
-    Ok(())
+impl Emitter {
+    async fn run(mut self, mut answers: mpsc::Receiver<Done>) -> Ended {
+        let mut resequencer = Resequencer::default();
+        let (mut ended, mut close) = (0, Close::Finished);
+        loop {
+            let done = tokio::select! {
+                biased;
+                done = answers.recv() => done,
+                () = self.outlet.idle() => {
+                    self.outlet.settle().await?;
+                    continue;
+                }
+            };
+            let Some(done) = done else { break };
+            if let Made::Ended { state, .. } = &done.made {
+                ended += 1;
+                if state.is_some() {
+                    close = Close::Suspended;
+                }
+            }
+            resequencer.add(done, self.ordered);
+            while let Some(parts) = resequencer.next() {
+                self.emit(parts).await?;
+            }
+        }
+        if ended < self.workers {
+            return Err(Stopped::Neighbour); // A worker failed: this is not all.
+        }
+        let state = match close {
+            Close::Finished => NodeState::finished(self.outlet.latest()),
+            Close::Suspended => self.take_state(),
+        };
+        self.reporter.ended(state);
+        self.outlet.end(close).await
+    }
+
+    fn take_state(&mut self) -> NodeState {
+        self.saved.sort_by_key(|(worker, _)| *worker);
+        NodeState::Stage {
+            workers: self.saved.drain(..).map(|(_, state)| state).collect(),
+            finished: self.finished,
+            latest: self.outlet.latest(),
+        }
+    }
+
+    /// Sends what belongs together: all parts of a batch, what all workers say of a time or
+    /// a cut.
+    async fn emit(&mut self, parts: Vec<Done>) -> Ended {
+        let (mut answers, mut records) = (Vec::new(), 0);
+        let (mut watermark, mut barrier) = (None, None);
+        // Free once all was sent.
+        let mut places = Vec::new();
+        for Done { made, share, .. } in parts {
+            records += share.as_ref().map_or(0, |share| share.records);
+            match made {
+                Made::Answer(answer) => {
+                    self.finished = false;
+                    answers.push(answer);
+                }
+                Made::Advanced(time, answer) => {
+                    watermark = Some(time);
+                    answers.push(answer);
+                }
+                Made::Saved { barrier: number, worker, state } => {
+                    barrier = Some(number);
+                    self.saved.push((worker, state));
+                }
+                Made::Ended { worker, answer, state } => {
+                    answers.push(answer);
+                    self.saved.extend(state.map(|state| (worker, state)));
+                }
+            }
+            places.extend(share);
+        }
+        let answer = match answers.len() {
+            0 => Answer::default(),
+            1 => answers.remove(0),
+            _ => Answer::in_row_order(answers),
+        };
+        send(&mut self.outlet, answer).await?;
+        if let Some(watermark) = watermark {
+            self.outlet.watermark(watermark).await?;
+        }
+        if let Some(barrier) = barrier {
+            let state = self.take_state();
+            self.reporter.reached(barrier, state);
+            self.outlet.barrier(barrier).await?;
+        }
+        self.metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 /// Brings answers back into the order of the batches. It holds no more than the
@@ -214,28 +412,46 @@ async fn emit_one(
 struct Resequencer {
     next: u64,
     held: BTreeMap<u64, Vec<Done>>,
+    /// Parts of batches that need not wait for earlier ones.
+    ahead: VecDeque<Vec<Done>>,
+    /// Of batches that go ahead, the parts that have come.
+    parts_seen: BTreeMap<u64, usize>,
+    /// Batches all of which went ahead.
+    gone: BTreeSet<u64>,
 }
 
 impl Resequencer {
-    fn add(&mut self, done: Done) {
-        self.held.entry(done.number).or_default().push(done);
+    /// Unless everything is in order, answers to batches go ahead as they come; times and
+    /// cuts never do.
+    fn add(&mut self, done: Done, ordered: bool) {
+        let number = done.number;
+        if ordered || !matches!(done.made, Made::Answer(_)) {
+            self.held.entry(number).or_default().push(done);
+            return;
+        }
+        let seen = self.parts_seen.entry(number).or_default();
+        *seen += 1;
+        if done.share.as_ref().is_none_or(|share| *seen >= share.parts) {
+            self.parts_seen.remove(&number);
+            self.gone.insert(number);
+        }
+        self.ahead.push_back(vec![done]);
     }
 
-    /// The next answer in order, with all its parts merged.
-    fn next(&mut self) -> Option<(Answer, Vec<Share>)> {
+    /// What comes next, with all its parts.
+    fn next(&mut self) -> Option<Vec<Done>> {
+        if let Some(parts) = self.ahead.pop_front() {
+            return Some(parts);
+        }
+        while self.gone.remove(&self.next) {
+            self.next += 1;
+        }
         let first = self.held.first_entry().filter(|entry| *entry.key() == self.next)?;
         let parts = first.get()[0].share.as_ref().map_or(1, |share| share.parts);
         if first.get().len() < parts {
             return None;
         }
-        let (mut answers, mut shares) = (Vec::new(), Vec::new());
-        for done in first.remove() {
-            answers.push(done.answer);
-            shares.extend(done.share);
-        }
         self.next += 1;
-        let answer =
-            if answers.len() == 1 { answers.remove(0) } else { Answer::in_row_order(answers) };
-        Some((answer, shares))
+        Some(first.remove())
     }
 }

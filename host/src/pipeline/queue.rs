@@ -1,25 +1,35 @@
-//! The bounded queues between nodes: the sending end, the receiving end, and batches
-//! made anew on the way.
+//! The bounded queues between nodes: the sending end, and all that goes over them.
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
 
 use super::Stopped;
-use crate::config::{Batching, WhenFull};
+use super::watermark::Assigner;
+use crate::config::WhenFull;
 use crate::metrics::NodeMetrics;
 use crate::record::Batch;
 
-/// What goes over a queue. The end is said: a queue that merely closes means that its
-/// sender failed, and what came over it is not all.
-enum Message {
+/// What goes over a queue.
+pub(super) enum Message {
     Batch(Batch),
-    End,
+    /// The cut of this number: what came before is in it, what comes after is not.
+    Barrier(u64),
+    /// The records before this time have come.
+    Watermark(i64),
+    /// The end is said: a queue that merely closes means that its sender failed, and
+    /// what came over it is not all.
+    End(Close),
+}
+
+/// Why nothing more comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Close {
+    /// There is nothing more.
+    Finished,
+    /// There is more, for the next run: nobody is asked for what it still holds.
+    Suspended,
 }
 
 /// The sending end of an edge.
@@ -29,42 +39,48 @@ pub(super) struct Sender {
     to: Arc<NodeMetrics>,
 }
 
-/// The receiving end of an edge.
-pub(super) struct Receiver(mpsc::Receiver<Message>);
+/// Places in a queue that drops: one more than it has for batches, so that a barrier never
+/// waits for a slow reader. There is no more than one at a time.
+const FOR_A_BARRIER: usize = 1;
 
 /// An edge of `capacity` batches to the node of these metrics.
 pub(super) fn edge(
     capacity: usize,
     when_full: WhenFull,
     to: Arc<NodeMetrics>,
-) -> (Sender, Receiver) {
-    let (queue, receiver) = mpsc::channel(capacity);
-    (Sender { queue, when_full, to }, Receiver(receiver))
+) -> (Sender, mpsc::Receiver<Message>) {
+    let places = match when_full {
+        WhenFull::Block => capacity,
+        WhenFull::Drop => capacity + FOR_A_BARRIER,
+    };
+    let (queue, receiver) = mpsc::channel(places);
+    (Sender { queue, when_full, to }, receiver)
 }
 
 impl Sender {
     async fn send(&self, batch: Batch) -> Result<(), Stopped> {
         let records = batch.len;
-        let sent = match self.when_full {
-            WhenFull::Block => self.queue.send(Message::Batch(batch)).await.is_ok(),
-            WhenFull::Drop => match self.queue.try_send(Message::Batch(batch)) {
-                Ok(()) => true,
-                Err(mpsc::error::TrySendError::Closed(_)) => false,
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    self.to.dropped.inc_by(records as u64);
-                    return Ok(());
-                }
-            },
-        };
-        if !sent {
-            return Err(Stopped::Neighbour);
+        if self.is_full_and_drops() {
+            self.to.dropped.inc_by(records as u64);
+            return Ok(());
         }
+        self.pass(Message::Batch(batch)).await?;
         // The receiver may have counted down already: in between, counts are negative.
         self.to.in_flight.fetch_add(records as i64, Ordering::Relaxed);
         self.to.queue.inc();
         // The receiver may have taken it already; it was there all the same.
         self.to.note_queue_depth((self.queue.max_capacity() - self.queue.capacity()).max(1));
         Ok(())
+    }
+
+    /// Whether there is no place for a batch and nobody waits for one. No other task sends
+    /// on this edge, so that a place that is there stays there.
+    fn is_full_and_drops(&self) -> bool {
+        self.when_full == WhenFull::Drop && self.queue.capacity() <= FOR_A_BARRIER
+    }
+
+    async fn pass(&self, message: Message) -> Result<(), Stopped> {
+        self.queue.send(message).await.map_err(|_| Stopped::Neighbour)
     }
 }
 
@@ -73,16 +89,26 @@ pub(super) struct Outlet {
     /// By port, the edges that read it.
     ports: Vec<Vec<Sender>>,
     metrics: Arc<NodeMetrics>,
+    /// Makes watermarks of what is sent, where the pipeline says so; else those that come
+    /// in go on.
+    assigner: Option<Assigner>,
 }
 
 impl Outlet {
-    pub(super) fn new(ports: Vec<Vec<Sender>>, metrics: Arc<NodeMetrics>) -> Self {
-        Self { ports, metrics }
+    pub(super) fn new(
+        ports: Vec<Vec<Sender>>,
+        metrics: Arc<NodeMetrics>,
+        assigner: Option<Assigner>,
+    ) -> Self {
+        Self { ports, metrics, assigner }
     }
 
     /// Sends a batch to all who read a port. Batches are shared: this copies nothing.
-    pub(super) async fn send(&self, port: usize, batch: Batch) -> Result<(), Stopped> {
+    pub(super) async fn send(&mut self, port: usize, batch: Batch) -> Result<(), Stopped> {
         self.metrics.records_out.inc_by(batch.len as u64);
+        if let Some(assigner) = &mut self.assigner {
+            assigner.see(&batch);
+        }
         if let Some((last, others)) = self.ports[port].split_last() {
             for edge in others {
                 edge.send(batch.clone()).await?;
@@ -92,148 +118,58 @@ impl Outlet {
         Ok(())
     }
 
-    /// Says that nothing more will come.
-    pub(super) async fn end(self) -> Result<(), Stopped> {
+    /// Says how far time has come, once all that belongs together was sent.
+    pub(super) async fn settle(&mut self) -> Result<(), Stopped> {
+        match self.assigner.as_mut().and_then(Assigner::advanced) {
+            Some(watermark) => self.send_watermark(watermark).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Passes on a watermark that came in; one that is made here counts for more.
+    pub(super) async fn watermark(&mut self, watermark: i64) -> Result<(), Stopped> {
+        if self.assigner.is_some() {
+            return Ok(());
+        }
+        self.send_watermark(watermark).await
+    }
+
+    async fn send_watermark(&self, watermark: i64) -> Result<(), Stopped> {
         for edge in self.ports.iter().flatten() {
-            edge.queue.send(Message::End).await.map_err(|_| Stopped::Neighbour)?;
+            // Where batches are dropped, so is this: the next one says more.
+            if !edge.is_full_and_drops() {
+                edge.pass(Message::Watermark(watermark)).await?;
+            }
         }
         Ok(())
     }
-}
 
-/// Everything that enters a node: its edges, merged fairly.
-pub(super) struct Inlet {
-    edges: Vec<Receiver>,
-    /// The edge to ask first next time.
-    turn: usize,
-    metrics: Arc<NodeMetrics>,
-    rebatch: Option<Rebatch>,
-}
-
-impl Inlet {
-    pub(super) fn new(
-        edges: Vec<Receiver>,
-        metrics: Arc<NodeMetrics>,
-        batch: Option<Batching>,
-    ) -> Self {
-        Self { edges, turn: 0, metrics, rebatch: batch.map(Rebatch::new) }
-    }
-
-    /// The next batch; none when all edges have ended.
-    pub(super) async fn next(&mut self) -> Result<Option<Batch>, Stopped> {
-        let batch = match self.rebatch.take() {
-            None => self.receive().await?,
-            Some(mut rebatch) => {
-                let batch = rebatch.next(self).await;
-                self.rebatch = Some(rebatch);
-                batch?
-            }
-        };
-        if let Some(batch) = &batch {
-            self.metrics.records_in.inc_by(batch.len as u64);
-            self.metrics.batch.observe(batch.len as f64);
-        }
-        Ok(batch)
-    }
-
-    /// Says that `records` of what `next` gave are done with.
-    pub(super) fn done(&self, records: usize) {
-        self.metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
-    }
-
-    async fn receive(&mut self) -> Result<Option<Batch>, Stopped> {
-        poll_fn(|context| {
-            let mut index = 0;
-            while index < self.edges.len() {
-                let edge = (self.turn + index) % self.edges.len();
-                match self.edges[edge].0.poll_recv(context) {
-                    Poll::Ready(Some(Message::Batch(batch))) => {
-                        self.turn = edge + 1;
-                        self.metrics.queue.dec();
-                        return Poll::Ready(Ok(Some(batch)));
-                    }
-                    Poll::Ready(Some(Message::End)) => {
-                        self.edges.remove(edge);
-                        index = 0;
-                    }
-                    Poll::Ready(None) => return Poll::Ready(Err(Stopped::Neighbour)),
-                    Poll::Pending => index += 1,
-                }
-            }
-            if self.edges.is_empty() { Poll::Ready(Ok(None)) } else { Poll::Pending }
-        })
-        .await
-    }
-}
-
-/// Makes batches of the size that a node asked for.
-struct Rebatch {
-    batching: Batching,
-    held: VecDeque<Batch>,
-    records: usize,
-    bytes: usize,
-    /// When what is held goes on in any case.
-    due: Instant,
-}
-
-impl Rebatch {
-    fn new(batching: Batching) -> Self {
-        Self { batching, held: VecDeque::new(), records: 0, bytes: 0, due: Instant::now() }
-    }
-
-    async fn next(&mut self, inlet: &mut Inlet) -> Result<Option<Batch>, Stopped> {
-        loop {
-            if self.records >= self.batching.records {
-                return Ok(Some(self.take(self.batching.records)));
-            }
-            if self.bytes >= self.batching.bytes {
-                return Ok(Some(self.take(self.records)));
-            }
-            let received = tokio::select! {
-                biased;
-                () = sleep_until(self.due), if !self.held.is_empty() => {
-                    return Ok(Some(self.take(self.records)));
-                }
-                received = inlet.receive() => received?,
-            };
-            match received {
-                Some(batch) => self.hold(batch),
-                None if self.held.is_empty() => return Ok(None),
-                None => return Ok(Some(self.take(self.records))),
-            }
+    /// Waits until so little has come that the clock moves the watermark, then do
+    /// [`Outlet::settle`]. Never, if the pipeline does not say so. May be dropped.
+    pub(super) async fn idle(&mut self) {
+        match &mut self.assigner {
+            Some(assigner) => assigner.idle().await,
+            None => std::future::pending().await,
         }
     }
 
-    fn hold(&mut self, batch: Batch) {
-        if self.held.is_empty() {
-            self.due = Instant::now() + self.batching.linger;
-        }
-        self.records += batch.len;
-        self.bytes += batch.bytes();
-        self.held.push_back(batch);
+    /// The latest timestamp that went out, where watermarks are made of them.
+    pub(super) fn latest(&self) -> Option<i64> {
+        self.assigner.as_ref().and_then(Assigner::latest)
     }
 
-    /// The first `records` records that are held.
-    fn take(&mut self, records: usize) -> Batch {
-        let mut parts = Vec::new();
-        let mut missing = records;
-        while missing > 0 {
-            let batch = self.held.pop_front().expect("no more is taken than is held");
-            if batch.len > missing {
-                self.held.push_front(batch.slice(missing..batch.len));
-                parts.push(batch.slice(0..missing));
-                missing = 0;
-            } else {
-                missing -= batch.len;
-                parts.push(batch);
-            }
+    pub(super) async fn barrier(&mut self, number: u64) -> Result<(), Stopped> {
+        for edge in self.ports.iter().flatten() {
+            edge.pass(Message::Barrier(number)).await?;
         }
-        let taken = Batch::concat(&parts);
-        self.records -= records;
-        self.bytes = self.held.iter().map(Batch::bytes).sum();
-        if !self.held.is_empty() {
-            self.due = Instant::now() + self.batching.linger;
+        Ok(())
+    }
+
+    /// Says that nothing more will come.
+    pub(super) async fn end(self, close: Close) -> Result<(), Stopped> {
+        for edge in self.ports.iter().flatten() {
+            edge.pass(Message::End(close)).await?;
         }
-        taken
+        Ok(())
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::Stopped;
+use super::checkpoint::Letters;
 use crate::codec::frames::Letter;
 use crate::config::OnError;
-use crate::dead_letter::DeadLetters;
 use crate::metrics::NodeMetrics;
 use crate::outcome::Rejected;
 use crate::record::{Batch, Origin, Record};
@@ -17,7 +17,7 @@ pub(super) struct Rejections {
     pub what: &'static str,
     pub name: Arc<str>,
     pub on_error: OnError,
-    pub dead_letters: Option<Arc<DeadLetters>>,
+    pub letters: Letters,
     pub metrics: Arc<NodeMetrics>,
     /// SHA-256 of the component.
     pub component: Arc<str>,
@@ -25,22 +25,23 @@ pub(super) struct Rejections {
 
 impl Rejections {
     /// Settles the rejected rows of a batch.
-    pub(super) fn settle(&self, batch: &Batch, rejected: &[Rejected]) -> Result<(), Stopped> {
-        self.settle_all(rejected.iter().map(|rejected| Refused {
-            record: batch.record(rejected.row),
-            origin: batch.origin(rejected.row),
-            reason: &rejected.reason,
-            attempts: rejected.attempts,
-        }))
+    pub(super) async fn settle(&self, batch: &Batch, rejected: &[Rejected]) -> Result<(), Stopped> {
+        if rejected.is_empty() {
+            return Ok(()); // As nearly always.
+        }
+        let refused = (rejected.iter())
+            .map(|rejected| Refused {
+                record: batch.record(rejected.row),
+                origin: batch.origin(rejected.row),
+                reason: &rejected.reason,
+                attempts: rejected.attempts,
+            })
+            .collect();
+        self.settle_all(refused).await
     }
 
-    pub(super) fn settle_all<'a>(
-        &self,
-        refused: impl ExactSizeIterator<Item = Refused<'a>>,
-    ) -> Result<(), Stopped> {
-        if refused.len() == 0 {
-            return Ok(());
-        }
+    pub(super) async fn settle_all(&self, refused: Vec<Refused<'_>>) -> Result<(), Stopped> {
+        let Some(first) = refused.first() else { return Ok(()) };
         self.metrics.rejected.inc_by(refused.len() as u64);
         match self.on_error {
             OnError::Skip => {
@@ -48,7 +49,6 @@ impl Rejections {
                 Ok(())
             }
             OnError::Fail => {
-                let first = refused.into_iter().next().expect("not empty");
                 let Refused { origin: Origin { place, number }, reason, .. } = first;
                 Err(Stopped::Cause(format!(
                     "{} `{}` rejected record {number} of {place}: {reason} (to go on without such \
@@ -59,7 +59,7 @@ impl Rejections {
             OnError::DeadLetter => {
                 let time =
                     i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
-                let letters: Vec<_> = refused
+                let letters: Vec<_> = (refused.into_iter())
                     .map(|refused| Letter {
                         record: refused.record,
                         place: refused.origin.place.to_string(),
@@ -71,9 +71,9 @@ impl Rejections {
                         component: self.component.to_string(),
                     })
                     .collect();
-                let file = self.dead_letters.as_ref().expect("the graph was checked for it");
-                file.write(&letters).map_err(Stopped::Cause)?;
-                self.metrics.dead_letters.inc_by(letters.len() as u64);
+                let count = letters.len() as u64;
+                self.letters.keep(letters).await.map_err(Stopped::Cause)?;
+                self.metrics.dead_letters.inc_by(count);
                 Ok(())
             }
         }

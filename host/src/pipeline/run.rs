@@ -2,6 +2,7 @@
 //! stop, or out of time.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -10,20 +11,24 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::checkpoint::{Coordinator, Setting};
+use super::inlet::Inlet;
 use super::parallel::Parallel;
-use super::queue::{Inlet, Outlet, Receiver, Sender, edge};
+use super::queue::{Close, Message, Outlet, Sender, edge};
 use super::rejections::Rejections;
 use super::sink::SinkTask;
 use super::source::SourceTask;
 use super::stage::StageTask;
+use super::watermark::Assigner;
 use super::{Ended, Stopped};
-use crate::config::OnError;
-use crate::connector::{Progress, Sink, Source};
+use crate::config::{self, Config, OnError};
+use crate::connector::{Progress, Resume, Sink, Source};
 use crate::dead_letter::DeadLetters;
 use crate::graph::{self, NodeId};
 use crate::metrics::{Metrics, NodeMetrics};
 use crate::prepare::Prepared;
-use crate::stage::Worker;
+use crate::stage::{Breaker, Care, Runner, Worker};
+use crate::state::{self, Cut, Shape, SinkShape, SourceShape, StageShape, Store};
 
 /// A wish that the run should end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,15 +82,25 @@ pub struct Running {
     start: Instant,
 }
 
-/// Opens what a pipeline reads and writes, makes its instances, and starts it.
+/// Opens what a pipeline reads and writes, makes its instances, and starts it: from the
+/// last cut, where there is a state directory that has one.
 ///
 /// # Errors
-/// If a source, sink or stage does not open.
+/// If a source, sink or stage does not open, or the state is not this pipeline's.
 pub async fn start(prepared: Prepared) -> Result<Running, String> {
     let Prepared { config, graph, runners, metrics } = prepared;
     let start = Instant::now();
+    let shape = shape(&config, &runners);
+    let (store, cut) = match &config.state {
+        Some(directory) => open_state(&directory.value, &shape)?,
+        None => (None, Cut::default()),
+    };
+    let keeps_state = store.is_some();
     let dead_letters = match &config.dead_letters {
-        Some(path) if uses_dead_letters(&config) => Some(Arc::new(DeadLetters::open(path)?)),
+        Some(letters) if uses_dead_letters(&config) => {
+            let opened = DeadLetters::open(&letters.value, cut.dead_letters.as_ref())?;
+            Some(Arc::new(opened))
+        }
         _ => None,
     };
     let mut running = Running {
@@ -97,53 +112,95 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         grace: config.shutdown_grace,
         start,
     };
+    let active = keeps_state;
     let mut wiring = Wiring::new(&graph, &running.nodes);
     let by_id: HashMap<NodeId, Node> =
         running.nodes.iter().map(|node| (node.id, node.clone())).collect();
+    let coordinator = Coordinator::new(Setting {
+        active,
+        store,
+        cut: cut.clone(),
+        shape,
+        names: running.nodes.iter().map(|node| (node.id, node.name.clone())).collect(),
+        dead_letters,
+        interval: config.checkpoint_interval,
+        metrics: metrics.clone(),
+    });
 
     // Sinks first: nothing is read from a source before there is a place for it.
     for (index, sink) in config.sinks.iter().enumerate() {
         let node = &by_id[&NodeId::Sink(index)];
         let at = |why| format!("sink `{}`: {why}", node.name);
+        let position = cut.sinks.get(&node.name).and_then(|sink| sink.position.as_ref());
+        let resume = match position {
+            _ if !keeps_state => Resume::NotAtAll,
+            None => Resume::New,
+            Some(position) => Resume::FromPosition(position),
+        };
+        let receivers = wiring.receivers(node.id);
         let task = SinkTask {
             name: node.name.as_str().into(),
-            sink: Sink::open(&sink.kind).map_err(at)?,
-            inlet: Inlet::new(wiring.receivers(node.id), node.metrics.clone(), sink.batch.clone()),
+            sink: Sink::open(&sink.kind, &resume).map_err(at)?,
+            inlet: Inlet::new(receivers, node.metrics.clone(), sink.batch.clone(), false),
             metrics: node.metrics.clone(),
             processed: metrics.processed.clone(),
             rate: sink.rate,
             stop: running.stop.clone(),
             alone: config.sinks.len() == 1,
+            reporter: coordinator.reporter(node.id, coordinator.letters()),
         };
         running.spawn(&node.name, task.run());
     }
     for (index, (stage, runner)) in config.stages.iter().zip(runners).enumerate() {
         let node = &by_id[&NodeId::Stage(index)];
+        let before = cut.stages.get(&node.name);
+        let breaker = stage.breaker.clone();
+        let care = Care {
+            retry: stage.retry.clone(),
+            first_fails: stage.on_error.value == OnError::Fail,
+            breaker: breaker.map(|breaker| Arc::new(Breaker::new(breaker, node.metrics.clone()))),
+            saved: None,
+        };
         let mut workers = Vec::new();
         for number in 0..stage.workers {
-            let (metrics, retry) = (node.metrics.clone(), stage.retry.clone());
-            let first_fails = stage.on_error.value == OnError::Fail;
-            let worker = Worker::start(runner.clone(), number, metrics, retry, first_fails).await;
+            let saved = before.and_then(|stage| stage.saved.get(number)?.clone());
+            let care = Care { saved, ..care.clone() };
+            let worker = Worker::start(runner.clone(), number, node.metrics.clone(), care).await;
             workers.push(worker.map_err(|why| format!("stage `{}`: {why}", node.name))?);
         }
+        let letters = coordinator.letters();
+        let reporter = coordinator.reporter(node.id, letters.clone());
         let rejections = Rejections {
             what: "stage",
             name: node.name.as_str().into(),
             on_error: stage.on_error.value,
-            dead_letters: dead_letters.clone(),
+            letters,
             metrics: node.metrics.clone(),
             component: runner.hash(),
         };
-        let inlet =
-            Inlet::new(wiring.receivers(node.id), node.metrics.clone(), stage.batch.clone());
-        let outlet =
-            Outlet::new(wiring.senders(node.id, runner.plan().ports.len()), node.metrics.clone());
+        let (receivers, apart) = (wiring.receivers(node.id), !runner.plan().inputs.is_empty());
+        let inlet = Inlet::new(receivers, node.metrics.clone(), stage.batch.clone(), apart);
+        let assigner = (stage.watermark.clone())
+            .map(|watermark| Assigner::new(watermark, before.and_then(|stage| stage.latest)));
+        let senders = wiring.senders(node.id, runner.plan().ports.len());
+        let outlet = Outlet::new(senders, node.metrics.clone(), assigner);
+        let finished = before.is_some_and(|stage| stage.finished);
         if workers.len() == 1 {
             let worker = workers.remove(0);
-            running.spawn(&node.name, StageTask { worker, inlet, outlet, rejections }.run());
+            let task = StageTask { worker, inlet, outlet, rejections, reporter, finished };
+            running.spawn(&node.name, task.run());
         } else {
-            let (partition, ordered) = (stage.partition.clone(), stage.ordered);
-            let parallel = Parallel { workers, inlet, outlet, rejections, partition, ordered };
+            let parallel = Parallel {
+                workers,
+                inlet,
+                outlet,
+                rejections,
+                reporter,
+                partition: stage.partition.clone(),
+                ordered: stage.ordered,
+                timed: runner.has_watermark(),
+                finished,
+            };
             for task in parallel.tasks() {
                 running.spawn(&node.name, task);
             }
@@ -152,33 +209,86 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
     for (index, source) in config.sources.iter().enumerate() {
         let node = &by_id[&NodeId::Source(index)];
         let progress = node.progress.clone().expect("sources have progress");
-        let opened = Source::open(&source.kind, progress);
+        let before = cut.sources.get(&node.name);
+        let position = before.and_then(|source| source.position.as_ref());
+        let opened = Source::open(&source.kind, position, progress);
+        let assigner = (source.watermark.clone())
+            .map(|watermark| Assigner::new(watermark, before.and_then(|source| source.latest)));
+        let letters = coordinator.letters();
         let task = SourceTask {
             source: opened.map_err(|why| format!("source `{}`: {why}", node.name))?,
             batching: source.batch.clone(),
-            outlet: Outlet::new(wiring.senders(node.id, 1), node.metrics.clone()),
+            outlet: Outlet::new(wiring.senders(node.id, 1), node.metrics.clone(), assigner),
+            reporter: coordinator.reporter(node.id, letters.clone()),
             rejections: Rejections {
                 what: "source",
                 name: node.name.as_str().into(),
                 on_error: source.on_error.value,
-                dead_letters: dead_letters.clone(),
+                letters,
                 metrics: node.metrics.clone(),
                 component: "".into(),
             },
             stop: running.stop.clone(),
+            cuts: coordinator.source_cuts(),
+            when_stopped: if keeps_state { Close::Suspended } else { Close::Finished },
         };
         running.spawn(&node.name, task.run());
+    }
+    if active {
+        running.spawn("checkpoints", coordinator.run());
     }
     Ok(running)
 }
 
-fn uses_dead_letters(config: &crate::config::Config) -> bool {
+/// Opens a state directory, and sees that it is this pipeline's.
+fn open_state(directory: &Path, shape: &Shape) -> Result<(Option<Store>, Cut), String> {
+    let at = directory.display();
+    let (store, cut) = Store::open(directory)?;
+    let Some(cut) = cut else { return Ok((Some(store), Cut::default())) };
+    let differences = state::differences(&cut, shape);
+    if !differences.is_empty() {
+        return Err(format!(
+            "the state in {at} does not fit this pipeline:\n  {}\nTake what is gone out of it \
+             (pipehost state reset {at} --node NAME), or begin anew (pipehost state reset {at})",
+            differences.join("\n  ")
+        ));
+    }
+    let time = crate::template::rfc3339(cut.time);
+    tracing::info!("going on from checkpoint {} of {time}", cut.number);
+    for name in shape.new_nodes(&cut) {
+        tracing::info!("`{name}` is new, and begins at its beginning");
+    }
+    Ok((Some(store), cut))
+}
+
+fn shape(config: &Config, runners: &[Runner]) -> Shape {
+    let stage = |(stage, runner): (&config::Stage, &Runner)| {
+        let shape = StageShape {
+            component: runner.hash().to_string(),
+            workers: stage.workers,
+            partition: stage.partition.as_ref().map(ToString::to_string),
+        };
+        (stage.name.value.clone(), shape)
+    };
+    Shape {
+        pipeline: config.name.clone(),
+        sources: (config.sources.iter())
+            .map(|s| (s.name.value.clone(), SourceShape { kind: s.kind.name().to_owned() }))
+            .collect(),
+        stages: config.stages.iter().zip(runners).map(stage).collect(),
+        sinks: (config.sinks.iter())
+            .map(|s| (s.name.value.clone(), SinkShape { kind: s.kind.to_string() }))
+            .collect(),
+    }
+}
+
+fn uses_dead_letters(config: &Config) -> bool {
     let sources = config.sources.iter().map(|source| source.on_error.value);
     let stages = config.stages.iter().map(|stage| stage.on_error.value);
     sources.chain(stages).any(|policy| policy == OnError::DeadLetter)
 }
 
-fn nodes(config: &crate::config::Config, metrics: &Metrics) -> Nodes {
+fn nodes(config: &Config, metrics: &Metrics) -> Nodes {
     graph::nodes(config)
         .map(|id| {
             let name = graph::name(config, id).value.clone();
@@ -196,7 +306,7 @@ fn nodes(config: &crate::config::Config, metrics: &Metrics) -> Nodes {
 /// The ends of all edges, until the nodes take them.
 struct Wiring {
     senders: Vec<(NodeId, usize, Sender)>,
-    receivers: Vec<(NodeId, Receiver)>,
+    receivers: Vec<(NodeId, mpsc::Receiver<Message>)>,
 }
 
 impl Wiring {
@@ -211,7 +321,7 @@ impl Wiring {
         wiring
     }
 
-    fn receivers(&mut self, node: NodeId) -> Vec<Receiver> {
+    fn receivers(&mut self, node: NodeId) -> Vec<mpsc::Receiver<Message>> {
         self.receivers.extract_if(.., |(to, _)| *to == node).map(|(_, receiver)| receiver).collect()
     }
 
@@ -299,13 +409,11 @@ fn panic_message(error: tokio::task::JoinError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::graph::KnownPorts;
     use crate::outcome::Answer;
     use crate::record::Batch;
-    use crate::stage::{Native, Plan, Runner};
+    use crate::stage::{Native, Plan};
 
     struct Panics;
 

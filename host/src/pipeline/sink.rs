@@ -6,10 +6,12 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use tokio_util::sync::CancellationToken;
 
-use super::queue::Inlet;
+use super::checkpoint::{NodeState, Reporter};
+use super::inlet::{Event, Inlet};
 use super::{Ended, Stopped};
 use crate::connector::{Sink, SinkError};
 use crate::metrics::NodeMetrics;
+use crate::record::Batch;
 
 pub(super) struct SinkTask {
     pub name: Arc<str>,
@@ -23,40 +25,61 @@ pub(super) struct SinkTask {
     pub stop: CancellationToken,
     /// Whether there is no other sink, which would get less than it should.
     pub alone: bool,
+    pub reporter: Reporter,
 }
 
 impl SinkTask {
     pub(super) async fn run(mut self) -> Ended {
         let mut closed = false;
-        while let Some(batch) = self.inlet.next().await? {
-            if !closed {
-                let timer = self.metrics.duration.start_timer();
-                match self.sink.write(&batch).await {
-                    Ok(()) => {
-                        self.metrics.records_out.inc_by(batch.len as u64);
-                        self.processed.inc_by(batch.len as u64);
+        loop {
+            match self.inlet.next().await? {
+                Event::Batch(batch) => {
+                    if !closed {
+                        closed = self.write(&batch).await?;
                     }
-                    Err(SinkError::ClosedPipe) => {
-                        closed = true;
-                        if self.alone {
-                            self.stop.cancel();
-                        }
-                    }
-                    Err(SinkError::Failed(why)) => {
-                        return Err(Stopped::Cause(format!("sink `{}`: {why}", self.name)));
-                    }
+                    self.inlet.done(batch.len);
                 }
-                timer.observe_duration();
-                if let Some(rate) = self.rate.filter(|_| !closed) {
-                    tokio::time::sleep(Duration::from_secs_f64(batch.len as f64 / rate as f64))
-                        .await;
+                Event::Watermark(_) => {}
+                Event::Barrier(number) => {
+                    let position = self.sink.sync().await;
+                    let position = position.map_err(|why| self.failed(&why))?;
+                    self.reporter.reached(number, NodeState::Sink { position });
                 }
+                Event::End(_) => break,
             }
-            self.inlet.done(batch.len);
         }
-        self.sink
-            .finish()
-            .await
-            .map_err(|why| Stopped::Cause(format!("sink `{}`: {why}", self.name)))
+        let name = self.name.clone();
+        let position = self.sink.finish().await;
+        let position = position.map_err(|why| Stopped::Cause(format!("sink `{name}`: {why}")))?;
+        self.reporter.ended(NodeState::Sink { position });
+        Ok(())
+    }
+
+    /// Writes a batch; true if there is nobody to write to any more.
+    async fn write(&mut self, batch: &Batch) -> Result<bool, Stopped> {
+        let timer = self.metrics.duration.start_timer();
+        match self.sink.write(batch).await {
+            Ok(()) => {
+                self.metrics.records_out.inc_by(batch.len as u64);
+                self.processed.inc_by(batch.len as u64);
+            }
+            Err(SinkError::ClosedPipe) => {
+                if self.alone {
+                    self.stop.cancel();
+                }
+                return Ok(true);
+            }
+            Err(SinkError::Failed(why)) => return Err(self.failed(&why)),
+        }
+        timer.observe_duration();
+        if let Some(rate) = self.rate {
+            let due = Duration::from_secs_f64(batch.len as f64 / rate as f64);
+            tokio::time::sleep(due).await;
+        }
+        Ok(false)
+    }
+
+    fn failed(&self, why: &str) -> Stopped {
+        Stopped::Cause(format!("sink `{}`: {why}", self.name))
     }
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::queue::Outlet;
+use super::checkpoint::{NodeState, Reporter, SourceCuts};
+use super::queue::{Close, Outlet};
 use super::rejections::{Refused, Rejections};
 use super::{Ended, Stopped};
 use crate::codec::Decoded;
@@ -20,6 +21,12 @@ pub(super) struct SourceTask {
     pub rejections: Rejections,
     /// Told to read no further.
     pub stop: CancellationToken,
+    /// Told to begin a cut.
+    pub cuts: SourceCuts,
+    pub reporter: Reporter,
+    /// How it ends when it is told to read no further: with a state to go on from,
+    /// nothing is finished then.
+    pub when_stopped: Close,
 }
 
 impl SourceTask {
@@ -32,29 +39,43 @@ impl SourceTask {
                 || batch.attributes() >= MAX_ATTRIBUTES
         };
         let mut due = Instant::now();
-        loop {
+        let close = loop {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => break,
+                () = self.stop.cancelled() => break self.when_stopped,
+                number = self.cuts.next() => {
+                    self.flush(&mut out).await?;
+                    self.source.cut(number);
+                    self.reporter.reached(number, self.state());
+                    self.outlet.barrier(number).await?;
+                }
                 () = sleep_until(due), if !out.batch.is_empty() => self.flush(&mut out).await?,
                 more = self.source.ready() => {
                     if !more.map_err(Stopped::Cause)? {
-                        break;
+                        break Close::Finished;
                     }
                     if out.batch.is_empty() {
                         due = Instant::now() + batching.linger;
                     }
                     let decoded = self.source.decode(&mut out, full);
-                    self.reject(&mut out)?;
+                    self.reject(&mut out).await?;
                     decoded.map_err(Stopped::Cause)?;
                     if full(&out.batch) {
                         self.flush(&mut out).await?;
                     }
                 }
+                () = self.outlet.idle() => self.outlet.settle().await?,
             }
-        }
+        };
         self.flush(&mut out).await?;
-        self.outlet.end().await
+        // What it still answers for belongs to the last cut, which has no barrier.
+        self.source.cut(u64::MAX);
+        self.reporter.ended(self.state());
+        self.outlet.end(close).await
+    }
+
+    fn state(&self) -> NodeState {
+        NodeState::Source { position: self.source.position(), latest: self.outlet.latest() }
     }
 
     async fn flush(&mut self, out: &mut Decoded) -> Ended {
@@ -62,23 +83,31 @@ impl SourceTask {
         if batch.len == 0 {
             return Ok(());
         }
-        let (metrics, records) = (&self.rejections.metrics, batch.len);
+        let (metrics, records) = (self.rejections.metrics.clone(), batch.len);
         metrics.records_in.inc_by(records as u64);
         metrics.batch.observe(records as f64);
         metrics.in_flight.fetch_add(records as i64, Ordering::Relaxed);
         self.outlet.send(0, batch).await?;
         metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
-        Ok(())
+        self.outlet.settle().await
     }
 
-    fn reject(&self, out: &mut Decoded) -> Ended {
+    async fn reject(&self, out: &mut Decoded) -> Ended {
         let undecodable = std::mem::take(&mut out.undecodable);
         self.rejections.metrics.records_in.inc_by(undecodable.len() as u64);
-        self.rejections.settle_all(undecodable.iter().map(|undecodable| Refused {
-            record: undecodable.record.clone(),
-            origin: Origin { place: self.source.place(), number: undecodable.number },
-            reason: &undecodable.reason,
-            attempts: 1,
-        }))
+        let place = self.source.place();
+        self.rejections
+            .settle_all(
+                undecodable
+                    .iter()
+                    .map(|undecodable| Refused {
+                        record: undecodable.record.clone(),
+                        origin: Origin { place: place.clone(), number: undecodable.number },
+                        reason: &undecodable.reason,
+                        attempts: 1,
+                    })
+                    .collect(),
+            )
+            .await
     }
 }

@@ -1,6 +1,8 @@
 //! The task of a stage with one worker: batches in, batches out, one after the other.
 
-use super::queue::{Inlet, Outlet};
+use super::checkpoint::{NodeState, Reporter};
+use super::inlet::{Event, Inlet};
+use super::queue::{Close, Outlet};
 use super::rejections::Rejections;
 use super::{Ended, Stopped};
 use crate::failure::Failure;
@@ -13,17 +15,61 @@ pub(super) struct StageTask {
     pub inlet: Inlet,
     pub outlet: Outlet,
     pub rejections: Rejections,
+    pub reporter: Reporter,
+    /// It was asked to finish in an earlier run, and has seen nothing since.
+    pub finished: bool,
 }
 
 impl StageTask {
     pub(super) async fn run(mut self) -> Ended {
-        while let Some(batch) = self.inlet.next().await? {
-            let answer = process(&mut self.worker, &batch, &self.rejections).await?;
-            send(&self.outlet, answer).await?;
-            self.inlet.done(batch.len);
+        let close = loop {
+            let event = tokio::select! {
+                biased;
+                event = self.inlet.next() => event?,
+                () = self.outlet.idle() => {
+                    self.outlet.settle().await?;
+                    continue;
+                }
+            };
+            match event {
+                Event::Batch(batch) => {
+                    self.finished = false;
+                    let answer = process(&mut self.worker, &batch, &self.rejections).await?;
+                    send(&mut self.outlet, answer).await?;
+                    self.inlet.done(batch.len);
+                }
+                Event::Watermark(watermark) => {
+                    let answer = advance(&mut self.worker, watermark, &self.rejections).await?;
+                    send(&mut self.outlet, answer).await?;
+                    self.outlet.watermark(watermark).await?;
+                }
+                Event::Barrier(number) => {
+                    let state = self.state().await?;
+                    self.reporter.reached(number, state);
+                    self.outlet.barrier(number).await?;
+                }
+                Event::End(close) => break close,
+            }
+        };
+        if close == Close::Finished && !self.finished {
+            let answer = finish(&mut self.worker, &self.rejections).await?;
+            send(&mut self.outlet, answer).await?;
         }
-        send(&self.outlet, finish(&mut self.worker, &self.rejections).await?).await?;
-        self.outlet.end().await
+        let state = match close {
+            Close::Finished => NodeState::finished(self.outlet.latest()),
+            Close::Suspended => self.state().await?,
+        };
+        self.reporter.ended(state);
+        self.outlet.end(close).await
+    }
+
+    async fn state(&mut self) -> Result<NodeState, Stopped> {
+        let worker = save(&mut self.worker, &self.rejections).await?;
+        Ok(NodeState::Stage {
+            workers: vec![worker],
+            finished: self.finished,
+            latest: self.outlet.latest(),
+        })
     }
 }
 
@@ -33,8 +79,11 @@ pub(super) async fn process(
     batch: &Batch,
     rejections: &Rejections,
 ) -> Result<Answer, Stopped> {
-    let answer = worker.process(batch).await.map_err(|failure| lost(rejections, &failure))?;
-    rejections.settle(batch, &answer.rejected)?;
+    let answer = worker
+        .process(batch)
+        .await
+        .map_err(|why| Stopped::Cause(format!("stage `{}` {why}", rejections.name)))?;
+    rejections.settle(batch, &answer.rejected).await?;
     Ok(answer)
 }
 
@@ -43,25 +92,36 @@ pub(super) async fn finish(
     worker: &mut Worker,
     rejections: &Rejections,
 ) -> Result<Answer, Stopped> {
-    worker.finish().await.map_err(|failure| {
-        Stopped::Cause(format!(
-            "stage `{}` failed when it was asked to finish: {failure}",
-            rejections.name
-        ))
-    })
+    worker.finish().await.map_err(|failure| failed(rejections, "was asked to finish", &failure))
 }
 
-fn lost(rejections: &Rejections, failure: &Failure) -> Stopped {
-    Stopped::Cause(format!(
-        "stage `{}` cannot be brought back after a failure: {failure}",
-        rejections.name
-    ))
+/// Tells the stage how far time has come.
+pub(super) async fn advance(
+    worker: &mut Worker,
+    watermark: i64,
+    rejections: &Rejections,
+) -> Result<Answer, Stopped> {
+    let answer = worker.advance(watermark).await;
+    answer.map_err(|failure| failed(rejections, "was told that time has passed", &failure))
+}
+
+/// Asks for the state of the stage.
+pub(super) async fn save(
+    worker: &mut Worker,
+    rejections: &Rejections,
+) -> Result<Option<Option<Vec<u8>>>, Stopped> {
+    let state = worker.state().await;
+    state.map_err(|failure| failed(rejections, "was asked to save its state", &failure))
+}
+
+fn failed(rejections: &Rejections, when: &str, failure: &Failure) -> Stopped {
+    Stopped::Cause(format!("stage `{}` failed when it {when}: {failure}", rejections.name))
 }
 
 /// Sends what a stage emitted.
-pub(super) async fn send(outlet: &Outlet, answer: Answer) -> Ended {
+pub(super) async fn send(outlet: &mut Outlet, answer: Answer) -> Ended {
     for emitted in answer.emitted {
         outlet.send(emitted.port, emitted.batch).await?;
     }
-    Ok(())
+    outlet.settle().await
 }

@@ -24,6 +24,8 @@ pub struct Batch {
     pub value: Option<Selected<Column>>,
     pub attributes: Vec<Attribute>,
     pub origins: Selected<Origins>,
+    /// By which of the inputs of the node at hand it came in: its inlet says so.
+    pub input: u32,
 }
 
 impl Batch {
@@ -44,6 +46,7 @@ impl Batch {
                 .map(|(name, column)| (name.clone(), picking.pick(column)))
                 .collect(),
             origins: picking.pick(&self.origins),
+            input: self.input,
         }
     }
 
@@ -112,6 +115,7 @@ impl Batch {
                 })
                 .collect(),
             origins: Selected::concat(&origins),
+            input: parts.first().map_or(0, |part| part.input),
         }
     }
 

@@ -98,6 +98,7 @@ impl BatchBuilder {
             value: built.value.map(Into::into),
             attributes: built.attributes.into_iter().map(|(name, c)| (name, c.into())).collect(),
             origins: built.origins.into(),
+            input: 0,
         }
     }
 }

@@ -72,6 +72,15 @@ impl Selected<Times> {
     pub fn get(&self, row: usize) -> Option<i64> {
         Some(self.base[self.base_row(row)]).filter(|&time| time != NO_TIME)
     }
+
+    /// The latest of all; none if no row has a time.
+    pub fn latest(&self) -> Option<i64> {
+        let latest = match &self.rows {
+            None => self.base.iter().copied().max(),
+            Some(rows) => rows.iter().map(|&row| self.base[row as usize]).max(),
+        };
+        latest.filter(|&time| time != NO_TIME)
+    }
 }
 
 /// Composes selections with one more, once for each that several columns share.

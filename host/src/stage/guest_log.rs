@@ -13,13 +13,16 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use super::program::Program;
+use crate::metrics::NodeMetrics;
+
 /// A line longer than this is logged in pieces.
 const LINE: usize = 4096;
 /// What is kept of the last words, in bytes.
 const LAST: usize = 1024;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Takes what one instance prints, to stdout and stderr alike.
+/// Takes what the instances of one worker print, to stdout and stderr alike.
 #[derive(Clone)]
 pub(super) struct GuestLog(Arc<Mutex<State>>);
 
@@ -35,21 +38,16 @@ struct State {
 }
 
 impl GuestLog {
-    pub(super) fn new(
-        stage: Arc<str>,
-        worker: usize,
-        bytes_per_second: usize,
-        dropped: IntCounter,
-    ) -> Self {
+    pub(super) fn of(program: &Program, worker: usize, metrics: &NodeMetrics) -> Self {
         Self(Arc::new(Mutex::new(State {
-            stage,
+            stage: program.name.clone(),
             worker,
-            bytes_per_second,
+            bytes_per_second: program.limits.log_bytes,
             window: Instant::now(),
             used: 0,
             line: Vec::new(),
             last: String::new(),
-            dropped,
+            dropped: metrics.log_dropped.clone(),
         })))
     }
 

@@ -23,12 +23,14 @@ const YIELD_INTERVAL: u64 = 2_000_000;
 
 type Save = TypedFunc<(), (Result<Vec<u8>, String>,)>;
 type Restore = TypedFunc<(Vec<u8>,), (Result<(), String>,)>;
+type Advance = TypedFunc<(i64,), (Result<records::Outcome, String>,)>;
 
 /// An instance of a stage, used by one worker.
 pub struct Instance {
     store: Store<Host>,
     exports: Exports,
     checkpoint: Option<(Save, Restore)>,
+    advance: Option<Advance>,
     name: Arc<str>,
     limits: Limits,
     plan: Plan,
@@ -44,16 +46,10 @@ impl Instance {
     /// If a start function fails or breaks a limit.
     pub async fn start(
         program: &Program,
-        worker: usize,
+        log: GuestLog,
         metrics: &Arc<NodeMetrics>,
     ) -> Result<Self, Failure> {
         let limits = program.limits.clone();
-        let log = GuestLog::new(
-            program.name.clone(),
-            worker,
-            limits.log_bytes,
-            metrics.log_dropped.clone(),
-        );
         let host = Host::new(&program.grants, limits.memory_bytes, log.clone())
             .map_err(|error| Failure::new(Cause::Error, format!("{error:#}")))?;
         let mut store = Store::new(&program.engine.wasmtime, host);
@@ -80,15 +76,19 @@ impl Instance {
                     instance.get_typed_func(&mut store, restore)?,
                 )),
             };
-            Ok((exports, checkpoint))
+            let advance = (program.advance.as_ref())
+                .map(|advance| instance.get_typed_func(&mut store, advance))
+                .transpose()?;
+            Ok((exports, checkpoint, advance))
         };
         let made = within(&limits, &log, made).await;
         count_fuel(&mut store, limits.lifecycle_fuel(), metrics);
-        let (exports, checkpoint) = made?;
+        let (exports, checkpoint, advance) = made?;
         let mut instance = Self {
             store,
             exports,
             checkpoint,
+            advance,
             name: program.name.clone(),
             limits,
             plan: program.plan().clone(),
@@ -105,21 +105,16 @@ impl Instance {
     /// If the guest fails or refuses; or if it plans something else than before.
     pub async fn open_new(
         program: &Program,
-        worker: usize,
+        log: GuestLog,
         metrics: &Arc<NodeMetrics>,
     ) -> Result<Self, Failure> {
-        let mut instance = Self::start(program, worker, metrics).await?;
+        let mut instance = Self::start(program, log, metrics).await?;
         let plan = instance.open(&program.config).await?;
         if plan != *program.plan() {
             let message = "opened with the same configuration, it made another plan than before";
             return Err(Failure::new(Cause::Contract, message));
         }
         Ok(instance)
-    }
-
-    /// Whether the stage exports `checkpoint`.
-    pub fn has_checkpoint(&self) -> bool {
-        self.checkpoint.is_some()
     }
 
     pub(super) async fn describe(&mut self) -> Result<Description, Failure> {
@@ -149,6 +144,7 @@ impl Instance {
             value: plan.reads.value,
             attributes: plan.reads.attributes,
             ports: plan.ports,
+            inputs: plan.inputs,
         };
         check_plan(&plan).map_err(|rule| Failure::new(Cause::Contract, rule))?;
         self.plan = plan.clone();
@@ -178,6 +174,7 @@ impl Instance {
             key: key.as_deref().map(lower),
             value: value.as_deref().map(lower),
             attributes: &lowered,
+            input: batch.input,
         };
         let start = Instant::now();
         let outcome = self
@@ -198,6 +195,21 @@ impl Instance {
         let outcome = self
             .call(self.limits.lifecycle_fuel(), async |store, exports| {
                 exports.pipehost_stage_stage().call_finish(store).await
+            })
+            .await?
+            .map_err(|message| Failure::new(Cause::Error, message))?;
+        self.check(None, outcome)
+    }
+
+    /// Tells the stage how far time has come; nothing, if it does not want to know.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub(super) async fn advance(&mut self, watermark: i64) -> Result<Answer, Failure> {
+        let Some(advance) = self.advance else { return Ok(Answer::default()) };
+        let outcome = self
+            .call(self.limits.lifecycle_fuel(), async |store, _| {
+                Ok(advance.call_async(store, (watermark,)).await?.0)
             })
             .await?
             .map_err(|message| Failure::new(Cause::Error, message))?;
@@ -358,8 +370,9 @@ fn check_plan(plan: &Plan) -> Result<(), String> {
             return Err(format!("its plan names the port {port:?} twice"));
         }
     }
-    if plan.attributes.len() > MAX_ATTRIBUTES || plan.ports.len() > MAX_ATTRIBUTES {
-        return Err(format!("its plan has more than {MAX_ATTRIBUTES} attributes or ports"));
+    let lists = [&plan.attributes, &plan.ports, &plan.inputs];
+    if lists.iter().any(|list| list.len() > MAX_ATTRIBUTES) {
+        return Err(format!("its plan has more than {MAX_ATTRIBUTES} attributes, ports or inputs"));
     }
     for (index, name) in plan.attributes.iter().enumerate() {
         if plan.attributes[..index].contains(name) {

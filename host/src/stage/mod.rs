@@ -1,11 +1,14 @@
 //! Sandboxed stages: from the bytes of a component to checked answers.
 
+mod breaker;
 mod failure;
 mod guest_log;
 mod host;
 mod instance;
 mod program;
+mod recovery;
 mod worker;
 
+pub use breaker::Breaker;
 pub use program::{Description, Plan, Program};
-pub use worker::{Native, Runner, Worker};
+pub use worker::{Care, Native, Runner, Worker};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytesize::ByteSize;
 use wasmtime::component::{Component, ComponentExportIndex, Linker};
 
+use super::guest_log::GuestLog;
 use super::host::Host;
 use super::instance::Instance;
 use crate::bindings::{self, Transform, TransformPre};
@@ -23,6 +24,8 @@ pub struct Plan {
     pub attributes: Vec<String>,
     /// At least one; the first is the default.
     pub ports: Vec<String>,
+    /// Of a stage that tells its inputs apart.
+    pub inputs: Vec<String>,
 }
 
 /// What a component says about itself.
@@ -46,6 +49,8 @@ pub struct Program {
     pub(super) pre: TransformPre<Host>,
     /// `save` and `restore`, if it exports them.
     pub(super) checkpoint: Option<(ComponentExportIndex, ComponentExportIndex)>,
+    /// `advance`, if it exports it.
+    pub(super) advance: Option<ComponentExportIndex>,
     imports: Vec<String>,
     pub(super) config: String,
     plan: Plan,
@@ -94,11 +99,13 @@ impl Program {
         }
         let pre = link(&engine, &component, &imports)
             .map_err(|error| vec![format!("it does not fit the contract: {error:#}")])?;
+        let function = |interface, name| {
+            let interface = component.get_export_index(None, interface)?;
+            component.get_export_index(Some(&interface), name)
+        };
         let checkpoint =
-            component.get_export_index(None, bindings::CHECKPOINT).and_then(|interface| {
-                let function = |name| component.get_export_index(Some(&interface), name);
-                Some((function("save")?, function("restore")?))
-            });
+            function(bindings::CHECKPOINT, "save").zip(function(bindings::CHECKPOINT, "restore"));
+        let advance = function(bindings::WATERMARK, "advance");
         Ok(Self {
             name,
             hash: hash.into(),
@@ -107,6 +114,7 @@ impl Program {
             engine,
             pre,
             checkpoint,
+            advance,
             imports,
             config: "{}".to_owned(),
             plan: Plan::default(),
@@ -122,6 +130,11 @@ impl Program {
         self.checkpoint.is_some()
     }
 
+    /// Whether the stage wants to see time pass.
+    pub fn has_watermark(&self) -> bool {
+        self.advance.is_some()
+    }
+
     /// What the stage declared when it was opened; empty before.
     pub fn plan(&self) -> &Plan {
         &self.plan
@@ -132,7 +145,7 @@ impl Program {
     /// # Errors
     /// If the component fails.
     pub async fn describe(&self, metrics: &Arc<NodeMetrics>) -> Result<Description, Failure> {
-        Instance::start(self, 0, metrics).await?.describe().await
+        Instance::start(self, GuestLog::of(self, 0, metrics), metrics).await?.describe().await
     }
 
     /// Opens the stage with its configuration, a JSON object, and keeps what it plans.
@@ -146,7 +159,7 @@ impl Program {
         metrics: &Arc<NodeMetrics>,
     ) -> Result<(), Failure> {
         self.config = config;
-        let mut instance = Instance::start(self, 0, metrics).await?;
+        let mut instance = Instance::start(self, GuestLog::of(self, 0, metrics), metrics).await?;
         self.plan = instance.open(&self.config).await?;
         Ok(())
     }

@@ -6,8 +6,11 @@
 
 use std::sync::Arc;
 
+use super::breaker::{Breaker, Refused};
+use super::guest_log::GuestLog;
 use super::instance::Instance;
 use super::program::{Plan, Program};
+use super::recovery::Recovery;
 use crate::config::Retry;
 use crate::failure::{Cause, Failure};
 use crate::metrics::NodeMetrics;
@@ -37,6 +40,11 @@ impl Runner {
             Self::Sandboxed(program) => program.plan(),
             Self::Native { plan, .. } => plan,
         }
+    }
+
+    /// Whether the stage wants to see time pass.
+    pub fn has_watermark(&self) -> bool {
+        matches!(self, Self::Sandboxed(program) if program.has_watermark())
     }
 
     /// What the answers to the parts of a batch may come to.
@@ -97,14 +105,16 @@ enum Live {
     Native(Box<dyn Native>),
 }
 
-/// Batches after which the state of a stage is saved anew: what a failure repeats.
-const SAVE_EVERY: usize = 64;
-
-/// What gives a stage its state back.
-#[derive(Default)]
-struct Recovery {
-    saved: Option<Vec<u8>>,
-    since: Vec<Batch>,
+/// What a worker does with failures, and what it goes on from.
+#[derive(Clone, Default)]
+pub struct Care {
+    pub retry: Option<Retry>,
+    /// Whether the first record at fault ends the pipeline: then it is not worth while to
+    /// look for the others.
+    pub first_fails: bool,
+    pub breaker: Option<Arc<Breaker>>,
+    /// What the stage saved in an earlier run.
+    pub saved: Option<Vec<u8>>,
 }
 
 /// One of the instances of a stage.
@@ -113,49 +123,48 @@ pub struct Worker {
     number: usize,
     metrics: Arc<NodeMetrics>,
     retry: Option<Retry>,
-    /// Whether the first record at fault ends the pipeline: then it is not worth while to
-    /// look for the others.
     first_fails: bool,
+    breaker: Option<Arc<Breaker>>,
     live: Live,
     recovery: Recovery,
+    /// Its limit is that of the worker: a guest that crashes does not get a new one.
+    log: Option<GuestLog>,
 }
 
 impl Worker {
     /// Makes an instance and opens it.
     ///
     /// # Errors
-    /// If the guest fails.
+    /// If the guest fails, or refuses the state of an earlier run.
     pub async fn start(
         runner: Runner,
         number: usize,
         metrics: Arc<NodeMetrics>,
-        retry: Option<Retry>,
-        first_fails: bool,
+        care: Care,
     ) -> Result<Self, Failure> {
+        let log = match &runner {
+            Runner::Sandboxed(program) => Some(GuestLog::of(program, number, &metrics)),
+            Runner::Native { .. } => None,
+        };
         let live = match &runner {
-            Runner::Sandboxed(program) => {
-                let instance = Instance::open_new(program, number, &metrics).await?;
-                Live::Sandboxed(Some(Box::new(instance)))
-            }
+            Runner::Sandboxed(_) => Live::Sandboxed(None),
             Runner::Native { make, .. } => Live::Native(make()),
         };
-        Ok(Self {
-            runner,
-            number,
-            metrics,
-            retry,
-            first_fails,
-            live,
-            recovery: Recovery::default(),
-        })
+        let Care { retry, first_fails, breaker, saved } = care;
+        let recovery = Recovery::new(saved);
+        let mut worker =
+            Self { runner, number, metrics, retry, first_fails, breaker, live, recovery, log };
+        worker.live().await?;
+        Ok(worker)
     }
 
     /// Processes a batch: division and retries included. What is still rejected in the
     /// answer is rejected for good.
     ///
     /// # Errors
-    /// If the stage cannot be brought back after a failure.
-    pub async fn process(&mut self, batch: &Batch) -> Result<Answer, Failure> {
+    /// If the stage cannot be brought back after a failure, or is not to be; a sentence
+    /// that begins with the stage.
+    pub async fn process(&mut self, batch: &Batch) -> Result<Answer, String> {
         let mut answer = self.divide(batch).await?;
         let Some(retry) = self.retry.clone() else { return Ok(answer) };
         for attempt in 2..=retry.attempts {
@@ -184,24 +193,65 @@ impl Worker {
     /// If the stage fails: there is no record to blame. One whose state can be brought
     /// back is asked a second time; of another, what it held is lost.
     pub async fn finish(&mut self) -> Result<Answer, Failure> {
-        let attempts: &[bool] = if self.keeps_state() { &[false, true] } else { &[true] };
-        for &last in attempts {
-            let result = match self.live().await? {
-                Live::Native(native) => {
-                    return native.finish().map_err(|e| Failure::new(Cause::Error, e));
-                }
-                Live::Sandboxed(instance) => instance.as_mut().expect("live").finish().await,
-            };
-            match result {
-                Ok(answer) => return Ok(answer),
-                Err(failure) if last => {
-                    self.fail(&failure);
-                    return Err(failure);
-                }
-                Err(failure) => self.fail(&failure),
-            }
+        Ok(self.twice(Call::Finish).await?.answer)
+    }
+
+    /// Tells the stage how far time has come.
+    ///
+    /// # Errors
+    /// As [`Worker::finish`].
+    pub async fn advance(&mut self, watermark: i64) -> Result<Answer, Failure> {
+        let answer = self.twice(Call::Advance(watermark)).await?.answer;
+        if self.keeps_state() {
+            self.recovery.saw_watermark(watermark);
+            self.save_if_long().await;
         }
-        unreachable!("the last attempt returns")
+        Ok(answer)
+    }
+
+    /// The state of the stage, for a checkpoint; none if the last one already has it.
+    ///
+    /// # Errors
+    /// As [`Worker::finish`].
+    pub async fn state(&mut self) -> Result<Option<Option<Vec<u8>>>, Failure> {
+        if self.keeps_state() && self.recovery.has_changed() {
+            let saved = self.twice(Call::Save).await?.saved;
+            self.recovery.save(saved);
+        }
+        Ok(self.recovery.changed_state())
+    }
+
+    /// Makes a call that no record is to blame for; if it fails, a second time where the
+    /// state can be brought back.
+    async fn twice(&mut self, call: Call) -> Result<Reply, Failure> {
+        if self.keeps_state()
+            && let Ok(reply) = self.once(call).await
+        {
+            return Ok(reply);
+        }
+        self.once(call).await
+    }
+
+    async fn once(&mut self, call: Call) -> Result<Reply, Failure> {
+        let replied = match (self.live().await?, call) {
+            (Live::Native(native), Call::Finish) => {
+                native.finish().map(Reply::from).map_err(|error| Failure::new(Cause::Error, error))
+            }
+            (Live::Native(_), Call::Advance(_) | Call::Save) => Ok(Reply::default()),
+            (Live::Sandboxed(instance), call) => {
+                let instance = instance.as_mut().expect("live");
+                match call {
+                    Call::Finish => instance.finish().await.map(Reply::from),
+                    Call::Advance(watermark) => instance.advance(watermark).await.map(Reply::from),
+                    Call::Save => (instance.save().await)
+                        .map(|saved| Reply { answer: Answer::default(), saved }),
+                }
+            }
+        };
+        if let Err(failure) = &replied {
+            self.fail(failure);
+        }
+        replied
     }
 
     fn keeps_state(&self) -> bool {
@@ -209,7 +259,7 @@ impl Worker {
     }
 
     /// Processes a batch, dividing it where it fails.
-    async fn divide(&mut self, batch: &Batch) -> Result<Answer, Failure> {
+    async fn divide(&mut self, batch: &Batch) -> Result<Answer, String> {
         let mut parts = Vec::new();
         // First and last row, exclusive, of the parts still to do; the last comes next.
         let mut pending = vec![(0, batch.len)];
@@ -219,22 +269,16 @@ impl Worker {
         while let Some((start, end)) = pending.pop() {
             let whole = end - start == batch.len;
             let part = if whole { batch.clone() } else { batch.slice(start..end) };
-            let attempt = self.attempt(&part).await?.and_then(|answer| match whole {
-                true => Ok(answer),
-                false => room.get_or_insert_with(|| self.runner.answer_limits(batch)).take(answer),
-            });
-            let mut answer = match attempt {
+            if !whole && room.is_none() {
+                room = Some(self.runner.answer_limits(batch));
+            }
+            let mut answer = match self.admitted(&part, room.as_mut()).await? {
                 Ok(answer) => answer,
-                Err(failure) if end - start == 1 => Answer {
-                    emitted: Vec::new(),
-                    rejected: vec![Rejected {
-                        row: 0,
-                        reason: format!("{}: {}", failure.cause.name(), failure.message),
-                        retryable: false,
-                        attempts: 1,
-                    }],
-                },
-                Err(_) => {
+                Err(Fault::Refused(reason)) => reject_all(part.len, &reason),
+                Err(Fault::Failed(failure)) if end - start == 1 => {
+                    reject_all(1, &format!("{}: {}", failure.cause.name(), failure.message))
+                }
+                Err(Fault::Failed(_)) => {
                     let middle = start + (end - start) / 2;
                     pending.extend([(middle, end), (start, middle)]);
                     continue;
@@ -252,34 +296,63 @@ impl Worker {
         Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Answer::in_row_order(parts) })
     }
 
+    /// One call, if the breaker lets it through.
+    async fn admitted(
+        &mut self,
+        batch: &Batch,
+        room: Option<&mut Room>,
+    ) -> Result<Result<Answer, Fault>, String> {
+        let breaker = self.breaker.clone();
+        if let Some(breaker) = &breaker {
+            match breaker.admit().await {
+                Ok(()) => {}
+                Err(Refused::Records(reason)) => return Ok(Err(Fault::Refused(reason))),
+                Err(Refused::Pipeline(why)) => return Err(format!("{why} (breaker)")),
+            }
+        }
+        let lost = |why| format!("cannot be brought back after a failure: {why}");
+        let result = self.attempt(batch, room).await.map_err(lost)?;
+        if let Some(breaker) = &breaker {
+            match &result {
+                Ok(_) => breaker.success(),
+                Err(failure) => breaker.failure(failure),
+            }
+        }
+        Ok(result.map_err(Fault::Failed))
+    }
+
     /// One call. The inner error is the guest's; the instance is gone then.
-    async fn attempt(&mut self, batch: &Batch) -> Result<Result<Answer, Failure>, Failure> {
+    async fn attempt(
+        &mut self,
+        batch: &Batch,
+        room: Option<&mut Room>,
+    ) -> Result<Result<Answer, Failure>, Failure> {
         let result = match self.live().await? {
             Live::Native(native) => {
                 return Ok(native.process(batch).map_err(|e| Failure::new(Cause::Error, e)));
             }
             Live::Sandboxed(instance) => instance.as_mut().expect("live").process(batch).await,
         };
+        let result = result.and_then(|answer| match room {
+            Some(room) => room.take(answer),
+            None => Ok(answer),
+        });
         match &result {
-            Ok(_) => self.remember(batch).await,
+            Ok(_) if self.keeps_state() => {
+                self.recovery.saw_batch(batch);
+                self.save_if_long().await;
+            }
+            Ok(_) => {}
             Err(failure) => self.fail(failure),
         }
         Ok(result)
     }
 
-    /// Keeps what is needed to bring the stage back to where it is now.
-    async fn remember(&mut self, batch: &Batch) {
+    async fn save_if_long(&mut self) {
         let Live::Sandboxed(Some(instance)) = &mut self.live else { return };
-        if !instance.has_checkpoint() {
-            return;
-        }
-        self.recovery.since.push(batch.clone());
-        if self.recovery.since.len() >= SAVE_EVERY {
+        if self.recovery.is_long() {
             match instance.save().await {
-                Ok(saved) => {
-                    self.recovery.saved = saved;
-                    self.recovery.since.clear();
-                }
+                Ok(saved) => self.recovery.save(saved),
                 // The answer is good; what was saved before still leads to it.
                 Err(failure) => self.fail(&failure),
             }
@@ -289,27 +362,53 @@ impl Worker {
     fn fail(&mut self, failure: &Failure) {
         self.metrics.failure(failure.cause).inc();
         tracing::debug!(worker = self.number, "an instance failed: {failure}");
-        self.live = Live::Sandboxed(None);
+        if let Live::Sandboxed(instance) = &mut self.live {
+            *instance = None;
+        }
     }
 
     /// The instance; after a failure a new one, in the state of the old one before
     /// the batch that failed.
     async fn live(&mut self) -> Result<&mut Live, Failure> {
-        if let (Live::Sandboxed(None), Runner::Sandboxed(program)) = (&self.live, &self.runner) {
-            let mut instance = Instance::open_new(program, self.number, &self.metrics).await?;
-            if let Some(saved) = &self.recovery.saved {
-                instance.restore(saved).await?;
-            }
-            for batch in &self.recovery.since {
-                instance.process(batch).await?;
-            }
-            if !self.recovery.since.is_empty() {
-                // The next failure then repeats nothing of this.
-                self.recovery.saved = instance.save().await?;
-                self.recovery.since.clear();
-            }
+        if let (Live::Sandboxed(None), Runner::Sandboxed(program), Some(log)) =
+            (&self.live, &self.runner, &self.log)
+        {
+            let mut instance = Instance::open_new(program, log.clone(), &self.metrics).await?;
+            self.recovery.restore(&mut instance).await?;
             self.live = Live::Sandboxed(Some(Box::new(instance)));
         }
         Ok(&mut self.live)
     }
+}
+
+/// A call that is not about records.
+#[derive(Clone, Copy)]
+enum Call {
+    Finish,
+    Advance(i64),
+    Save,
+}
+
+#[derive(Default)]
+struct Reply {
+    answer: Answer,
+    saved: Option<Vec<u8>>,
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self { answer, saved: None }
+    }
+}
+
+/// Why there is no answer for a part of a batch.
+enum Fault {
+    Failed(Failure),
+    /// The stage was not asked.
+    Refused(String),
+}
+
+fn reject_all(rows: usize, reason: &str) -> Answer {
+    let rejected = |row| Rejected { row, reason: reason.to_owned(), retryable: false, attempts: 1 };
+    Answer { emitted: Vec::new(), rejected: (0..rows).map(rejected).collect() }
 }

@@ -1,69 +1,17 @@
-//! The file of dead letters: frames, one behind the other.
+//! Reading dead letters.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 use crate::codec::frames::{self, Frame, Letter};
-
-/// Appends letters. Each batch of them is one write, so a crash tears the last at most.
-pub struct DeadLetters {
-    path: PathBuf,
-    file: Mutex<File>,
-}
-
-impl DeadLetters {
-    /// Opens a file to append to, and creates it if there is none. What an earlier run
-    /// left torn at its end is cut off, or nothing behind it could be read.
-    ///
-    /// # Errors
-    /// If the file cannot be opened, or holds something else than dead letters.
-    pub fn open(path: &Path) -> Result<Self, String> {
-        let failed =
-            |error: io::Error| format!("cannot open the dead letters {}: {error}", path.display());
-        let file =
-            OpenOptions::new().create(true).read(true).append(true).open(path).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
-            return Ok(Self { path: path.to_owned(), file: Mutex::new(file) }); // A pipe, a device.
-        }
-        let mut reader = Reader::open(path)?;
-        for letter in reader.by_ref() {
-            letter.map_err(|why| format!("will not append to {}: {why}", path.display()))?;
-        }
-        if reader.torn() > 0 {
-            tracing::warn!(
-                "cut {} bytes off the end of {}: an earlier run was stopped while it wrote them",
-                reader.torn(),
-                path.display()
-            );
-            file.set_len(reader.offset).map_err(failed)?;
-        }
-        Ok(Self { path: path.to_owned(), file: Mutex::new(file) })
-    }
-
-    /// Appends letters.
-    ///
-    /// # Errors
-    /// If they cannot be written: the records would be lost.
-    pub fn write(&self, letters: &[Letter]) -> Result<(), String> {
-        let mut bytes = Vec::new();
-        for letter in letters {
-            frames::write_letter(letter, &mut bytes);
-        }
-        let mut file = self.file.lock().expect("nobody panics while writing");
-        file.write_all(&bytes).map_err(|error| {
-            format!("cannot write the dead letters {}: {error}", self.path.display())
-        })
-    }
-}
 
 /// Reads letters one by one.
 pub struct Reader {
     file: File,
     begun: Vec<u8>,
     /// Where the frame at the start of `begun` stands in the file.
-    offset: u64,
+    pub(super) offset: u64,
     number: u64,
     ended: bool,
 }

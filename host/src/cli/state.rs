@@ -1,0 +1,112 @@
+//! `pipehost state`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use bytesize::ByteSize;
+use serde_json::Value;
+
+use super::summary::number;
+use super::{Error, StateVerb};
+use crate::state::{self, Cut, Store};
+use crate::template::rfc3339;
+
+pub(super) fn state(verb: StateVerb) -> Result<u8, Error> {
+    match verb {
+        StateVerb::Show { directory, json } => {
+            let (_, cut) = open(&directory)?;
+            let text = match (cut, json) {
+                (None, _) => "no checkpoint yet\n".to_owned(),
+                (Some(cut), true) => {
+                    let json = serde_json::to_value(&cut).expect("its keys are texts");
+                    format!("{json:#}\n")
+                }
+                (Some(cut), false) => show(&cut),
+            };
+            super::print(text.as_bytes())
+        }
+        StateVerb::Reset { directory, node: None } => {
+            if !state::exists(&directory) {
+                return Err(nothing(&directory));
+            }
+            state::remove(&directory).map_err(Error::Failed)?;
+            super::print(format!("the state in {} is gone\n", directory.display()).as_bytes())
+        }
+        StateVerb::Reset { directory, node: Some(node) } => {
+            let (mut store, cut) = open(&directory)?;
+            let mut cut = cut.ok_or_else(|| nothing(&directory))?;
+            store.forget(&mut cut, &node).map_err(Error::Usage)?;
+            super::print(format!("the state of `{node}` is gone\n").as_bytes())
+        }
+    }
+}
+
+/// Opening a directory would make it.
+fn open(directory: &Path) -> Result<(Store, Option<Cut>), Error> {
+    if !state::exists(directory) {
+        return Err(nothing(directory));
+    }
+    Store::open(directory).map_err(Error::Failed)
+}
+
+fn nothing(directory: &Path) -> Error {
+    Error::Usage(format!("there is no state in {}", directory.display()))
+}
+
+fn show(cut: &Cut) -> String {
+    let mut rows: Vec<(&str, &str, String)> = Vec::new();
+    for (name, source) in &cut.sources {
+        rows.push((name, &source.kind, source_position(source.position.as_ref())));
+    }
+    for (name, stage) in &cut.stages {
+        let held: Vec<_> = stage.saved_bytes.iter().flatten().collect();
+        let what = match (&held[..], stage.finished) {
+            (_, true) => "has finished, and holds nothing".to_owned(),
+            ([], false) => "keeps no state".to_owned(),
+            (held, false) => {
+                let bytes: usize = held.iter().copied().sum();
+                let workers = match held.len() {
+                    1 => String::new(),
+                    n => format!(" of {n} workers"),
+                };
+                format!("{} saved{workers}", ByteSize::b(bytes as u64))
+            }
+        };
+        rows.push((name, "stage", what));
+    }
+    for (name, sink) in &cut.sinks {
+        let what = match sink.position.as_ref().and_then(|p| p["length"].as_u64()) {
+            Some(length) => format!("{} bytes", number(length)),
+            None => "cannot be cut back: at least once".to_owned(),
+        };
+        rows.push((name, &sink.kind, what));
+    }
+    let width = |column: fn(&(&str, &str, String)) -> usize| rows.iter().map(column).max();
+    let names = width(|row| row.0.chars().count()).unwrap_or(0);
+    let kinds = width(|row| row.1.chars().count()).unwrap_or(0);
+    let mut out =
+        format!("{}: checkpoint {} of {}\n\n", cut.pipeline, number(cut.number), rfc3339(cut.time));
+    for (name, kind, what) in &rows {
+        let _ = writeln!(out, "  {name:<names$}  {kind:<kinds$}  {what}");
+    }
+    out
+}
+
+fn source_position(position: Option<&Value>) -> String {
+    match position {
+        None => "cannot go back: what was read is not read again".to_owned(),
+        Some(Value::Array(files)) => {
+            let sum = |key: &str| files.iter().filter_map(|file| file[key].as_u64()).sum::<u64>();
+            let (bytes, records) = (number(sum("offset")), number(sum("records")));
+            let files = match files.len() {
+                1 => "1 file".to_owned(),
+                n => format!("{n} files"),
+            };
+            format!("{records} records, {bytes} bytes of {files}")
+        }
+        Some(other) => match other.as_u64() {
+            Some(records) => format!("{} records", number(records)),
+            None => other.to_string(),
+        },
+    }
+}

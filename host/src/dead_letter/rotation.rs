@@ -1,0 +1,44 @@
+//! The names of files that were rotated away: `NAME.1`, `NAME.2`, the higher the newer.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Those that were rotated away, oldest first, with their numbers.
+fn rotated(path: &Path) -> Vec<(u64, PathBuf)> {
+    let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else { return Vec::new() };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let prefix = format!("{}.", name.to_string_lossy());
+    let mut found: Vec<_> = (fs::read_dir(folder).into_iter().flatten().flatten())
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let number: u64 = name.to_str()?.strip_prefix(&prefix)?.parse().ok()?;
+            Some((number, path.with_file_name(&name)))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// All files, oldest first; the one that is written last.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = rotated(path).into_iter().map(|(_, path)| path).collect();
+    if path.exists() {
+        files.push(path.to_owned());
+    }
+    files
+}
+
+/// Bytes in those that were rotated away.
+pub(super) fn bytes(path: &Path) -> u64 {
+    let sizes = rotated(path).into_iter().filter_map(|(_, path)| fs::metadata(path).ok());
+    sizes.map(|metadata| metadata.len()).sum()
+}
+
+/// Gives the file the next number.
+pub(super) fn rotate(path: &Path) -> io::Result<()> {
+    let next = rotated(path).last().map_or(1, |(number, _)| number + 1);
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{next}"));
+    fs::rename(path, path.with_file_name(name))
+}

@@ -1,0 +1,384 @@
+//! Cuts: begun at the sources, reported by every node, written when all have.
+//!
+//! The same barriers acknowledge what sources are waited for: what came before a barrier
+//! is in the sinks, the dead letters or the saved states once the cut is written. So no
+//! record carries a token of its own, and fan-out, division, retries and drops need no
+//! account: they are done when the barrier behind them passes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Ended, Stopped};
+use crate::codec::frames::Letter;
+use crate::dead_letter::DeadLetters;
+use crate::graph::NodeId;
+use crate::metrics::Metrics;
+use crate::state::{Cut, Shape, SinkCut, SourceCut, StageCut, Store};
+
+/// Letters that may wait for the next cut before one is begun for their sake, in bytes.
+const LETTERS: usize = 16 << 20;
+
+/// A node at a cut.
+pub(super) enum NodeState {
+    Source {
+        position: Option<Value>,
+        latest: Option<i64>,
+    },
+    Stage {
+        /// By worker: nothing if it is as in the last cut, else what it saved, if it keeps
+        /// anything.
+        workers: Vec<Option<Option<Vec<u8>>>>,
+        finished: bool,
+        latest: Option<i64>,
+    },
+    Sink {
+        position: Option<Value>,
+    },
+}
+
+impl NodeState {
+    /// Of a stage that holds nothing any more.
+    pub(super) fn finished(latest: Option<i64>) -> Self {
+        Self::Stage { workers: Vec::new(), finished: true, latest }
+    }
+}
+
+/// What a node says of itself.
+struct Report {
+    node: NodeId,
+    /// The cut that it belongs to; none if the node has ended, and this is its last.
+    number: Option<u64>,
+    state: NodeState,
+    letters: Vec<Letter>,
+}
+
+/// The end of a node at which it reports.
+#[derive(Clone)]
+pub(super) struct Reporter {
+    node: NodeId,
+    reports: mpsc::UnboundedSender<Report>,
+    letters: Letters,
+}
+
+impl Reporter {
+    /// The node has come to a barrier, and not further.
+    pub(super) fn reached(&self, number: u64, state: NodeState) {
+        self.report(Some(number), state);
+    }
+
+    /// The node has ended.
+    pub(super) fn ended(&self, state: NodeState) {
+        self.report(None, state);
+    }
+
+    fn report(&self, number: Option<u64>, state: NodeState) {
+        let letters = self.letters.take();
+        // Nobody listens where nothing is cut, or if the run has failed.
+        let _ = self.reports.send(Report { node: self.node, number, state, letters });
+    }
+}
+
+/// The dead letters of one node. Where cuts are made, they wait for the next one, so that
+/// what is done again after a crash is not written twice.
+#[derive(Clone)]
+pub(super) struct Letters {
+    file: Option<Arc<DeadLetters>>,
+    waiting: Option<Arc<Waiting>>,
+}
+
+struct Waiting {
+    letters: Mutex<Vec<Letter>>,
+    bytes: AtomicUsize,
+    demand: Arc<Notify>,
+}
+
+impl Letters {
+    /// Takes letters, and waits while there is no room for them.
+    pub(super) async fn keep(&self, letters: Vec<Letter>) -> Result<(), String> {
+        let file = self.file.clone().expect("the graph was checked for it");
+        let bytes = letters.iter().map(Letter::bytes).sum();
+        file.room(bytes).await?;
+        let Some(waiting) = &self.waiting else {
+            // A pipe may have nobody who reads it: not on a thread that others need.
+            let written = tokio::task::spawn_blocking(move || file.write(&letters));
+            return written.await.expect("writing does not panic");
+        };
+        waiting.letters.lock().expect("nobody panics here").extend(letters);
+        if waiting.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > LETTERS {
+            waiting.demand.notify_one();
+        }
+        Ok(())
+    }
+
+    fn take(&self) -> Vec<Letter> {
+        let Some(waiting) = &self.waiting else { return Vec::new() };
+        waiting.bytes.store(0, Ordering::Relaxed);
+        std::mem::take(&mut waiting.letters.lock().expect("nobody panics here"))
+    }
+}
+
+/// Tells a source to begin a cut.
+pub(super) struct SourceCuts(Option<watch::Receiver<u64>>);
+
+impl SourceCuts {
+    /// The number of the next cut. May be dropped.
+    pub(super) async fn next(&mut self) -> u64 {
+        let Some(begin) = &mut self.0 else { return std::future::pending().await };
+        match begin.changed().await {
+            Ok(()) => *begin.borrow_and_update(),
+            Err(_) => std::future::pending().await, // The run has failed.
+        }
+    }
+}
+
+/// How a source learns what is done with, and asks for it to be soon.
+#[derive(Clone)]
+pub struct Acknowledgements {
+    durable: watch::Receiver<u64>,
+    demand: Arc<Notify>,
+}
+
+impl Acknowledgements {
+    /// Asks for a cut as soon as possible.
+    pub fn demand(&self) {
+        self.demand.notify_one();
+    }
+
+    /// Waits until the cut of this number, or a later one, is written.
+    ///
+    /// # Errors
+    /// If the run failed before: nothing is known of the records then.
+    pub async fn durable(&mut self, number: u64) -> Result<(), ()> {
+        self.durable.wait_for(|&durable| durable >= number).await.map(drop).map_err(drop)
+    }
+}
+
+/// What the cuts of a run are made of.
+pub(super) struct Setting {
+    /// Whether cuts are made at all.
+    pub active: bool,
+    /// None: cuts acknowledge, and are not kept.
+    pub store: Option<Store>,
+    /// The last cut: what has not changed since is taken from it.
+    pub cut: Cut,
+    pub shape: Shape,
+    pub names: BTreeMap<NodeId, String>,
+    pub dead_letters: Option<Arc<DeadLetters>>,
+    pub interval: Duration,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Makes the cuts of a run.
+pub(super) struct Coordinator {
+    setting: Setting,
+    reports: mpsc::UnboundedReceiver<Report>,
+    /// What reporters are made of; dropped when the run begins.
+    reporter: Option<mpsc::UnboundedSender<Report>>,
+    begin: watch::Sender<u64>,
+    durable: watch::Sender<u64>,
+    demand: Arc<Notify>,
+    /// What nodes said last that have ended.
+    ended: BTreeMap<NodeId, NodeState>,
+    /// Letters for the next cut.
+    letters: Vec<Letter>,
+}
+
+impl Coordinator {
+    pub(super) fn new(setting: Setting) -> Self {
+        let (reporter, reports) = mpsc::unbounded_channel();
+        Self {
+            reports,
+            reporter: Some(reporter),
+            begin: watch::Sender::new(setting.cut.number),
+            durable: watch::Sender::new(setting.cut.number),
+            demand: Arc::default(),
+            ended: BTreeMap::new(),
+            letters: Vec::new(),
+            setting,
+        }
+    }
+
+    pub(super) fn reporter(&self, node: NodeId, letters: Letters) -> Reporter {
+        let reports = self.reporter.clone().expect("the run has not begun");
+        Reporter { node, reports, letters }
+    }
+
+    /// The letters of one node.
+    pub(super) fn letters(&self) -> Letters {
+        let waiting = || Waiting {
+            letters: Mutex::default(),
+            bytes: AtomicUsize::new(0),
+            demand: self.demand.clone(),
+        };
+        let Setting { active, dead_letters, .. } = &self.setting;
+        Letters { file: dead_letters.clone(), waiting: active.then(|| Arc::new(waiting())) }
+    }
+
+    pub(super) fn source_cuts(&self) -> SourceCuts {
+        SourceCuts(self.setting.active.then(|| self.begin.subscribe()))
+    }
+
+    pub(super) fn acknowledgements(&self) -> Acknowledgements {
+        Acknowledgements { durable: self.durable.subscribe(), demand: self.demand.clone() }
+    }
+
+    /// Makes cuts until all nodes have ended; the last one has what they said then.
+    pub(super) async fn run(mut self) -> Ended {
+        self.reporter = None;
+        let mut ticks = interval(self.setting.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await; // The first comes at once.
+        let demand = self.demand.clone();
+        loop {
+            while !self.all_ended() {
+                tokio::select! {
+                    biased;
+                    // No cut is under way: the node has ended.
+                    report = self.reports.recv() => {
+                        let Report { node, state, letters, .. } = report.ok_or(Stopped::Neighbour)?;
+                        self.letters.extend(letters);
+                        self.ended.insert(node, state);
+                    }
+                    _ = ticks.tick() => break,
+                    () = demand.notified() => break,
+                }
+            }
+            let last = self.all_ended();
+            let start = Instant::now();
+            let number = self.setting.cut.number + 1;
+            self.begin.send_replace(number);
+            let reached = self.collect(number).await?;
+            self.write(number, reached).await.map_err(Stopped::Cause)?;
+            self.setting.metrics.checkpoint(start.elapsed());
+            self.durable.send_replace(if last { u64::MAX } else { number });
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    fn all_ended(&self) -> bool {
+        self.ended.len() == self.setting.names.len()
+    }
+
+    /// Waits until every node has reached the cut or ended before.
+    async fn collect(&mut self, number: u64) -> Result<Reached, Stopped> {
+        let mut reached = Reached {
+            states: BTreeMap::new(),
+            letters: std::mem::take(&mut self.letters),
+            ended: self.ended.keys().copied().collect(),
+        };
+        while reached.states.len() + reached.ended.len() < self.setting.names.len() {
+            let report = self.reports.recv().await.ok_or(Stopped::Neighbour)?;
+            let Report { node, number: at, state, letters } = report;
+            match at {
+                Some(at) => {
+                    debug_assert_eq!(at, number, "one cut at a time");
+                    reached.letters.extend(letters);
+                    reached.states.insert(node, state);
+                }
+                // After the barrier: it belongs to the next cut.
+                None if reached.states.contains_key(&node) => {
+                    self.letters.extend(letters);
+                    self.ended.insert(node, state);
+                }
+                None => {
+                    reached.letters.extend(letters);
+                    reached.ended.insert(node);
+                    self.ended.insert(node, state);
+                }
+            }
+        }
+        Ok(reached)
+    }
+
+    async fn write(&mut self, number: u64, reached: Reached) -> Result<(), String> {
+        let Reached { states, letters, .. } = reached;
+        let mut changed = BTreeMap::new();
+        let mut cut = Cut {
+            pipeline: self.setting.shape.pipeline.clone(),
+            number,
+            time: i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX),
+            ..Cut::default()
+        };
+        for (node, name) in &self.setting.names {
+            let state = states.get(node).or_else(|| self.ended.get(node));
+            self.enter(&mut cut, &mut changed, name, state.expect("every node has reported"));
+        }
+        let dead_letters = self.setting.dead_letters.clone();
+        let store = self.setting.store.take();
+        let done = tokio::task::spawn_blocking(move || {
+            // The letters first: if what follows fails, they are cut off again.
+            if let Some(file) = &dead_letters {
+                file.write(&letters)?;
+                cut.dead_letters = file.sync()?;
+            }
+            let Some(mut store) = store else { return Ok((cut, None)) };
+            store.commit(&cut, &changed)?;
+            Ok::<_, String>((cut, Some(store)))
+        });
+        (self.setting.cut, self.setting.store) = done.await.expect("writing does not panic")?;
+        Ok(())
+    }
+
+    /// Enters what a node said into a cut.
+    fn enter(
+        &self,
+        cut: &mut Cut,
+        changed: &mut BTreeMap<(String, u32), Option<Vec<u8>>>,
+        name: &str,
+        state: &NodeState,
+    ) {
+        let name = name.to_owned();
+        match state {
+            NodeState::Source { position, latest } => {
+                let kind = self.setting.shape.sources[&name].kind.clone();
+                let source = SourceCut { kind, position: position.clone(), latest: *latest };
+                cut.sources.insert(name, source);
+            }
+            NodeState::Stage { workers, finished, latest } => {
+                let shape = &self.setting.shape.stages[&name];
+                let before = self.setting.cut.stages.get(&name);
+                let mut saved_bytes = Vec::new();
+                for (number, saved) in (0..).zip(workers) {
+                    saved_bytes.push(match saved {
+                        Some(saved) => {
+                            changed.insert((name.clone(), number), saved.clone());
+                            saved.as_ref().map(Vec::len)
+                        }
+                        None => before.and_then(|b| *b.saved_bytes.get(number as usize)?),
+                    });
+                }
+                let stage = StageCut {
+                    component: shape.component.clone(),
+                    workers: shape.workers,
+                    partition: shape.partition.clone(),
+                    finished: *finished,
+                    latest: *latest,
+                    saved_bytes,
+                    saved: Vec::new(),
+                };
+                cut.stages.insert(name, stage);
+            }
+            NodeState::Sink { position } => {
+                let kind = self.setting.shape.sinks[&name].kind.clone();
+                cut.sinks.insert(name, SinkCut { kind, position: position.clone() });
+            }
+        }
+    }
+}
+
+/// What came together for a cut.
+struct Reached {
+    /// Of nodes that reached it.
+    states: BTreeMap<NodeId, NodeState>,
+    /// Nodes that ended before it.
+    ended: BTreeSet<NodeId>,
+    letters: Vec<Letter>,
+}
