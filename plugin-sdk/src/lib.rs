@@ -47,12 +47,14 @@
 mod export;
 mod opened;
 mod output;
+mod period;
 mod record;
 mod setup;
 pub mod testing;
 
 pub use opened::Opened;
 pub use output::{Out, Row};
+pub use period::{Period, rfc3339};
 pub use record::{Column, Input, Record};
 pub use setup::{Field, From, Plan, Port, Setup, Time};
 
@@ -77,7 +79,8 @@ pub trait Stage: Sized {
     fn open(config: Self::Config, setup: &mut Setup) -> Result<Self, String>;
 
     /// Sees one record. It goes on if it is [kept](Out::keep), once for each time;
-    /// else it is dropped. An error rejects the record, and takes back what was
+    /// else it is dropped. Records that descend from no single one are
+    /// [created](Out::create). An error rejects the record, and takes back what was
     /// emitted for it.
     fn process(&mut self, record: &Record<'_>, out: &mut Out) -> Result<(), Rejection>;
 

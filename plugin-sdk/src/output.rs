@@ -8,11 +8,15 @@ use crate::{NO_TIME, Port, Rejection};
 /// Takes what a stage emits.
 #[derive(Debug)]
 pub struct Out {
+    /// Rows that descend from the record at hand, by port.
     ports: Vec<PortRows>,
+    /// Rows that descend from none, by port; empty until there is one.
+    created: Vec<PortRows>,
     rejected: Vec<Rejected>,
-    /// The input row at hand; meaningless in `finish`, where rows are new.
+    /// The input row at hand; meaningless where there is no input.
     row: u32,
     input_len: usize,
+    /// There is no input: all rows are new.
     fresh: bool,
 }
 
@@ -29,7 +33,14 @@ impl Out {
     pub(crate) fn fresh(ports: usize) -> Self {
         let mut list = Vec::with_capacity(ports);
         list.resize_with(ports, PortRows::default);
-        Self { ports: list, rejected: Vec::new(), row: 0, input_len: 0, fresh: true }
+        Self {
+            ports: list,
+            created: Vec::new(),
+            rejected: Vec::new(),
+            row: 0,
+            input_len: 0,
+            fresh: true,
+        }
     }
 
     /// Emits the record at hand on the default port. All that the returned row does
@@ -48,6 +59,25 @@ impl Out {
         Row { rows, index }
     }
 
+    /// Emits a new record on the default port. It inherits nothing: what is not set, it
+    /// does not have. The new records of a batch come after those that were kept.
+    pub fn create(&mut self) -> Row<'_> {
+        self.create_on(Port(0))
+    }
+
+    /// As [`Out::create`], on another port.
+    pub fn create_on(&mut self, port: Port) -> Row<'_> {
+        if self.fresh {
+            return self.send(port);
+        }
+        let ports = self.ports.len();
+        self.created.resize_with(ports, PortRows::default);
+        let rows = &mut self.created[port.0];
+        let index = rows.parents.len();
+        rows.parents.push(self.row); // To take them back, if the record is rejected.
+        Row { rows, index }
+    }
+
     #[inline]
     pub(crate) fn at(&mut self, row: usize) {
         self.row = row as u32;
@@ -56,7 +86,7 @@ impl Out {
     #[cold]
     pub(crate) fn reject(&mut self, rejection: Rejection) {
         let row = self.row;
-        for port in &mut self.ports {
+        for port in self.ports.iter_mut().chain(&mut self.created) {
             port.take_back(row);
         }
         let Rejection { reason, retryable } = rejection;
@@ -65,10 +95,12 @@ impl Out {
 
     pub(crate) fn into_outcome(self) -> crate::contract::Outcome {
         let (fresh, input_len) = (self.fresh, self.input_len);
-        let outputs = (0..)
-            .zip(self.ports)
-            .filter(|(_, rows)| !rows.parents.is_empty())
-            .map(|(port, rows)| rows.into_output(port, fresh, input_len))
+        let kept = (0..).zip(self.ports).map(|(port, rows)| (port, rows, fresh));
+        let created = (0..).zip(self.created).map(|(port, rows)| (port, rows, true));
+        let outputs = kept
+            .chain(created)
+            .filter(|(_, rows, _)| !rows.parents.is_empty())
+            .map(|(port, rows, fresh)| rows.into_output(port, fresh, input_len))
             .collect();
         crate::contract::Outcome { outputs, rejected: self.rejected }
     }

@@ -45,6 +45,12 @@ pub fn record(value: impl AsRef<[u8]>) -> TestRecord {
 }
 
 impl TestRecord {
+    /// With this value.
+    pub fn value(mut self, value: impl AsRef<[u8]>) -> Self {
+        self.value = Some(value.as_ref().to_vec());
+        self
+    }
+
     /// With this key.
     pub fn key(mut self, key: impl AsRef<[u8]>) -> Self {
         self.key = Some(key.as_ref().to_vec());

@@ -1,0 +1,59 @@
+//! Time as people write it: durations in a configuration, and points in time.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A duration that is typed as text with a unit, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Period(pub i64);
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let duration = humantime::parse_duration(&text).map_err(|error| {
+            serde::de::Error::custom(format!("{text:?} is not a duration: {error}"))
+        })?;
+        let nanoseconds = i64::try_from(duration.as_nanos())
+            .map_err(|_| serde::de::Error::custom(format!("{text:?} is more than 292 years")))?;
+        Ok(Self(nanoseconds))
+    }
+}
+
+impl JsonSchema for Period {
+    fn schema_name() -> Cow<'static, str> {
+        "Period".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "examples": ["90s", "5m", "1h 30m"] })
+    }
+}
+
+/// Nanoseconds since the Unix epoch as RFC 3339, in UTC.
+pub fn rfc3339(nanoseconds: i64) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into())
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .expect("64 bits of nanoseconds lie between the years 1677 and 2262")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Period;
+
+    #[test]
+    fn a_period_needs_a_unit() {
+        let parse = |text: &str| serde_json::from_value::<Period>(text.into());
+        assert_eq!(parse("1m 30s").unwrap(), Period(90_000_000_000));
+        assert!(parse("5").unwrap_err().to_string().contains("\"5\" is not a duration"));
+        assert!(parse("400y").unwrap_err().to_string().contains("292 years"));
+    }
+}

@@ -1,0 +1,157 @@
+use csv_core::{ReadFieldResult, Reader, ReaderBuilder};
+use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The attributes that take the fields of a line, in its order; an empty name skips a
+    /// field.
+    columns: Vec<String>,
+    /// What stands between two fields.
+    #[serde(default = "delimiter")]
+    delimiter: char,
+    /// The column that becomes the key.
+    key: Option<String>,
+}
+
+fn delimiter() -> char {
+    ','
+}
+
+/// Fields may be quoted as in RFC 4180, but hold no line breaks: a record is a line.
+pub struct ParseCsv {
+    line: Field,
+    reader: Reader,
+    columns: Vec<String>,
+    key: Option<usize>,
+    /// What the fields of a line hold, and where each ends.
+    fields: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Stage for ParseCsv {
+    type Config = Config;
+
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+        let Config { columns, delimiter, key } = config;
+        let delimiter = u8::try_from(delimiter)
+            .ok()
+            .filter(u8::is_ascii)
+            .ok_or("`delimiter` must be an ASCII character")?;
+        let twice = |(i, name): (usize, &String)| !name.is_empty() && columns[..i].contains(name);
+        if let Some(name) = columns.iter().enumerate().find(|&column| twice(column)) {
+            return Err(format!("`columns` names {:?} twice", name.1));
+        }
+        let place = |key| columns.iter().position(|column| *column == key);
+        let key = match key {
+            None => None,
+            Some(key) => {
+                Some(place(key.clone()).ok_or_else(|| format!("`key`, {key:?}, is no column"))?)
+            }
+        };
+        Ok(Self {
+            line: setup.value(),
+            reader: ReaderBuilder::new().delimiter(delimiter).build(),
+            columns,
+            key,
+            fields: Vec::new(),
+            ends: Vec::new(),
+        })
+    }
+
+    fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
+        self.split(record.get(self.line).unwrap_or_default());
+        let (wanted, found) = (self.columns.len(), self.ends.len());
+        if found != wanted {
+            return Err(Rejection::new(format!("it has {found} fields, and `columns` {wanted}")));
+        }
+        let mut row = out.keep();
+        let mut start = 0;
+        for (index, (name, &end)) in self.columns.iter().zip(&self.ends).enumerate() {
+            let field = &self.fields[start..end];
+            start = end;
+            if self.key == Some(index) {
+                row = row.key(field);
+            }
+            if !name.is_empty() {
+                row = row.attribute(name, field);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ParseCsv {
+    fn split(&mut self, mut line: &[u8]) {
+        self.reader.reset();
+        self.ends.clear();
+        // A field is never longer than what stands for it.
+        self.fields.resize(line.len() + 1, 0);
+        let mut filled = 0;
+        loop {
+            let (result, read, written) = self.reader.read_field(line, &mut self.fields[filled..]);
+            line = &line[read..];
+            filled += written;
+            match result {
+                ReadFieldResult::InputEmpty => {} // An empty input next says that this is the end.
+                ReadFieldResult::OutputFull => self.fields.resize(self.fields.len() * 2, 0),
+                ReadFieldResult::Field { record_end } => {
+                    self.ends.push(filled);
+                    if record_end {
+                        return;
+                    }
+                }
+                ReadFieldResult::End => return,
+            }
+        }
+    }
+}
+
+pipehost_plugin::export!(ParseCsv);
+
+#[cfg(test)]
+mod tests {
+    use super::ParseCsv;
+    use pipehost_plugin::Opened;
+    use pipehost_plugin::testing::{record, run};
+    use serde_json::json;
+
+    #[test]
+    fn fields_become_attributes() {
+        let line = r#"7,"Smith, ""Jo""",,x"#;
+        let config = json!({ "columns": ["id", "name", "none", ""], "key": "id" });
+        let out = run::<ParseCsv>(config, [record(line), record("8,,,")]);
+        let row = |line: &str, id, name| {
+            record(line).key(id).attribute("id", id).attribute("name", name).attribute("none", "")
+        };
+        assert_eq!(out.port("out"), [row(line, "7", "Smith, \"Jo\""), row("8,,,", "8", "")]);
+    }
+
+    #[test]
+    fn another_delimiter() {
+        let out =
+            run::<ParseCsv>(json!({ "columns": ["a", "b"], "delimiter": ";" }), [record("1;2")]);
+        assert_eq!(out.port("out"), [record("1;2").attribute("a", "1").attribute("b", "2")]);
+    }
+
+    #[test]
+    fn a_line_with_more_or_fewer_fields_is_rejected() {
+        let out =
+            run::<ParseCsv>(json!({ "columns": ["a", "b"] }), ["1", "1,2,3", "1,2"].map(record));
+        let reasons: Vec<_> = out.rejected.iter().map(|(_, reason)| &**reason).collect();
+        assert_eq!(
+            reasons,
+            ["it has 1 fields, and `columns` 2", "it has 3 fields, and `columns` 2"]
+        );
+    }
+
+    #[test]
+    fn mistakes_in_the_configuration_are_told() {
+        let open = |config: &str| Opened::<ParseCsv>::open(config).map(drop);
+        assert!(open(r#"{ "columns": ["a", "a"] }"#).unwrap_err().contains("twice"));
+        assert!(open(r#"{ "columns": ["a"], "key": "b" }"#).unwrap_err().contains("no column"));
+        assert!(open(r#"{ "columns": ["a"], "delimiter": "é" }"#).unwrap_err().contains("ASCII"));
+    }
+}

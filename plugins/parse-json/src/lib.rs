@@ -1,0 +1,125 @@
+use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Members that become attributes; without it, all of them.
+    attributes: Option<Vec<String>>,
+    /// The member that becomes the key.
+    key: Option<String>,
+    /// The member that becomes the time, in RFC 3339.
+    timestamp: Option<String>,
+    /// The member that becomes the value; without it, the value stays what it is.
+    value: Option<String>,
+}
+
+/// Texts are taken as they are, anything else as JSON; null is as if it were not there.
+pub struct ParseJson {
+    input: Field,
+    config: Config,
+}
+
+impl Stage for ParseJson {
+    type Config = Config;
+
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+        Ok(Self { input: setup.value(), config })
+    }
+
+    fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
+        let Config { attributes, key, timestamp, value } = &self.config;
+        let text = record.get(self.input).unwrap_or_default();
+        let object: Map<String, Value> = serde_json::from_slice(text)
+            .map_err(|error| Rejection::new(format!("not a JSON object: {error}")))?;
+        let time = match timestamp.as_ref().and_then(|name| object.get(name)) {
+            None | Some(Value::Null) => None,
+            Some(time) => Some(nanoseconds(time).map_err(Rejection::new)?),
+        };
+        let mut row = out.keep();
+        if let Some(time) = time {
+            row = row.timestamp(time);
+        }
+        if let Some(key) = key.as_ref().and_then(|name| bytes(object.get(name)?)) {
+            row = row.key(key);
+        }
+        if let Some(value) = value.as_ref().and_then(|name| bytes(object.get(name)?)) {
+            row = row.value(value);
+        }
+        match attributes {
+            Some(names) => {
+                for name in names {
+                    if let Some(bytes) = object.get(name).and_then(bytes) {
+                        row = row.attribute(name, bytes);
+                    }
+                }
+            }
+            None => {
+                for (name, member) in &object {
+                    if let Some(bytes) = bytes(member).filter(|_| !name.is_empty()) {
+                        row = row.attribute(name, bytes);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bytes(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+fn nanoseconds(value: &Value) -> Result<i64, String> {
+    let time = value.as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    let time = time.ok_or_else(|| format!("{value} is not an RFC 3339 time"))?;
+    i64::try_from(time.unix_timestamp_nanos())
+        .map_err(|_| format!("{value} is not between the years 1677 and 2262"))
+}
+
+pipehost_plugin::export!(ParseJson);
+
+#[cfg(test)]
+mod tests {
+    use super::ParseJson;
+    use pipehost_plugin::testing::{record, run};
+    use serde_json::json;
+
+    #[test]
+    fn members_become_what_the_configuration_says() {
+        let text = r#"{"at":"1970-01-01T00:00:01Z","id":7,"level":"INFO","none":null,"x":[1]}"#;
+        let config =
+            json!({ "key": "id", "timestamp": "at", "attributes": ["level", "x", "none"] });
+        let out = run::<ParseJson>(config, [record(text)]);
+        let expected = record(text)
+            .key("7")
+            .timestamp(1_000_000_000)
+            .attribute("level", "INFO")
+            .attribute("x", "[1]");
+        assert_eq!(out.port("out"), [expected]);
+    }
+
+    #[test]
+    fn without_a_list_all_members_become_attributes() {
+        let out = run::<ParseJson>(json!({ "value": "b" }), [record(r#"{"a":1,"b":"text"}"#)]);
+        let expected = record("text").attribute("a", "1").attribute("b", "text");
+        assert_eq!(out.port("out"), [expected]);
+    }
+
+    #[test]
+    fn what_is_no_object_is_rejected() {
+        let config = json!({ "timestamp": "t" });
+        let out = run::<ParseJson>(config, ["", "[1]", "{", r#"{"t":5}"#].map(record));
+        let rows: Vec<_> = out.rejected.iter().map(|(row, _)| *row).collect();
+        assert_eq!(rows, [0, 1, 2, 3]);
+        assert_eq!(out.rejected[3].1, "5 is not an RFC 3339 time");
+    }
+}

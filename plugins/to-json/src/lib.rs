@@ -1,0 +1,122 @@
+use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage, Time, rfc3339};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Attributes that become members, in this order; one that a record lacks is left out.
+    attributes: Vec<String>,
+    /// The member that takes the key.
+    key: Option<String>,
+    /// The member that takes the time, in RFC 3339.
+    timestamp: Option<String>,
+    /// The member that takes the value.
+    value: Option<String>,
+    /// Attributes whose text is JSON already: numbers, lists, objects.
+    #[serde(default)]
+    raw: Vec<String>,
+}
+
+enum Part {
+    Field(Field),
+    Raw(Field),
+    Time(Time),
+}
+
+/// The object becomes the value.
+pub struct ToJson {
+    members: Vec<(String, Part)>,
+}
+
+impl Stage for ToJson {
+    type Config = Config;
+
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+        let mut members = Vec::new();
+        members.extend(config.timestamp.map(|name| (name, Part::Time(setup.timestamp()))));
+        members.extend(config.key.map(|name| (name, Part::Field(setup.key()))));
+        for name in config.attributes {
+            let field = setup.attribute(&name);
+            let raw = config.raw.contains(&name);
+            members.push((name, if raw { Part::Raw(field) } else { Part::Field(field) }));
+        }
+        members.extend(config.value.map(|name| (name, Part::Field(setup.value()))));
+        if let Some(name) = config.raw.iter().find(|name| !members.iter().any(|(n, _)| n == *name))
+        {
+            return Err(format!("`raw` names {name:?}, which is not among `attributes`"));
+        }
+        Ok(Self { members })
+    }
+
+    fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
+        let mut object = Map::new();
+        for (name, part) in &self.members {
+            let value = match part {
+                Part::Time(time) => record.timestamp(*time).map(|time| Value::from(rfc3339(time))),
+                Part::Field(field) => {
+                    record.get(*field).map(|bytes| text(name, bytes)).transpose()?
+                }
+                Part::Raw(field) => {
+                    record.get(*field).map(|bytes| json(name, bytes)).transpose()?
+                }
+            };
+            if let Some(value) = value {
+                object.insert(name.clone(), value);
+            }
+        }
+        out.keep().value_with(|value| {
+            serde_json::to_writer(value, &object).expect("a vector takes all, and keys are texts");
+        });
+        Ok(())
+    }
+}
+
+fn text(name: &str, bytes: &[u8]) -> Result<Value, Rejection> {
+    let text = std::str::from_utf8(bytes);
+    text.map(Value::from).map_err(|_| Rejection::new(format!("`{name}` is not UTF-8")))
+}
+
+fn json(name: &str, bytes: &[u8]) -> Result<Value, Rejection> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Rejection::new(format!("`{name}` is not JSON: {error}")))
+}
+
+pipehost_plugin::export!(ToJson);
+
+#[cfg(test)]
+mod tests {
+    use super::ToJson;
+    use pipehost_plugin::Opened;
+    use pipehost_plugin::testing::{record, run};
+    use serde_json::json;
+
+    #[test]
+    fn a_record_becomes_an_object() {
+        let config = json!({
+            "timestamp": "at", "key": "id", "attributes": ["level", "n", "none"], "raw": ["n"],
+            "value": "text"
+        });
+        let input = record("a \"quote\"").key("k").timestamp(0);
+        let input = input.attribute("level", "INFO").attribute("n", "5");
+        let out = run::<ToJson>(config, [input.clone()]);
+        let json =
+            r#"{"at":"1970-01-01T00:00:00Z","id":"k","level":"INFO","n":5,"text":"a \"quote\""}"#;
+        assert_eq!(out.port("out"), [input.value(json)]);
+    }
+
+    #[test]
+    fn what_json_cannot_hold_is_rejected() {
+        let config = json!({ "attributes": ["a", "n"], "raw": ["n"] });
+        let records = [record("").attribute("a", b"\xff"), record("").attribute("n", "1 and more")];
+        let out = run::<ToJson>(config, records);
+        assert_eq!(out.rejected[0].1, "`a` is not UTF-8");
+        assert!(out.rejected[1].1.starts_with("`n` is not JSON: "));
+    }
+
+    #[test]
+    fn raw_names_what_is_written() {
+        assert!(Opened::<ToJson>::open(r#"{ "attributes": [], "raw": ["x"] }"#).is_err());
+    }
+}
