@@ -1,5 +1,7 @@
 //! The real program, from outside: what goes in, what comes out, what it says.
 
+mod chaos;
+mod checkpoints;
 mod cli;
 mod configuration;
 mod connectors;

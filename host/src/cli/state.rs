@@ -60,17 +60,16 @@ fn show(cut: &Cut) -> String {
     }
     for (name, stage) in &cut.stages {
         let held: Vec<_> = stage.saved_bytes.iter().flatten().collect();
-        let what = match (&held[..], stage.finished) {
-            (_, true) => "has finished, and holds nothing".to_owned(),
-            ([], false) => "keeps no state".to_owned(),
-            (held, false) => {
-                let bytes: usize = held.iter().copied().sum();
-                let workers = match held.len() {
-                    1 => String::new(),
-                    n => format!(" of {n} workers"),
-                };
-                format!("{} saved{workers}", ByteSize::b(bytes as u64))
-            }
+        let bytes = ByteSize::b(held.iter().copied().sum::<usize>() as u64);
+        let workers = match held.len() {
+            0 | 1 => String::new(),
+            n => format!(" of {n} workers"),
+        };
+        let what = match (stage.finished, held.is_empty()) {
+            (true, true) => "has finished".to_owned(),
+            (true, false) => format!("has finished, and keeps {bytes}{workers}"),
+            (false, true) => "keeps no state".to_owned(),
+            (false, false) => format!("{bytes} saved{workers}"),
         };
         rows.push((name, "stage", what));
     }

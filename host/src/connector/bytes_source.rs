@@ -67,6 +67,8 @@ pub struct BytesSource {
     inputs: BTreeMap<usize, Input>,
     /// Positions of inputs that have ended, or that have not begun yet.
     ended: VecDeque<FilePosition>,
+    /// Whether the inputs are files, which can be found again.
+    has_files: bool,
     place: Arc<str>,
     piece: Option<Piece>,
     /// Bytes of the piece at hand that are decoded.
@@ -91,11 +93,11 @@ impl Input {
 
 impl BytesSource {
     /// Starts to read: `read` runs on a thread of its own. `known` is how far files were
-    /// read by an earlier run.
+    /// read by an earlier run; none if the inputs are no files.
     pub(super) fn spawn(
         decoding: Decoding,
         progress: Arc<Progress>,
-        known: Vec<FilePosition>,
+        known: Option<Vec<FilePosition>>,
         read: impl FnOnce(&Pieces) -> Result<(), Gone> + Send + 'static,
     ) -> Self {
         let (send, pieces) = mpsc::channel(AHEAD);
@@ -106,7 +108,8 @@ impl BytesSource {
             pieces,
             decoding,
             inputs: BTreeMap::new(),
-            ended: known.into(),
+            has_files: known.is_some(),
+            ended: known.unwrap_or_default().into(),
             place: "".into(),
             piece: None,
             taken: 0,
@@ -175,6 +178,9 @@ impl BytesSource {
 
     /// How far each file is read; none if there are none.
     pub(super) fn position(&self) -> Option<Value> {
+        if !self.has_files {
+            return None;
+        }
         let open: Option<Vec<_>> = self.inputs.values().map(Input::position).collect();
         let mut positions: Vec<_> = self.ended.iter().cloned().collect();
         positions.extend(open?);

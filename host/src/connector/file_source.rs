@@ -28,7 +28,7 @@ pub(super) fn open(
     };
     if follow {
         let paths = paths.to_vec();
-        return Ok(BytesSource::spawn(decoding, progress, known.clone(), move |send| {
+        return Ok(BytesSource::spawn(decoding, progress, Some(known.clone()), move |send| {
             follow::follow(&paths, known, send)
         }));
     }
@@ -64,7 +64,7 @@ pub(super) fn open(
         );
     }
     progress.total.store(total, Ordering::Relaxed);
-    Ok(BytesSource::spawn(decoding, progress, known, move |send| {
+    Ok(BytesSource::spawn(decoding, progress, Some(known), move |send| {
         for (number, (path, begun)) in inputs.into_iter().enumerate() {
             read(number, &path, begun, send)?;
         }

@@ -7,7 +7,7 @@ use super::bytes_source::{Begin, BytesSource, Piece, read_to_end};
 use crate::config::Decoding;
 
 pub(super) fn open(decoding: Decoding, progress: Arc<Progress>) -> BytesSource {
-    BytesSource::spawn(decoding, progress, Vec::new(), |send| {
+    BytesSource::spawn(decoding, progress, None, |send| {
         let begin = Begin { place: "stdin".into(), file: None, offset: 0, records: 0, known: None };
         send.blocking_send(Ok(Piece::Begin(0, begin)))?;
         // Not locked: the lock cannot move to the reading thread.

@@ -42,13 +42,6 @@ pub(super) enum NodeState {
     },
 }
 
-impl NodeState {
-    /// Of a stage that holds nothing any more.
-    pub(super) fn finished(latest: Option<i64>) -> Self {
-        Self::Stage { workers: Vec::new(), finished: true, latest }
-    }
-}
-
 /// What a node says of itself.
 struct Report {
     node: NodeId,
@@ -62,11 +55,18 @@ struct Report {
 #[derive(Clone)]
 pub(super) struct Reporter {
     node: NodeId,
+    /// Whether cuts are made.
+    active: bool,
     reports: mpsc::UnboundedSender<Report>,
     letters: Letters,
 }
 
 impl Reporter {
+    /// Whether anybody listens: only then is a state worth to be saved.
+    pub(super) fn is_heard(&self) -> bool {
+        self.active
+    }
+
     /// The node has come to a barrier, and not further.
     pub(super) fn reached(&self, number: u64, state: NodeState) {
         self.report(Some(number), state);
@@ -206,7 +206,7 @@ impl Coordinator {
 
     pub(super) fn reporter(&self, node: NodeId, letters: Letters) -> Reporter {
         let reports = self.reporter.clone().expect("the run has not begun");
-        Reporter { node, reports, letters }
+        Reporter { node, active: self.setting.active, reports, letters }
     }
 
     /// The letters of one node.

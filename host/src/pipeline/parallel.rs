@@ -31,7 +31,7 @@ enum Job {
     /// so that each takes one of these.
     Save { number: u64, barrier: u64, share: Share, all_here: Arc<Barrier> },
     /// Nothing more comes; what happens to what is held depends on why.
-    End { number: u64, close: Close },
+    End { number: u64, close: Close, is_heard: bool },
 }
 
 /// One of the parts into which a batch was divided.
@@ -60,11 +60,12 @@ enum Made {
         worker: usize,
         state: WorkerState,
     },
-    /// The worker has ended, with what it still held, or saved.
+    /// The worker has ended, with what it still held, and saved.
     Ended {
         worker: usize,
+        close: Close,
         answer: Answer,
-        state: Option<WorkerState>,
+        state: WorkerState,
     },
 }
 
@@ -95,6 +96,7 @@ impl Parallel {
         // Twice the workers: one batch each in work, and as many that are done and wait
         // for an earlier one. This is also what bounds the resequencing.
         let window = 2 * workers.len();
+        let is_heard = reporter.is_heard();
         let (done, answers) = mpsc::channel(window);
         let mut queues = Vec::new();
         let mut tasks: Vec<Task> = Vec::new();
@@ -118,6 +120,7 @@ impl Parallel {
             partition,
             timed: self.timed,
             finished: self.finished,
+            is_heard,
             done,
         };
         tasks.push(Box::pin(dispatcher.run(inlet, window)));
@@ -128,6 +131,7 @@ impl Parallel {
             metrics: rejections.metrics,
             reporter,
             finished: self.finished,
+            close: Close::Finished,
             saved: Vec::new(),
         };
         tasks.push(Box::pin(emitter.run(answers)));
@@ -143,6 +147,8 @@ struct Dispatcher {
     partition: Option<Partition>,
     timed: bool,
     finished: bool,
+    /// Whether states are worth to be saved.
+    is_heard: bool,
     /// For what no worker has to see.
     done: mpsc::Sender<Done>,
 }
@@ -195,9 +201,17 @@ impl Dispatcher {
             let number = number + worker as u64;
             let queue = &self.queues[worker % self.queues.len()];
             match close {
-                Some(close) => send_job(queue, Job::End { number, close }).await?,
+                Some(close) => {
+                    let is_heard = self.is_heard;
+                    send_job(queue, Job::End { number, close, is_heard }).await?;
+                }
                 None => {
-                    let made = Made::Ended { worker, answer: Answer::default(), state: None };
+                    let made = Made::Ended {
+                        worker,
+                        close: Close::Finished,
+                        answer: Answer::default(),
+                        state: None,
+                    };
                     let done = Done { number, made, share: None };
                     self.done.send(done).await.map_err(|_| Stopped::Neighbour)?;
                 }
@@ -280,18 +294,14 @@ async fn work(
                 let made = Made::Saved { barrier, worker: number, state };
                 Done { number: place, made, share: Some(share) }
             }
-            Job::End { number: place, close } => {
-                let (answer, state) = match close {
-                    Close::Finished => (finish(&mut worker, &rejections).await?, None),
-                    Close::Suspended => {
-                        (Answer::default(), Some(save(&mut worker, &rejections).await?))
-                    }
+            Job::End { number: place, close, is_heard } => {
+                let answer = match close {
+                    Close::Finished => finish(&mut worker, &rejections).await?,
+                    Close::Suspended => Answer::default(),
                 };
-                Done {
-                    number: place,
-                    made: Made::Ended { worker: number, answer, state },
-                    share: None,
-                }
+                let state = if is_heard { save(&mut worker, &rejections).await? } else { None };
+                let made = Made::Ended { worker: number, close, answer, state };
+                Done { number: place, made, share: None }
             }
         };
         done.send(made).await.map_err(|_| Stopped::Neighbour)?;
@@ -309,6 +319,7 @@ struct Emitter {
     metrics: Arc<NodeMetrics>,
     reporter: Reporter,
     finished: bool,
+    close: Close,
     /// What workers saved at the cut, or the end, that is under way; by their numbers.
     saved: Vec<(usize, WorkerState)>,
 }
@@ -316,7 +327,7 @@ struct Emitter {
 impl Emitter {
     async fn run(mut self, mut answers: mpsc::Receiver<Done>) -> Ended {
         let mut resequencer = Resequencer::default();
-        let (mut ended, mut close) = (0, Close::Finished);
+        let mut ended = 0;
         loop {
             let done = tokio::select! {
                 biased;
@@ -327,12 +338,7 @@ impl Emitter {
                 }
             };
             let Some(done) = done else { break };
-            if let Made::Ended { state, .. } = &done.made {
-                ended += 1;
-                if state.is_some() {
-                    close = Close::Suspended;
-                }
-            }
+            ended += usize::from(matches!(done.made, Made::Ended { .. }));
             resequencer.add(done, self.ordered);
             while let Some(parts) = resequencer.next() {
                 self.emit(parts).await?;
@@ -341,12 +347,10 @@ impl Emitter {
         if ended < self.workers {
             return Err(Stopped::Neighbour); // A worker failed: this is not all.
         }
-        let state = match close {
-            Close::Finished => NodeState::finished(self.outlet.latest()),
-            Close::Suspended => self.take_state(),
-        };
+        self.finished = self.close == Close::Finished;
+        let state = self.take_state();
         self.reporter.ended(state);
-        self.outlet.end(close).await
+        self.outlet.end(self.close).await
     }
 
     fn take_state(&mut self) -> NodeState {
@@ -380,9 +384,10 @@ impl Emitter {
                     barrier = Some(number);
                     self.saved.push((worker, state));
                 }
-                Made::Ended { worker, answer, state } => {
+                Made::Ended { worker, close, answer, state } => {
+                    self.close = close;
                     answers.push(answer);
-                    self.saved.extend(state.map(|state| (worker, state)));
+                    self.saved.push((worker, state));
                 }
             }
             places.extend(share);

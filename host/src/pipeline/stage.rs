@@ -55,11 +55,11 @@ impl StageTask {
             let answer = finish(&mut self.worker, &self.rejections).await?;
             send(&mut self.outlet, answer).await?;
         }
-        let state = match close {
-            Close::Finished => NodeState::finished(self.outlet.latest()),
-            Close::Suspended => self.state().await?,
-        };
-        self.reporter.ended(state);
+        self.finished = close == Close::Finished;
+        if self.reporter.is_heard() {
+            let state = self.state().await?;
+            self.reporter.ended(state);
+        }
         self.outlet.end(close).await
     }
 

@@ -61,9 +61,11 @@ pub fn differences(cut: &Cut, shape: &Shape) -> Vec<String> {
             Some(_) => {}
         }
     }
-    for (name, then) in cut.stages.iter().filter(|(_, then)| then.holds_something()) {
+    for (name, then) in cut.stages.iter().filter(|(_, then)| then.has_saved()) {
         let Some(now) = shape.stages.get(name) else {
-            found.push(format!("the stage `{name}` is gone, and what it held would be lost"));
+            if then.holds_records() {
+                found.push(format!("the stage `{name}` is gone, and what it held would be lost"));
+            }
             continue;
         };
         if now.workers != then.workers {

@@ -57,7 +57,7 @@ pub struct StageCut {
     pub component: String,
     pub workers: usize,
     pub partition: Option<String>,
-    /// It was asked to finish, and holds nothing.
+    /// It was asked to finish, and holds no records any more.
     pub finished: bool,
     /// As [`SourceCut::latest`].
     pub latest: Option<i64>,
@@ -69,9 +69,14 @@ pub struct StageCut {
 }
 
 impl StageCut {
-    /// Whether something would be lost without it.
-    pub fn holds_something(&self) -> bool {
-        !self.finished && self.saved_bytes.iter().any(Option::is_some)
+    /// Whether it kept anything.
+    pub fn has_saved(&self) -> bool {
+        self.saved_bytes.iter().any(Option::is_some)
+    }
+
+    /// Whether records would be lost without it.
+    pub fn holds_records(&self) -> bool {
+        !self.finished && self.has_saved()
     }
 }
 

@@ -1,0 +1,192 @@
+//! Killed at random moments, and nothing is lost or invented.
+//!
+//! `PIPEHOST_KILLS=1000 cargo test --test e2e chaos` does it for longer.
+
+use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Case, guest, plugin, wait};
+
+fn kills() -> usize {
+    std::env::var("PIPEHOST_KILLS").map_or(100, |kills| kills.parse().expect("a number"))
+}
+
+/// Log lines in the order of time, of a few levels, some of them no log lines at all.
+fn log(lines: u64) -> String {
+    (0..lines)
+        .map(|n| {
+            let (seconds, level) = (n / 100, ["INFO", "WARN", "ERROR"][n as usize % 3]);
+            let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+            match n % 1000 {
+                999 => format!("not a log line, number {n}\n"),
+                _ => format!(
+                    "2024-01-01T{hours:02}:{minutes:02}:{seconds:02}.{:02}Z {level} {} {}\n",
+                    n % 100,
+                    if n % 1000 == 500 { "Poison" } else { "message" },
+                    n * 7919 % 5000
+                ),
+            }
+        })
+        .collect()
+}
+
+/// File to files, through everything that keeps something: rejected records, a window, a
+/// memory of keys, workers, and a guest that traps now and then.
+fn pipeline(rate: u64) -> String {
+    let [parse, dedupe, count] = ["parse-log", "dedupe", "window-count"].map(plugin);
+    format!(
+        r#"
+[pipeline]
+name = "chaos"
+state = "state"
+checkpoint_interval = "20ms"
+dead_letters = {{ path = "dead", rotate = "4KiB" }}
+
+[[source]]
+name = "in"
+type = "file"
+paths = "*.log"
+batch = {{ records = 200 }}
+on_error = "dead-letter"
+
+[[stage]]
+name = "parse"
+plugin = "{parse}"
+input = "in"
+workers = 2
+on_error = "dead-letter"
+watermark = {{ lag = "1s" }}
+
+[[stage]]
+name = "poison"
+plugin = "poison.wat"
+input = "parse"
+on_error = "dead-letter"
+
+[[stage]]
+name = "once"
+plugin = "{dedupe}"
+input = "poison"
+config = {{ attribute = "level", keys = 2 }}
+
+[[stage]]
+name = "count"
+plugin = "{count}"
+input = "poison"
+workers = 2
+partition = "attribute:level"
+config = {{ size = "10s", slide = "5s", attribute = "level" }}
+
+[[sink]]
+name = "all"
+type = "file"
+path = "all.out"
+input = "poison"
+rate = {rate}
+
+[[sink]]
+name = "deduped"
+type = "file"
+path = "deduped.out"
+input = "once"
+codec = "json"
+
+[[sink]]
+name = "windows"
+type = "file"
+path = "windows.out"
+input = "count"
+codec = "json"
+
+[[sink]]
+name = "late"
+type = "file"
+path = "late.out"
+input = "count.late"
+"#
+    )
+}
+
+fn case(rate: u64) -> Case {
+    // What begins with a P makes the guest trap.
+    Case::new()
+        .file("a.log", log(20_000))
+        .file("b.log", log(10_000))
+        .file("poison.wat", guest("poison"))
+        .file("pipeline.toml", pipeline(rate))
+}
+
+/// What must be the same to the byte, and what in any order: windows that close together
+/// come worker by worker, and which do depends on where batches end.
+const ORDERED: [&str; 3] = ["all.out", "deduped.out", "late.out"];
+const UNORDERED: &str = "windows.out";
+
+fn outputs(case: &Case) -> Vec<String> {
+    let mut outputs: Vec<_> = ORDERED.map(|name| case.read(name)).into();
+    let windows = case.read(UNORDERED);
+    let mut lines: Vec<_> = windows.lines().collect();
+    lines.sort_unstable();
+    outputs.push(lines.join("\n"));
+    outputs
+}
+
+/// All letters, those of rotated files first, without the time at which each was refused.
+fn dead_letters(case: &Case) -> Vec<String> {
+    let mut files: Vec<_> = fs::read_dir(case.folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("dead"))
+        .collect();
+    files.sort_by_key(|name| {
+        name.strip_prefix("dead.").map_or(u64::MAX, |number| number.parse().unwrap())
+    });
+    let mut letters = Vec::new();
+    for file in files {
+        let exported = case.run(&["dead-letter", "export", &file]).ok().stdout;
+        letters.extend(exported.lines().map(|line| {
+            let mut letter: serde_json::Value = serde_json::from_str(line).unwrap();
+            letter.as_object_mut().unwrap().remove("time");
+            letter.to_string()
+        }));
+    }
+    // Several stages write them, in whatever order.
+    letters.sort();
+    letters
+}
+
+#[test]
+fn a_pipeline_that_is_killed_ends_as_if_it_had_not_been() {
+    let undisturbed = case(1_000_000_000);
+    undisturbed.pipeline().ok();
+    let expected = outputs(&undisturbed);
+    assert_eq!(expected[0].lines().count(), 29_940, "all but those that were refused");
+    let letters = dead_letters(&undisturbed);
+    assert_eq!(letters.len(), 60);
+
+    let disturbed = case(6_000);
+    let mut killed = 0;
+    loop {
+        let mut command = disturbed.command(&["run", "pipeline.toml", "--quiet"]);
+        let mut child = command.stdin(Stdio::null()).spawn().unwrap();
+        if killed < kills() {
+            std::thread::sleep(Duration::from_micros(fastrand::u64(20_000..250_000)));
+            if child.try_wait().unwrap().is_none() {
+                kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+                wait(child).code(128 + 9);
+                killed += 1;
+                continue;
+            }
+        }
+        wait(child).ok();
+        break;
+    }
+    let names = ORDERED.into_iter().chain([UNORDERED]);
+    for (name, (expected, found)) in names.zip(expected.iter().zip(outputs(&disturbed))) {
+        assert!(found == *expected, "{name} differs after {killed} kills");
+    }
+    assert_eq!(dead_letters(&disturbed), letters, "after {killed} kills");
+    assert!(killed > 20, "it was killed {killed} times alone");
+}
