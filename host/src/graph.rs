@@ -42,18 +42,30 @@ impl Graph {
     }
 }
 
-/// Ports by stage name, of those stages whose component could be asked.
-pub type KnownPorts = BTreeMap<String, Vec<String>>;
+/// What a component says of a stage.
+#[derive(Debug, Clone, Default)]
+pub struct Said {
+    pub ports: Vec<String>,
+    /// The inputs that it tells apart.
+    pub inputs: Vec<String>,
+    /// Whether it wants to see time pass.
+    pub timed: bool,
+}
+
+/// By stage name, of those stages whose component could be asked.
+pub type Known = BTreeMap<String, Said>;
 
 /// Resolves the inputs of a configuration and checks the whole.
-pub fn check(config: &Config, ports: &KnownPorts) -> (Graph, Vec<Mistake>) {
-    let mut check = Check { config, ports, mistakes: Vec::new() };
+pub fn check(config: &Config, known: &Known) -> (Graph, Vec<Mistake>) {
+    let mut check = Check { config, known, mistakes: Vec::new() };
     let nodes = check.names();
     let graph = check.edges(&nodes);
     check.places();
     check.cycles(&graph);
     if !config.incomplete {
         check.absent();
+        check.inputs();
+        check.times(&graph);
         check.unread(&graph);
         check.dead_ends(&graph);
     }
@@ -78,7 +90,7 @@ pub fn nodes(config: &Config) -> impl Iterator<Item = NodeId> {
 
 struct Check<'a> {
     config: &'a Config,
-    ports: &'a KnownPorts,
+    known: &'a Known,
     mistakes: Vec<Mistake>,
 }
 
@@ -154,7 +166,7 @@ impl<'a> Check<'a> {
             self.mistakes.push(Mistake::new(input.span.clone(), message));
             return None;
         }
-        let port = match (port_name, from, self.ports.get(from_name)) {
+        let port = match (port_name, from, self.known.get(from_name)) {
             (None, _, _) => 0,
             (Some(port), NodeId::Stage(_), None) => {
                 // Its component could not be asked: tell ports apart by name alone.
@@ -162,7 +174,7 @@ impl<'a> Check<'a> {
                     % 1_000_003
             }
             (Some(port), _, known) => {
-                let known: &[String] = known.map_or(&[], Vec::as_slice);
+                let known: &[String] = known.map_or(&[], |said| &said.ports);
                 let Some(index) = known.iter().position(|name| name == port) else {
                     let what = if matches!(from, NodeId::Source(_)) { "source" } else { "stage" };
                     let message = format!("the {what} `{from_name}` has no port `{port}`");
@@ -236,6 +248,78 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// A stage that tells its inputs apart must have those that it expects.
+    fn inputs(&mut self) {
+        for stage in &self.config.stages {
+            let name = &stage.name.value;
+            let Some(Said { inputs, .. }) = self.known.get(name) else { continue };
+            let (wanted, given) = (inputs.len(), stage.input.from.len());
+            if wanted > 0 && wanted != given {
+                let names: Vec<_> = inputs.iter().map(|name| format!("\"{name}\"")).collect();
+                let message = format!("the stage `{name}` takes {wanted} inputs, and has {given}");
+                let help = format!("in this order: `input = [{}]`", names.join(", "));
+                self.mistakes.push(Mistake::new(stage.name.span.clone(), message).help(help));
+            }
+        }
+    }
+
+    /// A stage that waits for time to pass would wait for ever.
+    fn times(&mut self, graph: &Graph) {
+        for (index, stage) in self.config.stages.iter().enumerate() {
+            let name = &stage.name.value;
+            if !self.known.get(name).is_some_and(|said| said.timed) {
+                continue;
+            }
+            if stage.workers > 1 && stage.partition.is_none() {
+                let message = format!(
+                    "`{name}` keeps what belongs together, and has {} workers",
+                    stage.workers
+                );
+                self.mistakes.push(
+                    Mistake::new(stage.name.span.clone(), message)
+                        .help("set `partition`, so that equal keys go to one of them"),
+                );
+            }
+            for edge in graph.edges.iter().filter(|edge| edge.to == NodeId::Stage(index)) {
+                if let Some(source) = self.timeless(graph, edge.from) {
+                    let message = format!(
+                        "the stage `{name}` waits for time to pass, and nothing says how far it has \
+                         come on the way from `{source}`"
+                    );
+                    self.mistakes.push(Mistake::new(stage.name.span.clone(), message).help(
+                        "set `watermark = { lag = \"5s\" }` where the records get their timestamps",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// A source from which no watermark comes to what `node` sends.
+    fn timeless(&self, graph: &Graph, node: NodeId) -> Option<&'a str> {
+        let mut reached = vec![node];
+        let mut next = 0;
+        while let Some(&node) = reached.get(next) {
+            next += 1;
+            let has_watermark = match node {
+                NodeId::Source(i) => self.config.sources[i].watermark.is_some(),
+                NodeId::Stage(i) => self.config.stages[i].watermark.is_some(),
+                NodeId::Sink(_) => true,
+            };
+            if has_watermark {
+                continue;
+            }
+            if let NodeId::Source(i) = node {
+                return Some(&self.config.sources[i].name.value);
+            }
+            for edge in graph.edges.iter().filter(|edge| edge.to == node) {
+                if !reached.contains(&edge.from) {
+                    reached.push(edge.from);
+                }
+            }
+        }
+        None
+    }
+
     fn cycles(&mut self, graph: &Graph) {
         // Depth first; a stage that is met again on its own path closes a cycle.
         fn visit(
@@ -286,7 +370,7 @@ impl<'a> Check<'a> {
         }
         for (index, stage) in self.config.stages.iter().enumerate() {
             let stage_name = &stage.name.value;
-            let Some(ports) = self.ports.get(stage_name) else { continue };
+            let Some(Said { ports, .. }) = self.known.get(stage_name) else { continue };
             for (port, port_name) in ports.iter().enumerate() {
                 if graph.edges_from(NodeId::Stage(index)).any(|edge| edge.port == port) {
                     continue;

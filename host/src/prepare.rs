@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::config::{Config, Stage, StageConfig};
 use crate::engine::{Engine, Metering};
-use crate::graph::{self, Graph, KnownPorts};
+use crate::graph::{self, Graph, Known, Said};
 use crate::metrics::Metrics;
 use crate::mistake::Mistake;
 use crate::plugin;
@@ -37,7 +37,7 @@ pub async fn prepare(
     let metrics = Arc::new(Metrics::default());
     let mut engines = Engines::new(&config);
     let mut sources = BTreeMap::new();
-    let mut ports = KnownPorts::new();
+    let mut said = Known::new();
     let mut runners = Vec::new();
     for stage in &config.stages {
         let found = sources
@@ -49,13 +49,15 @@ pub async fn prepare(
         };
         match opened {
             Ok(program) => {
-                ports.insert(stage.name.value.clone(), program.plan().ports.clone());
+                let (plan, timed) = (program.plan().clone(), program.has_watermark());
+                let says = Said { ports: plan.ports, inputs: plan.inputs, timed };
+                said.insert(stage.name.value.clone(), says);
                 runners.push(Runner::Sandboxed(Arc::new(program)));
             }
             Err(found) => mistakes.extend(found),
         }
     }
-    let (graph, found) = graph::check(&config, &ports);
+    let (graph, found) = graph::check(&config, &said);
     mistakes.extend(found);
     if mistakes.is_empty() {
         Ok(Prepared { config, graph, runners, metrics })

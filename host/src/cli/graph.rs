@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::{Error, GraphFormat, load};
 use crate::config::{Config, SinkKind, WhenFull};
-use crate::graph::{self, Edge, Graph, KnownPorts, NodeId};
+use crate::graph::{self, Edge, Graph, Known, NodeId};
 
 pub(super) fn graph(path: &Path, format: GraphFormat) -> Result<u8, Error> {
     let loaded = load::file(path)?;
-    let (graph, found) = graph::check(&loaded.config, &KnownPorts::new());
+    let (graph, found) = graph::check(&loaded.config, &Known::new());
     let mistakes: Vec<_> = loaded.mistakes.iter().cloned().chain(found).collect();
     if !mistakes.is_empty() {
         return Err(loaded.render(&mistakes));

@@ -410,7 +410,7 @@ fn panic_message(error: tokio::task::JoinError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::KnownPorts;
+    use crate::graph::Known;
     use crate::outcome::Answer;
     use crate::record::Batch;
     use crate::stage::{Native, Plan};
@@ -436,7 +436,7 @@ mod tests {
             );
             let (config, mistakes) = crate::config::read(&text, Path::new(""));
             assert_eq!(mistakes, []);
-            let (graph, mistakes) = graph::check(&config, &KnownPorts::new());
+            let (graph, mistakes) = graph::check(&config, &Known::new());
             assert_eq!(mistakes, []);
             let plan = Plan { ports: vec!["out".to_owned()], ..Plan::default() };
             let runner =

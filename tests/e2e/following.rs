@@ -1,0 +1,150 @@
+//! Files that grow, are rotated, truncated, compressed.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Case, wait};
+
+fn following(paths: &str, state: &str) -> Case {
+    Case::new().file(
+        "pipeline.toml",
+        format!(
+            "[pipeline]\n{state}\n\
+             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = {paths}\nfollow = true\n\
+             batch = {{ linger = \"0s\" }}\n\
+             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n"
+        ),
+    )
+}
+
+/// A run whose output is read line by line.
+struct Run {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Run {
+    fn start(case: &Case) -> Self {
+        let mut child = case.spawn(&["run", "pipeline.toml"]);
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout }
+    }
+
+    #[track_caller]
+    fn expect(&mut self, lines: &[&str]) {
+        for expected in lines {
+            let mut line = String::new();
+            self.stdout.read_line(&mut line).unwrap();
+            assert_eq!(line.trim_end(), *expected);
+        }
+    }
+
+    fn stop(self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        let ran = wait(self.child);
+        assert!(ran.code > 128, "{ran:?}");
+    }
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+#[test]
+fn what_is_appended_is_read_and_half_a_line_waits_for_its_end() {
+    let case = following("\"in.log\"", "").file("in.log", "a\n");
+    let mut run = Run::start(&case);
+    run.expect(&["a"]);
+    append(&case.path("in.log"), "b\nhal");
+    run.expect(&["b"]);
+    append(&case.path("in.log"), "f\n");
+    run.expect(&["half"]);
+    run.stop(Signal::TERM);
+}
+
+#[test]
+fn a_file_may_come_later_be_rotated_and_truncated() {
+    let case = following("\"in.log\"", "");
+    let log = case.path("in.log");
+    let mut run = Run::start(&case);
+    append(&log, "first\n");
+    run.expect(&["first"]);
+    // Rotated by rename; the last line of the old file has no end.
+    append(&log, "last");
+    fs::rename(&log, case.path("in.log.1")).unwrap();
+    append(&log, "new\n");
+    let (mut a, mut b) = (String::new(), String::new());
+    run.stdout.read_line(&mut a).unwrap();
+    run.stdout.read_line(&mut b).unwrap();
+    let mut both = [a, b];
+    both.sort();
+    assert_eq!(both, ["last\n", "new\n"]);
+    // Rotated by copy and truncate.
+    fs::write(&log, "").unwrap();
+    append(&log, "x\n");
+    run.expect(&["x"]);
+    fs::remove_file(&log).unwrap();
+    append(&log, "again\n");
+    run.expect(&["again"]);
+    run.stop(Signal::TERM);
+}
+
+#[test]
+fn a_pattern_finds_files_that_come_later() {
+    let case = following("\"*.log\"", "").file("a.log", "a\n");
+    let mut run = Run::start(&case);
+    run.expect(&["a"]);
+    append(&case.path("b.log"), "b\n");
+    run.expect(&["b"]);
+    run.stop(Signal::TERM);
+}
+
+#[test]
+fn a_run_goes_on_where_the_last_one_stopped_although_the_file_was_rotated() {
+    let case = following("\"in.log\"", "state = \"state\"").file("in.log", "a\nb\n");
+    let mut run = Run::start(&case);
+    run.expect(&["a", "b"]);
+    run.stop(Signal::TERM);
+    append(&case.path("in.log"), "c\n");
+    fs::rename(case.path("in.log"), case.path("in.log.1")).unwrap();
+    append(&case.path("in.log"), "d\n");
+    let mut run = Run::start(&case);
+    run.expect(&["c", "d"]);
+    append(&case.path("in.log"), "e\n");
+    run.expect(&["e"]);
+    run.stop(Signal::TERM);
+    let mut run = Run::start(&case);
+    append(&case.path("in.log"), "f\n");
+    run.expect(&["f"]);
+    run.stop(Signal::TERM);
+}
+
+#[test]
+fn compressed_files_are_known_by_what_they_hold() {
+    let case = Case::new().file("plain", "a\n").file("zipped", "b\nc\n").file("packed", "d\n");
+    let compress = |program: &str, name: &str| {
+        let made = Command::new(program).arg("-q").arg(case.path(name)).status();
+        made.is_ok_and(|status| status.success())
+    };
+    assert!(compress("gzip", "zipped"));
+    // Zstandard's program is not everywhere; this is its frame of `d\n`.
+    let zstd = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x02, 0x11, 0x00, 0x00, b'd', b'\n'];
+    let case = case.file("packed", zstd).file(
+        "pipeline.toml",
+        "[pipeline]\nstate = \"state\"\n\
+         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = [\"plain\", \"zipped.gz\", \"packed\"]\n\
+         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n",
+    );
+    case.pipeline().ok().prints("a\nb\nc\nd\n");
+    case.pipeline().ok().prints("");
+    // Its second half is gone.
+    let whole = fs::read(case.path("zipped.gz")).unwrap();
+    fs::write(case.path("cut.gz"), &whole[..whole.len() - 6]).unwrap();
+    let text = case.read("pipeline.toml").replace("\"packed\"", "\"cut.gz\"");
+    case.file("pipeline.toml", text).pipeline().code(1).says("cut.gz: ");
+}
