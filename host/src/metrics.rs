@@ -271,6 +271,10 @@ impl NodeMetrics {
         self.breaker.set(state as i64);
     }
 
+    pub fn is_breaker_open(&self) -> bool {
+        self.breaker.get() != BreakerState::Closed as i64
+    }
+
     pub fn note_queue_depth(&self, depth: usize) {
         self.queue_peak.fetch_max(depth, Ordering::Relaxed);
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::codec::frames::Letter;
 use crate::config::{Config, Stage, StageConfig};
 use crate::engine::{Engine, Metering};
 use crate::graph::{self, Graph, Known, Said};
@@ -21,6 +22,8 @@ pub struct Prepared {
     /// One for each stage of the configuration, in its order.
     pub runners: Vec<Runner>,
     pub metrics: Arc<Metrics>,
+    /// Dead letters that go back in, instead of what the sources have.
+    pub replay: Option<Vec<Letter>>,
 }
 
 /// Prepares a pipeline; `say` is told what takes time. `known` are the mistakes that
@@ -60,7 +63,7 @@ pub async fn prepare(
     let (graph, found) = graph::check(&config, &said);
     mistakes.extend(found);
     if mistakes.is_empty() {
-        Ok(Prepared { config, graph, runners, metrics })
+        Ok(Prepared { config, graph, runners, metrics, replay: None })
     } else {
         Err(mistakes)
     }

@@ -1,10 +1,12 @@
 //! The real program, from outside: what goes in, what comes out, what it says.
 
+mod breaker;
 mod chaos;
 mod checkpoints;
 mod cli;
 mod configuration;
 mod connectors;
+mod dead_letters;
 mod examples;
 mod failures;
 mod following;

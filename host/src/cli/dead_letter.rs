@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
+use super::replay::{self, Selection};
 use super::{DeadLetterVerb, Error, ExportFormat};
 use crate::codec::frames::{Letter, write_record};
 use crate::dead_letter::Reader;
@@ -37,6 +38,9 @@ pub(super) fn dead_letter(verb: DeadLetterVerb) -> Result<u8, Error> {
             if let (Some(number), 0) = (number, shown) {
                 return Err(Error::Usage(format!("{} has no letter {number}", file.display())));
             }
+        }
+        DeadLetterVerb::Replay { file, pipeline, stage, reason } => {
+            return replay::replay(&file, &pipeline, &Selection { stage, reason });
         }
         DeadLetterVerb::Export { file, format } => export(&file, format, &mut out)?,
     }
@@ -137,6 +141,7 @@ fn to_json(letter: &Letter) -> Value {
         record.attributes.iter().map(|(name, bytes)| (name.clone(), text(bytes))).collect();
     json!({
         "stage": letter.stage,
+        "input": letter.input,
         "reason": letter.reason,
         "attempts": letter.attempts,
         "time": rfc3339(letter.time),

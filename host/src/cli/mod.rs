@@ -6,6 +6,7 @@ mod inspect;
 mod load;
 mod logging;
 mod progress;
+mod replay;
 mod run;
 mod state;
 mod summary;
@@ -154,6 +155,22 @@ enum DeadLetterVerb {
         file: PathBuf,
         /// Its number in the list, from 1.
         number: Option<u64>,
+    },
+    /// Send records back in at the stage that refused them.
+    ///
+    /// Those that go through leave the file; those that are refused again stay, with their
+    /// attempts counted. The pipeline's sources are not read; its files are appended to.
+    Replay {
+        file: PathBuf,
+        /// The pipeline that refused them, or one with the same stages.
+        #[arg(long, value_name = "PIPELINE.toml")]
+        pipeline: PathBuf,
+        /// Only letters of this source or stage.
+        #[arg(long, value_name = "NAME")]
+        stage: Option<String>,
+        /// Only letters whose reason has this text in it.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// Write the records to stdout.
     Export {

@@ -43,7 +43,7 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Error> {
     result
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -65,8 +65,7 @@ async fn run_async(args: RunArgs) -> Result<u8, Error> {
     let name = prepared.config.name.clone();
     let stdout_is_used =
         prepared.config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
-    let mut stops =
-        signals().map_err(|error| Error::Failed(format!("cannot wait for signals: {error}")))?;
+    let mut stops = signals()?;
     let ready = match args.metrics {
         Some(address) => Some(serve(address, metrics.clone()).await?),
         None => None,
@@ -133,10 +132,11 @@ fn sigint() -> i32 {
 }
 
 /// SIGINT and SIGTERM, from now on.
-fn signals() -> std::io::Result<mpsc::Receiver<Stop>> {
+pub(super) fn signals() -> Result<mpsc::Receiver<Stop>, Error> {
+    let cannot = |error| Error::Failed(format!("cannot wait for signals: {error}"));
     let (send, receive) = mpsc::channel(4);
     for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signals = signal(kind)?;
+        let mut signals = signal(kind).map_err(cannot)?;
         let send = send.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {

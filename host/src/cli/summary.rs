@@ -75,6 +75,13 @@ fn notes(node: &Node, out: &mut String) {
     if !failures.is_empty() {
         note(format!("failed and was brought back: {}", failures.join(", ")));
     }
+    let opened = metrics.breaker_opened.get();
+    if opened > 0 {
+        let times =
+            if opened == 1 { "once".to_owned() } else { format!("{} times", number(opened)) };
+        let now = if metrics.is_breaker_open() { "is open" } else { "is closed" };
+        note(format!("its breaker opened {times}, and {now}"));
+    }
     let letters = metrics.dead_letters.get();
     if letters > 0 {
         note(format!("{} records are in the dead letters", number(letters)));

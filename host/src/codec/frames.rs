@@ -1,6 +1,6 @@
 //! Length-prefixed, checksummed, versioned frames: records in files, and dead letters.
 //!
-//! A frame is `b"PH"`, a version (1), a kind (`R` a record, `L` a dead letter), the
+//! A frame is `b"PH"`, a version (1), a kind (`R` a record, `D` a dead letter), the
 //! length of the payload and the CRC-32 (IEEE) of kind and payload, both little-endian
 //! u32, then the payload in bincode's standard configuration.
 //!
@@ -32,6 +32,8 @@ pub struct Letter {
     pub number: u64,
     /// The source or stage that refused it.
     pub stage: String,
+    /// By which of the inputs of the stage it came in.
+    pub input: u32,
     pub reason: String,
     /// How often it was tried.
     pub attempts: u32,
@@ -67,7 +69,7 @@ pub fn write_record(record: &Record, out: &mut Vec<u8>) {
 
 /// Appends a dead letter.
 pub fn write_letter(letter: &Letter, out: &mut Vec<u8>) {
-    write(b'L', letter, out);
+    write(b'D', letter, out);
 }
 
 fn write(kind: u8, payload: &impl Serialize, out: &mut Vec<u8>) {
@@ -123,7 +125,7 @@ pub fn read(bytes: &[u8]) -> Result<Option<(Frame, usize)>, String> {
     }
     let frame = match kind {
         b'R' => Frame::Record(decode(payload)?),
-        b'L' => Frame::Letter(decode(payload)?),
+        b'D' => Frame::Letter(decode(payload)?),
         other => return Err(format!("the frame is of an unknown kind, {other}")),
     };
     Ok(Some((frame, HEADER + length)))

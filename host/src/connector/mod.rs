@@ -6,6 +6,7 @@ mod file_sink;
 mod file_source;
 mod follow;
 mod generate;
+mod letters;
 mod stdin;
 mod stdout;
 
@@ -15,12 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
+use crate::codec::frames::Letter;
 use crate::codec::{self, Decoded};
 use crate::config::{Encoding, SinkKind, SourceKind};
 use crate::record::{Batch, BatchBuilder};
 use bytes_source::BytesSource;
 use file_sink::FileSink;
 use generate::Generator;
+pub use letters::LetterSource;
 
 /// How far a source is, in bytes or records.
 #[derive(Debug, Default)]
@@ -46,6 +49,7 @@ impl Progress {
 pub enum Source {
     Bytes(Box<BytesSource>),
     Generate(Generator),
+    Letters(LetterSource),
 }
 
 impl Source {
@@ -71,6 +75,19 @@ impl Source {
         })
     }
 
+    /// Stands in for a source, of which only what it once refused is taken.
+    pub fn replay_source(
+        kind: &SourceKind,
+        letters: Vec<Letter>,
+        position: Option<&Value>,
+    ) -> Self {
+        let decoding = match kind {
+            SourceKind::Stdin { codec } | SourceKind::File { codec, .. } => Some(codec.clone()),
+            SourceKind::Generate(_) => None,
+        };
+        Self::Letters(LetterSource::new(letters, decoding, position))
+    }
+
     /// Waits until there is something to decode; false at the end. May be dropped while
     /// it waits, and called again.
     ///
@@ -80,6 +97,7 @@ impl Source {
         match self {
             Self::Bytes(source) => source.ready().await,
             Self::Generate(source) => Ok(source.ready().await),
+            Self::Letters(source) => Ok(source.has_more()),
         }
     }
 
@@ -98,6 +116,7 @@ impl Source {
                 source.fill(out, full);
                 Ok(())
             }
+            Self::Letters(source) => source.fill(out, full),
         }
     }
 
@@ -106,13 +125,14 @@ impl Source {
         match self {
             Self::Bytes(source) => source.position(),
             Self::Generate(source) => Some(source.position()),
+            Self::Letters(source) => source.position(),
         }
     }
 
     /// All that it has given belongs to the cut of this number.
     pub fn cut(&mut self, _number: u64) {
         match self {
-            Self::Bytes(_) | Self::Generate(_) => {}
+            Self::Bytes(_) | Self::Generate(_) | Self::Letters(_) => {}
         }
     }
 
@@ -121,6 +141,7 @@ impl Source {
         match self {
             Self::Bytes(source) => source.place(),
             Self::Generate(_) => "generate".into(),
+            Self::Letters(source) => source.place(),
         }
     }
 }

@@ -179,6 +179,17 @@ impl DeadLetters {
     }
 }
 
+/// Holds a file so that nobody else writes it, until what this returns goes.
+///
+/// # Errors
+/// If there is no such file, or another run of pipehost writes it.
+pub fn lock(path: &Path) -> Result<File, String> {
+    if !path.exists() {
+        return Err(format!("there are no dead letters {}", path.display()));
+    }
+    open_locked(path)
+}
+
 /// Opens a file that nobody else writes.
 fn open_locked(path: &Path) -> Result<File, String> {
     let failed =

@@ -168,6 +168,7 @@ pub(super) struct Setting {
     /// The last cut: what has not changed since is taken from it.
     pub cut: Cut,
     pub shape: Shape,
+    /// The nodes that cuts speak of.
     pub names: BTreeMap<NodeId, String>,
     pub dead_letters: Option<Arc<DeadLetters>>,
     pub interval: Duration,
@@ -243,7 +244,9 @@ impl Coordinator {
                     report = self.reports.recv() => {
                         let Report { node, state, letters, .. } = report.ok_or(Stopped::Neighbour)?;
                         self.letters.extend(letters);
-                        self.ended.insert(node, state);
+                        if self.setting.names.contains_key(&node) {
+                            self.ended.insert(node, state);
+                        }
                     }
                     _ = ticks.tick() => break,
                     () = demand.notified() => break,
@@ -278,6 +281,7 @@ impl Coordinator {
             let report = self.reports.recv().await.ok_or(Stopped::Neighbour)?;
             let Report { node, number: at, state, letters } = report;
             match at {
+                _ if !self.setting.names.contains_key(&node) => {}
                 Some(at) => {
                     debug_assert_eq!(at, number, "one cut at a time");
                     reached.letters.extend(letters);

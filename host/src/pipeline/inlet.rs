@@ -26,6 +26,13 @@ pub(super) enum Event {
     End(Close),
 }
 
+/// The receiving end of an edge.
+pub(super) struct Receiver {
+    /// Its place among the inputs of the node.
+    pub input: u32,
+    pub queue: mpsc::Receiver<Message>,
+}
+
 /// The receiving ends of the edges to a node.
 pub(super) struct Inlet {
     edges: Edges,
@@ -36,13 +43,13 @@ pub(super) struct Inlet {
 impl Inlet {
     /// `apart`: whether batches of several inputs must not be joined.
     pub(super) fn new(
-        edges: Vec<mpsc::Receiver<Message>>,
+        edges: Vec<Receiver>,
         metrics: Arc<NodeMetrics>,
         batch: Option<Batching>,
         apart: bool,
     ) -> Self {
         let edges = Edges {
-            open: (0..).zip(edges).map(|(input, queue)| Edge::new(input, queue)).collect(),
+            open: edges.into_iter().map(Edge::new).collect(),
             turn: 0,
             barrier: None,
             watermark: i64::MIN,
@@ -81,7 +88,7 @@ struct Edge {
 }
 
 impl Edge {
-    fn new(input: u32, queue: mpsc::Receiver<Message>) -> Self {
+    fn new(Receiver { input, queue }: Receiver) -> Self {
         Self { input, queue, at_barrier: false, watermark: i64::MIN }
     }
 }

@@ -347,7 +347,7 @@ impl Emitter {
         if ended < self.workers {
             return Err(Stopped::Neighbour); // A worker failed: this is not all.
         }
-        self.finished = self.close == Close::Finished;
+        self.finished |= self.close == Close::Finished;
         let state = self.take_state();
         self.reporter.ended(state);
         self.outlet.end(self.close).await

@@ -33,6 +33,7 @@ impl Rejections {
             .map(|rejected| Refused {
                 record: batch.record(rejected.row),
                 origin: batch.origin(rejected.row),
+                input: batch.input,
                 reason: &rejected.reason,
                 attempts: rejected.attempts,
             })
@@ -65,6 +66,7 @@ impl Rejections {
                         place: refused.origin.place.to_string(),
                         number: refused.origin.number,
                         stage: self.name.to_string(),
+                        input: refused.input,
                         reason: refused.reason.to_owned(),
                         attempts: refused.attempts,
                         time,
@@ -84,6 +86,7 @@ impl Rejections {
 pub(super) struct Refused<'a> {
     pub record: Record,
     pub origin: Origin,
+    pub input: u32,
     pub reason: &'a str,
     pub attempts: u32,
 }

@@ -1,7 +1,7 @@
 //! Starts the tasks of a pipeline, and brings them to an end: done, failed, told to
 //! stop, or out of time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,17 +12,18 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{Coordinator, Setting};
-use super::inlet::Inlet;
+use super::inlet::{Inlet, Receiver};
 use super::parallel::Parallel;
-use super::queue::{Close, Message, Outlet, Sender, edge};
+use super::queue::{Close, Outlet, Sender, edge};
 use super::rejections::Rejections;
 use super::sink::SinkTask;
 use super::source::SourceTask;
 use super::stage::StageTask;
 use super::watermark::Assigner;
 use super::{Ended, Stopped};
-use crate::config::{self, Config, OnError};
-use crate::connector::{Progress, Resume, Sink, Source};
+use crate::codec::frames::Letter;
+use crate::config::{self, Batching, Config, OnError};
+use crate::connector::{LetterSource, Progress, Resume, Sink, Source};
 use crate::dead_letter::DeadLetters;
 use crate::graph::{self, NodeId};
 use crate::metrics::{Metrics, NodeMetrics};
@@ -88,7 +89,7 @@ pub struct Running {
 /// # Errors
 /// If a source, sink or stage does not open, or the state is not this pipeline's.
 pub async fn start(prepared: Prepared) -> Result<Running, String> {
-    let Prepared { config, graph, runners, metrics } = prepared;
+    let Prepared { config, graph, runners, metrics, replay } = prepared;
     let start = Instant::now();
     let shape = shape(&config, &runners);
     let (store, cut) = match &config.state {
@@ -113,7 +114,11 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         start,
     };
     let active = keeps_state;
+    // With a state to go on from, nothing is finished by a stop, nor by a replay.
+    let when_stopped = if keeps_state { Close::Suspended } else { Close::Finished };
     let mut wiring = Wiring::new(&graph, &running.nodes);
+    let replays = replay.iter().flat_map(|letters| wiring.replays(&running.nodes, letters));
+    let replays: Vec<_> = replays.collect();
     let by_id: HashMap<NodeId, Node> =
         running.nodes.iter().map(|node| (node.id, node.clone())).collect();
     let coordinator = Coordinator::new(Setting {
@@ -211,7 +216,13 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         let progress = node.progress.clone().expect("sources have progress");
         let before = cut.sources.get(&node.name);
         let position = before.and_then(|source| source.position.as_ref());
-        let opened = Source::open(&source.kind, position, progress);
+        let opened = match &replay {
+            None => Source::open(&source.kind, position, progress),
+            Some(letters) => {
+                let letters = letters.iter().filter(|letter| letter.stage == node.name);
+                Ok(Source::replay_source(&source.kind, letters.cloned().collect(), position))
+            }
+        };
         let assigner = (source.watermark.clone())
             .map(|watermark| Assigner::new(watermark, before.and_then(|source| source.latest)));
         let letters = coordinator.letters();
@@ -230,9 +241,36 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
             },
             stop: running.stop.clone(),
             cuts: coordinator.source_cuts(),
-            when_stopped: if keeps_state { Close::Suspended } else { Close::Finished },
+            when_stopped,
+            when_done: if replay.is_some() { when_stopped } else { Close::Finished },
         };
         running.spawn(&node.name, task.run());
+    }
+    for (number, Replayed { letters, sender }) in replays.into_iter().enumerate() {
+        // Not a node of the pipeline: no cut speaks of it.
+        let id = NodeId::Source(config.sources.len() + number);
+        let name = format!("letters of {}", letters[0].stage);
+        let own = metrics.node(&name);
+        let waiting = coordinator.letters();
+        let task = SourceTask {
+            source: Source::Letters(LetterSource::new(letters, None, None)),
+            batching: Batching::default(),
+            outlet: Outlet::new(vec![vec![sender]], own.clone(), None),
+            reporter: coordinator.reporter(id, waiting.clone()),
+            rejections: Rejections {
+                what: "source",
+                name: name.as_str().into(),
+                on_error: OnError::Fail,
+                letters: waiting,
+                metrics: own,
+                component: "".into(),
+            },
+            stop: running.stop.clone(),
+            cuts: coordinator.source_cuts(),
+            when_stopped,
+            when_done: when_stopped,
+        };
+        running.spawn(&name, task.run());
     }
     if active {
         running.spawn("checkpoints", coordinator.run());
@@ -306,7 +344,13 @@ fn nodes(config: &Config, metrics: &Metrics) -> Nodes {
 /// The ends of all edges, until the nodes take them.
 struct Wiring {
     senders: Vec<(NodeId, usize, Sender)>,
-    receivers: Vec<(NodeId, mpsc::Receiver<Message>)>,
+    receivers: Vec<(NodeId, Receiver)>,
+}
+
+/// Letters on their way back to the stage that refused them.
+struct Replayed {
+    letters: Vec<Letter>,
+    sender: Sender,
 }
 
 impl Wiring {
@@ -314,14 +358,35 @@ impl Wiring {
         let mut wiring = Self { senders: Vec::new(), receivers: Vec::new() };
         for e in &graph.edges {
             let to = nodes.iter().find(|node| node.id == e.to).expect("edges lead to nodes");
-            let (sender, receiver) = edge(e.queue, e.when_full, to.metrics.clone());
+            let (sender, queue) = edge(e.queue, e.when_full, to.metrics.clone());
+            let input = wiring.receivers.iter().filter(|(id, _)| *id == e.to).count() as u32;
             wiring.senders.push((e.from, e.port, sender));
-            wiring.receivers.push((e.to, receiver));
+            wiring.receivers.push((e.to, Receiver { input, queue }));
         }
         wiring
     }
 
-    fn receivers(&mut self, node: NodeId) -> Vec<mpsc::Receiver<Message>> {
+    /// One more edge to each input of a stage that has letters.
+    fn replays(&mut self, nodes: &Nodes, letters: &[Letter]) -> Vec<Replayed> {
+        let mut replays: Vec<Replayed> = Vec::new();
+        let mut by_input: BTreeMap<(NodeId, u32), Vec<Letter>> = BTreeMap::new();
+        for letter in letters {
+            let stage = nodes.iter().find(|node| node.name == letter.stage);
+            if let Some(Node { id: id @ NodeId::Stage(_), .. }) = stage {
+                by_input.entry((*id, letter.input)).or_default().push(letter.clone());
+            }
+        }
+        for ((id, input), letters) in by_input {
+            let node = nodes.iter().find(|node| node.id == id).expect("it was just found");
+            let (sender, queue) =
+                edge(config::DEFAULT_QUEUE, config::WhenFull::Block, node.metrics.clone());
+            self.receivers.push((id, Receiver { input, queue }));
+            replays.push(Replayed { letters, sender });
+        }
+        replays
+    }
+
+    fn receivers(&mut self, node: NodeId) -> Vec<Receiver> {
         self.receivers.extract_if(.., |(to, _)| *to == node).map(|(_, receiver)| receiver).collect()
     }
 
@@ -442,7 +507,7 @@ mod tests {
             let runner =
                 Runner::Native { plan: Arc::new(plan), make: Arc::new(|| Box::new(Panics)) };
             let metrics = Arc::new(Metrics::default());
-            let prepared = Prepared { config, graph, runners: vec![runner], metrics };
+            let prepared = Prepared { config, graph, runners: vec![runner], metrics, replay: None };
             let running = start(prepared).await.unwrap();
             let (_keep, stops) = mpsc::channel(1);
             let failure = running.finish(stops).await.failure;

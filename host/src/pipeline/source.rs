@@ -27,6 +27,8 @@ pub(super) struct SourceTask {
     /// How it ends when it is told to read no further: with a state to go on from,
     /// nothing is finished then.
     pub when_stopped: Close,
+    /// How it ends when there is nothing more.
+    pub when_done: Close,
 }
 
 impl SourceTask {
@@ -52,7 +54,7 @@ impl SourceTask {
                 () = sleep_until(due), if !out.batch.is_empty() => self.flush(&mut out).await?,
                 more = self.source.ready() => {
                     if !more.map_err(Stopped::Cause)? {
-                        break Close::Finished;
+                        break self.when_done;
                     }
                     if out.batch.is_empty() {
                         due = Instant::now() + batching.linger;
@@ -103,6 +105,7 @@ impl SourceTask {
                     .map(|undecodable| Refused {
                         record: undecodable.record.clone(),
                         origin: Origin { place: place.clone(), number: undecodable.number },
+                        input: 0,
                         reason: &undecodable.reason,
                         attempts: 1,
                     })

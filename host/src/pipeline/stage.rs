@@ -55,7 +55,7 @@ impl StageTask {
             let answer = finish(&mut self.worker, &self.rejections).await?;
             send(&mut self.outlet, answer).await?;
         }
-        self.finished = close == Close::Finished;
+        self.finished |= close == Close::Finished;
         if self.reporter.is_heard() {
             let state = self.state().await?;
             self.reporter.ended(state);

@@ -1,0 +1,63 @@
+//! Dead letters that go back into the pipeline.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::codec::frames::Letter;
+use crate::codec::{Decoded, Decoder};
+use crate::config::Decoding;
+use crate::record::BatchBuilder;
+
+/// Letters of one source, or of one input of a stage.
+pub struct LetterSource {
+    letters: VecDeque<Letter>,
+    /// What a source could not decode is decoded again.
+    decoding: Option<Decoding>,
+    /// How far the source in whose place this stands was read: it stays there.
+    position: Option<Value>,
+    place: Arc<str>,
+}
+
+impl LetterSource {
+    pub fn new(letters: Vec<Letter>, decoding: Option<Decoding>, position: Option<&Value>) -> Self {
+        Self { letters: letters.into(), decoding, position: position.cloned(), place: "".into() }
+    }
+
+    pub(super) fn has_more(&self) -> bool {
+        !self.letters.is_empty()
+    }
+
+    pub(super) fn fill(
+        &mut self,
+        out: &mut Decoded,
+        full: impl Fn(&BatchBuilder) -> bool,
+    ) -> Result<(), String> {
+        // What is refused gives the place of the last one: one at a time.
+        while !full(&out.batch) && out.undecodable.is_empty() {
+            let Some(letter) = self.letters.pop_front() else { return Ok(()) };
+            if *self.place != *letter.place {
+                self.place = letter.place.as_str().into();
+            }
+            let Some(decoding) = &self.decoding else {
+                out.batch.push_record(&self.place, letter.number, &letter.record);
+                continue;
+            };
+            let mut decoder =
+                Decoder::new(decoding, self.place.clone(), letter.number.saturating_sub(1));
+            let bytes = letter.record.value.unwrap_or_default();
+            decoder.decode(&bytes, out, |_| false)?;
+            decoder.end(out);
+        }
+        Ok(())
+    }
+
+    pub(super) fn position(&self) -> Option<Value> {
+        self.position.clone()
+    }
+
+    pub(super) fn place(&self) -> Arc<str> {
+        self.place.clone()
+    }
+}

@@ -1,0 +1,228 @@
+//! Dead letters go back in, rotate, and are bounded.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Case, guest, letters, plugin, wait};
+
+/// Parses and filters lines; what is no log line is refused.
+fn parsing(pipeline: &str, sink: &str) -> Case {
+    let [parse, upper] = ["parse-log", "to-upper"].map(plugin);
+    Case::new().file(
+        "pipeline.toml",
+        format!(
+            r#"
+[pipeline]
+dead_letters = "dead"
+{pipeline}
+[[source]]
+name = "in"
+type = "file"
+paths = "in.log"
+codec = {{ type = "lines", max_line = "40B" }}
+on_error = "dead-letter"
+
+[[stage]]
+name = "parse"
+plugin = "{parse}"
+input = "in"
+on_error = "dead-letter"
+
+[[stage]]
+name = "upper"
+plugin = "{upper}"
+input = "parse"
+
+[[sink]]
+name = "out"
+type = "file"
+path = "out.log"
+input = "upper"
+{sink}
+"#
+        ),
+    )
+}
+
+const MIXED: &str = "2024-01-01T00:00:00Z INFO a\nnot a log line\n2024-01-01T00:00:01Z WARN b\n";
+
+#[test]
+fn letters_that_go_through_leave_the_file_and_the_others_stay() {
+    let case = parsing("", "").file("in.log", MIXED);
+    case.pipeline().ok();
+    assert_eq!(case.read("out.log"), "A\nB\n");
+    let replay = || case.run(&["dead-letter", "replay", "dead", "--pipeline", "pipeline.toml"]);
+    // Nothing has changed: it is refused again, and its attempts counted.
+    replay().ok().prints("1 letter replayed: 0 went through, 1 refused again\n");
+    let again = letters(&case, "dead");
+    assert_eq!((again.len(), again[0].attempts), (1, 2));
+    assert_eq!(again[0].value, "not a log line");
+    // The stage is mended.
+    let text = case.read("pipeline.toml").replace("plugins/parse-log", "plugins/to-upper");
+    fs::write(case.path("mended.toml"), text).unwrap();
+    case.run(&["dead-letter", "replay", "dead", "--pipeline", "mended.toml"])
+        .ok()
+        .prints("1 letter replayed: 1 went through, 0 refused again\n");
+    assert_eq!(
+        case.read("out.log"),
+        "A\nB\nNOT A LOG LINE\n",
+        "added, at the stage that refused it"
+    );
+    assert_eq!(letters(&case, "dead"), []);
+    replay().ok().prints("no letters to replay\n");
+}
+
+#[test]
+fn only_those_that_were_asked_for_are_replayed() {
+    let wrong = "not a log line\n2024-01-01T00:00:00Z 404 x\n".to_owned() + MIXED;
+    let case = parsing("", "").file("in.log", wrong);
+    case.pipeline().ok();
+    let text = case.read("pipeline.toml").replace("plugins/parse-log", "plugins/to-upper");
+    let case = case.file("mended.toml", text);
+    let replay = |arguments: &[&str]| {
+        let all = [&["dead-letter", "replay", "dead", "--pipeline", "mended.toml"], arguments];
+        case.run(&all.concat())
+    };
+    replay(&["--stage", "nobody"]).code(2).says("the pipeline has no source or stage `nobody`");
+    replay(&["--stage", "upper"]).ok().prints("no letters to replay\n");
+    replay(&["--stage", "parse", "--reason", "is not a level"])
+        .ok()
+        .prints("1 letter replayed: 1 went through, 0 refused again\n2 letters not replayed\n");
+    assert_eq!(letters(&case, "dead").len(), 2);
+}
+
+#[test]
+fn what_a_source_refused_is_decoded_again() {
+    let [json, out] = ["in.json", "out.txt"];
+    let pipeline = |value: &str| {
+        format!(
+            "[pipeline]\ndead_letters = \"dead\"\n\
+             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"{json}\"\non_error = \"dead-letter\"\n\
+             codec = {value}\n\
+             [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"{out}\"\ninput = \"in\"\n"
+        )
+    };
+    let case = Case::new()
+        .file(json, "{\"v\":\"a\"}\nb\n")
+        .file("strict.toml", pipeline("{ type = \"json\", value = \"v\" }"))
+        .file("lax.toml", pipeline("\"lines\""));
+    case.run(&["run", "strict.toml"]).ok();
+    assert_eq!(case.read(out), "a\n");
+    case.run(&["dead-letter", "replay", "dead", "--pipeline", "strict.toml"])
+        .ok()
+        .prints("1 letter replayed: 0 went through, 1 refused again\n");
+    case.run(&["dead-letter", "replay", "dead", "--pipeline", "lax.toml"])
+        .ok()
+        .prints("1 letter replayed: 1 went through, 0 refused again\n");
+    assert_eq!(case.read(out), "a\nb\n");
+}
+
+#[test]
+fn a_replay_goes_on_from_the_state_and_leaves_the_sources_where_they_were() {
+    let case = parsing("name = \"p\"\nstate = \"state\"", "").file("in.log", MIXED);
+    case.pipeline().ok();
+    let text = case.read("pipeline.toml").replace("plugins/parse-log", "plugins/to-upper");
+    let case = case.file("mended.toml", text);
+    case.run(&["dead-letter", "replay", "dead", "--pipeline", "mended.toml"])
+        .ok()
+        .prints("1 letter replayed: 1 went through, 0 refused again\n");
+    assert_eq!(case.read("out.log"), "A\nB\nNOT A LOG LINE\n");
+    let mut file = fs::OpenOptions::new().append(true).open(case.path("in.log")).unwrap();
+    file.write_all(b"2024-01-01T00:00:02Z INFO c\n").unwrap();
+    case.pipeline().ok();
+    assert_eq!(case.read("out.log"), "A\nB\nNOT A LOG LINE\nC\n");
+}
+
+#[test]
+fn a_replay_that_fails_takes_nothing_out() {
+    let case = parsing("", "").file("in.log", MIXED);
+    case.pipeline().ok();
+    let text = case.read("pipeline.toml").replace("plugins/parse-log", "plugins/to-upper");
+    let case = case.file("mended.toml", text.replace("out.log", "missing/out.log"));
+    case.run(&["dead-letter", "replay", "dead", "--pipeline", "mended.toml"])
+        .code(1)
+        .says("the folder missing does not exist");
+    assert_eq!(letters(&case, "dead").len(), 1);
+    assert!(!case.path("dead.replay").exists());
+}
+
+#[test]
+fn a_file_that_is_written_is_not_replayed() {
+    let case = Case::new().file("trap.wat", guest("trap")).file(
+        "pipeline.toml",
+        "[pipeline]\ndead_letters = \"dead\"\n\
+         [[source]]\nname = \"in\"\ntype = \"stdin\"\nbatch = { linger = \"0s\" }\n\
+         [[stage]]\nname = \"trap\"\nplugin = \"trap.wat\"\ninput = \"in\"\n\
+         on_error = \"dead-letter\"\n\
+         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"trap\"\n",
+    );
+    let mut child = case.spawn(&["run", "pipeline.toml"]);
+    child.stdin.as_mut().unwrap().write_all(b"a\n").unwrap();
+    while fs::metadata(case.path("dead")).map_or(0, |m| m.len()) == 0 {
+        std::thread::yield_now();
+    }
+    case.run(&["dead-letter", "replay", "dead", "--pipeline", "pipeline.toml"])
+        .code(1)
+        .says("another run of pipehost uses the dead letters dead");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    wait(child).code(143);
+}
+
+/// Refuses every line.
+fn refusing(dead_letters: &str, input: &str) -> Case {
+    Case::new().file("trap.wat", guest("trap")).file("in.txt", input).file(
+        "pipeline.toml",
+        format!(
+            "[pipeline]\ndead_letters = {dead_letters}\n\
+             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\nbatch = {{ records = 1 }}\n\
+             [[stage]]\nname = \"trap\"\nplugin = \"trap.wat\"\ninput = \"in\"\n\
+             on_error = \"dead-letter\"\n\
+             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"trap\"\n"
+        ),
+    )
+}
+
+#[test]
+fn files_rotate_by_size_and_no_letter_is_lost() {
+    let input: String = (0..20).map(|n| format!("{n}\n")).collect();
+    let case = refusing("{ path = \"dead\", rotate = \"1KiB\" }", &input);
+    case.pipeline().ok();
+    let mut values = Vec::new();
+    for name in (1..).map(|n| format!("dead.{n}")).take_while(|name| case.path(name).exists()) {
+        assert!(fs::metadata(case.path(&name)).unwrap().len() < 1500);
+        values.extend(letters(&case, &name).into_iter().map(|letter| letter.value));
+    }
+    assert!(values.len() > 5 && values.len() < 20, "{values:?}");
+    values.extend(letters(&case, "dead").into_iter().map(|letter| letter.value));
+    assert_eq!(values, (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn when_they_are_full_the_pipeline_fails() {
+    let case = refusing("{ path = \"dead\", max_size = \"500B\" }", "a\nb\nc\nd\n");
+    case.pipeline()
+        .code(1)
+        .says("the dead letters dead are full: dead_letters.max_size allows 500 B; replay them");
+    assert_eq!(letters(&case, "dead").len(), 2, "what had room is there");
+}
+
+#[test]
+fn or_it_waits_until_somebody_has_made_room() {
+    let case = refusing(
+        "{ path = \"dead\", max_size = \"500B\", rotate = \"1B\", when_full = \"wait\" }",
+        "a\nb\nc\n",
+    );
+    let mut child = case.spawn(&["run", "pipeline.toml"]);
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("The pipeline waits") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0);
+    }
+    fs::rename(case.path("dead.1"), case.path("elsewhere")).unwrap();
+    wait(child).ok();
+    assert_eq!(letters(&case, "elsewhere").len(), 1);
+    assert_eq!(letters(&case, "dead").len(), 1);
+}
