@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use crate::config::{At, Config, Input, OnError, SinkKind, SourceKind, WhenFull};
+use crate::config::{At, Config, FileSink, Input, OnError, SinkKind, SourceKind, WhenFull};
 use crate::mistake::Mistake;
 
 /// A source, stage or sink, by its index in the configuration.
@@ -37,6 +37,21 @@ pub struct Graph {
 }
 
 impl Graph {
+    /// A node and all behind it.
+    pub fn reached_from(&self, node: NodeId) -> Vec<NodeId> {
+        let mut reached = vec![node];
+        let mut next = 0;
+        while let Some(&node) = reached.get(next) {
+            next += 1;
+            for edge in self.edges_from(node) {
+                if !reached.contains(&edge.to) {
+                    reached.push(edge.to);
+                }
+            }
+        }
+        reached
+    }
+
     pub fn edges_from(&self, node: NodeId) -> impl Iterator<Item = &Edge> {
         self.edges.iter().filter(move |edge| edge.from == node)
     }
@@ -50,6 +65,8 @@ pub struct Said {
     pub inputs: Vec<String>,
     /// Whether it wants to see time pass.
     pub timed: bool,
+    /// Whether it has a state that the host keeps.
+    pub keeps_state: bool,
 }
 
 /// By stage name, of those stages whose component could be asked.
@@ -65,6 +82,7 @@ pub fn check(config: &Config, known: &Known) -> (Graph, Vec<Mistake>) {
     if !config.incomplete {
         check.absent();
         check.inputs();
+        check.acknowledged(&graph);
         check.times(&graph);
         check.unread(&graph);
         check.dead_ends(&graph);
@@ -218,7 +236,7 @@ impl<'a> Check<'a> {
         let mut paths: Vec<PathBuf> = Vec::new();
         paths.extend(self.config.dead_letters.as_ref().map(|l| plain(&l.value.path)));
         for sink in &self.config.sinks {
-            if let SinkKind::File { path, .. } = &sink.kind {
+            if let SinkKind::File(FileSink { path, .. }) = &sink.kind {
                 let file = plain(&path.value);
                 if paths.contains(&file) {
                     let message = format!("something else already writes {}", file.display());
@@ -244,6 +262,43 @@ impl<'a> Check<'a> {
                     Mistake::new(stage.name.span.clone(), message)
                         .help("set `workers`, or leave `partition` out"),
                 );
+            }
+        }
+    }
+
+    /// What is acknowledged must not be lost, wherever it waits.
+    fn acknowledged(&mut self, graph: &Graph) {
+        if self.config.state.is_some() {
+            return;
+        }
+        for (index, source) in self.config.sources.iter().enumerate() {
+            if !source.kind.acknowledges() {
+                continue;
+            }
+            let name = &source.name.value;
+            for node in graph.reached_from(NodeId::Source(index)) {
+                let why = match node {
+                    NodeId::Stage(i) => {
+                        let stage = &self.config.stages[i].name.value;
+                        let keeps = self.known.get(stage).is_some_and(|said| said.keeps_state);
+                        keeps.then(|| format!("the stage `{stage}` keeps something of them"))
+                    }
+                    NodeId::Sink(i) => match &self.config.sinks[i].kind {
+                        SinkKind::File(file) if !file.append => Some(format!(
+                            "the file of the sink `{}` is there once the run has ended",
+                            self.config.sinks[i].name.value
+                        )),
+                        _ => None,
+                    },
+                    NodeId::Source(_) => None,
+                };
+                if let Some(why) = why {
+                    let message =
+                        format!("`{name}` answers once its records are durable, and {why}");
+                    self.mistakes.push(Mistake::new(source.name.span.clone(), message).help(
+                        "add `state = \"DIR\"` to `[pipeline]`, or `ack = \"queued\"` to the source",
+                    ));
+                }
             }
         }
     }
@@ -396,16 +451,7 @@ impl<'a> Check<'a> {
     /// Sources all of whose ways end before a sink.
     fn dead_ends(&mut self, graph: &Graph) {
         for (index, source) in self.config.sources.iter().enumerate() {
-            let mut reached = vec![NodeId::Source(index)];
-            let mut next = 0;
-            while let Some(&node) = reached.get(next) {
-                next += 1;
-                for edge in graph.edges_from(node) {
-                    if !reached.contains(&edge.to) {
-                        reached.push(edge.to);
-                    }
-                }
-            }
+            let reached = graph.reached_from(NodeId::Source(index));
             let read = graph.edges_from(reached[0]).next().is_some();
             if read && !reached.iter().any(|node| matches!(node, NodeId::Sink(_))) {
                 let message = format!("the source `{}` reaches no sink", source.name.value);

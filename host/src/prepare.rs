@@ -53,7 +53,8 @@ pub async fn prepare(
         match opened {
             Ok(program) => {
                 let (plan, timed) = (program.plan().clone(), program.has_watermark());
-                let says = Said { ports: plan.ports, inputs: plan.inputs, timed };
+                let keeps_state = program.has_checkpoint();
+                let says = Said { ports: plan.ports, inputs: plan.inputs, timed, keeps_state };
                 said.insert(stage.name.value.clone(), says);
                 runners.push(Runner::Sandboxed(Arc::new(program)));
             }

@@ -46,9 +46,11 @@ impl Drawing<'_> {
             }
             NodeId::Sink(i) => match &self.config.sinks[i].kind {
                 SinkKind::Stdout { .. } => "stdout".to_owned(),
-                SinkKind::File { path, .. } => {
-                    path.value.file_name().unwrap_or_default().to_string_lossy().into_owned()
+                SinkKind::File(sink) => {
+                    sink.path.value.file_name().unwrap_or_default().to_string_lossy().into_owned()
                 }
+                SinkKind::Http(_) => "http".to_owned(),
+                SinkKind::Sqlite(_) => "sqlite".to_owned(),
                 SinkKind::Null => "null".to_owned(),
             },
         };

@@ -160,8 +160,8 @@ fn for_replay(config: &mut Config, letters: &Path) {
         on_error.value = OnError::DeadLetter;
     }
     for sink in &mut config.sinks {
-        if let SinkKind::File { append, .. } = &mut sink.kind {
-            *append = true;
+        if let SinkKind::File(file) = &mut sink.kind {
+            file.append = true;
         }
     }
 }

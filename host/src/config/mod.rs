@@ -1,6 +1,8 @@
 //! What the user typed: a pipeline's configuration, with the place of everything.
 
+mod connector;
 mod read;
+mod read_connector;
 mod reader;
 
 use std::fmt;
@@ -9,12 +11,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub use connector::*;
 pub use read::read;
 
 use crate::grants::Grants;
 use crate::limits::Limits;
 use crate::mistake::Span;
-use crate::template::Template;
 
 /// Something that was typed, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,97 +167,6 @@ impl Default for Batching {
 }
 
 #[derive(Debug, Clone)]
-pub struct Source {
-    pub name: At<String>,
-    pub kind: SourceKind,
-    pub batch: Batching,
-    pub watermark: Option<Watermark>,
-    /// For what cannot be decoded.
-    pub on_error: At<OnError>,
-}
-
-#[derive(Debug, Clone)]
-pub enum SourceKind {
-    Stdin {
-        codec: Decoding,
-    },
-    /// Files, in this order; patterns are expanded when the run starts.
-    File {
-        paths: Vec<At<PathBuf>>,
-        /// Waits for more at the end, as `tail -F` does.
-        follow: bool,
-        codec: Decoding,
-    },
-    Generate(Generate),
-}
-
-impl SourceKind {
-    /// As it is typed.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Stdin { .. } => "stdin",
-            Self::File { .. } => "file",
-            Self::Generate(_) => "generate",
-        }
-    }
-}
-
-/// Makes records up.
-#[derive(Debug, Clone)]
-pub struct Generate {
-    /// None: without end.
-    pub count: Option<u64>,
-    /// Records a second; none: as fast as they are taken.
-    pub rate: Option<u64>,
-    /// The value; `{n}` is the number of the record, from 1.
-    pub template: Template,
-    pub key: Option<Template>,
-}
-
-/// Bytes to records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decoding {
-    pub format: DecodeFormat,
-    /// A longer line is rejected.
-    pub max_line_bytes: usize,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DecodeFormat {
-    Lines,
-    Json(JsonMembers),
-    Frames,
-}
-
-/// What a JSON object's members become. The value is the whole line.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct JsonMembers {
-    pub attributes: JsonAttributes,
-    pub key: Option<String>,
-    /// RFC 3339.
-    pub timestamp: Option<String>,
-    /// The value is this member instead of the line.
-    pub value: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum JsonAttributes {
-    #[default]
-    None,
-    All,
-    Named(Vec<String>),
-}
-
-/// Records to bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Encoding {
-    /// A line a record: the value, or a template.
-    Lines(Option<Template>),
-    Json,
-    Frames,
-}
-
-#[derive(Debug, Clone)]
 pub struct Stage {
     pub name: At<String>,
     /// A `.wasm`, a `.wat` or a source folder.
@@ -294,6 +205,16 @@ pub struct Retry {
     /// Before the second attempt; doubled for each further one, with jitter.
     pub backoff: Duration,
     pub max_backoff: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(10),
+        }
+    }
 }
 
 impl Retry {
@@ -340,37 +261,5 @@ impl StageConfig {
     pub fn place(&self, pointer: &str) -> Span {
         let found = self.places.iter().find(|(place, _)| place == pointer);
         found.map_or_else(|| self.span.clone(), |(_, span)| span.clone())
-    }
-}
-
-#[derive(Debug, Clone)]
-pub struct Sink {
-    pub name: At<String>,
-    pub kind: SinkKind,
-    pub input: Input,
-    pub batch: Option<Batching>,
-    /// Records a second at most.
-    pub rate: Option<u64>,
-}
-
-#[derive(Debug, Clone)]
-pub enum SinkKind {
-    Stdout { encoding: Encoding },
-    File { path: At<PathBuf>, append: bool, encoding: Encoding },
-    Null,
-}
-
-impl fmt::Display for SinkKind {
-    /// What it is, and which file.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stdout { .. } => f.write_str("stdout"),
-            Self::Null => f.write_str("null"),
-            Self::File { path, .. } => {
-                // The same file, from whatever folder the program is started.
-                let whole = std::path::absolute(&path.value).unwrap_or(path.value.clone());
-                write!(f, "the file {}", whole.display())
-            }
-        }
     }
 }

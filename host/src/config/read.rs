@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
+use super::read_connector::{sink, source};
 use super::reader::{self, Reader};
 use super::{
-    At, Batching, Breaker, Config, DEFAULT_QUEUE, DeadLetters, DecodeFormat, Decoding, Encoding,
-    Generate, Input, JsonAttributes, JsonMembers, OnError, OnOpen, Partition, Retry, Sink,
-    SinkKind, Source, SourceKind, Stage, StageConfig, Watermark, WhenFull, WhenLettersFull,
+    At, Batching, Breaker, Config, DEFAULT_QUEUE, DeadLetters, Input, OnError, OnOpen, Partition,
+    Retry, Stage, StageConfig, Watermark, WhenFull, WhenLettersFull,
 };
 use crate::grants::{Folder, Grants};
 use crate::limits::{Fuel, Limits};
 use crate::mistake::{Mistake, Span};
-use crate::template::Template;
 
 const ON_ERROR: [(&str, OnError); 3] =
     [("fail", OnError::Fail), ("skip", OnError::Skip), ("dead-letter", OnError::DeadLetter)];
@@ -74,7 +73,7 @@ fn dead_letters(table: &mut Reader<'_>, base: &Path) -> Option<At<DeadLetters>> 
     Some(At::new(letters??, span))
 }
 
-fn watermark(table: &mut Reader<'_>) -> Option<Watermark> {
+pub(super) fn watermark(table: &mut Reader<'_>) -> Option<Watermark> {
     table.table("watermark", "`watermark`", |mut table| {
         let watermark = Watermark {
             lag: table.duration("lag").unwrap_or_default(),
@@ -99,11 +98,11 @@ fn breaker(mut table: Reader<'_>) -> Breaker {
 }
 
 /// The head of a table, for messages about the whole of it.
-fn head(table: &Reader<'_>) -> Span {
+pub(super) fn head(table: &Reader<'_>) -> Span {
     table.span()
 }
 
-fn name(table: &mut Reader<'_>) -> Option<At<String>> {
+pub(super) fn name(table: &mut Reader<'_>) -> Option<At<String>> {
     let name = table.required("name", "others read it by this name: `input = \"name\"`")?;
     let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.value.is_empty() || !name.value.chars().all(valid) {
@@ -114,13 +113,13 @@ fn name(table: &mut Reader<'_>) -> Option<At<String>> {
     Some(name)
 }
 
-fn on_error(table: &mut Reader<'_>) -> At<OnError> {
+pub(super) fn on_error(table: &mut Reader<'_>) -> At<OnError> {
     let Some(text) = table.string("on_error") else { return At::nowhere(OnError::Fail) };
     let chosen = table.choose("on_error", &text, &ON_ERROR);
     At::new(chosen.unwrap_or(OnError::Fail), text.span)
 }
 
-fn batching(table: &mut Reader<'_>) -> Option<Batching> {
+pub(super) fn batching(table: &mut Reader<'_>) -> Option<Batching> {
     table.table("batch", "`batch`", |mut table| {
         let default = Batching::default();
         let batch = Batching {
@@ -133,127 +132,7 @@ fn batching(table: &mut Reader<'_>) -> Option<Batching> {
     })
 }
 
-fn source(mut table: Reader<'_>, base: &Path) -> Option<Source> {
-    let name = name(&mut table);
-    let help = "\"stdin\", \"file\" or \"generate\"";
-    let kind = table.required("type", help).and_then(|kind| {
-        table.choose("type", &kind, &[("stdin", 0), ("file", 1), ("generate", 2)])
-    });
-    let kind = match kind {
-        Some(0) => Some(SourceKind::Stdin { codec: decoding(&mut table) }),
-        Some(1) => {
-            let paths = table.strings("paths");
-            if paths.as_ref().is_none_or(Vec::is_empty) {
-                let mistake = Mistake::new(head(&table), "a file source needs `paths`")
-                    .help("one path or a list; `*`, `?` and `**` are patterns");
-                table.mistake(mistake);
-            }
-            let paths = paths.unwrap_or_default();
-            let paths = paths.into_iter().map(|p| At::new(base.join(p.value), p.span)).collect();
-            let follow = table.bool("follow").unwrap_or(false);
-            Some(SourceKind::File { paths, follow, codec: decoding(&mut table) })
-        }
-        Some(_) => Some(SourceKind::Generate(generate(&mut table))),
-        None => None,
-    };
-    let batch = batching(&mut table).unwrap_or_default();
-    let watermark = watermark(&mut table);
-    let on_error = on_error(&mut table);
-    if kind.is_some() {
-        table.finish();
-    }
-    Some(Source { name: name?, kind: kind?, batch, watermark, on_error })
-}
-
-fn generate(table: &mut Reader<'_>) -> Generate {
-    let mut template = |key| {
-        let text = table.string(key)?;
-        let template = table.parse(key, &text, Template::parse)?;
-        if let Some(name) = template.names_except(&["n"]).next() {
-            let message = format!("`{key}` has `{{{name}}}`, and only `{{n}}` is known here");
-            table.mistake(Mistake::new(text.span.clone(), message));
-        }
-        Some(template)
-    };
-    let value = template("template");
-    Generate {
-        key: template("key"),
-        template: value.unwrap_or_else(|| Template::parse("{n}").expect("a valid template")),
-        count: table.count("count", 0),
-        rate: table.count("rate", 1),
-    }
-}
-
-fn decoding(table: &mut Reader<'_>) -> Decoding {
-    let mut out = Decoding { format: DecodeFormat::Lines, max_line_bytes: 1 << 20 };
-    codec(table, |kind, table| {
-        match kind {
-            "json" => {
-                let attributes = table.strings("attributes").map(|names| match &names[..] {
-                    [all] if all.value == "*" => JsonAttributes::All,
-                    _ => JsonAttributes::Named(names.into_iter().map(|name| name.value).collect()),
-                });
-                let mut member = |key| table.string(key).map(|name| name.value);
-                out.format = DecodeFormat::Json(JsonMembers {
-                    key: member("key"),
-                    timestamp: member("timestamp"),
-                    value: member("value"),
-                    attributes: attributes.unwrap_or_default(),
-                });
-            }
-            "frames" => out.format = DecodeFormat::Frames,
-            _ => {}
-        }
-        if let Some(bytes) = table.column_bytes("max_line") {
-            out.max_line_bytes = bytes;
-        }
-    });
-    out
-}
-
-fn encoding(table: &mut Reader<'_>) -> Encoding {
-    let mut out = Encoding::Lines(None);
-    codec(table, |kind, table| match kind {
-        "json" => out = Encoding::Json,
-        "frames" => out = Encoding::Frames,
-        _ => {
-            let template = table.string("template");
-            out = Encoding::Lines(
-                template.and_then(|text| table.parse("template", &text, Template::parse)),
-            );
-        }
-    });
-    out
-}
-
-const CODECS: [(&str, &str); 3] = [("lines", "lines"), ("json", "json"), ("frames", "frames")];
-
-/// `codec = "lines"`, or `codec = { type = "lines", … }`.
-fn codec(table: &mut Reader<'_>, read: impl FnOnce(&str, &mut Reader<'_>)) {
-    let Some(item) = table.get("codec") else { return };
-    match item.get_ref() {
-        DeValue::String(text) => {
-            let text = At::new(text.to_string(), reader::span(item));
-            let empty = DeTable::default();
-            if let Some(kind) = table.choose("codec", &text, &CODECS) {
-                let mut unused = Vec::new();
-                read(kind, &mut Reader::new("`codec`", &empty, None, &mut unused));
-            }
-        }
-        _ => {
-            table.table("codec", "`codec`", |mut table| {
-                let help = "\"lines\", \"json\" or \"frames\"";
-                let kind = table.required("type", help);
-                if let Some(kind) = kind.and_then(|kind| table.choose("type", &kind, &CODECS)) {
-                    read(kind, &mut table);
-                    table.finish();
-                }
-            });
-        }
-    }
-}
-
-fn input(table: &mut Reader<'_>) -> Input {
+pub(super) fn input(table: &mut Reader<'_>) -> Input {
     let from = table.strings("input");
     if from.as_ref().is_none_or(Vec::is_empty) {
         let mistake = Mistake::new(head(table), "nothing is said about what it reads")
@@ -288,7 +167,7 @@ fn stage(mut table: Reader<'_>, base: &Path) -> Option<Stage> {
         ordered: table.bool("ordered").unwrap_or(true),
         batch: batching(&mut table),
         on_error: on_error(&mut table),
-        retry: table.table("retry", "`retry`", retry),
+        retry: table.table("retry", "`retry`", |table| retry(table, &Retry::default())),
         breaker: table.table("breaker", "`breaker`", breaker),
         watermark: watermark(&mut table),
         limits: table.table("limits", "`limits`", limits).unwrap_or_default(),
@@ -316,11 +195,12 @@ fn stage_config(table: &mut Reader<'_>) -> StageConfig {
     }
 }
 
-fn retry(mut table: Reader<'_>) -> Retry {
+pub(super) fn retry(mut table: Reader<'_>, default: &Retry) -> Retry {
+    let attempts = table.count("attempts", 1);
     let retry = Retry {
-        attempts: table.count("attempts", 1).map_or(3, |n| n.min(1000) as u32),
-        backoff: table.duration("backoff").unwrap_or(Duration::from_millis(100)),
-        max_backoff: table.duration("max_backoff").unwrap_or(Duration::from_secs(10)),
+        attempts: attempts.map_or(default.attempts, |n| n.min(1000) as u32),
+        backoff: table.duration("backoff").unwrap_or(default.backoff),
+        max_backoff: table.duration("max_backoff").unwrap_or(default.max_backoff),
     };
     table.finish();
     retry
@@ -380,34 +260,4 @@ fn grants(mut table: Reader<'_>, base: &Path) -> Grants {
     }
     table.finish();
     grants
-}
-
-fn sink(mut table: Reader<'_>, base: &Path) -> Option<Sink> {
-    let name = name(&mut table);
-    let kind = table
-        .required("type", "\"stdout\", \"file\" or \"null\"")
-        .and_then(|kind| table.choose("type", &kind, &[("stdout", 0), ("file", 1), ("null", 2)]));
-    let known = kind.is_some();
-    let kind = match kind {
-        Some(0) => Some(SinkKind::Stdout { encoding: encoding(&mut table) }),
-        Some(1) => {
-            let path = table.required("path", "the file to write");
-            let append = table.bool("append").unwrap_or(false);
-            let encoding = encoding(&mut table);
-            path.map(|path| SinkKind::File {
-                path: At::new(base.join(path.value), path.span),
-                append,
-                encoding,
-            })
-        }
-        Some(_) => Some(SinkKind::Null),
-        None => None,
-    };
-    let input = input(&mut table);
-    let batch = batching(&mut table);
-    let rate = table.count("rate", 1);
-    if known {
-        table.finish();
-    }
-    Some(Sink { name: name?, kind: kind?, input, batch, rate })
 }

@@ -6,7 +6,11 @@ mod file_sink;
 mod file_source;
 mod follow;
 mod generate;
+mod http_sink;
+mod http_source;
 mod letters;
+mod sqlite_sink;
+mod sqlite_source;
 mod stdin;
 mod stdout;
 
@@ -19,11 +23,16 @@ use serde_json::Value;
 use crate::codec::frames::Letter;
 use crate::codec::{self, Decoded};
 use crate::config::{Encoding, SinkKind, SourceKind};
+use crate::pipeline::Acknowledgements;
 use crate::record::{Batch, BatchBuilder};
 use bytes_source::BytesSource;
 use file_sink::FileSink;
 use generate::Generator;
+use http_sink::HttpSink;
+use http_source::HttpSource;
 pub use letters::LetterSource;
+use sqlite_sink::SqliteSink;
+use sqlite_source::SqliteSource;
 
 /// How far a source is, in bytes or records.
 #[derive(Debug, Default)]
@@ -50,6 +59,8 @@ pub enum Source {
     Bytes(Box<BytesSource>),
     Generate(Generator),
     Letters(LetterSource),
+    Http(Box<HttpSource>),
+    Sqlite(SqliteSource),
 }
 
 impl Source {
@@ -61,6 +72,7 @@ impl Source {
         kind: &SourceKind,
         position: Option<&Value>,
         progress: Arc<Progress>,
+        acknowledgements: Acknowledgements,
     ) -> Result<Self, String> {
         Ok(match kind {
             SourceKind::Stdin { codec } => Self::Bytes(stdin::open(codec.clone(), progress).into()),
@@ -72,6 +84,8 @@ impl Source {
             SourceKind::Generate(generate) => {
                 Self::Generate(Generator::new(generate.clone(), position, progress))
             }
+            SourceKind::Http(http) => Self::Http(HttpSource::open(http, acknowledgements)?.into()),
+            SourceKind::Sqlite(sqlite) => Self::Sqlite(SqliteSource::open(sqlite, position)?),
         })
     }
 
@@ -83,7 +97,8 @@ impl Source {
     ) -> Self {
         let decoding = match kind {
             SourceKind::Stdin { codec } | SourceKind::File { codec, .. } => Some(codec.clone()),
-            SourceKind::Generate(_) => None,
+            // These refuse nothing.
+            SourceKind::Generate(_) | SourceKind::Http(_) | SourceKind::Sqlite(_) => None,
         };
         Self::Letters(LetterSource::new(letters, decoding, position))
     }
@@ -98,6 +113,8 @@ impl Source {
             Self::Bytes(source) => source.ready().await,
             Self::Generate(source) => Ok(source.ready().await),
             Self::Letters(source) => Ok(source.has_more()),
+            Self::Http(source) => Ok(source.ready().await),
+            Self::Sqlite(source) => source.ready().await,
         }
     }
 
@@ -117,6 +134,14 @@ impl Source {
                 Ok(())
             }
             Self::Letters(source) => source.fill(out, full),
+            Self::Http(source) => {
+                source.fill(out, full);
+                Ok(())
+            }
+            Self::Sqlite(source) => {
+                source.fill(out, full);
+                Ok(())
+            }
         }
     }
 
@@ -126,13 +151,25 @@ impl Source {
             Self::Bytes(source) => source.position(),
             Self::Generate(source) => Some(source.position()),
             Self::Letters(source) => source.position(),
+            // Who posts has to send again what was not acknowledged.
+            Self::Http(_) => None,
+            Self::Sqlite(source) => source.position(),
+        }
+    }
+
+    /// Lets go of what it reads, once its end was said: waits until all who wait for an
+    /// answer have one.
+    pub async fn close(self) {
+        if let Self::Http(source) = self {
+            source.close().await;
         }
     }
 
     /// All that it has given belongs to the cut of this number.
-    pub fn cut(&mut self, _number: u64) {
+    pub fn cut(&mut self, number: u64) {
         match self {
-            Self::Bytes(_) | Self::Generate(_) | Self::Letters(_) => {}
+            Self::Http(source) => source.cut(number),
+            Self::Bytes(_) | Self::Generate(_) | Self::Letters(_) | Self::Sqlite(_) => {}
         }
     }
 
@@ -142,8 +179,20 @@ impl Source {
             Self::Bytes(source) => source.place(),
             Self::Generate(_) => "generate".into(),
             Self::Letters(source) => source.place(),
+            Self::Http(_) => "http".into(),
+            Self::Sqlite(source) => source.place(),
         }
     }
+}
+
+/// The value of an environment variable that holds a secret.
+fn token(name: &str) -> Result<String, String> {
+    std::env::var(name).map_err(|_| format!("the environment has no {name} (token_env)"))
+}
+
+/// Chooses who does the cryptography; once is enough.
+fn use_ring() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// How far a sink goes back when it opens.
@@ -168,18 +217,23 @@ pub enum SinkError {
 pub enum Sink {
     Stdout(Encoding),
     File(FileSink),
+    Http(HttpSink),
+    Sqlite(SqliteSink),
     Null,
 }
 
 impl Sink {
     /// # Errors
     /// If there is no place to write to.
-    pub fn open(kind: &SinkKind, resume: &Resume<'_>) -> Result<Self, String> {
+    pub fn open(name: &str, kind: &SinkKind, resume: &Resume<'_>) -> Result<Self, String> {
         Ok(match kind {
             SinkKind::Stdout { encoding } => Self::Stdout(encoding.clone()),
-            SinkKind::File { path, append, encoding } => {
-                Self::File(FileSink::open(&path.value, *append, encoding.clone(), resume)?)
+            SinkKind::File(file) => {
+                let encoding = file.encoding.clone();
+                Self::File(FileSink::open(&file.path.value, file.append, encoding, resume)?)
             }
+            SinkKind::Http(http) => Self::Http(HttpSink::open(name.into(), http)?),
+            SinkKind::Sqlite(sqlite) => Self::Sqlite(SqliteSink::open(sqlite)?),
             SinkKind::Null => Self::Null,
         })
     }
@@ -196,6 +250,8 @@ impl Sink {
                 stdout::write(bytes).await
             }
             Self::File(sink) => sink.write(batch).await.map_err(SinkError::Failed),
+            Self::Http(sink) => sink.write(batch).await.map_err(SinkError::Failed),
+            Self::Sqlite(sink) => sink.write(batch).await.map_err(SinkError::Failed),
             Self::Null => Ok(()),
         }
     }
@@ -207,7 +263,8 @@ impl Sink {
     pub async fn sync(&mut self) -> Result<Option<Value>, String> {
         match self {
             Self::File(sink) => sink.sync().await,
-            Self::Stdout(_) | Self::Null => Ok(None),
+            // Written is durable, as far as this program can say.
+            Self::Stdout(_) | Self::Http(_) | Self::Sqlite(_) | Self::Null => Ok(None),
         }
     }
 
@@ -218,7 +275,7 @@ impl Sink {
     pub async fn finish(self) -> Result<Option<Value>, String> {
         match self {
             Self::File(sink) => sink.finish().await,
-            Self::Stdout(_) | Self::Null => Ok(None),
+            Self::Stdout(_) | Self::Http(_) | Self::Sqlite(_) | Self::Null => Ok(None),
         }
     }
 }

@@ -11,6 +11,7 @@ mod source;
 mod stage;
 mod watermark;
 
+pub use checkpoint::Acknowledgements;
 pub use run::{Ending, Node, Nodes, Running, Stop, StoppedBy, start};
 
 /// Why a task ended before its input did.

@@ -113,7 +113,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         grace: config.shutdown_grace,
         start,
     };
-    let active = keeps_state;
+    let active = keeps_state || config.sources.iter().any(|source| source.kind.acknowledges());
     // With a state to go on from, nothing is finished by a stop, nor by a replay.
     let when_stopped = if keeps_state { Close::Suspended } else { Close::Finished };
     let mut wiring = Wiring::new(&graph, &running.nodes);
@@ -145,7 +145,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         let receivers = wiring.receivers(node.id);
         let task = SinkTask {
             name: node.name.as_str().into(),
-            sink: Sink::open(&sink.kind, &resume).map_err(at)?,
+            sink: Sink::open(&node.name, &sink.kind, &resume).map_err(at)?,
             inlet: Inlet::new(receivers, node.metrics.clone(), sink.batch.clone(), false),
             metrics: node.metrics.clone(),
             processed: metrics.processed.clone(),
@@ -217,7 +217,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         let before = cut.sources.get(&node.name);
         let position = before.and_then(|source| source.position.as_ref());
         let opened = match &replay {
-            None => Source::open(&source.kind, position, progress),
+            None => Source::open(&source.kind, position, progress, coordinator.acknowledgements()),
             Some(letters) => {
                 let letters = letters.iter().filter(|letter| letter.stage == node.name);
                 Ok(Source::replay_source(&source.kind, letters.cloned().collect(), position))

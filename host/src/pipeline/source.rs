@@ -73,7 +73,9 @@ impl SourceTask {
         // What it still answers for belongs to the last cut, which has no barrier.
         self.source.cut(u64::MAX);
         self.reporter.ended(self.state());
-        self.outlet.end(close).await
+        self.outlet.end(close).await?;
+        self.source.close().await;
+        Ok(())
     }
 
     fn state(&self) -> NodeState {

@@ -1,0 +1,235 @@
+//! Sources, sinks, and how bytes become records.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{At, Batching, Input, OnError, Retry, Watermark};
+use crate::template::Template;
+
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub name: At<String>,
+    pub kind: SourceKind,
+    pub batch: Batching,
+    pub watermark: Option<Watermark>,
+    /// For what cannot be decoded.
+    pub on_error: At<OnError>,
+}
+
+#[derive(Debug, Clone)]
+pub enum SourceKind {
+    Stdin {
+        codec: Decoding,
+    },
+    /// Files, in this order; patterns are expanded when the run starts.
+    File {
+        paths: Vec<At<PathBuf>>,
+        /// Waits for more at the end, as `tail -F` does.
+        follow: bool,
+        codec: Decoding,
+    },
+    Generate(Generate),
+    Http(HttpSource),
+    Sqlite(SqliteSource),
+}
+
+impl SourceKind {
+    /// Whether somebody waits until its records are durable.
+    pub fn acknowledges(&self) -> bool {
+        matches!(self, Self::Http(HttpSource { ack: Ack::Durable, .. }))
+    }
+
+    /// As it is typed.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Stdin { .. } => "stdin",
+            Self::File { .. } => "file",
+            Self::Generate(_) => "generate",
+            Self::Http(_) => "http",
+            Self::Sqlite(_) => "sqlite",
+        }
+    }
+}
+
+/// Takes records that are posted.
+#[derive(Debug, Clone)]
+pub struct HttpSource {
+    pub listen: SocketAddr,
+    /// The path of the URL.
+    pub path: String,
+    pub codec: Decoding,
+    pub ack: Ack,
+    pub max_body_bytes: usize,
+    /// Bodies that may wait for the pipeline; more are answered with 429.
+    pub queue: usize,
+    /// The environment variable that holds the bearer token.
+    pub token_env: Option<String>,
+    pub tls: Option<Tls>,
+}
+
+/// When a request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ack {
+    /// Once the records are durable: in the sinks, the dead letters, or a saved state.
+    Durable,
+    /// Once they are in the pipeline.
+    Queued,
+}
+
+/// Files in PEM.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Reads the rows of a table as they are added.
+#[derive(Debug, Clone)]
+pub struct SqliteSource {
+    pub path: At<PathBuf>,
+    pub table: String,
+    /// A column of whole numbers that only grow; by default SQLite's own number of the row.
+    pub order_by: String,
+    /// Columns that become attributes; none: all.
+    pub attributes: Option<Vec<String>>,
+    pub value: Option<String>,
+    pub key: Option<String>,
+    /// Looks for new rows so often; none: ends with the last row.
+    pub poll: Option<Duration>,
+}
+
+/// Makes records up.
+#[derive(Debug, Clone)]
+pub struct Generate {
+    /// None: without end.
+    pub count: Option<u64>,
+    /// Records a second; none: as fast as they are taken.
+    pub rate: Option<u64>,
+    /// The value; `{n}` is the number of the record, from 1.
+    pub template: Template,
+    pub key: Option<Template>,
+}
+
+/// Bytes to records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decoding {
+    pub format: DecodeFormat,
+    /// A longer line is rejected.
+    pub max_line_bytes: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DecodeFormat {
+    Lines,
+    Json(JsonMembers),
+    Frames,
+}
+
+/// What a JSON object's members become. The value is the whole line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JsonMembers {
+    pub attributes: JsonAttributes,
+    pub key: Option<String>,
+    /// RFC 3339.
+    pub timestamp: Option<String>,
+    /// The value is this member instead of the line.
+    pub value: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum JsonAttributes {
+    #[default]
+    None,
+    All,
+    Named(Vec<String>),
+}
+
+/// Records to bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encoding {
+    /// A line a record: the value, or a template.
+    Lines(Option<Template>),
+    Json,
+    Frames,
+}
+
+#[derive(Debug, Clone)]
+pub struct Sink {
+    pub name: At<String>,
+    pub kind: SinkKind,
+    pub input: Input,
+    pub batch: Option<Batching>,
+    /// Records a second at most.
+    pub rate: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+pub enum SinkKind {
+    Stdout { encoding: Encoding },
+    File(FileSink),
+    Http(HttpSink),
+    Sqlite(SqliteSink),
+    Null,
+}
+
+#[derive(Debug, Clone)]
+pub struct FileSink {
+    pub path: At<PathBuf>,
+    pub append: bool,
+    pub encoding: Encoding,
+}
+
+/// Posts batches.
+#[derive(Debug, Clone)]
+pub struct HttpSink {
+    pub url: At<String>,
+    pub encoding: Encoding,
+    /// The environment variable that holds the bearer token.
+    pub token_env: Option<String>,
+    /// Of one request.
+    pub timeout: Duration,
+    pub retry: Retry,
+    /// Certificates in PEM that are trusted beside the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// Inserts records into a table.
+#[derive(Debug, Clone)]
+pub struct SqliteSink {
+    pub path: At<PathBuf>,
+    pub table: String,
+    /// Columns, and what each takes: `value`, `key`, `timestamp`, or an attribute.
+    pub columns: Vec<(String, String)>,
+    pub on_conflict: OnConflict,
+}
+
+/// What happens to a row that breaks a unique index of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    /// The pipeline fails.
+    Fail,
+    /// The row that is there stays.
+    Ignore,
+    Replace,
+}
+
+impl fmt::Display for SinkKind {
+    /// What it is, and what it writes to.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The same file, from whatever folder the program is started.
+        let whole = |path: &At<PathBuf>| {
+            std::path::absolute(&path.value).unwrap_or_else(|_| path.value.clone())
+        };
+        match self {
+            Self::Stdout { .. } => f.write_str("stdout"),
+            Self::Null => f.write_str("null"),
+            Self::File(sink) => write!(f, "the file {}", whole(&sink.path).display()),
+            Self::Http(sink) => f.write_str(&sink.url.value),
+            Self::Sqlite(sink) => {
+                write!(f, "the table {} of {}", sink.table, whole(&sink.path).display())
+            }
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! From TOML to sources and sinks.
+
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::read::{batching, head, input, name, on_error, retry, watermark};
+use super::reader::{self, Reader};
+use super::{
+    Ack, At, DecodeFormat, Decoding, Encoding, FileSink, Generate, HttpSink, HttpSource,
+    JsonAttributes, JsonMembers, OnConflict, Retry, Sink, SinkKind, Source, SourceKind, SqliteSink,
+    SqliteSource, Tls,
+};
+use crate::mistake::Mistake;
+use crate::template::Template;
+
+pub(super) fn source(mut table: Reader<'_>, base: &Path) -> Option<Source> {
+    let name = name(&mut table);
+    let help = "\"stdin\", \"file\", \"http\", \"sqlite\" or \"generate\"";
+    let kinds = [("stdin", 0), ("file", 1), ("http", 2), ("sqlite", 3), ("generate", 4)];
+    let kind = table.required("type", help).and_then(|kind| table.choose("type", &kind, &kinds));
+    let known = kind.is_some();
+    let kind = match kind {
+        Some(0) => Some(SourceKind::Stdin { codec: decoding(&mut table) }),
+        Some(1) => {
+            let paths = table.strings("paths");
+            if paths.as_ref().is_none_or(Vec::is_empty) {
+                let mistake = Mistake::new(head(&table), "a file source needs `paths`")
+                    .help("one path or a list; `*`, `?` and `**` are patterns");
+                table.mistake(mistake);
+            }
+            let paths = paths.unwrap_or_default();
+            let paths = paths.into_iter().map(|p| At::new(base.join(p.value), p.span)).collect();
+            let follow = table.bool("follow").unwrap_or(false);
+            Some(SourceKind::File { paths, follow, codec: decoding(&mut table) })
+        }
+        Some(2) => http_source(&mut table, base).map(SourceKind::Http),
+        Some(3) => sqlite_source(&mut table, base).map(SourceKind::Sqlite),
+        Some(_) => Some(SourceKind::Generate(generate(&mut table))),
+        None => None,
+    };
+    let batch = batching(&mut table).unwrap_or_default();
+    let watermark = watermark(&mut table);
+    let on_error = on_error(&mut table);
+    if known {
+        table.finish();
+    }
+    Some(Source { name: name?, kind: kind?, batch, watermark, on_error })
+}
+
+fn http_source(table: &mut Reader<'_>, base: &Path) -> Option<HttpSource> {
+    let listen = table.required("listen", "an address and a port, such as \"127.0.0.1:8080\"");
+    let listen = listen.and_then(|text| {
+        table.parse("listen", &text, |text| {
+            text.parse().map_err(|_| {
+                format!("{text:?} is not an address and a port, as in \"127.0.0.1:8080\"")
+            })
+        })
+    });
+    let path = table.string("path").map_or("/".to_owned(), |path| {
+        // What axum takes for a parameter would be a surprise.
+        if !path.value.starts_with('/') || path.value.contains(['{', '}', '*', ':']) {
+            let message = format!("{:?} is not the path of a URL, such as \"/logs\"", path.value);
+            table.mistake(Mistake::new(path.span.clone(), message));
+        }
+        path.value
+    });
+    let ack = [("durable", Ack::Durable), ("queued", Ack::Queued)];
+    let source = HttpSource {
+        listen: listen.unwrap_or_else(|| ([127, 0, 0, 1], 0).into()),
+        path,
+        codec: decoding(table),
+        ack: table.choice("ack", &ack).unwrap_or(Ack::Durable),
+        max_body_bytes: table.column_bytes("max_body").unwrap_or(10 << 20),
+        queue: table.few("queue").unwrap_or(16),
+        token_env: table.string("token_env").map(|name| name.value),
+        tls: table.table("tls", "`tls`", |table| tls(table, base)).flatten(),
+    };
+    listen.map(|_| source)
+}
+
+fn tls(mut table: Reader<'_>, base: &Path) -> Option<Tls> {
+    let cert = table.required("cert", "the certificates, in PEM");
+    let key = table.required("key", "the private key, in PEM");
+    table.finish();
+    Some(Tls { cert: base.join(cert?.value), key: base.join(key?.value) })
+}
+
+fn sqlite_source(table: &mut Reader<'_>, base: &Path) -> Option<SqliteSource> {
+    let path = table.required("path", "the file of the database");
+    let from = table.required("table", "the table to read");
+    let mut name = |key| table.string(key).map(|name| name.value);
+    let (order_by, value, key) = (name("order_by"), name("value"), name("key"));
+    let attributes = table.strings("attributes");
+    let poll = table.duration("poll").map(|poll| poll.max(Duration::from_millis(1)));
+    let path = path?;
+    Some(SqliteSource {
+        path: At::new(base.join(path.value), path.span),
+        table: from?.value,
+        order_by: order_by.unwrap_or_else(|| "rowid".to_owned()),
+        attributes: attributes.map(|names| names.into_iter().map(|name| name.value).collect()),
+        value,
+        key,
+        poll,
+    })
+}
+
+fn generate(table: &mut Reader<'_>) -> Generate {
+    let mut template = |key| {
+        let text = table.string(key)?;
+        let template = table.parse(key, &text, Template::parse)?;
+        if let Some(name) = template.names_except(&["n"]).next() {
+            let message = format!("`{key}` has `{{{name}}}`, and only `{{n}}` is known here");
+            table.mistake(Mistake::new(text.span.clone(), message));
+        }
+        Some(template)
+    };
+    let value = template("template");
+    Generate {
+        key: template("key"),
+        template: value.unwrap_or_else(|| Template::parse("{n}").expect("a valid template")),
+        count: table.count("count", 0),
+        rate: table.count("rate", 1),
+    }
+}
+
+fn decoding(table: &mut Reader<'_>) -> Decoding {
+    let mut out = Decoding { format: DecodeFormat::Lines, max_line_bytes: 1 << 20 };
+    codec(table, |kind, table| {
+        match kind {
+            "json" => {
+                let attributes = table.strings("attributes").map(|names| match &names[..] {
+                    [all] if all.value == "*" => JsonAttributes::All,
+                    _ => JsonAttributes::Named(names.into_iter().map(|name| name.value).collect()),
+                });
+                let mut member = |key| table.string(key).map(|name| name.value);
+                out.format = DecodeFormat::Json(JsonMembers {
+                    key: member("key"),
+                    timestamp: member("timestamp"),
+                    value: member("value"),
+                    attributes: attributes.unwrap_or_default(),
+                });
+            }
+            "frames" => out.format = DecodeFormat::Frames,
+            _ => {}
+        }
+        if let Some(bytes) = table.column_bytes("max_line") {
+            out.max_line_bytes = bytes;
+        }
+    });
+    out
+}
+
+fn encoding(table: &mut Reader<'_>) -> Encoding {
+    let mut out = Encoding::Lines(None);
+    codec(table, |kind, table| match kind {
+        "json" => out = Encoding::Json,
+        "frames" => out = Encoding::Frames,
+        _ => {
+            let template = table.string("template");
+            out = Encoding::Lines(
+                template.and_then(|text| table.parse("template", &text, Template::parse)),
+            );
+        }
+    });
+    out
+}
+
+const CODECS: [(&str, &str); 3] = [("lines", "lines"), ("json", "json"), ("frames", "frames")];
+
+/// `codec = "lines"`, or `codec = { type = "lines", … }`.
+fn codec(table: &mut Reader<'_>, read: impl FnOnce(&str, &mut Reader<'_>)) {
+    let Some(item) = table.get("codec") else { return };
+    match item.get_ref() {
+        DeValue::String(text) => {
+            let text = At::new(text.to_string(), reader::span(item));
+            let empty = DeTable::default();
+            if let Some(kind) = table.choose("codec", &text, &CODECS) {
+                let mut unused = Vec::new();
+                read(kind, &mut Reader::new("`codec`", &empty, None, &mut unused));
+            }
+        }
+        _ => {
+            table.table("codec", "`codec`", |mut table| {
+                let help = "\"lines\", \"json\" or \"frames\"";
+                let kind = table.required("type", help);
+                if let Some(kind) = kind.and_then(|kind| table.choose("type", &kind, &CODECS)) {
+                    read(kind, &mut table);
+                    table.finish();
+                }
+            });
+        }
+    }
+}
+
+pub(super) fn sink(mut table: Reader<'_>, base: &Path) -> Option<Sink> {
+    let name = name(&mut table);
+    let help = "\"stdout\", \"file\", \"http\", \"sqlite\" or \"null\"";
+    let kinds = [("stdout", 0), ("file", 1), ("http", 2), ("sqlite", 3), ("null", 4)];
+    let kind = table.required("type", help).and_then(|kind| table.choose("type", &kind, &kinds));
+    let known = kind.is_some();
+    let kind = match kind {
+        Some(0) => Some(SinkKind::Stdout { encoding: encoding(&mut table) }),
+        Some(1) => file_sink(&mut table, base).map(SinkKind::File),
+        Some(2) => http_sink(&mut table, base).map(SinkKind::Http),
+        Some(3) => sqlite_sink(&mut table, base).map(SinkKind::Sqlite),
+        Some(_) => Some(SinkKind::Null),
+        None => None,
+    };
+    let input = input(&mut table);
+    let batch = batching(&mut table);
+    let rate = table.count("rate", 1);
+    if known {
+        table.finish();
+    }
+    Some(Sink { name: name?, kind: kind?, input, batch, rate })
+}
+
+fn file_sink(table: &mut Reader<'_>, base: &Path) -> Option<FileSink> {
+    let path = table.required("path", "the file to write");
+    let append = table.bool("append").unwrap_or(false);
+    let encoding = encoding(table);
+    let path = path?;
+    Some(FileSink { path: At::new(base.join(path.value), path.span), append, encoding })
+}
+
+fn http_sink(table: &mut Reader<'_>, base: &Path) -> Option<HttpSink> {
+    let url = table.required("url", "where to post to, such as \"https://example.com/logs\"");
+    if let Some(url) = &url
+        && !["http://", "https://"].iter().any(|scheme| url.value.starts_with(scheme))
+    {
+        let message = format!("{:?} is not a URL of http or https", url.value);
+        table.mistake(Mistake::new(url.span.clone(), message));
+    }
+    let default = Retry {
+        attempts: 10,
+        backoff: Duration::from_millis(200),
+        max_backoff: Duration::from_secs(30),
+    };
+    let sink = HttpSink {
+        url: url.clone().unwrap_or(At::nowhere(String::new())),
+        encoding: encoding(table),
+        token_env: table.string("token_env").map(|name| name.value),
+        timeout: table.duration("timeout").unwrap_or(Duration::from_secs(30)),
+        retry: table
+            .table("retry", "`retry`", |table| retry(table, &default))
+            .unwrap_or(default.clone()),
+        ca: table.string("ca").map(|path| base.join(path.value)),
+    };
+    url.map(|_| sink)
+}
+
+fn sqlite_sink(table: &mut Reader<'_>, base: &Path) -> Option<SqliteSink> {
+    let path = table.required("path", "the file of the database, made if there is none");
+    let into = table.required("table", "the table to insert into, made if there is none");
+    let columns = table.map("columns");
+    let mut columns: Vec<_> =
+        columns.into_iter().map(|(column, what)| (column, what.value)).collect();
+    if columns.is_empty() {
+        columns = ["timestamp", "key", "value"].map(|n| (n.to_owned(), n.to_owned())).into();
+    }
+    let on_conflict = [
+        ("fail", OnConflict::Fail),
+        ("ignore", OnConflict::Ignore),
+        ("replace", OnConflict::Replace),
+    ];
+    let on_conflict = table.choice("on_conflict", &on_conflict).unwrap_or(OnConflict::Fail);
+    let path = path?;
+    Some(SqliteSink {
+        path: At::new(base.join(path.value), path.span),
+        table: into?.value,
+        columns,
+        on_conflict,
+    })
+}
