@@ -61,6 +61,12 @@ impl Engine {
         Ok(Self { wasmtime, metering, cache: cache_directory() })
     }
 
+    /// The same, with nothing kept on the disk.
+    #[cfg(test)]
+    pub(crate) fn without_cache(self) -> Self {
+        Self { cache: None, ..self }
+    }
+
     /// Compiles a component, or takes it from the cache.
     ///
     /// # Errors

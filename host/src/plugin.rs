@@ -52,12 +52,17 @@ pub fn read(path: &Path, say: &mut dyn FnMut(&str)) -> Result<Vec<u8>, String> {
 /// Makes a component of a core module that exports the functions of the contract
 /// under their names in the canonical ABI, such as
 /// `pipehost:stage/stage@0.1.0#process`.
-fn wrap(module: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn wrap(module: &[u8]) -> Result<Vec<u8>, String> {
     let wrap = || -> anyhow::Result<Vec<u8>> {
         let mut resolve = Resolve::default();
         let package = resolve.push_str("stage.wit", include_str!("../../wit/stage.wit"))?;
-        let stateful = memchr::memmem::find(module, b"pipehost:stage/checkpoint@").is_some();
-        let world = if stateful { "stateful-transform" } else { "transform" };
+        let exports =
+            |interface: &str| memchr::memmem::find(module, interface.as_bytes()).is_some();
+        let world = match exports("pipehost:stage/checkpoint@") {
+            true if exports("pipehost:stage/watermark@") => "timed-transform",
+            true => "stateful-transform",
+            false => "transform",
+        };
         let world = resolve.select_world(&[package], Some(world))?;
         let mut module = module.to_vec();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;

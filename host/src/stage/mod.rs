@@ -1,5 +1,7 @@
 //! Sandboxed stages: from the bytes of a component to checked answers.
 
+#[cfg(test)]
+mod arbitrary_guests;
 mod breaker;
 mod failure;
 mod guest_log;

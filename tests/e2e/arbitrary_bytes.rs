@@ -1,0 +1,187 @@
+//! Whatever bytes come in: an answer, and never a panic. Where something decodes, it is
+//! the same however it is cut.
+
+use std::path::Path;
+
+use pipehost::bindings::records as contract;
+use pipehost::codec::{Decoded, Decoder, encode, frames};
+use pipehost::config::{self, DecodeFormat, Decoding, Encoding, JsonMembers};
+use pipehost::graph::{self, Known};
+use pipehost::record::{BatchBuilder, Record};
+use pipehost::{mistake, outcome};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// Bytes that often mean something: lines, JSON, frames, whole or damaged.
+fn input() -> impl Strategy<Value = Vec<u8>> {
+    let frame = any::<(Option<i64>, Vec<u8>)>().prop_map(|(timestamp, value)| {
+        let mut bytes = Vec::new();
+        let record = Record { timestamp, value: Some(value), ..Record::default() };
+        frames::write_record(&record, &mut bytes);
+        bytes
+    });
+    let piece = prop_oneof![
+        vec(any::<u8>(), 0..20),
+        Just(b"a line\n".to_vec()),
+        Just(b"with a return\r\n".to_vec()),
+        Just(b"much longer than max_line allows it to be\n".to_vec()),
+        Just(b"{\"a\":1,\"at\":\"2024-01-01T00:00:00Z\"}\n".to_vec()),
+        frame,
+    ];
+    vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
+
+fn decoding() -> impl Strategy<Value = Decoding> {
+    let members = JsonMembers { timestamp: Some("at".to_owned()), ..JsonMembers::default() };
+    let format = prop_oneof![
+        Just(DecodeFormat::Lines),
+        Just(DecodeFormat::Json(members)),
+        Just(DecodeFormat::Frames)
+    ];
+    format.prop_map(|format| Decoding { format, max_line_bytes: 30 })
+}
+
+/// What comes out of a decoder: records and what is none, in order, with their numbers.
+fn drain(out: &mut Decoded, into: &mut Vec<(u64, String)>) {
+    let batch = out.batch.take();
+    into.extend(
+        (0..batch.len).map(|row| (batch.origin(row).number, format!("{:?}", batch.record(row)))),
+    );
+    into.extend(std::mem::take(&mut out.undecodable).into_iter().map(|u| (u.number, u.reason)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A run that stops anywhere and goes on from its position gives what one run gives.
+    #[test]
+    fn going_on_from_a_position_gives_the_rest(
+        bytes in input(),
+        decoding in decoding(),
+        cut in any::<prop::sample::Index>(),
+        limit in 1usize..4,
+    ) {
+        let mut whole = Vec::new();
+        let mut decoder = Decoder::new(&decoding, "test".into(), 0);
+        let mut out = Decoded::default();
+        let complete = decoder.decode(&bytes, &mut out, |_| false).is_ok();
+        if complete {
+            decoder.end(&mut out);
+        }
+        drain(&mut out, &mut whole);
+
+        let mut parts = Vec::new();
+        let mut decoder = Decoder::new(&decoding, "test".into(), 0);
+        let mut fed = 0;
+        let stop = cut.index(bytes.len() + 1);
+        let mut failed = false;
+        while fed < stop && !failed {
+            match decoder.decode(&bytes[fed..stop], &mut out, |batch| batch.len() >= limit) {
+                Ok(taken) => fed += taken,
+                Err(_) => failed = true,
+            }
+            drain(&mut out, &mut parts);
+        }
+        if !failed {
+            let position = fed - decoder.begun() as usize;
+            let mut decoder = Decoder::new(&decoding, "test".into(), decoder.number());
+            failed = decoder.decode(&bytes[position..], &mut out, |_| false).is_err();
+            if !failed {
+                decoder.end(&mut out);
+            }
+            drain(&mut out, &mut parts);
+        }
+        prop_assert_eq!(failed, !complete);
+        whole.sort();
+        parts.sort();
+        prop_assert_eq!(whole, parts);
+    }
+
+    #[test]
+    fn a_frame_is_read_as_it_was_written_or_refused(bytes in input()) {
+        if let Ok(Some((frames::Frame::Record(record), length))) = frames::read(&bytes) {
+            let mut again = Vec::new();
+            frames::write_record(&record, &mut again);
+            prop_assert_eq!(frames::read(&again), Ok(Some((frames::Frame::Record(record), again.len()))));
+            prop_assert!(length <= bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_read_or_every_mistake_can_be_shown(
+        lines in vec(prop_oneof![
+            "[a-z_]{1,8} = (\"[a-z.{}]{0,8}\"|[0-9]{1,3}|true|\\[\\]|\\{ [a-z_]{1,8} = \"[a-z0-9]{0,5}\" \\})",
+            Just("[pipeline]".to_owned()),
+            Just("[[source]]".to_owned()),
+            Just("[[stage]]".to_owned()),
+            Just("[[sink]]".to_owned()),
+            Just("name = \"in\"".to_owned()),
+            Just("input = [\"in\", \"in.port\"]".to_owned()),
+            Just("type = \"file\"".to_owned()),
+            Just("type = \"http\"".to_owned()),
+            Just("watermark = { lag = \"1s\" }".to_owned()),
+            ".{0,12}",
+        ], 0..20)
+    ) {
+        let text = lines.join("\n");
+        let (config, mut mistakes) = config::read(&text, Path::new("folder"));
+        let (_, found) = graph::check(&config, &Known::new());
+        mistakes.extend(found);
+        mistake::render(&mistakes, Path::new("p.toml"), &text, false);
+    }
+
+    /// What a stage answers is refused, or it is a batch that holds together.
+    #[test]
+    fn an_outcome_is_refused_or_holds_together(
+        rows in prop_oneof![
+            Just(contract::Rows::All),
+            vec(0u32..5, 0..6).prop_map(contract::Rows::Picked),
+            (0u32..5).prop_map(contract::Rows::Fresh),
+        ],
+        port in 0u32..3,
+        changes in vec((vec(0u32..9, 0..5), vec(any::<u8>(), 0..9), vec(0u32..5, 0..3), vec(0u32..5, 0..3)), 3),
+        timestamps in proptest::option::of((vec(any::<i64>(), 0..5), vec(0u32..5, 0..3))),
+        name in prop_oneof![Just("level"), Just(""), Just("new")],
+        rejected in vec(0u32..5, 0..3),
+        with_input in any::<bool>(),
+    ) {
+        let mut builder = BatchBuilder::default();
+        for number in 1..=4 {
+            let attributes = [("level", &b"INFO"[..])].into_iter().filter(|_| number % 2 == 0);
+            builder.push(&"test".into(), number, Some(0), None, Some(b"value"), attributes);
+        }
+        let input = builder.take();
+        let mut changes = changes.into_iter().map(|(ends, data, nulls, inherited)| {
+            contract::Change { ends, data, nulls, inherited }
+        });
+        let output = contract::Output {
+            port,
+            rows,
+            timestamps: timestamps
+                .map(|(timestamps, inherited)| contract::TimestampsChange { timestamps, inherited }),
+            key: changes.next(),
+            value: changes.next(),
+            attributes: changes
+                .map(|change| contract::AttributeChange { name: name.to_owned(), change })
+                .collect(),
+            removed: vec!["level".to_owned()],
+        };
+        let rejected = rejected
+            .into_iter()
+            .map(|row| contract::Rejection { row, reason: String::new(), retryable: false })
+            .collect();
+        let answer = outcome::join(
+            with_input.then_some(&input),
+            2,
+            &"stage".into(),
+            contract::Outcome { outputs: vec![output], rejected },
+        );
+        for emitted in answer.into_iter().flat_map(|answer| answer.emitted) {
+            let mut text = Vec::new();
+            encode(&Encoding::Json, &emitted.batch, &mut text);
+            prop_assert_eq!(text.iter().filter(|&&byte| byte == b'\n').count(), emitted.batch.len);
+            let rows = 0..emitted.batch.len;
+            rows.for_each(|row| drop((emitted.batch.record(row), emitted.batch.origin(row))));
+        }
+    }
+}
