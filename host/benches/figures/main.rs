@@ -29,6 +29,7 @@ fn main() {
     println!("{:<58} {:>8} {:>8}", "", "ratio", "at most");
     filter(&runtime);
     log_pipeline(&runtime);
+    checkpoints(&runtime);
     slow_sink();
 }
 
@@ -155,39 +156,7 @@ fn log_pipeline(runtime: &Runtime) {
     let context = json!({ "attributes": { "host": "web-1" } });
     let level = json!({ "attribute": "level", "one_of": ["ERROR", "CRITICAL"] });
     let alert = json!({ "level": "CRITICAL", "threshold": 1000 });
-    let text = format!(
-        r#"
-        [[source]]
-        name = "log"
-        type = "file"
-        paths = {log:?}
-        [[stage]]
-        name = "parse"
-        plugin = "../plugins/parse-log"
-        input = "log"
-        [[stage]]
-        name = "filter"
-        plugin = "../plugins/filter"
-        input = "parse"
-        config = {{ attribute = "level", one_of = ["ERROR", "CRITICAL"] }}
-        [[stage]]
-        name = "context"
-        plugin = "../plugins/add-context"
-        input = "filter"
-        config = {{ attributes = {{ host = "web-1" }} }}
-        [[stage]]
-        name = "alert"
-        plugin = "../plugins/alert"
-        input = "context"
-        config = {{ level = "CRITICAL", threshold = 1000 }}
-        [[sink]]
-        name = "out"
-        type = "file"
-        path = {out:?}
-        input = ["alert", "alert.alerts"]
-    "#,
-        out = folder.path().join("out.log"),
-    );
+    let text = log_text("", &[&log], &folder.path().join("out.log"));
     let run = |native: bool| {
         runtime.block_on(async {
             let mut prepared = prepared(&text).await;
@@ -230,6 +199,80 @@ fn log_pipeline(runtime: &Runtime) {
     let cpu = [median(&mut cpu_sandboxed), median(&mut cpu_native)];
     report("log pipeline, 2 million lines: wall time", wall, LINES as f64, 1.6);
     report("log pipeline, 2 million lines: CPU time", cpu, LINES as f64, 1.6);
+}
+
+/// The log pipeline from files to a file.
+fn log_text(pipeline: &str, logs: &[&Path], out: &Path) -> String {
+    format!(
+        r#"
+        [pipeline]
+        {pipeline}
+        [[source]]
+        name = "log"
+        type = "file"
+        paths = {logs:?}
+        [[stage]]
+        name = "parse"
+        plugin = "../plugins/parse-log"
+        input = "log"
+        [[stage]]
+        name = "filter"
+        plugin = "../plugins/filter"
+        input = "parse"
+        config = {{ attribute = "level", one_of = ["ERROR", "CRITICAL"] }}
+        [[stage]]
+        name = "context"
+        plugin = "../plugins/add-context"
+        input = "filter"
+        config = {{ attributes = {{ host = "web-1" }} }}
+        [[stage]]
+        name = "alert"
+        plugin = "../plugins/alert"
+        input = "context"
+        config = {{ level = "CRITICAL", threshold = 1000 }}
+        [[sink]]
+        name = "out"
+        type = "file"
+        path = {out:?}
+        input = ["alert", "alert.alerts"]
+    "#
+    )
+}
+
+/// The log pipeline over so many lines that it runs for seconds, with a checkpoint each
+/// second and without.
+fn checkpoints(runtime: &Runtime) {
+    const COPIES: usize = 10;
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("in.log");
+    write_log(&log);
+    let out = folder.path().join("out.log");
+    let mut states = 0;
+    let (mut cuts, mut runs) = (0, 0);
+    let mut run = |keep: bool| {
+        states += 1;
+        let state = folder.path().join(format!("state-{states}"));
+        let settings = if keep { format!("state = {state:?}") } else { String::new() };
+        let text = log_text(&settings, &[&*log; COPIES], &out);
+        runtime.block_on(async {
+            let prepared = prepared(&text).await;
+            let metrics = prepared.metrics.clone();
+            let running = pipeline::start(prepared).await.expect("the pipeline starts");
+            let (_keep, stops) = mpsc::channel(1);
+            let ending = running.finish(stops).await;
+            assert!(ending.failure.is_none(), "{:?}", ending.failure);
+            if keep {
+                cuts += metrics.checkpoints();
+                runs += 1;
+            }
+            ending.elapsed
+        })
+    };
+    let run = std::cell::RefCell::new(&mut run);
+    let wall = alternate(5, || (run.borrow_mut())(true), || (run.borrow_mut())(false));
+    let what = "log pipeline, 20 million lines: a checkpoint each second";
+    report(what, wall, (LINES * COPIES as u64) as f64, 1.05);
+    println!("{:<58} {:>8}", "  checkpoints in a run", cuts / runs);
 }
 
 fn write_log(path: &Path) {
