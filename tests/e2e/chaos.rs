@@ -3,7 +3,10 @@
 //! `PIPEHOST_KILLS=1000 cargo test --test e2e chaos` does it for longer.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -189,4 +192,120 @@ fn a_pipeline_that_is_killed_ends_as_if_it_had_not_been() {
     }
     assert_eq!(dead_letters(&disturbed), letters, "after {killed} kills");
     assert!(killed > 20, "it was killed {killed} times alone");
+}
+
+/// Posts a body until it is acknowledged, whatever happens to the server.
+fn post_until_acknowledged(address: SocketAddr, body: &str) {
+    loop {
+        let attempt = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(address)?;
+            let length = body.len();
+            write!(
+                stream,
+                "POST / HTTP/1.1\r\nhost: t\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            )?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        match attempt() {
+            Ok(answer) if answer.starts_with("HTTP/1.1 200") => return,
+            _ => std::thread::sleep(Duration::from_millis(5)), // It is dead, or busy.
+        }
+    }
+}
+
+#[test]
+fn what_was_acknowledged_over_http_is_there_once_behind_a_dedupe() {
+    // A port that is free now, and the same after each kill.
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dedupe = plugin("dedupe");
+    let case = Case::new().file(
+        "pipeline.toml",
+        format!(
+            "[pipeline]\nstate = \"state\"\ncheckpoint_interval = \"20ms\"\n\
+             [[source]]\nname = \"in\"\ntype = \"http\"\nlisten = \"{address}\"\n\
+             codec = {{ type = \"json\", key = \"id\", value = \"id\" }}\nbatch = {{ linger = \"1ms\" }}\n\
+             [[stage]]\nname = \"once\"\nplugin = \"{dedupe}\"\ninput = \"in\"\n\
+             [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"once\"\n"
+        ),
+    );
+    const POSTERS: u64 = 4;
+    let posted = AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let start = || {
+        let mut command = case.command(&["run", "pipeline.toml", "--quiet"]);
+        command.stdin(Stdio::null()).spawn().unwrap()
+    };
+    let child = std::thread::scope(|scope| {
+        let mut child = start();
+        for poster in 0..POSTERS {
+            let (posted, stop) = (&posted, &stop);
+            scope.spawn(move || {
+                for n in (poster..).step_by(POSTERS as usize) {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    post_until_acknowledged(
+                        address,
+                        &format!("{{\"id\":{}}}\n{{\"id\":{}}}\n", 2 * n, 2 * n + 1),
+                    );
+                    posted.fetch_add(2, Ordering::Relaxed);
+                }
+            });
+        }
+        for _ in 0..kills() / 4 {
+            // Something was acknowledged since it started; then, at any moment.
+            let before = posted.load(Ordering::Relaxed);
+            while posted.load(Ordering::Relaxed) == before {
+                assert!(child.try_wait().unwrap().is_none(), "{:?}", wait(child));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(Duration::from_micros(fastrand::u64(0..100_000)));
+            kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+            wait(child).code(128 + 9);
+            child = start();
+        }
+        stop.store(true, Ordering::Relaxed);
+        child
+    });
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    wait(child).code(143);
+    let mut found: Vec<u64> =
+        case.read("out.txt").lines().map(|line| line.parse().unwrap()).collect();
+    let count = found.len() as u64;
+    assert_eq!(
+        count,
+        posted.load(Ordering::Relaxed),
+        "no more and no fewer than were acknowledged"
+    );
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found.len() as u64, count, "each once");
+    assert!(count > 100, "{count}");
+}
+
+#[test]
+fn a_full_disk_fails_the_run_and_the_next_one_completes_it() {
+    let lines: String = (0..200_000).map(|n| format!("{n}\n")).collect();
+    let case = Case::new().file("in.txt", &lines).file(
+        "pipeline.toml",
+        "[pipeline]\nstate = \"state\"\ncheckpoint_interval = \"1ms\"\n\
+         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\nbatch = { records = 1000 }\n\
+         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"in\"\n",
+    );
+    // No file may grow beyond a megabyte: for a program, as if the disk were full.
+    let limited = std::process::Command::new("sh")
+        .current_dir(case.folder.path())
+        .args(["-c", "trap '' XFSZ; ulimit -f 2048; exec \"$0\" run pipeline.toml"])
+        .arg(env!("CARGO_BIN_EXE_pipehost"))
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait(limited).code(1).says("error: sink `out`: cannot write ").says("out.txt: File too large");
+    case.pipeline().ok().says("going on from checkpoint");
+    assert!(case.read("out.txt") == lines);
 }
