@@ -24,7 +24,7 @@ const REMEMBERED: usize = 10_000;
 
 /// What the reading thread sends of its inputs, which it numbers.
 pub(super) enum Piece {
-    Begin(usize, Begin),
+    Begin(usize, Box<Begin>),
     /// The file has grown, and can be told from others by more.
     Known(usize, Fingerprint),
     Bytes(usize, Vec<u8>),
@@ -136,7 +136,7 @@ impl BytesSource {
                 let decoder = Decoder::new(&self.decoding, begin.place.clone(), begin.records);
                 let fed = begin.offset;
                 self.ended.retain(|position| begin.known.as_ref() != Some(position));
-                self.inputs.insert(*number, Input { begin: begin.clone(), decoder, fed });
+                self.inputs.insert(*number, Input { begin: (**begin).clone(), decoder, fed });
             }
             Some(Piece::Known(number, fingerprint)) => {
                 let input = self.inputs.get_mut(number).expect("it has begun");

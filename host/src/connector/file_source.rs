@@ -100,7 +100,7 @@ fn read(
     let place = path.display().to_string();
     match begin(path, begun) {
         Ok((begin, mut reader)) => {
-            send.blocking_send(Ok(Piece::Begin(number, begin)))?;
+            send.blocking_send(Ok(Piece::Begin(number, begin.into())))?;
             read_to_end(number, &place, &mut reader, send)
         }
         Err(why) => send.blocking_send(Err(why)),

@@ -182,7 +182,7 @@ impl Follower<'_> {
             records,
             known,
         };
-        self.send.blocking_send(Ok(Piece::Begin(number, begin)))?;
+        self.send.blocking_send(Ok(Piece::Begin(number, begin.into())))?;
         let path = path.to_owned();
         let done = compressed.is_some();
         if let Some(mut reader) = compressed {

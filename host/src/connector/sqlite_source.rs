@@ -94,7 +94,7 @@ impl Reader {
         let names: Vec<String> = {
             let statement = connection.prepare(&format!("SELECT * FROM {} LIMIT 0", quoted(table)));
             let statement = statement.map_err(failed)?;
-            statement.column_names().into_iter().map(str::to_owned).collect()
+            statement.column_names().map(str::to_owned).collect()
         };
         let mut columns = Vec::new();
         for (name, becomes) in [(&config.key, Becomes::Key), (&config.value, Becomes::Value)] {
@@ -149,7 +149,8 @@ impl Reader {
                 last = *number;
             }
             let failed = rows.is_err();
-            if (failed || read > 0) && (send.blocking_send(rows).is_err() || failed) {
+            let nothing = !failed && read == 0;
+            if !nothing && send.blocking_send(rows).is_err() || failed {
                 return;
             }
             match poll {

@@ -9,7 +9,7 @@ use crate::config::Decoding;
 pub(super) fn open(decoding: Decoding, progress: Arc<Progress>) -> BytesSource {
     BytesSource::spawn(decoding, progress, None, |send| {
         let begin = Begin { place: "stdin".into(), file: None, offset: 0, records: 0, known: None };
-        send.blocking_send(Ok(Piece::Begin(0, begin)))?;
+        send.blocking_send(Ok(Piece::Begin(0, begin.into())))?;
         // Not locked: the lock cannot move to the reading thread.
         read_to_end(0, "stdin", &mut std::io::stdin(), send)
     })
