@@ -15,7 +15,7 @@ const HEAD: u64 = 1024;
 pub struct Fingerprint {
     pub device: u64,
     pub inode: u64,
-    /// Bytes of the head that were there, up to [`HEAD`], and their CRC-32.
+    /// Bytes of the head that were there, a kilobyte at most, and their CRC-32.
     pub head: u64,
     pub crc: u32,
 }
