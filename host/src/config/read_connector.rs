@@ -1,6 +1,6 @@
 //! From TOML to sources and sinks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
@@ -35,8 +35,8 @@ pub(super) fn source(mut table: Reader<'_>, base: &Path) -> Option<Source> {
             let follow = table.bool("follow").unwrap_or(false);
             Some(SourceKind::File { paths, follow, codec: decoding(&mut table) })
         }
-        Some(2) => http_source(&mut table, base).map(SourceKind::Http),
-        Some(3) => sqlite_source(&mut table, base).map(SourceKind::Sqlite),
+        Some(2) => Some(SourceKind::Http(http_source(&mut table, base))),
+        Some(3) => Some(SourceKind::Sqlite(sqlite_source(&mut table, base))),
         Some(_) => Some(SourceKind::Generate(generate(&mut table))),
         None => None,
     };
@@ -49,7 +49,7 @@ pub(super) fn source(mut table: Reader<'_>, base: &Path) -> Option<Source> {
     Some(Source { name: name?, kind: kind?, batch, watermark, on_error })
 }
 
-fn http_source(table: &mut Reader<'_>, base: &Path) -> Option<HttpSource> {
+fn http_source(table: &mut Reader<'_>, base: &Path) -> HttpSource {
     let listen = table.required("listen", "an address and a port, such as \"127.0.0.1:8080\"");
     let listen = listen.and_then(|text| {
         table.parse("listen", &text, |text| {
@@ -67,7 +67,7 @@ fn http_source(table: &mut Reader<'_>, base: &Path) -> Option<HttpSource> {
         path.value
     });
     let ack = [("durable", Ack::Durable), ("queued", Ack::Queued)];
-    let source = HttpSource {
+    HttpSource {
         listen: listen.unwrap_or_else(|| ([127, 0, 0, 1], 0).into()),
         path,
         codec: decoding(table),
@@ -76,8 +76,12 @@ fn http_source(table: &mut Reader<'_>, base: &Path) -> Option<HttpSource> {
         queue: table.few("queue").unwrap_or(16),
         token_env: table.string("token_env").map(|name| name.value),
         tls: table.table("tls", "`tls`", |table| tls(table, base)).flatten(),
-    };
-    listen.map(|_| source)
+    }
+}
+
+/// A file that is named; where it is not, that is a mistake already.
+fn path_of(path: Option<At<String>>, base: &Path) -> At<PathBuf> {
+    path.map_or(At::nowhere(PathBuf::new()), |path| At::new(base.join(path.value), path.span))
 }
 
 fn tls(mut table: Reader<'_>, base: &Path) -> Option<Tls> {
@@ -87,23 +91,22 @@ fn tls(mut table: Reader<'_>, base: &Path) -> Option<Tls> {
     Some(Tls { cert: base.join(cert?.value), key: base.join(key?.value) })
 }
 
-fn sqlite_source(table: &mut Reader<'_>, base: &Path) -> Option<SqliteSource> {
+fn sqlite_source(table: &mut Reader<'_>, base: &Path) -> SqliteSource {
     let path = table.required("path", "the file of the database");
     let from = table.required("table", "the table to read");
     let mut name = |key| table.string(key).map(|name| name.value);
     let (order_by, value, key) = (name("order_by"), name("value"), name("key"));
     let attributes = table.strings("attributes");
     let poll = table.duration("poll").map(|poll| poll.max(Duration::from_millis(1)));
-    let path = path?;
-    Some(SqliteSource {
-        path: At::new(base.join(path.value), path.span),
-        table: from?.value,
+    SqliteSource {
+        path: path_of(path, base),
+        table: from.map_or(String::new(), |table| table.value),
         order_by: order_by.unwrap_or_else(|| "rowid".to_owned()),
         attributes: attributes.map(|names| names.into_iter().map(|name| name.value).collect()),
         value,
         key,
         poll,
-    })
+    }
 }
 
 fn generate(table: &mut Reader<'_>) -> Generate {
@@ -202,9 +205,9 @@ pub(super) fn sink(mut table: Reader<'_>, base: &Path) -> Option<Sink> {
     let known = kind.is_some();
     let kind = match kind {
         Some(0) => Some(SinkKind::Stdout { encoding: encoding(&mut table) }),
-        Some(1) => file_sink(&mut table, base).map(SinkKind::File),
-        Some(2) => http_sink(&mut table, base).map(SinkKind::Http),
-        Some(3) => sqlite_sink(&mut table, base).map(SinkKind::Sqlite),
+        Some(1) => Some(SinkKind::File(file_sink(&mut table, base))),
+        Some(2) => Some(SinkKind::Http(http_sink(&mut table, base))),
+        Some(3) => Some(SinkKind::Sqlite(sqlite_sink(&mut table, base))),
         Some(_) => Some(SinkKind::Null),
         None => None,
     };
@@ -217,15 +220,14 @@ pub(super) fn sink(mut table: Reader<'_>, base: &Path) -> Option<Sink> {
     Some(Sink { name: name?, kind: kind?, input, batch, rate })
 }
 
-fn file_sink(table: &mut Reader<'_>, base: &Path) -> Option<FileSink> {
+fn file_sink(table: &mut Reader<'_>, base: &Path) -> FileSink {
     let path = table.required("path", "the file to write");
     let append = table.bool("append").unwrap_or(false);
     let encoding = encoding(table);
-    let path = path?;
-    Some(FileSink { path: At::new(base.join(path.value), path.span), append, encoding })
+    FileSink { path: path_of(path, base), append, encoding }
 }
 
-fn http_sink(table: &mut Reader<'_>, base: &Path) -> Option<HttpSink> {
+fn http_sink(table: &mut Reader<'_>, base: &Path) -> HttpSink {
     let url = table.required("url", "where to post to, such as \"https://example.com/logs\"");
     if let Some(url) = &url
         && !["http://", "https://"].iter().any(|scheme| url.value.starts_with(scheme))
@@ -238,8 +240,8 @@ fn http_sink(table: &mut Reader<'_>, base: &Path) -> Option<HttpSink> {
         backoff: Duration::from_millis(200),
         max_backoff: Duration::from_secs(30),
     };
-    let sink = HttpSink {
-        url: url.clone().unwrap_or(At::nowhere(String::new())),
+    HttpSink {
+        url: url.unwrap_or(At::nowhere(String::new())),
         encoding: encoding(table),
         token_env: table.string("token_env").map(|name| name.value),
         timeout: table.duration("timeout").unwrap_or(Duration::from_secs(30)),
@@ -247,11 +249,10 @@ fn http_sink(table: &mut Reader<'_>, base: &Path) -> Option<HttpSink> {
             .table("retry", "`retry`", |table| retry(table, &default))
             .unwrap_or(default.clone()),
         ca: table.string("ca").map(|path| base.join(path.value)),
-    };
-    url.map(|_| sink)
+    }
 }
 
-fn sqlite_sink(table: &mut Reader<'_>, base: &Path) -> Option<SqliteSink> {
+fn sqlite_sink(table: &mut Reader<'_>, base: &Path) -> SqliteSink {
     let path = table.required("path", "the file of the database, made if there is none");
     let into = table.required("table", "the table to insert into, made if there is none");
     let columns = table.map("columns");
@@ -266,11 +267,10 @@ fn sqlite_sink(table: &mut Reader<'_>, base: &Path) -> Option<SqliteSink> {
         ("replace", OnConflict::Replace),
     ];
     let on_conflict = table.choice("on_conflict", &on_conflict).unwrap_or(OnConflict::Fail);
-    let path = path?;
-    Some(SqliteSink {
-        path: At::new(base.join(path.value), path.span),
-        table: into?.value,
+    SqliteSink {
+        path: path_of(path, base),
+        table: into.map_or(String::new(), |table| table.value),
         columns,
         on_conflict,
-    })
+    }
 }
