@@ -120,6 +120,28 @@ fn what_a_source_refused_is_decoded_again() {
 }
 
 #[test]
+fn what_a_source_could_not_keep_stays_a_letter() {
+    let long = "x".repeat(100);
+    let case = parsing("", "").file("in.log", format!("{long}\n"));
+    case.pipeline().ok();
+    let before = letters(&case, "dead");
+    assert_eq!((before.len(), &*before[0].value), (1, ""), "it was too long to be held");
+    case.run(&["dead-letter", "replay", "dead", "--pipeline", "pipeline.toml"])
+        .ok()
+        .prints("1 letter replayed: 0 went through, 1 refused again\n");
+    assert_eq!(letters(&case, "dead")[0].reason, before[0].reason);
+    // An empty line is no JSON; it is not nothing.
+    let text = case
+        .read("pipeline.toml")
+        .replace("type = \"lines\", max_line = \"40B\"", "type = \"json\"");
+    let case = Case::new().file("pipeline.toml", text).file("in.log", "\n");
+    case.pipeline().ok();
+    case.run(&["dead-letter", "replay", "dead", "--pipeline", "pipeline.toml"])
+        .ok()
+        .prints("1 letter replayed: 0 went through, 1 refused again\n");
+}
+
+#[test]
 fn a_replay_goes_on_from_the_state_and_leaves_the_sources_where_they_were() {
     let case = parsing("name = \"p\"\nstate = \"state\"", "").file("in.log", MIXED);
     case.pipeline().ok();

@@ -188,19 +188,20 @@ impl BytesSource {
     }
 }
 
-/// Sends what a reader has, to its end.
+/// Sends what a reader has, to its end; false if that could not be read, which was sent too.
 pub(super) fn read_to_end(
     number: usize,
     place: &str,
     reader: &mut dyn Read,
     send: &Pieces,
-) -> Result<(), Gone> {
+) -> Result<bool, Gone> {
     loop {
         match read_chunk(reader) {
-            Ok(bytes) if bytes.is_empty() => return send.blocking_send(Ok(Piece::End(number))),
+            Ok(bytes) if bytes.is_empty() => return Ok(true),
             Ok(bytes) => send.blocking_send(Ok(Piece::Bytes(number, bytes)))?,
             Err(error) => {
-                return send.blocking_send(Err(format!("cannot read {place}: {error}")));
+                send.blocking_send(Err(format!("cannot read {place}: {error}")))?;
+                return Ok(false);
             }
         }
     }

@@ -98,20 +98,27 @@ fn read(
     send: &Pieces,
 ) -> Result<(), Gone> {
     let place = path.display().to_string();
-    match begin(path, begun) {
-        Ok((begin, mut reader)) => {
-            send.blocking_send(Ok(Piece::Begin(number, begin.into())))?;
-            read_to_end(number, &place, &mut reader, send)
-        }
-        Err(why) => send.blocking_send(Err(why)),
+    let (begin, mut reader, file) = match begin(path, begun) {
+        Ok(begun) => begun,
+        Err(why) => return send.blocking_send(Err(why)),
+    };
+    let is_regular = begin.file.is_some();
+    send.blocking_send(Ok(Piece::Begin(number, begin.into())))?;
+    if !read_to_end(number, &place, &mut reader, send)? {
+        return Ok(());
     }
+    // One that was empty when it was opened could be any.
+    if is_regular && let Ok(fingerprint) = Fingerprint::of(&file, u64::MAX) {
+        send.blocking_send(Ok(Piece::Known(number, fingerprint)))?;
+    }
+    send.blocking_send(Ok(Piece::End(number)))
 }
 
 /// Opens a file where it was left off.
 fn begin(
     path: &Path,
     begun: Option<FilePosition>,
-) -> Result<(Begin, Box<dyn Read + Send>), String> {
+) -> Result<(Begin, Box<dyn Read + Send>, File), String> {
     let failed = |error: io::Error| cannot_read(path, &error);
     let mut file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
@@ -127,7 +134,8 @@ fn begin(
         }
         None if !metadata.is_file() => {
             let begin = Begin { place, file: None, offset: 0, records: 0, known: begun };
-            return Ok((begin, Box::new(file)));
+            let reader = file.try_clone().map_err(failed)?;
+            return Ok((begin, Box::new(reader), file));
         }
         None if metadata.len() < offset => return Err(was_cut(path, offset)),
         None => {
@@ -136,9 +144,9 @@ fn begin(
         }
     };
     let fingerprint = Fingerprint::of(&file, u64::MAX).map_err(failed)?;
-    let file = Some((path.to_owned(), fingerprint));
-    let begin = Begin { place, file, offset, records, known: begun };
-    Ok((begin, reader))
+    let known = Some((path.to_owned(), fingerprint));
+    let begin = Begin { place, file: known, offset, records, known: begun };
+    Ok((begin, reader, file))
 }
 
 fn was_cut(path: &Path, offset: u64) -> String {

@@ -105,7 +105,9 @@ impl Follower<'_> {
                 }
                 continue;
             }
-            let bytes = match read_chunk(&mut file.file) {
+            // Most files have not grown: those are not read.
+            let grown = file.file.metadata().map_or(true, |metadata| metadata.len() > file.offset);
+            let bytes = match if grown { read_chunk(&mut file.file) } else { Ok(Vec::new()) } {
                 Ok(bytes) => bytes,
                 Err(error) => return Ok(Err(cannot_read(&file.path, &error))),
             };
@@ -187,7 +189,9 @@ impl Follower<'_> {
         let done = compressed.is_some();
         if let Some(mut reader) = compressed {
             // Whole when it appears, and then done with.
-            read_to_end(number, &place, &mut reader, self.send)?;
+            if read_to_end(number, &place, &mut reader, self.send)? {
+                self.send.blocking_send(Ok(Piece::End(number)))?;
+            }
         }
         self.files.push(Followed { number, path, file, fingerprint, offset, last: false, done });
         Ok(Ok(()))

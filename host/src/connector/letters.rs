@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::codec::frames::Letter;
-use crate::codec::{Decoded, Decoder};
-use crate::config::Decoding;
+use crate::codec::{Decoded, Decoder, Undecodable};
+use crate::config::{DecodeFormat, Decoding};
 use crate::record::BatchBuilder;
 
 /// Letters of one source, or of one input of a stage.
@@ -46,9 +46,20 @@ impl LetterSource {
             };
             let mut decoder =
                 Decoder::new(decoding, self.place.clone(), letter.number.saturating_sub(1));
-            let bytes = letter.record.value.unwrap_or_default();
-            decoder.decode(&bytes, out, |_| false)?;
-            decoder.end(out);
+            let before = out.batch.len() + out.undecodable.len();
+            if let Some(bytes) = &letter.record.value {
+                decoder.decode(bytes, out, |_| false)?;
+                // An empty line is one because it ends.
+                if !matches!(decoding.format, DecodeFormat::Frames) {
+                    decoder.decode(b"\n", out, |_| false)?;
+                }
+                decoder.end(out);
+            }
+            if out.batch.len() + out.undecodable.len() == before {
+                // There is nothing of it to decode, as of a line that was too long to keep.
+                let Letter { number, reason, record, .. } = letter;
+                out.undecodable.push(Undecodable { number, reason, record });
+            }
         }
         Ok(())
     }

@@ -11,6 +11,9 @@ pub(super) fn open(decoding: Decoding, progress: Arc<Progress>) -> BytesSource {
         let begin = Begin { place: "stdin".into(), file: None, offset: 0, records: 0, known: None };
         send.blocking_send(Ok(Piece::Begin(0, begin.into())))?;
         // Not locked: the lock cannot move to the reading thread.
-        read_to_end(0, "stdin", &mut std::io::stdin(), send)
+        match read_to_end(0, "stdin", &mut std::io::stdin(), send)? {
+            true => send.blocking_send(Ok(Piece::End(0))),
+            false => Ok(()),
+        }
     })
 }
