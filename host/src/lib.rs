@@ -20,6 +20,7 @@ pub mod plugin;
 pub mod prepare;
 pub mod quantity;
 pub mod record;
+pub mod rotation;
 pub mod stage;
 pub mod state;
 pub mod telemetry;

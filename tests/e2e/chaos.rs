@@ -87,6 +87,7 @@ config = {{ size = "10s", slide = "5s", attribute = "level" }}
 name = "all"
 type = "file"
 path = "all.out"
+rotate = {{ size = "64KiB" }}
 input = "poison"
 rate = {rate}
 
@@ -128,7 +129,7 @@ const ORDERED: [&str; 3] = ["all.out", "deduped.out", "late.out"];
 const UNORDERED: &str = "windows.out";
 
 fn outputs(case: &Case) -> Vec<String> {
-    let mut outputs: Vec<_> = ORDERED.map(|name| case.read(name)).into();
+    let mut outputs: Vec<_> = ORDERED.map(|name| case.read_rotated(name)).into();
     let windows = case.read(UNORDERED);
     let mut lines: Vec<_> = windows.lines().collect();
     lines.sort_unstable();

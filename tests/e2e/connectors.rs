@@ -219,3 +219,37 @@ fn dead_letters_are_listed_shown_and_exported() {
     case.run(&["dead-letter", "show", "dead", "2"]).code(2).says("has no letter 2");
     case.run(&["dead-letter", "export", "dead", "--format", "lines"]).ok().prints("\u{1b}[2J\n");
 }
+
+#[test]
+fn a_file_rotates_by_size_and_by_age() {
+    let run = |sink: &str, pipeline: &str| {
+        let case = Case::new().file(
+            "pipeline.toml",
+            format!(
+                "[pipeline]\n{pipeline}\n\
+                 [[source]]\nname = \"in\"\ntype = \"generate\"\ncount = 1000\n\
+                 batch = {{ records = 10 }}\n\
+                 [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out\"\ninput = \"in\"\n{sink}\n"
+            ),
+        );
+        case.pipeline().ok();
+        case
+    };
+    let expected: String = (1..=1000).map(|n| format!("{n}\n")).collect();
+    for how in ["", "append = true"] {
+        for state in ["", "state = \"state\""] {
+            let case = run(&format!("{how}\nrotate = {{ size = \"1KiB\" }}"), state);
+            assert_eq!(case.read_rotated("out"), expected);
+            assert_eq!(case.read("out.1").len(), 1052, "the first batch at which it is that large");
+            assert!(case.path("out.3").exists() && !case.path("out.4").exists());
+            // The next run goes on with the numbers.
+            case.pipeline().ok();
+            assert_eq!(case.path("out.4").exists(), state.is_empty());
+        }
+    }
+    let case = run("rate = 10_000\nrotate = { every = \"10ms\" }", "");
+    assert_eq!(case.read_rotated("out"), expected);
+    assert!(case.path("out.2").exists());
+    let case = run("rotate = { size = \"1GiB\" }", "");
+    assert!(!case.path("out.1").exists());
+}

@@ -91,6 +91,14 @@ impl Case {
         fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
+    /// A file, behind those that were rotated away.
+    #[track_caller]
+    pub fn read_rotated(&self, name: &str) -> String {
+        let rotated = (1..).map(|n| format!("{name}.{n}"));
+        let rotated = rotated.take_while(|name| self.path(name).exists());
+        rotated.chain([name.to_owned()]).map(|name| self.read(&name)).collect()
+    }
+
     /// The program, in the folder, with its output caught.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pipehost"));

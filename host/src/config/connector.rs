@@ -179,6 +179,16 @@ pub struct FileSink {
     pub path: At<PathBuf>,
     pub append: bool,
     pub encoding: Encoding,
+    pub rotate: Rotate,
+}
+
+/// When a file gets a number, and a new one is begun.
+#[derive(Debug, Clone, Default)]
+pub struct Rotate {
+    /// Once it has grown so large.
+    pub bytes: Option<u64>,
+    /// Once it is so old.
+    pub every: Option<Duration>,
 }
 
 /// Posts batches.

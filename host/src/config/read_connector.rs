@@ -9,8 +9,8 @@ use super::read::{batching, head, input, name, on_error, retry, watermark};
 use super::reader::{self, Reader};
 use super::{
     Ack, At, DecodeFormat, Decoding, Encoding, FileSink, Generate, HttpSink, HttpSource,
-    JsonAttributes, JsonMembers, OnConflict, Retry, Sink, SinkKind, Source, SourceKind, SqliteSink,
-    SqliteSource, Tls,
+    JsonAttributes, JsonMembers, OnConflict, Retry, Rotate, Sink, SinkKind, Source, SourceKind,
+    SqliteSink, SqliteSource, Tls,
 };
 use crate::mistake::Mistake;
 use crate::template::Template;
@@ -224,7 +224,15 @@ fn file_sink(table: &mut Reader<'_>, base: &Path) -> FileSink {
     let path = table.required("path", "the file to write");
     let append = table.bool("append").unwrap_or(false);
     let encoding = encoding(table);
-    FileSink { path: path_of(path, base), append, encoding }
+    let rotate = table.table("rotate", "`rotate`", |mut table| {
+        let rotate = Rotate {
+            bytes: table.bytes("size").map(|bytes| bytes.max(1)),
+            every: table.duration("every").map(|every| every.max(Duration::from_millis(1))),
+        };
+        table.finish();
+        rotate
+    });
+    FileSink { path: path_of(path, base), append, encoding, rotate: rotate.unwrap_or_default() }
 }
 
 fn http_sink(table: &mut Reader<'_>, base: &Path) -> HttpSink {

@@ -2,9 +2,10 @@
 //! state directory cuts back to where its last cut ended.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,25 +13,42 @@ use tempfile::NamedTempFile;
 
 use super::Resume;
 use crate::codec;
-use crate::config::Encoding;
+use crate::config::{Encoding, FileSink as Config, Rotate};
 use crate::fingerprint::crc;
 use crate::record::Batch;
+use crate::rotation;
 
 pub struct FileSink {
     path: PathBuf,
     encoding: Encoding,
     /// None while a write is under way.
-    target: Option<Target>,
+    open: Option<Open>,
+}
+
+/// The file that is written now.
+struct Open {
+    path: PathBuf,
+    target: Target,
+    /// Bytes in it.
+    length: u64,
+    /// When it was begun.
+    begun: SystemTime,
+    /// Written since it was synced.
+    dirty: bool,
+    rotate: Rotate,
+    /// The highest number that a rotated file had.
+    rotated: u64,
 }
 
 enum Target {
     /// Written beside the path and renamed at the end; removed if that does not come.
     Complete(NamedTempFile),
-    /// Written in place: because it is appended to, or because it is no regular file (a
-    /// device, a pipe), which a rename would replace.
-    InPlace(File),
+    /// Written in place, by appending.
+    Appended(File),
+    /// A device or a pipe, which a rename would replace.
+    Stream(File),
     /// Written in place, and cut back after a crash.
-    Kept { file: File, length: u64, dirty: bool },
+    Kept(File),
 }
 
 /// Where a file ended.
@@ -39,35 +57,67 @@ struct Position {
     length: u64,
     /// The CRC-32 of its last bytes, [`TAIL`] at most: another file does not end like this.
     tail: u32,
+    begun: SystemTime,
+    /// The highest number that a rotated file had.
+    rotated: u64,
 }
 
 const TAIL: u64 = 4096;
 
-impl Target {
+impl Open {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Complete(file) => file.as_file_mut().write_all(bytes),
-            Self::InPlace(file) => file.write_all(bytes),
-            Self::Kept { file, length, dirty } => {
-                *dirty = true;
-                file.write_all(bytes)?;
-                *length += bytes.len() as u64;
-                Ok(())
-            }
+        if self.is_due() {
+            self.rotate()?;
         }
+        self.dirty = true;
+        self.target.file().write_all(bytes)?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn is_due(&self) -> bool {
+        let age = || self.begun.elapsed().unwrap_or_default();
+        !matches!(self.target, Target::Stream(_))
+            && self.length > 0
+            && (self.rotate.bytes.is_some_and(|bytes| self.length >= bytes)
+                || self.rotate.every.is_some_and(|every| age() >= every))
+    }
+
+    /// Gives the file a number, and begins a new one.
+    fn rotate(&mut self) -> io::Result<()> {
+        self.sync()?;
+        // Numbers are not used again, also if somebody has taken files away.
+        self.rotated = self.rotated.max(rotation::highest(&self.path)) + 1;
+        let next = rotation::numbered(&self.path, self.rotated);
+        self.target = match &self.target {
+            Target::Stream(_) => unreachable!("a stream is never due"),
+            Target::Complete(file) => {
+                let new = temporary(&self.path, file.as_file().metadata()?.permissions())?;
+                match std::mem::replace(&mut self.target, Target::Complete(new)) {
+                    Target::Complete(file) => file.persist(next).map_err(|error| error.error)?,
+                    _ => unreachable!("it was complete a moment ago"),
+                };
+                (self.length, self.begun) = (0, SystemTime::now());
+                return Ok(());
+            }
+            Target::Appended(_) => {
+                fs::rename(&self.path, next)?;
+                Target::Appended(OpenOptions::new().create(true).append(true).open(&self.path)?)
+            }
+            Target::Kept(_) => {
+                fs::rename(&self.path, next)?;
+                Target::Kept(create(&self.path, true)?)
+            }
+        };
+        (self.length, self.begun) = (0, SystemTime::now());
+        File::open(folder_of(&self.path))?.sync_all()
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let synced = match self {
-            Self::Complete(file) => file.as_file().sync_all(),
-            Self::InPlace(file) => file.sync_all(),
-            Self::Kept { dirty: false, .. } => Ok(()),
-            Self::Kept { file, dirty, .. } => {
-                *dirty = false;
-                file.sync_all()
-            }
-        };
-        match synced {
+        if !std::mem::take(&mut self.dirty) {
+            return Ok(());
+        }
+        match self.target.file().sync_all() {
             // Pipes and terminals have nothing to sync.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
             result => result,
@@ -75,25 +125,51 @@ impl Target {
     }
 
     fn position(&self) -> io::Result<Option<Position>> {
-        let Self::Kept { file, length, .. } = self else { return Ok(None) };
-        let tail = TAIL.min(*length);
-        Ok(Some(Position { length: *length, tail: crc(file, length - tail, tail)? }))
+        let Target::Kept(file) = &self.target else { return Ok(None) };
+        let (length, tail) = (self.length, TAIL.min(self.length));
+        let tail = crc(file, length - tail, tail)?;
+        let (begun, rotated) = (self.begun, self.rotated);
+        Ok(Some(Position { length, tail, begun, rotated }))
     }
 }
 
+impl Target {
+    fn file(&mut self) -> &mut File {
+        match self {
+            Self::Complete(file) => file.as_file_mut(),
+            Self::Appended(file) | Self::Stream(file) | Self::Kept(file) => file,
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+fn temporary(path: &Path, permissions: Permissions) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(".pipehost-")
+        .permissions(permissions)
+        .tempfile_in(folder_of(path))
+}
+
+/// A file to read and write, at its end.
+fn create(path: &Path, truncate: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let mut file = options.create(true).read(true).write(true).truncate(truncate).open(path)?;
+    file.seek(SeekFrom::End(0))?;
+    Ok(file)
+}
+
 impl FileSink {
-    pub(super) fn open(
-        path: &Path,
-        append: bool,
-        encoding: Encoding,
-        resume: &Resume<'_>,
-    ) -> Result<Self, String> {
+    pub(super) fn open(config: &Config, resume: &Resume<'_>) -> Result<Self, String> {
+        let path = &*config.path.value;
         let failed = |error: io::Error| cannot_write(path, &error);
         let existing = fs::metadata(path).ok();
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
+        let folder = folder_of(path);
         if !folder.is_dir() {
             let folder = folder.display();
             return Err(format!(
@@ -105,52 +181,63 @@ impl FileSink {
         let path =
             if existing.is_some() { path.canonicalize().map_err(failed)? } else { path.to_owned() };
         let is_regular = existing.as_ref().is_none_or(fs::Metadata::is_file);
+        let (mut begun, mut rotated) = (SystemTime::now(), 0);
         let target = match resume {
-            Resume::FromPosition(position) if is_regular => go_on(&path, position)?,
+            Resume::FromPosition(position) if is_regular => {
+                let position = read_position(position)?;
+                (begun, rotated) = (position.begun, position.rotated);
+                go_on(&path, &position)?
+            }
             Resume::New if is_regular => {
-                let mut options = OpenOptions::new();
-                let file = options.create(true).read(true).write(true).truncate(!append);
-                let mut file = file.open(&path).map_err(failed)?;
-                let length = io::Seek::seek(&mut file, io::SeekFrom::End(0)).map_err(failed)?;
+                let file = create(&path, !config.append).map_err(failed)?;
+                rotated = rotation::highest(&path);
                 // Its name is to outlive a crash, as what is in it does.
                 File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-                Target::Kept { file, length, dirty: true }
+                Target::Kept(file)
             }
-            _ if append || !is_regular => {
-                let file =
-                    OpenOptions::new().create(append).append(true).open(&path).map_err(failed)?;
-                Target::InPlace(file)
+            _ if !is_regular => {
+                Target::Stream(OpenOptions::new().append(true).open(&path).map_err(failed)?)
+            }
+            _ if config.append => {
+                let file = OpenOptions::new().create(true).append(true).open(&path);
+                Target::Appended(file.map_err(failed)?)
             }
             _ => {
                 // Those of the file that it replaces; else what any new file gets, less the
                 // umask.
                 let new = || Permissions::from_mode(0o666);
                 let permissions = existing.map_or_else(new, |metadata| metadata.permissions());
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                let file = tempfile::Builder::new()
-                    .prefix(".pipehost-")
-                    .permissions(permissions)
-                    .tempfile_in(folder.unwrap_or(Path::new(".")))
-                    .map_err(failed)?;
-                Target::Complete(file)
+                Target::Complete(temporary(&path, permissions).map_err(failed)?)
             }
         };
-        Ok(Self { path, encoding, target: Some(target) })
+        let mut open = Open {
+            path: path.clone(),
+            target,
+            length: 0,
+            begun,
+            dirty: true,
+            rotate: config.rotate.clone(),
+            rotated,
+        };
+        if is_regular {
+            open.length = open.target.file().metadata().map_err(failed)?.len();
+        }
+        Ok(Self { path, encoding: config.encoding.clone(), open: Some(open) })
     }
 
     pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), String> {
         let mut bytes = Vec::new();
         codec::encode(&self.encoding, batch, &mut bytes);
-        self.blocking(move |target| target.write(&bytes)).await
+        self.blocking(move |open| open.write(&bytes)).await
     }
 
     /// Makes durable what was written, and says where it ends; none if it cannot be cut
     /// back.
     pub(super) async fn sync(&mut self) -> Result<Option<Value>, String> {
         let position = self
-            .blocking(|target| {
-                target.sync()?;
-                target.position()
+            .blocking(|open| {
+                open.sync()?;
+                open.position()
             })
             .await?;
         Ok(position.map(|position| serde_json::to_value(position).expect("its keys are texts")))
@@ -158,7 +245,7 @@ impl FileSink {
 
     pub(super) async fn finish(mut self) -> Result<Option<Value>, String> {
         let position = self.sync().await?;
-        if let Some(Target::Complete(file)) = self.target {
+        if let Some(Open { target: Target::Complete(file), .. }) = self.open {
             file.persist(&self.path).map_err(|error| cannot_write(&self.path, &error.error))?;
         }
         Ok(position)
@@ -166,24 +253,24 @@ impl FileSink {
 
     async fn blocking<R: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Target) -> io::Result<R> + Send + 'static,
+        work: impl FnOnce(&mut Open) -> io::Result<R> + Send + 'static,
     ) -> Result<R, String> {
-        let mut target = self.target.take().expect("one write at a time");
+        let mut open = self.open.take().expect("one write at a time");
         let work = tokio::task::spawn_blocking(move || {
-            let result = work(&mut target);
-            (target, result)
+            let result = work(&mut open);
+            (open, result)
         });
-        let (target, result) = work.await.expect("writing does not panic");
-        self.target = Some(target);
+        let (open, result) = work.await.expect("writing does not panic");
+        self.open = Some(open);
         result.map_err(|error| cannot_write(&self.path, &error))
     }
 }
 
 /// Cuts a file back to where it ended, and goes on from there.
-fn go_on(path: &Path, position: &Value) -> Result<Target, String> {
+fn go_on(path: &Path, position: &Position) -> Result<Target, String> {
     let failed = |error: io::Error| cannot_write(path, &error);
-    let Position { length, tail } = serde_json::from_value(position.clone())
-        .map_err(|error| format!("the state does not know where it ended: {error}"))?;
+    let Position { length, tail, rotated, .. } = *position;
+    rotation::undo_after(path, rotated).map_err(failed)?;
     let differs = |what: &str| {
         format!(
             "cannot go on with {}: {what}. Bring it back as it was, or write it anew from here on: \
@@ -207,8 +294,13 @@ fn go_on(path: &Path, position: &Value) -> Result<Target, String> {
         return Err(differs("it is not the file that was written"));
     }
     file.set_len(length).map_err(failed)?;
-    io::Seek::seek(&mut file, io::SeekFrom::End(0)).map_err(failed)?;
-    Ok(Target::Kept { file, length, dirty: true })
+    file.seek(SeekFrom::End(0)).map_err(failed)?;
+    Ok(Target::Kept(file))
+}
+
+fn read_position(position: &Value) -> Result<Position, String> {
+    serde_json::from_value(position.clone())
+        .map_err(|error| format!("the state does not know where it ended: {error}"))
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> String {

@@ -228,10 +228,7 @@ impl Sink {
     pub fn open(name: &str, kind: &SinkKind, resume: &Resume<'_>) -> Result<Self, String> {
         Ok(match kind {
             SinkKind::Stdout { encoding } => Self::Stdout(encoding.clone()),
-            SinkKind::File(file) => {
-                let encoding = file.encoding.clone();
-                Self::File(FileSink::open(&file.path.value, file.append, encoding, resume)?)
-            }
+            SinkKind::File(file) => Self::File(FileSink::open(file, resume)?),
             SinkKind::Http(http) => Self::Http(HttpSink::open(name.into(), http)?),
             SinkKind::Sqlite(sqlite) => Self::Sqlite(SqliteSink::open(sqlite)?),
             SinkKind::Null => Self::Null,

@@ -1,7 +1,6 @@
 //! The files of dead letters: frames, one behind the other, in files that rotate.
 
 mod reader;
-mod rotation;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -16,8 +15,8 @@ use serde_json::Value;
 use crate::codec::frames::{self, Letter};
 use crate::config::{self, WhenLettersFull};
 use crate::fingerprint::Fingerprint;
+use crate::rotation::{self, files};
 pub use reader::Reader;
-pub use rotation::files;
 
 /// How often it is looked whether there is room again.
 const LOOK: Duration = Duration::from_millis(500);
@@ -146,7 +145,8 @@ impl DeadLetters {
         let mut current = self.current();
         if !current.is_stream && current.length >= self.config.rotate_bytes {
             current.file.sync_all().map_err(failed)?;
-            rotation::rotate(path).map_err(failed)?;
+            let next = rotation::numbered(path, rotation::highest(path) + 1);
+            fs::rename(path, next).map_err(failed)?;
             current.file = open_locked(path)?;
             current.rotated += std::mem::take(&mut current.length);
         }

@@ -30,15 +30,32 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Bytes in those that were rotated away.
-pub(super) fn bytes(path: &Path) -> u64 {
+pub fn bytes(path: &Path) -> u64 {
     let sizes = rotated(path).into_iter().filter_map(|(_, path)| fs::metadata(path).ok());
     sizes.map(|metadata| metadata.len()).sum()
 }
 
-/// Gives the file the next number.
-pub(super) fn rotate(path: &Path) -> io::Result<()> {
-    let next = rotated(path).last().map_or(1, |(number, _)| number + 1);
+/// The highest number that there is; 0 if there is none.
+pub fn highest(path: &Path) -> u64 {
+    rotated(path).last().map_or(0, |(number, _)| *number)
+}
+
+/// The name of the file that got this number.
+pub fn numbered(path: &Path, number: u64) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{next}"));
-    fs::rename(path, path.with_file_name(name))
+    name.push(format!(".{number}"));
+    path.with_file_name(name)
+}
+
+/// Takes back all rotations after the one of this number: what was written since is gone.
+///
+/// # Errors
+/// If a file cannot be removed or renamed.
+pub fn undo_after(path: &Path, number: u64) -> io::Result<()> {
+    let mut later = rotated(path).into_iter().filter(|(n, _)| *n > number);
+    let Some((_, first)) = later.next() else { return Ok(()) };
+    for (_, file) in later {
+        fs::remove_file(file)?;
+    }
+    fs::rename(first, path)
 }
