@@ -55,17 +55,20 @@ impl Template {
         })
     }
 
+    pub fn has_name(&self, name: &str) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Name(n) if n == name))
+    }
+
     /// Appends the text for a row. What the record does not have is left empty.
     pub fn render(&self, batch: &Batch, row: usize, out: &mut Vec<u8>) {
         self.render_with(out, |name, out| match name {
             "value" => extend(out, batch.value.as_ref().and_then(|column| column.get(row))),
-            "key" => extend(out, batch.key.as_ref().and_then(|column| column.get(row))),
             "timestamp" => {
                 if let Some(time) = batch.timestamps.as_ref().and_then(|times| times.get(row)) {
                     out.extend_from_slice(rfc3339(time).as_bytes());
                 }
             }
-            name => extend(out, batch.attribute(name).and_then(|column| column.get(row))),
+            name => extend(out, key_or_attribute(batch, row, name)),
         });
     }
 
@@ -77,6 +80,14 @@ impl Template {
                 Part::Name(name) => write(name, out),
             }
         }
+    }
+}
+
+/// What `{name}` stands for in a row: the key, or an attribute.
+pub fn key_or_attribute<'a>(batch: &'a Batch, row: usize, name: &str) -> Option<&'a [u8]> {
+    match name {
+        "key" => batch.key.as_ref().and_then(|column| column.get(row)),
+        name => batch.attribute(name).and_then(|column| column.get(row)),
     }
 }
 

@@ -108,7 +108,7 @@ codec = "json"
 [[sink]]
 name = "late"
 type = "file"
-path = "late.out"
+path = "late-{{level}}.out"
 input = "count.late"
 "#
     )
@@ -125,7 +125,7 @@ fn case(rate: u64) -> Case {
 
 /// What must be the same to the byte, and what in any order: windows that close together
 /// come worker by worker, and which do depends on where batches end.
-const ORDERED: [&str; 3] = ["all.out", "deduped.out", "late.out"];
+const ORDERED: [&str; 3] = ["all.out", "deduped.out", "late-INFO.out"];
 const UNORDERED: &str = "windows.out";
 
 fn outputs(case: &Case) -> Vec<String> {

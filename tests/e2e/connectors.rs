@@ -253,3 +253,29 @@ fn a_file_rotates_by_size_and_by_age() {
     let case = run("rotate = { size = \"1GiB\" }", "");
     assert!(!case.path("out.1").exists());
 }
+
+#[test]
+fn records_go_to_files_by_what_they_hold_and_never_to_another_folder() {
+    let input = "{\"l\":\"INFO\",\"v\":1}\n{\"l\":\"../../x\",\"v\":2}\n{\"v\":3}\n\
+                 {\"l\":\".hidden\",\"v\":4}\n{\"l\":\"INFO\",\"v\":5}\n";
+    let pipeline = |state: &str, path: &str| {
+        format!(
+            "[pipeline]\n{state}\n[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
+             codec = {{ type = \"json\", attributes = [\"l\"], value = \"v\" }}\n\
+             [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"{path}\"\ninput = \"in\"\n"
+        )
+    };
+    for state in ["", "state = \"state\""] {
+        let case = Case::new()
+            .file("in.json", input)
+            .file("pipeline.toml", pipeline(state, "out/{l}.txt"));
+        case.pipeline().ok();
+        let files = [("INFO", "1\n5\n"), ("_._.._x", "2\n"), ("none", "3\n"), ("_hidden", "4\n")];
+        for (name, expected) in files {
+            assert_eq!(case.read(&format!("out/{name}.txt")), expected, "{name}");
+        }
+        assert_eq!(fs::read_dir(case.path("out")).unwrap().count(), 4);
+    }
+    let case = Case::new().file("in.json", input).file("pipeline.toml", pipeline("", "{value}"));
+    case.pipeline().code(2).says("there would be a file for each value");
+}

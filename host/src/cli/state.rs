@@ -74,10 +74,7 @@ fn show(cut: &Cut) -> String {
         rows.push((name, "stage", what));
     }
     for (name, sink) in &cut.sinks {
-        let what = match sink.position.as_ref().and_then(|p| p["length"].as_u64()) {
-            Some(length) => format!("{} bytes", number(length)),
-            None => "cannot be cut back: at least once".to_owned(),
-        };
+        let what = sink_position(sink.position.as_ref());
         rows.push((name, &sink.kind, what));
     }
     let width = |column: fn(&(&str, &str, String)) -> usize| rows.iter().map(column).max();
@@ -89,6 +86,19 @@ fn show(cut: &Cut) -> String {
         let _ = writeln!(out, "  {name:<names$}  {kind:<kinds$}  {what}");
     }
     out
+}
+
+fn sink_position(position: Option<&Value>) -> String {
+    let Some(position) = position else {
+        return "cannot be cut back: at least once".to_owned();
+    };
+    if let Some(length) = position["length"].as_u64() {
+        return format!("{} bytes", number(length));
+    }
+    let lengths: Vec<u64> = (position.as_object().into_iter().flatten())
+        .filter_map(|(_, file)| file["length"].as_u64())
+        .collect();
+    format!("{} bytes in {} files", number(lengths.iter().sum()), number(lengths.len() as u64))
 }
 
 fn source_position(position: Option<&Value>) -> String {

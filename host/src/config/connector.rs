@@ -180,6 +180,16 @@ pub struct FileSink {
     pub append: bool,
     pub encoding: Encoding,
     pub rotate: Rotate,
+    /// The path has places for the key or attributes: a file for each of their values.
+    pub partition: Option<FilePartition>,
+}
+
+/// Where records go by what they hold.
+#[derive(Debug, Clone)]
+pub struct FilePartition {
+    /// What the path is relative to.
+    pub base: PathBuf,
+    pub path: Template,
 }
 
 /// When a file gets a number, and a new one is begun.

@@ -8,9 +8,9 @@ use toml::de::{DeTable, DeValue};
 use super::read::{batching, head, input, name, on_error, retry, watermark};
 use super::reader::{self, Reader};
 use super::{
-    Ack, At, DecodeFormat, Decoding, Encoding, FileSink, Generate, HttpSink, HttpSource,
-    JsonAttributes, JsonMembers, OnConflict, Retry, Rotate, Sink, SinkKind, Source, SourceKind,
-    SqliteSink, SqliteSource, Tls,
+    Ack, At, DecodeFormat, Decoding, Encoding, FilePartition, FileSink, Generate, HttpSink,
+    HttpSource, JsonAttributes, JsonMembers, OnConflict, Retry, Rotate, Sink, SinkKind, Source,
+    SourceKind, SqliteSink, SqliteSource, Tls,
 };
 use crate::mistake::Mistake;
 use crate::template::Template;
@@ -222,6 +222,17 @@ pub(super) fn sink(mut table: Reader<'_>, base: &Path) -> Option<Sink> {
 
 fn file_sink(table: &mut Reader<'_>, base: &Path) -> FileSink {
     let path = table.required("path", "the file to write");
+    let partition = path.as_ref().filter(|path| path.value.contains(['{', '}'])).and_then(|text| {
+        let path = table.parse("path", text, Template::parse)?;
+        for name in ["value", "timestamp"] {
+            if path.has_name(name) {
+                let message = format!("there would be a file for each {name}");
+                let mistake = Mistake::new(text.span.clone(), message);
+                table.mistake(mistake.help("a path may have `{key}` and attributes"));
+            }
+        }
+        Some(FilePartition { base: base.to_owned(), path })
+    });
     let append = table.bool("append").unwrap_or(false);
     let encoding = encoding(table);
     let rotate = table.table("rotate", "`rotate`", |mut table| {
@@ -232,7 +243,8 @@ fn file_sink(table: &mut Reader<'_>, base: &Path) -> FileSink {
         table.finish();
         rotate
     });
-    FileSink { path: path_of(path, base), append, encoding, rotate: rotate.unwrap_or_default() }
+    let (path, rotate) = (path_of(path, base), rotate.unwrap_or_default());
+    FileSink { path, append, encoding, rotate, partition }
 }
 
 fn http_sink(table: &mut Reader<'_>, base: &Path) -> HttpSink {

@@ -1,10 +1,14 @@
 //! A file: one that appears complete or not at all, one that is appended to, or one that a
 //! state directory cuts back to where its last cut ended.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -13,17 +17,25 @@ use tempfile::NamedTempFile;
 
 use super::Resume;
 use crate::codec;
-use crate::config::{Encoding, FileSink as Config, Rotate};
+use crate::config::{FilePartition, FileSink as Config, Rotate};
 use crate::fingerprint::crc;
 use crate::record::Batch;
 use crate::rotation;
+use crate::template::key_or_attribute;
 
 pub struct FileSink {
-    path: PathBuf,
-    encoding: Encoding,
-    /// None while a write is under way.
-    open: Option<Open>,
+    config: Config,
+    /// Whether files are cut back after a crash.
+    kept: bool,
+    /// By path; none while a write is under way.
+    files: Option<Files>,
 }
+
+type Files = BTreeMap<PathBuf, Open>;
+
+/// Files that a sink may write, one for each value in its path: what a stage makes up must
+/// not make files without end.
+const MOST_FILES: usize = 1000;
 
 /// The file that is written now.
 struct Open {
@@ -166,7 +178,145 @@ fn create(path: &Path, truncate: bool) -> io::Result<File> {
 
 impl FileSink {
     pub(super) fn open(config: &Config, resume: &Resume<'_>) -> Result<Self, String> {
-        let path = &*config.path.value;
+        let mut files = Files::new();
+        match (&config.partition, resume) {
+            (None, _) => {
+                let path = &config.path.value;
+                files.insert(path.clone(), Open::new(path, config, resume)?);
+            }
+            (Some(_), Resume::FromPosition(position)) => {
+                let positions: BTreeMap<PathBuf, Value> =
+                    serde_json::from_value((*position).clone()).map_err(unknown_position)?;
+                for (path, position) in positions {
+                    let open = Open::new(&path, config, &Resume::FromPosition(&position))?;
+                    files.insert(path, open);
+                }
+            }
+            (Some(_), _) => {}
+        }
+        let kept = !matches!(resume, Resume::NotAtAll);
+        Ok(Self { config: config.clone(), kept, files: Some(files) })
+    }
+
+    pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), String> {
+        let encoding = &self.config.encoding;
+        let parts: Vec<(PathBuf, Vec<u8>)> = match &self.config.partition {
+            None => {
+                let mut bytes = Vec::new();
+                codec::encode(encoding, batch, &mut bytes);
+                vec![(self.config.path.value.clone(), bytes)]
+            }
+            Some(partition) => (divide(partition, batch).into_iter())
+                .map(|(path, rows)| {
+                    let mut bytes = Vec::new();
+                    codec::encode(encoding, &batch.pick(Arc::new(rows)), &mut bytes);
+                    (path, bytes)
+                })
+                .collect(),
+        };
+        let (config, kept) = (self.config.clone(), self.kept);
+        self.blocking(move |files| {
+            for (path, bytes) in parts {
+                if !files.contains_key(&path) {
+                    if files.len() >= MOST_FILES {
+                        let path = config.path.value.display();
+                        return Err(format!("{path} makes more than {MOST_FILES} files"));
+                    }
+                    fs::create_dir_all(folder_of(&path)).map_err(|e| cannot_write(&path, &e))?;
+                    let resume = if kept { Resume::New } else { Resume::NotAtAll };
+                    files.insert(path.clone(), Open::new(&path, &config, &resume)?);
+                }
+                let open = files.get_mut(&path).expect("it was just made");
+                open.write(&bytes).map_err(|error| cannot_write(&path, &error))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes durable what was written, and says where it ends; none if it cannot be cut
+    /// back.
+    pub(super) async fn sync(&mut self) -> Result<Option<Value>, String> {
+        let is_divided = self.config.partition.is_some();
+        self.blocking(move |files| {
+            let mut positions = BTreeMap::new();
+            for (path, open) in files {
+                let position = open.sync().and_then(|()| open.position());
+                if let Some(position) = position.map_err(|error| cannot_write(path, &error))? {
+                    let json = serde_json::to_value(position).expect("its keys are texts");
+                    positions.insert(path.clone(), json);
+                }
+            }
+            Ok(match is_divided {
+                true => Some(serde_json::to_value(positions).map_err(|error| error.to_string())?),
+                false => positions.into_values().next(),
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn finish(mut self) -> Result<Option<Value>, String> {
+        let position = self.sync().await?;
+        for open in self.files.into_iter().flatten().map(|(_, open)| open) {
+            if let Target::Complete(file) = open.target {
+                let persisted = file.persist(&open.path);
+                persisted.map_err(|error| cannot_write(&open.path, &error.error))?;
+            }
+        }
+        Ok(position)
+    }
+
+    async fn blocking<R: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Files) -> Result<R, String> + Send + 'static,
+    ) -> Result<R, String> {
+        let mut files = self.files.take().expect("one write at a time");
+        let work = tokio::task::spawn_blocking(move || {
+            let result = work(&mut files);
+            (files, result)
+        });
+        let (files, result) = work.await.expect("writing does not panic");
+        self.files = Some(files);
+        result
+    }
+}
+
+/// The rows of a batch, by the file that they go to.
+fn divide(partition: &FilePartition, batch: &Batch) -> BTreeMap<PathBuf, Vec<u32>> {
+    let mut by_path: BTreeMap<Vec<u8>, Vec<u32>> = BTreeMap::new();
+    let mut path = Vec::new();
+    for row in 0..batch.len {
+        path.clear();
+        partition.path.render_with(&mut path, |name, out| {
+            push_name(key_or_attribute(batch, row, name).unwrap_or_default(), out);
+        });
+        match by_path.get_mut(&path) {
+            Some(rows) => rows.push(row as u32),
+            None => drop(by_path.insert(path.clone(), vec![row as u32])),
+        }
+    }
+    let whole = |path: Vec<u8>| partition.base.join(OsString::from_vec(path));
+    by_path.into_iter().map(|(path, rows)| (whole(path), rows)).collect()
+}
+
+/// A value as a part of a path: it cannot lead to another folder, nor hide.
+fn push_name(value: &[u8], out: &mut Vec<u8>) {
+    const LONGEST: usize = 100;
+    if value.is_empty() {
+        out.extend_from_slice(b"none");
+        return;
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let named = value.iter().take(LONGEST).enumerate().map(|(at, &byte)| match byte {
+        b'.' if at > 0 => b'.',
+        byte if plain(byte) => byte,
+        _ => b'_',
+    });
+    out.extend(named);
+}
+
+impl Open {
+    fn new(path: &Path, config: &Config, resume: &Resume<'_>) -> Result<Self, String> {
         let failed = |error: io::Error| cannot_write(path, &error);
         let existing = fs::metadata(path).ok();
         let folder = folder_of(path);
@@ -184,7 +334,8 @@ impl FileSink {
         let (mut begun, mut rotated) = (SystemTime::now(), 0);
         let target = match resume {
             Resume::FromPosition(position) if is_regular => {
-                let position = read_position(position)?;
+                let position: Position =
+                    serde_json::from_value((*position).clone()).map_err(unknown_position)?;
                 (begun, rotated) = (position.begun, position.rotated);
                 go_on(&path, &position)?
             }
@@ -210,59 +361,20 @@ impl FileSink {
                 Target::Complete(temporary(&path, permissions).map_err(failed)?)
             }
         };
-        let mut open = Open {
-            path: path.clone(),
+        let mut open = Self {
             target,
             length: 0,
             begun,
             dirty: true,
             rotate: config.rotate.clone(),
             rotated,
+            path,
         };
         if is_regular {
-            open.length = open.target.file().metadata().map_err(failed)?.len();
+            let metadata = open.target.file().metadata();
+            open.length = metadata.map_err(|error| cannot_write(&open.path, &error))?.len();
         }
-        Ok(Self { path, encoding: config.encoding.clone(), open: Some(open) })
-    }
-
-    pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), String> {
-        let mut bytes = Vec::new();
-        codec::encode(&self.encoding, batch, &mut bytes);
-        self.blocking(move |open| open.write(&bytes)).await
-    }
-
-    /// Makes durable what was written, and says where it ends; none if it cannot be cut
-    /// back.
-    pub(super) async fn sync(&mut self) -> Result<Option<Value>, String> {
-        let position = self
-            .blocking(|open| {
-                open.sync()?;
-                open.position()
-            })
-            .await?;
-        Ok(position.map(|position| serde_json::to_value(position).expect("its keys are texts")))
-    }
-
-    pub(super) async fn finish(mut self) -> Result<Option<Value>, String> {
-        let position = self.sync().await?;
-        if let Some(Open { target: Target::Complete(file), .. }) = self.open {
-            file.persist(&self.path).map_err(|error| cannot_write(&self.path, &error.error))?;
-        }
-        Ok(position)
-    }
-
-    async fn blocking<R: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&mut Open) -> io::Result<R> + Send + 'static,
-    ) -> Result<R, String> {
-        let mut open = self.open.take().expect("one write at a time");
-        let work = tokio::task::spawn_blocking(move || {
-            let result = work(&mut open);
-            (open, result)
-        });
-        let (open, result) = work.await.expect("writing does not panic");
-        self.open = Some(open);
-        result.map_err(|error| cannot_write(&self.path, &error))
+        Ok(open)
     }
 }
 
@@ -298,9 +410,8 @@ fn go_on(path: &Path, position: &Position) -> Result<Target, String> {
     Ok(Target::Kept(file))
 }
 
-fn read_position(position: &Value) -> Result<Position, String> {
-    serde_json::from_value(position.clone())
-        .map_err(|error| format!("the state does not know where it ended: {error}"))
+fn unknown_position(error: serde_json::Error) -> String {
+    format!("the state does not know where it ended: {error}")
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> String {
