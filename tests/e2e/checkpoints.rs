@@ -342,3 +342,27 @@ fn damage_to_the_state_is_found_and_named() {
     case.run(&["state", "reset", "state"]).ok();
     case.pipeline().ok();
 }
+
+#[test]
+fn a_guest_that_does_not_give_its_state_fails_the_run_and_nothing_is_forgotten() {
+    for (guest, why) in [("trap-in-save", "it trapped: "), ("loop-in-save", "it used up its fuel")]
+    {
+        let case = Case::new()
+            .file("guest.wat", crate::harness::guest(guest))
+            .file("in.txt", "a\nb\n")
+            .file(
+                "pipeline.toml",
+                "[pipeline]\nstate = \"state\"\n\
+                 [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
+                 [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\n\
+                 [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"guest\"\n",
+            );
+        case.pipeline()
+            .code(1)
+            .says(&format!("stage `guest` failed when it was asked to save its state: {why}"));
+        // No checkpoint was written: a stage that does is given everything once more.
+        let case = case.file("guest.wat", crate::harness::guest("pass"));
+        case.pipeline().ok();
+        assert_eq!(case.read("out.txt"), "a\nb\n");
+    }
+}

@@ -248,3 +248,29 @@ fn or_it_waits_until_somebody_has_made_room() {
     assert_eq!(letters(&case, "elsewhere").len(), 1);
     assert_eq!(letters(&case, "dead").len(), 1);
 }
+
+#[test]
+fn damage_to_dead_letters_is_found_and_named() {
+    let case = refusing("\"dead\"", "a\nb\nc\n");
+    case.pipeline().ok();
+    let whole = fs::read(case.path("dead")).unwrap();
+    let mut random = fastrand::Rng::with_seed(3);
+    for _ in 0..40 {
+        let mut bytes = whole.clone();
+        let at = random.usize(..bytes.len());
+        bytes[at] ^= 1 << random.u32(..8);
+        fs::write(case.path("dead"), bytes).unwrap();
+        let ran = case.run(&["dead-letter", "list", "dead"]);
+        // A length that grew makes the rest the begin of a letter.
+        let torn = ran.code == 0 && ran.stderr.contains("is torn");
+        assert!(
+            torn || ran.code == 1 && ran.stderr.contains("dead: letter "),
+            "byte {at}: {ran:?}"
+        );
+        // Nothing is added behind what cannot be read.
+        let ran = case.pipeline();
+        if !torn {
+            ran.code(1).says("will not append to dead: letter ");
+        }
+    }
+}
