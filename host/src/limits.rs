@@ -46,6 +46,13 @@ impl Limits {
         self.fuel.map(|fuel| fuel.of(records))
     }
 
+    /// The fuel of a call that goes through all that a stage holds: `memory` bytes of it, or
+    /// `saved` ones that become it. The time of the call bounds what this allows.
+    pub fn state_fuel(&self, memory: usize, saved: usize) -> Option<u64> {
+        let bytes = 200 * memory as u64 + 4000 * saved as u64;
+        self.lifecycle_fuel().map(|fuel| fuel.saturating_add(bytes))
+    }
+
     /// The fuel of a call that is not about a batch.
     pub fn lifecycle_fuel(&self) -> Option<u64> {
         self.fuel.map(|_| LIFECYCLE_FUEL)

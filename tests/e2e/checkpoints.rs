@@ -366,3 +366,53 @@ fn a_guest_that_does_not_give_its_state_fails_the_run_and_nothing_is_forgotten()
         assert_eq!(case.read("out.txt"), "a\nb\n");
     }
 }
+
+#[test]
+fn what_was_written_before_the_first_checkpoint_is_cut_off_too() {
+    let case = Case::new().file("out.txt", "before\n").file(
+        "pipeline.toml",
+        "[pipeline]\nstate = \"state\"\ncheckpoint_interval = \"1h\"\n\
+         [[source]]\nname = \"in\"\ntype = \"generate\"\ncount = 20_000\nbatch = { records = 100 }\n\
+         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\nappend = true\ninput = \"in\"\n\
+         rate = 100_000\n",
+    );
+    let mut child = case.spawn(&["run", "pipeline.toml"]);
+    while case.read("out.txt").lines().count() < 1000 {
+        assert!(child.try_wait().unwrap().is_none());
+    }
+    kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+    wait(child).code(137);
+    case.pipeline().ok();
+    let expected: String = (1..=20_000).map(|n| format!("{n}\n")).collect();
+    assert!(case.read("out.txt") == format!("before\n{expected}"));
+}
+
+#[test]
+fn a_stage_comes_back_with_all_that_it_may_hold() {
+    let [parse, count] = ["parse-json", "window-count"].map(plugin);
+    let input: String = (0..50_000)
+        .map(|n| format!("{{\"t\":\"2024-01-01T00:00:00Z\",\"k\":\"a key of some length {n}\"}}\n"))
+        .collect();
+    let case = Case::new().file("in.json", input).file(
+        "pipeline.toml",
+        format!(
+            "[pipeline]\nstate = \"state\"\n\
+             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\nfollow = true\n\
+             [[stage]]\nname = \"parse\"\nplugin = \"{parse}\"\ninput = \"in\"\nwatermark = {{}}\n\
+             config = {{ key = \"k\", timestamp = \"t\", attributes = [] }}\n\
+             [[stage]]\nname = \"count\"\nplugin = \"{count}\"\ninput = \"parse\"\n\
+             config = {{ size = \"1h\" }}\n\
+             [[sink]]\nname = \"windows\"\ntype = \"file\"\npath = \"windows.txt\"\ninput = \"count\"\n\
+             [[sink]]\nname = \"late\"\ntype = \"null\"\ninput = \"count.late\"\n\
+             [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"parse\"\n"
+        ),
+    );
+    suspended(&case, "");
+    let text = case.read("pipeline.toml").replace("follow = true", "");
+    let case = case.file("pipeline.toml", text);
+    case.pipeline().ok();
+    assert_eq!(case.read("windows.txt").lines().count(), 50_000);
+    // They were written: they do not come a second time.
+    case.pipeline().ok();
+    assert_eq!(case.read("windows.txt").lines().count(), 50_000);
+}

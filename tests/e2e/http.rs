@@ -305,6 +305,13 @@ fn a_sink_that_is_refused_fails_and_says_what_was_answered() {
         .code(1)
         .says(&format!("error: sink `out`: http://{address} answers 403 Forbidden"));
     served.join().unwrap();
+    // A redirect would lose the records, and look like a success.
+    let (address, served) = server(&["301 Moved Permanently\r\nlocation: /new"]);
+    posting(&format!("http://{address}"), "", "a\n")
+        .pipeline()
+        .code(1)
+        .says("answers 301 Moved Permanently");
+    served.join().unwrap();
     let (address, served) = server(&["500 Oops", "500 Oops"]);
     posting(&format!("http://{address}"), "retry = { attempts = 2, backoff = \"1ms\" }", "a\n")
         .pipeline()

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Decoded, Undecodable};
-use crate::record::{BatchBuilder, Record};
+use crate::record::{BatchBuilder, MAX_ATTRIBUTES, Record};
 
 const MAGIC: [u8; 2] = *b"PH";
 const VERSION: u8 = 1;
@@ -181,6 +181,12 @@ impl Splitter {
             };
             let (Frame::Record(record) | Frame::Letter(Letter { record, .. })) = frame;
             self.number = number;
+            if record.attributes.len() > MAX_ATTRIBUTES {
+                let place = &self.place;
+                return Err(format!(
+                    "frame {number} of {place}: more than {MAX_ATTRIBUTES} attributes"
+                ));
+            }
             out.batch.push_record(&self.place, number, &record);
             start += length;
         }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ const CHUNK: usize = 256 << 10;
 /// Chunks that are read ahead.
 const AHEAD: usize = 2;
 /// Files whose place is remembered after they have ended.
-const REMEMBERED: usize = 10_000;
+const REMEMBERED: usize = 1_000_000;
 
 /// What the reading thread sends of its inputs, which it numbers.
 pub(super) enum Piece {
@@ -49,11 +49,17 @@ pub(super) struct Begin {
 /// How far a file is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FilePosition {
+    #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
     pub file: Fingerprint,
     /// Of a compressed file, what it holds counts.
     pub offset: u64,
     pub records: u64,
+}
+
+/// A name that is no text is known by its inode.
+fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 pub(super) type Pieces = mpsc::Sender<Result<Piece, String>>;
@@ -135,7 +141,12 @@ impl BytesSource {
                 self.place = begin.place.clone();
                 let decoder = Decoder::new(&self.decoding, begin.place.clone(), begin.records);
                 let fed = begin.offset;
-                self.ended.retain(|position| begin.known.as_ref() != Some(position));
+                // What was remembered of this file, this input says from now on.
+                let inode = begin.file.as_ref().map(|(_, file)| (file.device, file.inode));
+                self.ended.retain(|position| {
+                    let same = Some((position.file.device, position.file.inode)) == inode;
+                    !same && begin.known.as_ref() != Some(position)
+                });
                 self.inputs.insert(*number, Input { begin: (**begin).clone(), decoder, fed });
             }
             Some(Piece::Known(number, fingerprint)) => {
@@ -181,9 +192,8 @@ impl BytesSource {
         if !self.has_files {
             return None;
         }
-        let open: Option<Vec<_>> = self.inputs.values().map(Input::position).collect();
         let mut positions: Vec<_> = self.ended.iter().cloned().collect();
-        positions.extend(open?);
+        positions.extend(self.inputs.values().filter_map(Input::position));
         Some(serde_json::to_value(positions).expect("its keys are texts"))
     }
 }

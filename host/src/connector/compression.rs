@@ -11,6 +11,14 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// RFC 8878, section 3.1.1.
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
+/// Whether there is too little of a file to tell whether it is compressed.
+pub(super) fn is_too_short(file: &File) -> io::Result<bool> {
+    let mut head = [0; 4];
+    let read = file.read_at(&mut head, 0)?;
+    let head = &head[..read];
+    Ok(head.is_empty() || read < 4 && (GZIP.starts_with(head) || ZSTD.starts_with(head)))
+}
+
 /// What a file holds, uncompressed; none if it is not compressed. Several streams behind
 /// each other are read as one.
 ///

@@ -154,6 +154,9 @@ impl Follower<'_> {
         let number = self.next;
         let mut opened = || -> io::Result<_> {
             let mut file = File::open(path)?;
+            if compression::is_too_short(&file)? {
+                return Ok(None); // It is looked at again.
+            }
             let begun = take(&mut self.known, path, &file)?;
             let fingerprint = Fingerprint::of(&file, u64::MAX)?;
             let (mut offset, mut records) =
@@ -168,10 +171,11 @@ impl Follower<'_> {
                 }
                 file.seek(SeekFrom::Start(offset))?;
             }
-            Ok((file, fingerprint, offset, records, compressed, begun))
+            Ok(Some((file, fingerprint, offset, records, compressed, begun)))
         };
         let (file, fingerprint, offset, records, compressed, known) = match opened() {
-            Ok(opened) => opened,
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Ok(Ok(())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(())),
             Err(error) => return Ok(Err(cannot_read(path, &error))),
         };

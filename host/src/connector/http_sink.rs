@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Certificate, Client, Response, StatusCode};
-use sha2::{Digest, Sha256};
 
 use crate::codec;
 use crate::config::{Encoding, HttpSink as Config};
@@ -19,6 +18,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 pub struct HttpSink {
     name: Arc<str>,
+    /// Different in each run.
+    run: u64,
+    /// Batches so far.
+    batches: u64,
     config: Config,
     client: Client,
     token: Option<String>,
@@ -36,6 +39,8 @@ impl HttpSink {
         super::use_ring();
         let mut client = Client::builder()
             .timeout(config.timeout)
+            // A redirect may turn the request into one without a body.
+            .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("pipehost/", env!("CARGO_PKG_VERSION")));
         if let Some(path) = &config.ca {
             let pem = std::fs::read(path)
@@ -47,14 +52,15 @@ impl HttpSink {
         let token = config.token_env.as_deref().map(super::token).transpose()?;
         let client =
             client.build().map_err(|error| format!("cannot make a client: {}", whole(&error)))?;
-        Ok(Self { name, config: config.clone(), client, token })
+        Ok(Self { name, run: fastrand::u64(..), batches: 0, config: config.clone(), client, token })
     }
 
     /// Posts a batch until it is taken.
-    pub(super) async fn write(&self, batch: &Batch) -> Result<(), String> {
+    pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), String> {
         let mut body = Vec::new();
         codec::encode(&self.config.encoding, batch, &mut body);
-        let key = self.idempotency_key(batch, &body);
+        self.batches += 1;
+        let key = self.idempotency_key();
         let body = bytes::Bytes::from(body);
         let attempts = self.config.retry.attempts;
         for attempt in 1.. {
@@ -103,18 +109,10 @@ impl HttpSink {
         Err(if for_now { Refused::ForNow(why, after) } else { Refused::ForGood(why) })
     }
 
-    /// The same for the same records in the same batch, also after a restart; so a server
-    /// that knows it can leave out what comes twice.
-    fn idempotency_key(&self, batch: &Batch, body: &[u8]) -> String {
-        let mut hash = Sha256::new();
-        hash.update(self.name.as_bytes());
-        for row in [0, batch.len - 1] {
-            let origin = batch.origin(row);
-            hash.update(origin.place.as_bytes());
-            hash.update(origin.number.to_le_bytes());
-        }
-        hash.update(body);
-        content_hash(&hash.finalize())[..32].to_owned()
+    /// The same whenever this batch is posted again, and that of no other batch.
+    fn idempotency_key(&self) -> String {
+        let key = format!("{} {:016x} {}", self.name, self.run, self.batches);
+        content_hash(key.as_bytes())[..32].to_owned()
     }
 }
 

@@ -25,10 +25,12 @@ use tokio::task::JoinHandle;
 use crate::codec::{Decoded, Decoder};
 use crate::config::{Ack, DecodeFormat, Decoding, HttpSource as Config};
 use crate::pipeline::Acknowledgements;
-use crate::record::{Batch, BatchBuilder};
+use crate::record::{Batch, BatchBuilder, MAX_ATTRIBUTES};
 
 /// How long requests that are under way may take once the source has ended.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a body may take: meanwhile it has the place of another.
+const SLOWEST: Duration = Duration::from_secs(30);
 /// Records that do not decode and are told of.
 const TOLD: usize = 10;
 
@@ -203,9 +205,14 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body)
         }
         Err(mpsc::error::TrySendError::Closed(())) => return ended(),
     };
-    let bytes = match axum::body::to_bytes(body, shared.max_body).await {
-        Ok(bytes) => bytes,
+    let body = axum::body::to_bytes(body, shared.max_body);
+    let bytes = match tokio::time::timeout(SLOWEST, body).await {
+        Ok(Ok(bytes)) => bytes,
         Err(_) => {
+            let text = format!("the body took longer than {SLOWEST:?}\n");
+            return (StatusCode::REQUEST_TIMEOUT, text).into_response();
+        }
+        Ok(Err(_)) => {
             let text = format!("the body has more than {} bytes (max_body)\n", shared.max_body);
             return (StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
         }
@@ -248,7 +255,11 @@ pub(crate) fn decode(decoding: &Decoding, bytes: &[u8]) -> Result<Batch, String>
     };
     let mut decoder = Decoder::new(decoding, "http".into(), 0);
     let mut out = Decoded::default();
-    decoder.decode(bytes, &mut out, |_| false).map_err(|why| format!("{why}\n"))?;
+    let too_many = |batch: &BatchBuilder| batch.attributes() > MAX_ATTRIBUTES;
+    let taken = decoder.decode(bytes, &mut out, too_many).map_err(|why| format!("{why}\n"))?;
+    if taken < bytes.len() || too_many(&out.batch) {
+        return Err(format!("the records have more than {MAX_ATTRIBUTES} different attributes\n"));
+    }
     decoder.end(&mut out);
     if out.undecodable.is_empty() {
         return Ok(out.batch.take());

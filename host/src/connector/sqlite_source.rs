@@ -129,6 +129,10 @@ impl Reader {
             quoted(table)
         );
         connection.prepare(&query).map_err(failed)?;
+        let without = format!("SELECT 1 FROM {} WHERE {order} IS NULL", quoted(table));
+        if connection.prepare(&without).and_then(|mut q| q.exists([])).map_err(failed)? {
+            return Err(format!("{what} has rows without `{order_by}`, which would not be read"));
+        }
         let columns = columns.into_iter().map(|(_, becomes)| becomes).collect();
         Ok(Self { connection, query, columns, what })
     }
@@ -170,6 +174,11 @@ impl Reader {
             let number: i64 = row.get(0).map_err(|_| {
                 "the column that it is ordered by must hold whole numbers (order_by)".to_owned()
             })?;
+            if rows.last().is_some_and(|(before, _)| *before == number) {
+                return Err(format!(
+                    "{number} is there twice in the column that it is ordered by, which must be unique (order_by)"
+                ));
+            }
             let mut record = Record::default();
             for (index, becomes) in self.columns.iter().enumerate() {
                 let Some(bytes) = bytes(row.get_ref(index + 1).map_err(failed)?) else { continue };

@@ -60,10 +60,12 @@ impl DeadLetters {
         let path = &config.path;
         let failed =
             |error: io::Error| format!("cannot open the dead letters {}: {error}", path.display());
+        let mut file = open_locked(path)?;
         if let Some(position) = position {
             cut_back(path, position)?;
+            drop(file); // It may have been renamed.
+            file = open_locked(path)?;
         }
-        let file = open_locked(path)?;
         let is_stream = !file.metadata().map_err(failed)?.is_file();
         if !is_stream {
             let mut reader = Reader::open(path)?;
@@ -99,15 +101,22 @@ impl DeadLetters {
         loop {
             {
                 let mut current = self.current();
-                let used = current.length + current.rotated + current.expected;
+                // Who waits must wait for what can be taken away: letters that are not written
+                // yet wait for a cut, which waits for this.
+                let waits = self.config.when_full == WhenLettersFull::Wait;
+                let expected = if waits { 0 } else { current.expected };
+                let used = current.length + current.rotated + expected;
                 if used == 0 || used + bytes as u64 <= self.config.max_bytes {
                     current.expected += bytes as u64;
                     return Ok(());
                 }
                 // Somebody may have taken some away.
                 current.rotated = rotation::bytes(&self.config.path);
-                if current.length + current.rotated + current.expected < used {
+                if current.length + current.rotated + expected < used {
                     continue;
+                }
+                if waits && current.length > 0 && !current.is_stream {
+                    self.rotate(&mut current)?; // The one that is written cannot be replayed.
                 }
             }
             let (path, limit) =
@@ -144,17 +153,27 @@ impl DeadLetters {
         }
         let mut current = self.current();
         if !current.is_stream && current.length >= self.config.rotate_bytes {
-            current.file.sync_all().map_err(failed)?;
-            let next = rotation::numbered(path, rotation::highest(path) + 1);
-            fs::rename(path, next).map_err(failed)?;
-            current.file = open_locked(path)?;
-            current.rotated += std::mem::take(&mut current.length);
+            self.rotate(&mut current)?;
         }
         current.dirty = true;
         current.length += bytes.len() as u64;
         let expected = letters.iter().map(Letter::bytes).sum::<usize>() as u64;
         current.expected = current.expected.saturating_sub(expected);
         current.file.write_all(&bytes).map_err(failed)
+    }
+
+    /// Gives the file a number, and begins a new one.
+    fn rotate(&self, current: &mut Current) -> Result<(), String> {
+        let path = &self.config.path;
+        let failed = |error: io::Error| {
+            format!("cannot rotate the dead letters {}: {error}", path.display())
+        };
+        current.file.sync_all().map_err(failed)?;
+        let next = rotation::numbered(path, rotation::highest(path) + 1);
+        fs::rename(path, next).map_err(failed)?;
+        current.file = open_locked(path)?;
+        current.rotated += std::mem::take(&mut current.length);
+        Ok(())
     }
 
     /// Makes durable what was written, and says where it ends.

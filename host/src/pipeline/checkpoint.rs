@@ -171,6 +171,8 @@ pub(super) struct Setting {
     /// The nodes that cuts speak of.
     pub names: BTreeMap<NodeId, String>,
     pub dead_letters: Option<Arc<DeadLetters>>,
+    /// Whether these are those of the pipeline, and not of a replay.
+    pub own_letters: bool,
     pub interval: Duration,
     pub metrics: Arc<Metrics>,
 }
@@ -203,6 +205,25 @@ impl Coordinator {
             letters: Vec::new(),
             setting,
         }
+    }
+
+    /// Keeps where new sinks and the dead letters are before the run writes to them.
+    pub(super) fn keep_begin(&mut self, sinks: BTreeMap<String, SinkCut>) -> Result<(), String> {
+        let Setting { store: Some(store), cut, dead_letters, shape, own_letters, .. } =
+            &mut self.setting
+        else {
+            return Ok(());
+        };
+        let letters = dead_letters.as_ref().filter(|_| *own_letters && cut.dead_letters.is_none());
+        if sinks.is_empty() && letters.is_none() {
+            return Ok(());
+        }
+        cut.pipeline.clone_from(&shape.pipeline);
+        cut.sinks.extend(sinks);
+        if let Some(file) = letters {
+            cut.dead_letters = file.sync()?;
+        }
+        store.commit(cut, &BTreeMap::new())
     }
 
     pub(super) fn reporter(&self, node: NodeId, letters: Letters) -> Reporter {
@@ -317,11 +338,16 @@ impl Coordinator {
         }
         let dead_letters = self.setting.dead_letters.clone();
         let store = self.setting.store.take();
+        let own_letters = self.setting.own_letters;
+        cut.dead_letters = self.setting.cut.dead_letters.clone();
         let done = tokio::task::spawn_blocking(move || {
             // The letters first: if what follows fails, they are cut off again.
             if let Some(file) = &dead_letters {
                 file.write(&letters)?;
-                cut.dead_letters = file.sync()?;
+                let end = file.sync()?;
+                if own_letters {
+                    cut.dead_letters = end;
+                }
             }
             let Some(mut store) = store else { return Ok((cut, None)) };
             store.commit(&cut, &changed)?;

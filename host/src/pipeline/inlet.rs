@@ -53,6 +53,7 @@ impl Inlet {
             turn: 0,
             barrier: None,
             watermark: i64::MIN,
+            ceiling: i64::MAX,
             close: Close::Finished,
             metrics: metrics.clone(),
         };
@@ -102,6 +103,8 @@ struct Edges {
     barrier: Option<u64>,
     /// The last that was given out.
     watermark: i64,
+    /// That of edges that were suspended: their time goes on with the next run.
+    ceiling: i64,
     close: Close,
     metrics: Arc<NodeMetrics>,
 }
@@ -141,6 +144,7 @@ impl Edges {
                 Poll::Ready(Some(Message::End(close))) => {
                     if close == Close::Suspended {
                         self.close = close;
+                        self.ceiling = self.ceiling.min(edge.watermark);
                     }
                     self.open.remove(at);
                 }
@@ -164,7 +168,7 @@ impl Edges {
     /// What the edges have reached together.
     fn reached(&mut self) -> Option<Event> {
         // Before the barrier: it belongs to the cut.
-        let watermark = self.open.iter().map(|edge| edge.watermark).min()?;
+        let watermark = self.open.iter().map(|edge| edge.watermark).min()?.min(self.ceiling);
         if watermark > self.watermark {
             self.watermark = watermark;
             return Some(Event::Watermark(watermark));

@@ -29,7 +29,7 @@ use crate::graph::{self, NodeId};
 use crate::metrics::{Metrics, NodeMetrics};
 use crate::prepare::Prepared;
 use crate::stage::{Breaker, Care, Runner, Worker};
-use crate::state::{self, Cut, Shape, SinkShape, SourceShape, StageShape, Store};
+use crate::state::{self, Cut, Shape, SinkCut, SinkShape, SourceShape, StageShape, Store};
 
 /// A wish that the run should end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,17 +121,19 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
     let replays: Vec<_> = replays.collect();
     let by_id: HashMap<NodeId, Node> =
         running.nodes.iter().map(|node| (node.id, node.clone())).collect();
-    let coordinator = Coordinator::new(Setting {
+    let mut coordinator = Coordinator::new(Setting {
         active,
         store,
         cut: cut.clone(),
         shape,
         names: running.nodes.iter().map(|node| (node.id, node.name.clone())).collect(),
         dead_letters,
+        own_letters: replay.is_none(),
         interval: config.checkpoint_interval,
         metrics: metrics.clone(),
     });
 
+    let mut new_sinks = BTreeMap::new();
     // Sinks first: nothing is read from a source before there is a place for it.
     for (index, sink) in config.sinks.iter().enumerate() {
         let node = &by_id[&NodeId::Sink(index)];
@@ -143,9 +145,15 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
             Some(position) => Resume::FromPosition(position),
         };
         let receivers = wiring.receivers(node.id);
+        let mut opened = Sink::open(&node.name, &sink.kind, &resume).map_err(at)?;
+        if keeps_state && position.is_none() {
+            let position = opened.sync().await.map_err(at)?;
+            let cut = SinkCut { kind: sink.kind.to_string(), position };
+            new_sinks.insert(node.name.clone(), cut);
+        }
         let task = SinkTask {
             name: node.name.as_str().into(),
-            sink: Sink::open(&node.name, &sink.kind, &resume).map_err(at)?,
+            sink: opened,
             inlet: Inlet::new(receivers, node.metrics.clone(), sink.batch.clone(), false),
             metrics: node.metrics.clone(),
             processed: metrics.processed.clone(),
@@ -156,6 +164,8 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         };
         running.spawn(&node.name, task.run());
     }
+    // Before anything is written: what comes before the first cut is cut off too.
+    coordinator.keep_begin(new_sinks)?;
     for (index, (stage, runner)) in config.stages.iter().zip(runners).enumerate() {
         let node = &by_id[&NodeId::Stage(index)];
         let before = cut.stages.get(&node.name);

@@ -36,6 +36,12 @@ impl SinkTask {
                 Event::Batch(batch) => {
                     if !closed {
                         closed = self.write(&batch).await?;
+                        if closed && self.reporter.is_heard() {
+                            // What is not written must not be in a cut: the next run goes on
+                            // from the last one.
+                            self.stop.cancel();
+                            return Err(Stopped::Neighbour);
+                        }
                     }
                     self.inlet.done(batch.len);
                 }

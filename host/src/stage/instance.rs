@@ -193,7 +193,7 @@ impl Instance {
     /// What went wrong.
     pub async fn finish(&mut self) -> Result<Answer, Failure> {
         let outcome = self
-            .call(self.limits.lifecycle_fuel(), async |store, exports| {
+            .call(self.state_fuel(0), async |store, exports| {
                 exports.pipehost_stage_stage().call_finish(store).await
             })
             .await?
@@ -208,7 +208,7 @@ impl Instance {
     pub(super) async fn advance(&mut self, watermark: i64) -> Result<Answer, Failure> {
         let Some(advance) = self.advance else { return Ok(Answer::default()) };
         let outcome = self
-            .call(self.limits.lifecycle_fuel(), async |store, _| {
+            .call(self.state_fuel(0), async |store, _| {
                 Ok(advance.call_async(store, (watermark,)).await?.0)
             })
             .await?
@@ -219,17 +219,15 @@ impl Instance {
     /// The stage's state, if it keeps one.
     pub(super) async fn save(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let Some((save, _)) = self.checkpoint else { return Ok(None) };
-        self.call(self.limits.lifecycle_fuel(), async |store, _| {
-            Ok(save.call_async(store, ()).await?.0)
-        })
-        .await?
-        .map(Some)
-        .map_err(|message| Failure::new(Cause::Error, format!("save: {message}")))
+        self.call(self.state_fuel(0), async |store, _| Ok(save.call_async(store, ()).await?.0))
+            .await?
+            .map(Some)
+            .map_err(|message| Failure::new(Cause::Error, format!("save: {message}")))
     }
 
     pub(super) async fn restore(&mut self, saved: &[u8]) -> Result<(), Failure> {
         let Some((_, restore)) = self.checkpoint else { return Ok(()) };
-        self.call(self.limits.lifecycle_fuel(), async |store, _| {
+        self.call(self.state_fuel(saved.len()), async |store, _| {
             Ok(restore.call_async(store, (saved.to_vec(),)).await?.0)
         })
         .await?
@@ -283,6 +281,10 @@ impl Instance {
         count_fuel(&mut self.store, fuel, &self.metrics);
         self.count_memory();
         result
+    }
+
+    fn state_fuel(&self, saved: usize) -> Option<u64> {
+        self.limits.state_fuel(self.store.data().memory.used, saved)
     }
 
     fn count_memory(&mut self) {

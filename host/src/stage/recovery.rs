@@ -38,6 +38,11 @@ impl Recovery {
         self.changed = true;
     }
 
+    /// What the stage held, it holds no more.
+    pub(super) fn finished(&mut self) {
+        self.changed = true;
+    }
+
     pub(super) fn is_long(&self) -> bool {
         self.since.len() >= SAVE_EVERY
     }

@@ -193,7 +193,9 @@ impl Worker {
     /// If the stage fails: there is no record to blame. One whose state can be brought
     /// back is asked a second time; of another, what it held is lost.
     pub async fn finish(&mut self) -> Result<Answer, Failure> {
-        Ok(self.twice(Call::Finish).await?.answer)
+        let answer = self.twice(Call::Finish).await?.answer;
+        self.recovery.finished();
+        Ok(answer)
     }
 
     /// Tells the stage how far time has come.

@@ -1,4 +1,4 @@
-use csv_core::{ReadFieldResult, Reader, ReaderBuilder};
+use csv_core::{ReadFieldResult, Reader, ReaderBuilder, Terminator};
 use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -53,7 +53,10 @@ impl Stage for ParseCsv {
         };
         Ok(Self {
             line: setup.value(),
-            reader: ReaderBuilder::new().delimiter(delimiter).build(),
+            reader: ReaderBuilder::new()
+                .delimiter(delimiter)
+                .terminator(Terminator::Any(b'\n'))
+                .build(),
             columns,
             key,
             fields: Vec::new(),
