@@ -122,7 +122,7 @@ impl Open {
             }
         };
         (self.length, self.begun) = (0, SystemTime::now());
-        File::open(folder_of(&self.path))?.sync_all()
+        keep_name(&self.path)
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -159,6 +159,11 @@ fn folder_of(path: &Path) -> &Path {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     }
+}
+
+/// Makes the name of a file outlive a crash, as what is in it does.
+fn keep_name(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
 }
 
 fn temporary(path: &Path, permissions: Permissions) -> io::Result<NamedTempFile> {
@@ -261,6 +266,7 @@ impl FileSink {
             if let Target::Complete(file) = open.target {
                 let persisted = file.persist(&open.path);
                 persisted.map_err(|error| cannot_write(&open.path, &error.error))?;
+                keep_name(&open.path).map_err(|error| cannot_write(&open.path, &error))?;
             }
         }
         Ok(position)
@@ -342,8 +348,7 @@ impl Open {
             Resume::New if is_regular => {
                 let file = create(&path, !config.append).map_err(failed)?;
                 rotated = rotation::highest(&path);
-                // Its name is to outlive a crash, as what is in it does.
-                File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+                keep_name(&path).map_err(failed)?;
                 Target::Kept(file)
             }
             _ if !is_regular => {
@@ -351,6 +356,7 @@ impl Open {
             }
             _ if config.append => {
                 let file = OpenOptions::new().create(true).append(true).open(&path);
+                keep_name(&path).map_err(failed)?;
                 Target::Appended(file.map_err(failed)?)
             }
             _ => {

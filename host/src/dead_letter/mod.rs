@@ -229,6 +229,12 @@ fn open_locked(path: &Path) -> Result<File, String> {
         // A replay may have put another file in its place before it let go of this one.
         let (ours, theirs) = (file.metadata().map_err(failed)?, fs::metadata(path));
         if theirs.is_ok_and(|theirs| (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino())) {
+            if ours.is_file() {
+                // Its name is to outlive a crash, as what is in it does.
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let folder = File::open(folder.unwrap_or(Path::new(".")));
+                folder.and_then(|folder| folder.sync_all()).map_err(failed)?;
+            }
             return Ok(file);
         }
     }

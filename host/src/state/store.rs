@@ -74,6 +74,7 @@ impl Store {
             if !database.check_integrity()? {
                 tracing::warn!("the state in {at} was not closed in order; it is whole");
             }
+            fs::File::open(directory)?.sync_all()?; // The name of the file, too.
             let cut = load(&database)?;
             Ok((database, cut))
         });
