@@ -322,10 +322,8 @@ impl<'a> Check<'a> {
     fn times(&mut self, graph: &Graph) {
         for (index, stage) in self.config.stages.iter().enumerate() {
             let name = &stage.name.value;
-            if !self.known.get(name).is_some_and(|said| said.timed) {
-                continue;
-            }
-            if stage.workers > 1 && stage.partition.is_none() {
+            let Some(said) = self.known.get(name) else { continue };
+            if (said.timed || said.keeps_state) && stage.workers > 1 && stage.partition.is_none() {
                 let message = format!(
                     "`{name}` keeps what belongs together, and has {} workers",
                     stage.workers
@@ -334,6 +332,9 @@ impl<'a> Check<'a> {
                     Mistake::new(stage.name.span.clone(), message)
                         .help("set `partition`, so that equal keys go to one of them"),
                 );
+            }
+            if !said.timed {
+                continue;
             }
             for edge in graph.edges.iter().filter(|edge| edge.to == NodeId::Stage(index)) {
                 if let Some(source) = self.timeless(graph, edge.from) {

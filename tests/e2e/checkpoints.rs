@@ -147,7 +147,7 @@ fn a_stage_that_holds_something_cannot_be_taken_away_or_divided() {
         fs::write(case.path("pipeline.toml"), text.replace(from, to)).unwrap();
         case.pipeline().code(1)
     };
-    changed("input = \"in\"", "input = \"in\"\nworkers = 2")
+    changed("input = \"in\"", "input = \"in\"\nworkers = 2\npartition = \"key\"")
         .says("the stage `alert` had 1 workers, and has 2");
     let renamed =
         text.replace("\"alert\"", "\"counter\"").replace("alert.alerts", "counter.alerts");

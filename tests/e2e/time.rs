@@ -156,3 +156,17 @@ fn a_stage_that_tells_its_inputs_apart_must_have_as_many() {
         .says("the stage `join` takes 2 inputs, and has 1")
         .says("in this order: `input = [\"left\", \"right\"]`");
 }
+
+#[test]
+fn a_stage_that_keeps_something_is_not_divided_at_random() {
+    let case = |rest: &str| {
+        let stages = stage("d", "dedupe", "\"in\"", &format!("workers = 2\n{rest}"));
+        let text = [file_source("in", ""), stages, sink("out", "d")].concat();
+        let records = event(0, "a", "x") + &event(1, "a", "y") + &event(2, "b", "z");
+        Case::new().file("in.json", records).file("pipeline.toml", text)
+    };
+    case("").pipeline().code(2).says("`d` keeps what belongs together, and has 2 workers");
+    let case = case("partition = \"key\"");
+    case.pipeline().ok();
+    assert_eq!(case.read("out"), "x\nz\n");
+}

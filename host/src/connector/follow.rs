@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::bytes_source::{Begin, FilePosition, Gone, Piece, Pieces, read_chunk, read_to_end};
 use super::compression;
@@ -15,6 +15,8 @@ use crate::fingerprint::Fingerprint;
 
 /// How long to wait when no file has grown.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a file whose name is gone may still grow: a writer does not know at once.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A file that is being followed.
 struct Followed {
@@ -26,6 +28,8 @@ struct Followed {
     offset: u64,
     /// Its name is gone, or is another file's: it ends where it ends.
     last: bool,
+    /// Since when its name is gone and it has not grown.
+    quiet: Option<Instant>,
     /// It was compressed, and read whole: it stays here to be known.
     done: bool,
 }
@@ -111,7 +115,9 @@ impl Follower<'_> {
                 Ok(bytes) => bytes,
                 Err(error) => return Ok(Err(cannot_read(&file.path, &error))),
             };
-            if bytes.is_empty() && gone {
+            if !bytes.is_empty() || !gone {
+                file.quiet = None;
+            } else if file.quiet.get_or_insert_with(Instant::now).elapsed() >= LINGER {
                 self.send.blocking_send(Ok(Piece::End(file.number)))?;
                 self.files.remove(index);
                 continue;
@@ -197,7 +203,16 @@ impl Follower<'_> {
                 self.send.blocking_send(Ok(Piece::End(number)))?;
             }
         }
-        self.files.push(Followed { number, path, file, fingerprint, offset, last: false, done });
+        self.files.push(Followed {
+            number,
+            path,
+            file,
+            fingerprint,
+            offset,
+            last: false,
+            quiet: None,
+            done,
+        });
         Ok(Ok(()))
     }
 }

@@ -58,6 +58,7 @@ impl Assigner {
     }
 
     pub(super) fn latest(&self) -> Option<i64> {
-        self.latest
+        // What the clock added belongs to it: time does not go back with the next run.
+        self.latest.map(|latest| latest.saturating_add(self.idle))
     }
 }
