@@ -9,6 +9,7 @@ pub mod dead_letter;
 pub mod engine;
 pub mod failure;
 pub mod fingerprint;
+pub mod folder;
 pub mod grants;
 pub mod graph;
 pub mod limits;

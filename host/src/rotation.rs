@@ -4,12 +4,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::folder;
+
 /// Those that were rotated away, oldest first, with their numbers.
 fn rotated(path: &Path) -> Vec<(u64, PathBuf)> {
-    let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else { return Vec::new() };
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let Some(name) = path.file_name() else { return Vec::new() };
     let prefix = format!("{}.", name.to_string_lossy());
-    let mut found: Vec<_> = (fs::read_dir(folder).into_iter().flatten().flatten())
+    let mut found: Vec<_> = (fs::read_dir(folder::of(path)).into_iter().flatten().flatten())
         .filter_map(|entry| {
             let name = entry.file_name();
             let number: u64 = name.to_str()?.strip_prefix(&prefix)?.parse().ok()?;

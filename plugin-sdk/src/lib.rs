@@ -50,6 +50,7 @@ mod output;
 mod period;
 mod record;
 mod setup;
+pub mod state;
 pub mod testing;
 
 pub use opened::Opened;

@@ -72,6 +72,14 @@ impl Setup {
         Field(Field::FIRST_ATTRIBUTE + position_or_push(&mut self.plan.attributes, name))
     }
 
+    /// Reads the attribute of this name; without one, the key.
+    pub fn attribute_or_key(&mut self, name: Option<&str>) -> Field {
+        match name {
+            Some(name) => self.attribute(name),
+            None => self.key(),
+        }
+    }
+
     /// Reads the times of the records.
     pub fn timestamp(&mut self) -> Time {
         self.plan.timestamps = true;

@@ -10,6 +10,7 @@ use super::{Error, load, run};
 use crate::codec::frames::{Letter, write_letter};
 use crate::config::{At, Config, DeadLetters as Settings, OnError, SinkKind, WhenLettersFull};
 use crate::dead_letter::{self, DeadLetters, Reader};
+use crate::folder;
 use crate::pipeline;
 use crate::prepare::prepare;
 use crate::state::{self, Store};
@@ -208,13 +209,11 @@ impl Drop for Refused {
 
 /// Puts letters in the place of those that the file has.
 fn rewrite(file: &Path, letters: &[Letter]) -> io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
     let permissions = fs::metadata(file)?.permissions();
     let mut new = tempfile::Builder::new()
         .prefix(".pipehost-")
         .permissions(permissions)
-        .tempfile_in(folder)?;
+        .tempfile_in(folder::of(file))?;
     let mut bytes = Vec::new();
     for letter in letters {
         bytes.clear();
@@ -223,5 +222,5 @@ fn rewrite(file: &Path, letters: &[Letter]) -> io::Result<()> {
     }
     new.as_file().sync_all()?;
     new.persist(file)?;
-    fs::File::open(folder)?.sync_all()
+    folder::keep_name(file)
 }

@@ -19,12 +19,13 @@ use super::Resume;
 use crate::codec;
 use crate::config::{FilePartition, FileSink as Config, Rotate};
 use crate::fingerprint::crc;
+use crate::folder;
 use crate::record::Batch;
 use crate::rotation;
 use crate::template::key_or_attribute;
 
 pub struct FileSink {
-    config: Config,
+    config: Arc<Config>,
     /// Whether files are cut back after a crash.
     kept: bool,
     /// By path; none while a write is under way.
@@ -122,7 +123,7 @@ impl Open {
             }
         };
         (self.length, self.begun) = (0, SystemTime::now());
-        keep_name(&self.path)
+        folder::keep_name(&self.path)
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -154,23 +155,11 @@ impl Target {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// Makes the name of a file outlive a crash, as what is in it does.
-fn keep_name(path: &Path) -> io::Result<()> {
-    File::open(folder_of(path))?.sync_all()
-}
-
 fn temporary(path: &Path, permissions: Permissions) -> io::Result<NamedTempFile> {
     tempfile::Builder::new()
         .prefix(".pipehost-")
         .permissions(permissions)
-        .tempfile_in(folder_of(path))
+        .tempfile_in(folder::of(path))
 }
 
 /// A file to read and write, at its end.
@@ -200,7 +189,7 @@ impl FileSink {
             (Some(_), _) => {}
         }
         let kept = !matches!(resume, Resume::NotAtAll);
-        Ok(Self { config: config.clone(), kept, files: Some(files) })
+        Ok(Self { config: Arc::new(config.clone()), kept, files: Some(files) })
     }
 
     pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), String> {
@@ -227,7 +216,7 @@ impl FileSink {
                         let path = config.path.value.display();
                         return Err(format!("{path} makes more than {MOST_FILES} files"));
                     }
-                    fs::create_dir_all(folder_of(&path)).map_err(|e| cannot_write(&path, &e))?;
+                    fs::create_dir_all(folder::of(&path)).map_err(|e| cannot_write(&path, &e))?;
                     let resume = if kept { Resume::New } else { Resume::NotAtAll };
                     files.insert(path.clone(), Open::new(&path, &config, &resume)?);
                 }
@@ -266,7 +255,7 @@ impl FileSink {
             if let Target::Complete(file) = open.target {
                 let persisted = file.persist(&open.path);
                 persisted.map_err(|error| cannot_write(&open.path, &error.error))?;
-                keep_name(&open.path).map_err(|error| cannot_write(&open.path, &error))?;
+                folder::keep_name(&open.path).map_err(|error| cannot_write(&open.path, &error))?;
             }
         }
         Ok(position)
@@ -325,9 +314,8 @@ impl Open {
     fn new(path: &Path, config: &Config, resume: &Resume<'_>) -> Result<Self, String> {
         let failed = |error: io::Error| cannot_write(path, &error);
         let existing = fs::metadata(path).ok();
-        let folder = folder_of(path);
-        if !folder.is_dir() {
-            let folder = folder.display();
+        if !folder::of(path).is_dir() {
+            let folder = folder::of(path).display();
             return Err(format!(
                 "cannot write {}: the folder {folder} does not exist",
                 path.display()
@@ -348,7 +336,7 @@ impl Open {
             Resume::New if is_regular => {
                 let file = create(&path, !config.append).map_err(failed)?;
                 rotated = rotation::highest(&path);
-                keep_name(&path).map_err(failed)?;
+                folder::keep_name(&path).map_err(failed)?;
                 Target::Kept(file)
             }
             _ if !is_regular => {
@@ -356,7 +344,7 @@ impl Open {
             }
             _ if config.append => {
                 let file = OpenOptions::new().create(true).append(true).open(&path);
-                keep_name(&path).map_err(failed)?;
+                folder::keep_name(&path).map_err(failed)?;
                 Target::Appended(file.map_err(failed)?)
             }
             _ => {

@@ -12,6 +12,7 @@ use super::bytes_source::{Begin, FilePosition, Gone, Piece, Pieces, read_chunk, 
 use super::compression;
 use super::file_source::{cannot_read, expand, take};
 use crate::fingerprint::Fingerprint;
+use crate::folder;
 
 /// How long to wait when no file has grown.
 const LOOK: Duration = Duration::from_millis(100);
@@ -68,9 +69,7 @@ impl Follower<'_> {
     /// Reads the rest of files that were renamed since the earlier run.
     fn catch_up(&mut self) -> Looked<()> {
         for position in self.known.clone() {
-            let Some(folder) = position.path.parent() else { continue };
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            for entry in fs::read_dir(folder::of(&position.path)).into_iter().flatten().flatten() {
                 let path = entry.path();
                 // Those that still have their name are found by it.
                 let renamed = entry.file_name() != position.path.file_name().unwrap_or_default()

@@ -6,7 +6,7 @@
 //! while the pipeline does not keep up, 503 if it ended before anything was known of the
 //! records: they may be sent again, and may then be there twice.
 
-use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::codec::{Decoded, Decoder};
+use crate::codec::{Decoded, Decoder, Undecodable};
 use crate::config::{Ack, DecodeFormat, Decoding, HttpSource as Config};
 use crate::pipeline::Acknowledgements;
 use crate::record::{Batch, BatchBuilder, MAX_ATTRIBUTES};
@@ -243,7 +243,7 @@ fn ended() -> Response {
 
 /// Decodes a whole body, or says what is wrong with it. With the JSON codec, it may be an
 /// array of objects too.
-pub(crate) fn decode(decoding: &Decoding, bytes: &[u8]) -> Result<Batch, String> {
+fn decode(decoding: &Decoding, bytes: &[u8]) -> Result<Batch, String> {
     let lines;
     let is_array = matches!(decoding.format, DecodeFormat::Json(_))
         && bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
@@ -264,14 +264,14 @@ pub(crate) fn decode(decoding: &Decoding, bytes: &[u8]) -> Result<Batch, String>
     if out.undecodable.is_empty() {
         return Ok(out.batch.take());
     }
-    let mut wrong: VecDeque<String> = (out.undecodable.iter().take(TOLD))
-        .map(|wrong| format!("record {}: {}\n", wrong.number, wrong.reason))
-        .collect();
-    if let Some(more) = out.undecodable.len().checked_sub(TOLD).filter(|more| *more > 0) {
-        wrong.push_back(format!("and {more} more\n"));
+    let mut text = "none of the records was taken:\n".to_owned();
+    for Undecodable { number, reason, .. } in out.undecodable.iter().take(TOLD) {
+        let _ = writeln!(text, "record {number}: {reason}");
     }
-    wrong.push_front("none of the records was taken:\n".to_owned());
-    Err(wrong.into_iter().collect())
+    if out.undecodable.len() > TOLD {
+        let _ = writeln!(text, "and {} more", out.undecodable.len() - TOLD);
+    }
+    Err(text)
 }
 
 fn array_to_lines(bytes: &[u8]) -> Result<Vec<u8>, String> {

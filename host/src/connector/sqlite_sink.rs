@@ -8,7 +8,7 @@ use rusqlite::{Connection, params_from_iter};
 
 use crate::config::{OnConflict, SqliteSink as Config};
 use crate::record::Batch;
-use crate::template::rfc3339;
+use crate::template::{key_or_attribute, rfc3339};
 
 pub struct SqliteSink {
     /// Used by one write at a time, on a thread that may wait.
@@ -80,8 +80,7 @@ fn value<'a>(batch: &'a Batch, row: usize, what: &str) -> ToSqlOutput<'a> {
             return time.map_or(Null.into(), |time| rfc3339(time).into());
         }
         "value" => batch.value.as_ref().and_then(|column| column.get(row)),
-        "key" => batch.key.as_ref().and_then(|column| column.get(row)),
-        name => batch.attribute(name).and_then(|column| column.get(row)),
+        name => key_or_attribute(batch, row, name),
     };
     match bytes {
         None => Null.into(),

@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::codec::frames::{self, Letter};
 use crate::config::{self, WhenLettersFull};
 use crate::fingerprint::Fingerprint;
+use crate::folder;
 use crate::rotation::{self, files};
 pub use reader::Reader;
 
@@ -230,10 +231,7 @@ fn open_locked(path: &Path) -> Result<File, String> {
         let (ours, theirs) = (file.metadata().map_err(failed)?, fs::metadata(path));
         if theirs.is_ok_and(|theirs| (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino())) {
             if ours.is_file() {
-                // Its name is to outlive a crash, as what is in it does.
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                let folder = File::open(folder.unwrap_or(Path::new(".")));
-                folder.and_then(|folder| folder.sync_all()).map_err(failed)?;
+                folder::keep_name(path).map_err(failed)?;
             }
             return Ok(file);
         }

@@ -19,6 +19,7 @@ use crate::codec::frames::Letter;
 use crate::dead_letter::DeadLetters;
 use crate::graph::NodeId;
 use crate::metrics::Metrics;
+use crate::record;
 use crate::state::{Cut, Shape, SinkCut, SourceCut, StageCut, Store};
 
 /// Letters that may wait for the next cut before one is begun for their sake, in bytes.
@@ -329,7 +330,7 @@ impl Coordinator {
         let mut cut = Cut {
             pipeline: self.setting.shape.pipeline.clone(),
             number,
-            time: i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX),
+            time: record::now(),
             ..Cut::default()
         };
         for (node, name) in &self.setting.names {

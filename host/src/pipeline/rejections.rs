@@ -8,7 +8,7 @@ use crate::codec::frames::Letter;
 use crate::config::OnError;
 use crate::metrics::NodeMetrics;
 use crate::outcome::Rejected;
-use crate::record::{Batch, Origin, Record};
+use crate::record::{self, Batch, Origin, Record};
 
 /// The policy of one source or stage, and what it needs.
 #[derive(Clone)]
@@ -58,8 +58,7 @@ impl Rejections {
                 )))
             }
             OnError::DeadLetter => {
-                let time =
-                    i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+                let time = record::now();
                 let letters: Vec<_> = (refused.into_iter())
                     .map(|refused| Letter {
                         record: refused.record,

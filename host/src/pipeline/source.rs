@@ -72,7 +72,9 @@ impl SourceTask {
         self.flush(&mut out).await?;
         // What it still answers for belongs to the last cut, which has no barrier.
         self.source.cut(u64::MAX);
-        self.reporter.ended(self.state());
+        if self.reporter.is_heard() {
+            self.reporter.ended(self.state());
+        }
         self.outlet.end(close).await?;
         self.source.close().await;
         Ok(())

@@ -5,6 +5,11 @@ use std::ops::Range;
 /// Stands for "no time" in a column of timestamps, as in the contract.
 pub const NO_TIME: i64 = i64::MIN;
 
+/// Nanoseconds since the Unix epoch, of this moment.
+pub fn now() -> i64 {
+    i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
+}
+
 /// Something with rows, of which some can be copied out.
 pub trait Rows {
     fn count(&self) -> usize;

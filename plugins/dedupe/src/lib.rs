@@ -2,7 +2,7 @@ use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
-use pipehost_plugin::{Checkpoint, Field, Out, Record, Rejection, Setup, Stage};
+use pipehost_plugin::{Checkpoint, Field, Out, Record, Rejection, Setup, Stage, state};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -63,10 +63,7 @@ impl Stage for Dedupe {
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
         Ok(Self {
-            key: match &config.attribute {
-                Some(name) => setup.attribute(name),
-                None => setup.key(),
-            },
+            key: setup.attribute_or_key(config.attribute.as_deref()),
             keys: config.keys.get(),
             bytes: config.bytes,
             seen: HashSet::new(),
@@ -86,11 +83,11 @@ impl Stage for Dedupe {
 impl Checkpoint for Dedupe {
     fn save(&self) -> Result<Vec<u8>, String> {
         let keys: Vec<&[u8]> = self.order.iter().map(|key| &**key).collect();
-        postcard::to_allocvec(&keys).map_err(|error| error.to_string())
+        state::encode(&keys)
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        let keys: Vec<&[u8]> = postcard::from_bytes(saved).map_err(|error| error.to_string())?;
+        let keys: Vec<&[u8]> = state::decode(saved)?;
         for key in keys {
             self.is_new(key);
         }

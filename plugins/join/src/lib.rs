@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use pipehost_plugin::{
-    Checkpoint, Field, From, Out, Period, Port, Record, Rejection, Setup, Stage, Time, Timed,
+    Checkpoint, Field, From, Out, Period, Port, Record, Rejection, Setup, Stage, Time, Timed, state,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,10 +62,7 @@ impl Stage for Join {
         setup.input("left");
         Ok(Self {
             time: setup.timestamp(),
-            key: match &config.attribute {
-                Some(name) => setup.attribute(name),
-                None => setup.key(),
-            },
+            key: setup.attribute_or_key(config.attribute.as_deref()),
             value: setup.value(),
             right: setup.input("right"),
             late: setup.port("late"),
@@ -134,11 +131,11 @@ impl Join {
 
 impl Checkpoint for Join {
     fn save(&self) -> Result<Vec<u8>, String> {
-        postcard::to_allocvec(&self.state).map_err(|error| error.to_string())
+        state::encode(&self.state)
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        self.state = postcard::from_bytes(saved).map_err(|error| error.to_string())?;
+        self.state = state::decode(saved)?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use pipehost_plugin::{
     Checkpoint, Field, Out, Period, Port, Record, Rejection, Setup, Stage, Time, Timed, rfc3339,
+    state,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,10 +89,7 @@ impl Stage for WindowCount {
         }
         Ok(Self {
             time: setup.timestamp(),
-            key: match &config.attribute {
-                Some(name) => setup.attribute(name),
-                None => setup.key(),
-            },
+            key: setup.attribute_or_key(config.attribute.as_deref()),
             late: setup.port("late"),
             size: config.size.0,
             slide,
@@ -139,11 +137,11 @@ impl Stage for WindowCount {
 
 impl Checkpoint for WindowCount {
     fn save(&self) -> Result<Vec<u8>, String> {
-        postcard::to_allocvec(&self.state).map_err(|error| error.to_string())
+        state::encode(&self.state)
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
-        self.state = postcard::from_bytes(saved).map_err(|error| error.to_string())?;
+        self.state = state::decode(saved)?;
         Ok(())
     }
 }
