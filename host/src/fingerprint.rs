@@ -39,14 +39,19 @@ impl Fingerprint {
         Ok(file.metadata()?.len() >= self.head && crc(file, 0, self.head)? == self.crc)
     }
 
-    /// Whether the file has this one's inode.
-    ///
-    /// # Errors
-    /// If it cannot be asked.
-    pub fn is_inode_of(&self, file: &File) -> io::Result<bool> {
-        let metadata = file.metadata()?;
-        Ok((metadata.dev(), metadata.ino()) == (self.device, self.inode))
+    /// Device and inode.
+    pub fn inode(&self) -> (u64, u64) {
+        (self.device, self.inode)
     }
+}
+
+/// Device and inode of a file.
+///
+/// # Errors
+/// If it cannot be asked.
+pub fn inode(file: &File) -> io::Result<(u64, u64)> {
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// The CRC-32 (IEEE) of some bytes of a file.

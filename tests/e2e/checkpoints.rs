@@ -1,7 +1,7 @@
 //! What a state directory keeps, when it is gone on from, and when it is refused.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -53,17 +53,12 @@ fn errors(texts: &[&str]) -> String {
     texts.iter().map(|text| format!("{{\"level\":\"E\",\"text\":\"{text}\"}}\n")).collect()
 }
 
-fn append(case: &Case, name: &str, text: &str) {
-    let mut file = fs::OpenOptions::new().append(true).open(case.path(name)).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
-
 #[test]
 fn a_second_run_takes_what_is_new_and_a_stage_goes_on_counting() {
     let case = counting("").file("in.json", errors(&["a", "b", "c"]));
     case.pipeline().ok().says("4 records written");
     case.pipeline().ok().says("going on from checkpoint").says("0 records written");
-    append(&case, "in.json", &errors(&["d"]));
+    case.append("in.json", &errors(&["d"]));
     case.pipeline().ok();
     assert_eq!(case.read("out.txt"), "a\nb\nc\nd\n");
     let expected = "ALERT: 2 E records, the last: b\nALERT: 4 E records, the last: d\n";
@@ -105,7 +100,7 @@ fn state_reset_begins_anew_or_takes_one_node_out() {
     case.pipeline().ok();
     // The count begins anew, the source does not.
     case.run(&["state", "reset", "state", "--node", "alert"]).ok();
-    append(&case, "in.json", &errors(&["d", "e"]));
+    case.append("in.json", &errors(&["d", "e"]));
     case.pipeline().ok().says("`alert` is new, and begins at its beginning");
     assert_eq!(case.read("out.txt"), "a\nb\nc\nd\ne\n");
     assert!(case.read("alerts.txt").ends_with("ALERT: 2 E records, the last: e\n"));
@@ -141,7 +136,7 @@ fn a_stage_that_holds_something_cannot_be_taken_away_or_divided() {
     let case = counting("").file("in.json", errors(&["a"]));
     let text = case.read("pipeline.toml").replace("\"file\"\npaths", "\"stdin\"\n#");
     let case = case.file("pipeline.toml", &text);
-    suspended(&case, &errors(&["a"]));
+    case.suspended(&errors(&["a"]));
     let changed = |from: &str, to: &str| -> Ran {
         assert!(text.contains(from), "{from}");
         fs::write(case.path("pipeline.toml"), text.replace(from, to)).unwrap();
@@ -153,20 +148,6 @@ fn a_stage_that_holds_something_cannot_be_taken_away_or_divided() {
         text.replace("\"alert\"", "\"counter\"").replace("alert.alerts", "counter.alerts");
     fs::write(case.path("pipeline.toml"), renamed).unwrap();
     case.pipeline().code(1).says("the stage `alert` is gone, and what it held would be lost");
-}
-
-/// Runs until a line has come out, and stops then.
-fn suspended(case: &Case, input: &str) {
-    let mut child = case.spawn(&["run", "pipeline.toml"]);
-    child.stdin.as_mut().unwrap().write_all(input.as_bytes()).unwrap();
-    while fs::read_to_string(case.path("out.txt")).unwrap_or_default().is_empty() {
-        assert!(child.try_wait().unwrap().is_none(), "{:?}", wait(child));
-        std::thread::yield_now();
-    }
-    let stdin = child.stdin.take(); // Its end would be another reason to end.
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    wait(child).code(143);
-    drop(stdin);
 }
 
 #[test]
@@ -213,9 +194,9 @@ input = "count.late"
 "#
             ),
         );
-    suspended(&case, "");
+    case.suspended("");
     assert_eq!(case.read("windows.txt"), "", "a window was not closed because of a signal");
-    append(&case, "in.log", "2024-01-01T00:00:03Z INFO c\n2024-01-01T00:00:20Z INFO d\n");
+    case.append("in.log", "2024-01-01T00:00:03Z INFO c\n2024-01-01T00:00:20Z INFO d\n");
     // The rest, as a file that ends.
     let text = case.read("pipeline.toml").replace("follow = true", "");
     let case = case.file("pipeline.toml", text);
@@ -277,7 +258,7 @@ fn two_runs_cannot_use_one_state_or_one_file_of_dead_letters() {
 fn a_sink_that_was_touched_is_not_cut() {
     let case = counting("").file("in.json", errors(&["a", "b"]));
     case.pipeline().ok();
-    append(&case, "out.txt", "appended by somebody\n");
+    case.append("out.txt", "appended by somebody\n");
     case.pipeline().ok();
     assert_eq!(case.read("out.txt"), "a\nb\n", "what came after the cut is cut off");
     fs::write(case.path("out.txt"), "something else\n").unwrap();
@@ -287,7 +268,7 @@ fn a_sink_that_was_touched_is_not_cut() {
     fs::remove_file(case.path("out.txt")).unwrap();
     case.pipeline().code(1).says("out.txt: it had 4 bytes, and is gone");
     case.run(&["state", "reset", "state", "--node", "out"]).ok();
-    append(&case, "in.json", &errors(&["c"]));
+    case.append("in.json", &errors(&["c"]));
     case.pipeline().ok();
     assert_eq!(case.read("out.txt"), "c\n");
 }
@@ -407,7 +388,7 @@ fn a_stage_comes_back_with_all_that_it_may_hold() {
              [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"parse\"\n"
         ),
     );
-    suspended(&case, "");
+    case.suspended("");
     let text = case.read("pipeline.toml").replace("follow = true", "");
     let case = case.file("pipeline.toml", text);
     case.pipeline().ok();

@@ -1,7 +1,7 @@
 //! Dead letters go back in, rotate, and are bounded.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -145,12 +145,20 @@ fn what_a_source_could_not_keep_stays_a_letter() {
 fn a_replay_goes_on_from_the_state_and_leaves_the_sources_where_they_were() {
     let case = parsing("name = \"p\"\nstate = \"state\"", "").file("in.log", MIXED);
     case.pipeline().ok();
+    let position = || {
+        let shown = case.run(&["state", "show", "state", "--json"]).ok().stdout;
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        shown["dead_letters"].clone()
+    };
+    let before = position();
+    assert!(before["length"].as_u64() > Some(0));
     let text = case.read("pipeline.toml").replace("plugins/parse-log", "plugins/to-upper");
-    let case = case.file("mended.toml", text);
+    fs::write(case.path("mended.toml"), text).unwrap();
     case.run(&["dead-letter", "replay", "dead", "--pipeline", "mended.toml"])
         .ok()
         .prints("1 letter replayed: 1 went through, 0 refused again\n");
     assert_eq!(case.read("out.log"), "A\nB\nNOT A LOG LINE\n");
+    assert_eq!(position(), before, "the letters of a replay are not those of the pipeline");
     let mut file = fs::OpenOptions::new().append(true).open(case.path("in.log")).unwrap();
     file.write_all(b"2024-01-01T00:00:02Z INFO c\n").unwrap();
     case.pipeline().ok();
@@ -230,23 +238,41 @@ fn when_they_are_full_the_pipeline_fails() {
     assert_eq!(letters(&case, "dead").len(), 2, "what had room is there");
 }
 
+/// Takes the files that were rotated away, and counts the letters in them.
+fn rotated(case: &Case) -> usize {
+    let take = |name: String| {
+        fs::rename(case.path(&name), case.path("elsewhere")).ok()?;
+        Some(letters(case, "elsewhere").len())
+    };
+    (1..=200).filter_map(|number| take(format!("dead.{number}"))).sum()
+}
+
 #[test]
 fn or_it_waits_until_somebody_has_made_room() {
-    let case = refusing(
-        "{ path = \"dead\", max_size = \"500B\", rotate = \"1B\", when_full = \"wait\" }",
-        "a\nb\nc\n",
-    );
-    let mut child = case.spawn(&["run", "pipeline.toml"]);
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("The pipeline waits") {
-        line.clear();
-        assert!(log.read_line(&mut line).unwrap() > 0);
+    // With a state, letters wait for a checkpoint, which must not wait for them.
+    for state in ["", "\nstate = \"state\"\ncheckpoint_interval = \"1ms\""] {
+        let case = refusing(
+            &format!(
+                "{{ path = \"dead\", max_size = \"500B\", rotate = \"1B\", when_full = \"wait\" }}{state}"
+            ),
+            &"a\n".repeat(40),
+        );
+        let mut child = case.spawn(&["run", "pipeline.toml"]);
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("The pipeline waits") {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0);
+        }
+        std::thread::spawn(move || log.read_to_string(&mut String::new()));
+        let mut taken = 0;
+        while child.try_wait().unwrap().is_none() {
+            taken += rotated(&case);
+        }
+        wait(child).ok();
+        assert!(taken > 0);
+        assert_eq!(taken + rotated(&case) + letters(&case, "dead").len(), 40, "{state}");
     }
-    fs::rename(case.path("dead.1"), case.path("elsewhere")).unwrap();
-    wait(child).ok();
-    assert_eq!(letters(&case, "elsewhere").len(), 1);
-    assert_eq!(letters(&case, "dead").len(), 1);
 }
 
 #[test]

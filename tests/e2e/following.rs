@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
 use std::process::{Child, ChildStdout, Command};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -50,19 +49,14 @@ impl Run {
     }
 }
 
-fn append(path: &Path, text: &str) {
-    let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
-
 #[test]
 fn what_is_appended_is_read_and_half_a_line_waits_for_its_end() {
     let case = following("\"in.log\"", "").file("in.log", "a\n");
     let mut run = Run::start(&case);
     run.expect(&["a"]);
-    append(&case.path("in.log"), "b\nhal");
+    case.append("in.log", "b\nhal");
     run.expect(&["b"]);
-    append(&case.path("in.log"), "f\n");
+    case.append("in.log", "f\n");
     run.expect(&["half"]);
     run.stop(Signal::TERM);
 }
@@ -72,14 +66,14 @@ fn a_file_may_come_later_be_rotated_and_truncated() {
     let case = following("\"in.log\"", "");
     let log = case.path("in.log");
     let mut run = Run::start(&case);
-    append(&log, "first\n");
+    case.append("in.log", "first\n");
     run.expect(&["first"]);
     // Rotated by rename; the last line of the old file has no end.
-    append(&log, "last");
+    case.append("in.log", "last");
     fs::rename(&log, case.path("in.log.1")).unwrap();
-    append(&log, "new\n");
+    case.append("in.log", "new\n");
     // A writer that has not heard of it goes on in the old file.
-    append(&case.path("in.log.1"), " line\n");
+    case.append("in.log.1", " line\n");
     let (mut a, mut b) = (String::new(), String::new());
     run.stdout.read_line(&mut a).unwrap();
     run.stdout.read_line(&mut b).unwrap();
@@ -88,10 +82,10 @@ fn a_file_may_come_later_be_rotated_and_truncated() {
     assert_eq!(both, ["last line\n", "new\n"]);
     // Rotated by copy and truncate.
     fs::write(&log, "").unwrap();
-    append(&log, "x\n");
+    case.append("in.log", "x\n");
     run.expect(&["x"]);
     fs::remove_file(&log).unwrap();
-    append(&log, "again\n");
+    case.append("in.log", "again\n");
     run.expect(&["again"]);
     run.stop(Signal::TERM);
 }
@@ -101,7 +95,7 @@ fn a_pattern_finds_files_that_come_later() {
     let case = following("\"*.log\"", "").file("a.log", "a\n");
     let mut run = Run::start(&case);
     run.expect(&["a"]);
-    append(&case.path("b.log"), "b\n");
+    case.append("b.log", "b\n");
     run.expect(&["b"]);
     run.stop(Signal::TERM);
 }
@@ -112,18 +106,91 @@ fn a_run_goes_on_where_the_last_one_stopped_although_the_file_was_rotated() {
     let mut run = Run::start(&case);
     run.expect(&["a", "b"]);
     run.stop(Signal::TERM);
-    append(&case.path("in.log"), "c\n");
+    case.append("in.log", "c\n");
     fs::rename(case.path("in.log"), case.path("in.log.1")).unwrap();
-    append(&case.path("in.log"), "d\n");
+    case.append("in.log", "d\n");
     let mut run = Run::start(&case);
     run.expect(&["c", "d"]);
-    append(&case.path("in.log"), "e\n");
+    case.append("in.log", "e\n");
     run.expect(&["e"]);
     run.stop(Signal::TERM);
     let mut run = Run::start(&case);
-    append(&case.path("in.log"), "f\n");
+    case.append("in.log", "f\n");
     run.expect(&["f"]);
     run.stop(Signal::TERM);
+}
+
+#[test]
+fn a_file_that_is_truncated_is_read_anew_although_it_begins_as_it_did() {
+    // Longer than the head by which a file is known.
+    let head = format!("{}\n", "#".repeat(2000));
+    let case = following("\"in.log\"", "state = \"state\"").file("in.log", format!("{head}a\nb\n"));
+    let log = case.path("in.log");
+    let mut run = Run::start(&case);
+    run.expect(&[head.trim_end(), "a", "b"]);
+    fs::write(&log, &head).unwrap();
+    run.expect(&[head.trim_end()]);
+    case.append("in.log", "c\nd\n");
+    run.expect(&["c", "d"]);
+    run.stop(Signal::TERM);
+    // Nobody looked when it was.
+    fs::write(&log, format!("{head}e\n")).unwrap();
+    let mut run = Run::start(&case);
+    run.expect(&[head.trim_end(), "e"]);
+    run.stop(Signal::TERM);
+}
+
+#[test]
+fn a_compressed_file_is_known_once_it_has_begun() {
+    let case = following("\"*.log\"", "").file("a.log", "").file("b.log", "b\n");
+    let mut run = Run::start(&case);
+    run.expect(&["b"]);
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(b"zipped\n").unwrap();
+    fs::write(case.path("a.log"), gzip.finish().unwrap()).unwrap();
+    run.expect(&["zipped"]);
+    run.stop(Signal::TERM);
+}
+
+#[test]
+fn a_pipe_among_files_is_read_in_its_turn() {
+    let case = Case::new().file("a.log", "a\n").file("c.log", "c\n").file(
+        "pipeline.toml",
+        "[pipeline]\nstate = \"state\"\n\
+         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"?.log\"\n\
+         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n",
+    );
+    let pipe = case.path("b.log");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for expected in ["a\nb\nc\n", "b\n"] {
+        let run = case.spawn(&["run", "pipeline.toml"]);
+        fs::write(&pipe, "b\n").unwrap(); // Waits until it is opened.
+        wait(run).ok().prints(expected);
+    }
+}
+
+#[test]
+fn ten_thousand_files_are_each_read_once() {
+    let case = Case::new().file(
+        "pipeline.toml",
+        "[pipeline]\nstate = \"state\"\n\
+         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"logs/*\"\n\
+         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"in\"\n",
+    );
+    fs::create_dir(case.path("logs")).unwrap();
+    let name = |n: u32| format!("logs/{n:05}");
+    let mut expected: Vec<_> = (0..10_500).map(|n| format!("{n}\n")).collect();
+    for (n, line) in (0..).zip(&expected) {
+        fs::write(case.path(&name(n)), line).unwrap();
+    }
+    case.pipeline().ok();
+    assert!(case.read("out.txt") == expected.concat());
+    // All but one are as they were; that one was renamed, too.
+    case.append(&name(7), "more\n");
+    fs::rename(case.path(&name(7)), case.path("logs/renamed")).unwrap();
+    case.pipeline().ok();
+    expected.push("more\n".to_owned());
+    assert!(case.read("out.txt") == expected.concat());
 }
 
 #[test]

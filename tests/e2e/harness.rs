@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// The root of the repository.
@@ -134,6 +135,27 @@ impl Case {
     /// Runs the pipeline in `pipeline.toml`.
     pub fn pipeline(&self) -> Ran {
         self.run(&["run", "pipeline.toml"])
+    }
+
+    /// Adds to a file, which is made if there is none.
+    pub fn append(&self, name: &str, text: &str) {
+        let file = fs::OpenOptions::new().append(true).create(true).open(self.path(name));
+        file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the folder takes a file");
+    }
+
+    /// Starts the pipeline, waits until something is in `out.txt`, and stops it with SIGTERM.
+    pub fn suspended(&self, input: &str) -> Ran {
+        let mut child = self.spawn(&["run", "pipeline.toml"]);
+        child.stdin.as_mut().expect("piped").write_all(input.as_bytes()).expect("it reads");
+        while fs::metadata(self.path("out.txt")).map_or(0, |metadata| metadata.len()) == 0 {
+            assert!(child.try_wait().unwrap().is_none(), "{:?}", wait(child));
+            std::thread::yield_now();
+        }
+        let stdin = child.stdin.take(); // Its end would be another reason to end.
+        kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+        let ran = wait(child).code(143);
+        drop(stdin);
+        ran
     }
 }
 

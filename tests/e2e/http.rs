@@ -145,6 +145,18 @@ fn lines_json_and_arrays_are_taken_and_what_does_not_decode_is_refused_whole() {
 }
 
 #[test]
+fn what_would_not_fit_into_a_batch_is_refused_and_the_run_goes_on() {
+    let case = pipeline("", "codec = { type = \"json\", attributes = \"*\" }", TO_FILE);
+    let run = Run::start(&case, &[]);
+    let swollen: String = (0..1100).map(|n| format!("{{\"a{n}\":1}}\n")).collect();
+    let why = "the records have more than 1024 different attributes\n";
+    expect(post(run.address, "", &swollen), "400 Bad Request", why);
+    expect(post(run.address, "", "{\"v\":1}\n"), "200 OK", "{\"records\":1}\n");
+    assert_eq!(run.stop(Signal::TERM).code, 143);
+    assert_eq!(case.read("out.txt"), "{\"v\":1}\n");
+}
+
+#[test]
 fn a_token_a_size_and_another_path() {
     let case = pipeline("", "token_env = \"SECRET\"\nmax_body = \"10B\"", TO_FILE);
     case.pipeline().code(1).says("source `in`: the environment has no SECRET (token_env)");
@@ -280,16 +292,16 @@ fn a_sink_posts_batches_and_tries_again() {
         "200 OK",
     ]);
     let sink = "retry = { backoff = \"1ms\" }\ntoken_env = \"TOKEN\"";
-    let case = posting(&format!("http://{address}/x"), sink, "a\nb\nc\n");
+    let case = posting(&format!("http://{address}/x"), sink, "a\nb\na\nb\n");
     let child = case.command(&["run", "pipeline.toml"]).env("TOKEN", "t").spawn().unwrap();
     wait(child)
         .ok()
         .says("answers 503 Service Unavailable; again in ")
         .says("answers 429 Too Many Requests; again in 0ns")
-        .says("3 records written");
+        .says("4 records written");
     let requests = served.join().unwrap();
     let bodies: Vec<_> = requests.iter().map(|request| &*request.body).collect();
-    assert_eq!(bodies, ["a\nb\n", "a\nb\n", "a\nb\n", "c\n"]);
+    assert_eq!(bodies, ["a\nb\n"; 4], "the first batch three times, and one that is like it");
     assert_eq!(requests[0].first, "POST /x HTTP/1.1");
     assert_eq!(requests[0].headers["authorization"], "Bearer t");
     assert_eq!(requests[0].headers["content-type"], "text/plain; charset=utf-8");

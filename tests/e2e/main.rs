@@ -17,6 +17,7 @@ mod http;
 mod lifetime;
 mod limits;
 mod observability;
+mod restarts;
 mod same_records;
 mod sqlite;
 mod stages;

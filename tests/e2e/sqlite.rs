@@ -71,6 +71,27 @@ fn what_is_wrong_with_a_source_is_said() {
     run(&format!("{TABLE}\norder_by = \"n\"")).says("must hold whole numbers (order_by)");
 }
 
+#[test]
+fn rows_that_could_be_missed_are_a_mistake() {
+    let run = |row: &str| {
+        let case = pipeline(&format!("{TABLE}\norder_by = \"number\""), STDOUT);
+        let connection = database(&case);
+        let table = "ALTER TABLE events ADD COLUMN number INTEGER; UPDATE events SET number = id;";
+        connection.execute_batch(&format!("{table} INSERT INTO events (number) {row}")).unwrap();
+        case.pipeline()
+    };
+    run("VALUES (3)").ok();
+    run("VALUES (NULL)").code(1).says("has rows without `number`, which would not be read");
+    run("VALUES (2)")
+        .code(1)
+        .says("2 is there twice in the column that it is ordered by, which must be unique");
+    // Also where a batch of rows that are read ends between the two.
+    run("WITH RECURSIVE n(i) AS (SELECT 3 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+         SELECT i FROM n UNION ALL SELECT 1000")
+    .code(1)
+    .says("1000 is there twice");
+}
+
 const LINES: &str = "type = \"file\"\npaths = \"in.json\"\n\
                      codec = { type = \"json\", attributes = [\"level\"], value = \"v\", key = \"id\" }";
 

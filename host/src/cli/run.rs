@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -44,6 +45,10 @@ pub(super) fn run(args: RunArgs) -> Result<u8, Error> {
 }
 
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    // Files that are followed, and those that a sink divides its records into, stay open. The
+    // lower limit is for programs that use select(2).
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

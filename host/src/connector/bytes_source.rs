@@ -1,16 +1,16 @@
 //! Inputs of bytes, read by a thread of their own: a read that blocks (a pipe, a slow
 //! disk) holds up nothing else, and batches can still be flushed meanwhile.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::Progress;
+use super::file_positions::{FilePosition, FilePositions};
 use crate::codec::{Decoded, Decoder};
 use crate::config::Decoding;
 use crate::fingerprint::Fingerprint;
@@ -19,8 +19,6 @@ use crate::record::BatchBuilder;
 const CHUNK: usize = 256 << 10;
 /// Chunks that are read ahead.
 const AHEAD: usize = 2;
-/// Files whose place is remembered after they have ended.
-const REMEMBERED: usize = 1_000_000;
 
 /// What the reading thread sends of its inputs, which it numbers.
 pub(super) enum Piece {
@@ -46,22 +44,6 @@ pub(super) struct Begin {
     pub known: Option<FilePosition>,
 }
 
-/// How far a file is read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct FilePosition {
-    #[serde(serialize_with = "as_text")]
-    pub path: PathBuf,
-    pub file: Fingerprint,
-    /// Of a compressed file, what it holds counts.
-    pub offset: u64,
-    pub records: u64,
-}
-
-/// A name that is no text is known by its inode.
-fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&path.to_string_lossy())
-}
-
 pub(super) type Pieces = mpsc::Sender<Result<Piece, String>>;
 /// The receiver has gone: the run is over.
 pub(super) type Gone = mpsc::error::SendError<Result<Piece, String>>;
@@ -72,7 +54,7 @@ pub struct BytesSource {
     decoding: Decoding,
     inputs: BTreeMap<usize, Input>,
     /// Positions of inputs that have ended, or that have not begun yet.
-    ended: VecDeque<FilePosition>,
+    ended: FilePositions,
     /// Whether the inputs are files, which can be found again.
     has_files: bool,
     place: Arc<str>,
@@ -103,7 +85,7 @@ impl BytesSource {
     pub(super) fn spawn(
         decoding: Decoding,
         progress: Arc<Progress>,
-        known: Option<Vec<FilePosition>>,
+        known: Option<FilePositions>,
         read: impl FnOnce(&Pieces) -> Result<(), Gone> + Send + 'static,
     ) -> Self {
         let (send, pieces) = mpsc::channel(AHEAD);
@@ -115,7 +97,7 @@ impl BytesSource {
             decoding,
             inputs: BTreeMap::new(),
             has_files: known.is_some(),
-            ended: known.unwrap_or_default().into(),
+            ended: known.unwrap_or_default(),
             place: "".into(),
             piece: None,
             taken: 0,
@@ -142,11 +124,8 @@ impl BytesSource {
                 let decoder = Decoder::new(&self.decoding, begin.place.clone(), begin.records);
                 let fed = begin.offset;
                 // What was remembered of this file, this input says from now on.
-                let inode = begin.file.as_ref().map(|(_, file)| (file.device, file.inode));
-                self.ended.retain(|position| {
-                    let same = Some((position.file.device, position.file.inode)) == inode;
-                    !same && begin.known.as_ref() != Some(position)
-                });
+                let inode = begin.file.as_ref().map(|(_, file)| file.inode());
+                self.ended.replace(inode, begin.known.as_ref());
                 self.inputs.insert(*number, Input { begin: (**begin).clone(), decoder, fed });
             }
             Some(Piece::Known(number, fingerprint)) => {
@@ -171,11 +150,8 @@ impl BytesSource {
                 let mut input = self.inputs.remove(number).expect("it has begun");
                 self.place = input.begin.place.clone();
                 input.decoder.end(out);
-                let at_end =
-                    input.position().map(|position| FilePosition { offset: input.fed, ..position });
-                self.ended.extend(at_end);
-                if self.ended.len() > REMEMBERED {
-                    self.ended.pop_front();
+                if let Some(position) = input.position() {
+                    self.ended.insert(FilePosition { offset: input.fed, ..position });
                 }
             }
         }

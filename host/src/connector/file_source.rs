@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
-use super::bytes_source::{Begin, BytesSource, FilePosition, Gone, Piece, Pieces, read_to_end};
+use super::bytes_source::{Begin, BytesSource, Gone, Piece, Pieces, read_to_end};
+use super::file_positions::{FilePosition, FilePositions};
 use super::{Progress, compression, follow};
 use crate::config::Decoding;
 use crate::fingerprint::Fingerprint;
@@ -26,6 +27,7 @@ pub(super) fn open(
         Some(position) => serde_json::from_value(position.clone())
             .map_err(|error| format!("the state does not know how far it was read: {error}"))?,
     };
+    let known = FilePositions::from_iter(known);
     if follow {
         let paths = paths.to_vec();
         return Ok(BytesSource::spawn(decoding, progress, Some(known.clone()), move |send| {
@@ -52,11 +54,11 @@ pub(super) fn open(
             continue;
         }
         let file = File::open(&path).map_err(|error| cannot_read(&path, &error))?;
-        let begun = take(&mut left, &path, &file).map_err(|error| cannot_read(&path, &error))?;
+        let begun = left.take(&path, &file).map_err(|error| cannot_read(&path, &error))?;
         total += metadata.len();
         inputs.push((path, begun));
     }
-    for gone in &left {
+    for gone in left.iter() {
         tracing::warn!(
             "{}, of which {} bytes were read, is not there any more",
             gone.path.display(),
@@ -70,25 +72,6 @@ pub(super) fn open(
         }
         Ok(())
     }))
-}
-
-/// Finds a file among those that were read before, and takes it out of them.
-pub(super) fn take(
-    known: &mut Vec<FilePosition>,
-    path: &Path,
-    file: &File,
-) -> io::Result<Option<FilePosition>> {
-    // It may have been renamed; or copied, with the whole directory.
-    for same_inode in [true, false] {
-        for (index, position) in known.iter().enumerate() {
-            let same =
-                if same_inode { position.file.is_inode_of(file)? } else { position.path == path };
-            if same && position.file.begins(file)? {
-                return Ok(Some(known.remove(index)));
-            }
-        }
-    }
-    Ok(None)
 }
 
 fn read(

@@ -2,15 +2,17 @@
 //! is not there yet. Files are looked at in turn, not watched, so that network file
 //! systems work too.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::bytes_source::{Begin, FilePosition, Gone, Piece, Pieces, read_chunk, read_to_end};
+use super::bytes_source::{Begin, Gone, Piece, Pieces, read_chunk, read_to_end};
 use super::compression;
-use super::file_source::{cannot_read, expand, take};
+use super::file_positions::FilePositions;
+use super::file_source::{cannot_read, expand};
 use crate::fingerprint::Fingerprint;
 use crate::folder;
 
@@ -21,7 +23,6 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// A file that is being followed.
 struct Followed {
-    number: usize,
     path: PathBuf,
     file: File,
     fingerprint: Fingerprint,
@@ -36,9 +37,11 @@ struct Followed {
 }
 
 struct Follower<'a> {
-    files: Vec<Followed>,
+    /// By number, in the order in which they were found.
+    files: BTreeMap<usize, Followed>,
+    by_inode: HashMap<(u64, u64), usize>,
     /// Files of an earlier run that have not been found yet.
-    known: Vec<FilePosition>,
+    known: FilePositions,
     next: usize,
     send: &'a Pieces,
 }
@@ -46,10 +49,16 @@ struct Follower<'a> {
 /// Follows files until the run is over.
 pub(super) fn follow(
     paths: &[PathBuf],
-    known: Vec<FilePosition>,
+    known: FilePositions,
     send: &Pieces,
 ) -> Result<(), Gone> {
-    let mut follower = Follower { files: Vec::new(), known, next: 0, send };
+    let mut follower = Follower {
+        files: BTreeMap::new(),
+        by_inode: HashMap::new(),
+        known,
+        next: 0,
+        send,
+    };
     if let Err(why) = follower.catch_up()? {
         return send.blocking_send(Err(why));
     }
@@ -68,22 +77,20 @@ type Looked<T> = Result<Result<T, String>, Gone>;
 impl Follower<'_> {
     /// Reads the rest of files that were renamed since the earlier run.
     fn catch_up(&mut self) -> Looked<()> {
-        for position in self.known.clone() {
-            for entry in fs::read_dir(folder::of(&position.path)).into_iter().flatten().flatten() {
-                let path = entry.path();
-                // Those that still have their name are found by it.
-                let renamed = entry.file_name() != position.path.file_name().unwrap_or_default()
-                    && entry.metadata().is_ok_and(|metadata| {
-                        (metadata.dev(), metadata.ino())
-                            == (position.file.device, position.file.inode)
-                    });
-                if renamed && let Err(why) = self.open(&path)? {
-                    return Ok(Err(why));
-                }
+        let folders: BTreeSet<_> =
+            self.known.iter().map(|position| folder::of(&position.path).to_owned()).collect();
+        for entry in folders.iter().flat_map(fs::read_dir).flatten().flatten() {
+            let path = entry.path();
+            let Ok(metadata) = entry.metadata() else { continue };
+            let known = self.known.of_inode((metadata.dev(), metadata.ino()));
+            // Those that still have their name are found by it.
+            let renamed = known.is_some_and(|known| known.path.file_name() != path.file_name());
+            if renamed && let Err(why) = self.open(&path)? {
+                return Ok(Err(why));
             }
         }
         // These end where they end.
-        self.files.iter_mut().for_each(|file| file.last = true);
+        self.files.values_mut().for_each(|file| file.last = true);
         Ok(Ok(()))
     }
 
@@ -95,16 +102,13 @@ impl Follower<'_> {
             }
         }
         let mut read = false;
-        let mut index = 0;
-        while index < self.files.len() {
-            let file = &mut self.files[index];
+        let mut gone = Vec::new();
+        for (&number, file) in &mut self.files {
             // Asked first: what is written before the name goes is read.
-            let gone = file.last || !is_at(&file.path, &file.file);
+            let nameless = file.last || !is_at(&file.path, &file.file);
             if file.done {
-                if gone {
-                    drop(self.files.remove(index))
-                } else {
-                    index += 1
+                if nameless {
+                    gone.push(number);
                 }
                 continue;
             }
@@ -114,19 +118,19 @@ impl Follower<'_> {
                 Ok(bytes) => bytes,
                 Err(error) => return Ok(Err(cannot_read(&file.path, &error))),
             };
-            if !bytes.is_empty() || !gone {
+            if !bytes.is_empty() || !nameless {
                 file.quiet = None;
             } else if file.quiet.get_or_insert_with(Instant::now).elapsed() >= LINGER {
-                self.send.blocking_send(Ok(Piece::End(file.number)))?;
-                self.files.remove(index);
+                self.send.blocking_send(Ok(Piece::End(number)))?;
+                gone.push(number);
                 continue;
             }
-            index += 1;
             if !bytes.is_empty() {
                 read = true;
-                file.grow(bytes, self.send)?;
+                file.grow(number, bytes, self.send)?;
             }
         }
+        gone.into_iter().for_each(|number| self.forget(number));
         Ok(Ok(read))
     }
 
@@ -136,23 +140,23 @@ impl Follower<'_> {
         if !metadata.is_file() {
             return Ok(Err(format!("cannot follow {}: it is no regular file", path.display())));
         }
-        let is_it = |followed: &Followed| {
-            followed
-                .file
-                .metadata()
-                .is_ok_and(|m| (m.dev(), m.ino()) == (metadata.dev(), metadata.ino()))
-        };
-        if let Some(index) = self.files.iter().position(is_it) {
-            let followed = &mut self.files[index];
+        if let Some(&number) = self.by_inode.get(&(metadata.dev(), metadata.ino())) {
+            let followed = self.files.get_mut(&number).expect("it is known by its inode");
             followed.path = path.to_owned(); // It may have been renamed.
             if followed.done || metadata.len() >= followed.offset {
                 return Ok(Ok(()));
             }
             tracing::warn!("{} was truncated: it is read from its begin", path.display());
-            self.send.blocking_send(Ok(Piece::End(followed.number)))?;
-            self.files.remove(index);
+            self.send.blocking_send(Ok(Piece::End(number)))?;
+            self.forget(number);
         }
         self.open(path)
+    }
+
+    fn forget(&mut self, number: usize) {
+        if let Some(file) = self.files.remove(&number) {
+            self.by_inode.remove(&file.fingerprint.inode());
+        }
     }
 
     fn open(&mut self, path: &Path) -> Looked<()> {
@@ -162,7 +166,7 @@ impl Follower<'_> {
             if compression::is_too_short(&file)? {
                 return Ok(None); // It is looked at again.
             }
-            let begun = take(&mut self.known, path, &file)?;
+            let begun = self.known.take(path, &file)?;
             let fingerprint = Fingerprint::of(&file, u64::MAX)?;
             let (mut offset, mut records) =
                 begun.as_ref().map_or((0, 0), |p| (p.offset, p.records));
@@ -202,32 +206,26 @@ impl Follower<'_> {
                 self.send.blocking_send(Ok(Piece::End(number)))?;
             }
         }
-        self.files.push(Followed {
-            number,
-            path,
-            file,
-            fingerprint,
-            offset,
-            last: false,
-            quiet: None,
-            done,
-        });
+        self.by_inode.insert(fingerprint.inode(), number);
+        let quiet = None;
+        let followed = Followed { path, file, fingerprint, offset, last: false, quiet, done };
+        self.files.insert(number, followed);
         Ok(Ok(()))
     }
 }
 
 impl Followed {
     /// Passes on what was read.
-    fn grow(&mut self, bytes: Vec<u8>, send: &Pieces) -> Result<(), Gone> {
+    fn grow(&mut self, number: usize, bytes: Vec<u8>, send: &Pieces) -> Result<(), Gone> {
         self.offset += bytes.len() as u64;
         // A file that was empty when it was found could be any.
         if let Ok(fingerprint) = Fingerprint::of(&self.file, self.offset)
             && fingerprint.head > self.fingerprint.head
         {
             self.fingerprint = fingerprint.clone();
-            send.blocking_send(Ok(Piece::Known(self.number, fingerprint)))?;
+            send.blocking_send(Ok(Piece::Known(number, fingerprint)))?;
         }
-        send.blocking_send(Ok(Piece::Bytes(self.number, bytes)))
+        send.blocking_send(Ok(Piece::Bytes(number, bytes)))
     }
 }
 

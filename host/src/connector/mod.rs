@@ -2,6 +2,7 @@
 
 mod bytes_source;
 mod compression;
+mod file_positions;
 mod file_sink;
 mod file_source;
 mod follow;

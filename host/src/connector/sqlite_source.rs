@@ -125,7 +125,7 @@ impl Reader {
         let selected: String =
             columns.iter().map(|(name, _)| format!(", {}", quoted(name))).collect();
         let query = format!(
-            "SELECT {order}{selected} FROM {} WHERE {order} > ?1 ORDER BY {order} LIMIT {ROWS}",
+            "SELECT {order}{selected} FROM {} WHERE {order} >= ?1 ORDER BY {order} LIMIT {ROWS}",
             quoted(table)
         );
         connection.prepare(&query).map_err(failed)?;
@@ -144,13 +144,13 @@ impl Reader {
         poll: Option<Duration>,
         send: &mpsc::Sender<Result<Vec<Row>, String>>,
     ) {
-        let mut last = last.unwrap_or(i64::MIN);
+        let mut last = last;
         loop {
             let rows =
                 self.rows_after(last).map_err(|why| format!("cannot read {}: {why}", self.what));
             let read = rows.as_ref().map_or(0, Vec::len);
             if let Ok(Some((number, _))) = rows.as_ref().map(|rows| rows.last()) {
-                last = *number;
+                last = Some(*number);
             }
             let failed = rows.is_err();
             let nothing = !failed && read == 0;
@@ -158,26 +158,31 @@ impl Reader {
                 return;
             }
             match poll {
-                _ if read == ROWS => {}
+                _ if read > 0 => {}
                 Some(poll) if !send.is_closed() => std::thread::sleep(poll),
                 _ => return,
             }
         }
     }
 
-    fn rows_after(&self, last: i64) -> Result<Vec<Row>, String> {
+    /// The next rows. Looks at the last one once more: a second of its number would be lost.
+    fn rows_after(&self, last: Option<i64>) -> Result<Vec<Row>, String> {
         let failed = |error: rusqlite::Error| error.to_string();
         let mut statement = self.connection.prepare_cached(&self.query).map_err(failed)?;
-        let mut found = statement.query([last]).map_err(failed)?;
+        let mut found = statement.query([last.unwrap_or(i64::MIN)]).map_err(failed)?;
+        let mut before = None;
         let mut rows = Vec::new();
         while let Some(row) = found.next().map_err(failed)? {
             let number: i64 = row.get(0).map_err(|_| {
                 "the column that it is ordered by must hold whole numbers (order_by)".to_owned()
             })?;
-            if rows.last().is_some_and(|(before, _)| *before == number) {
+            if before.replace(number) == Some(number) {
                 return Err(format!(
                     "{number} is there twice in the column that it is ordered by, which must be unique (order_by)"
                 ));
+            }
+            if last == Some(number) {
+                continue;
             }
             let mut record = Record::default();
             for (index, becomes) in self.columns.iter().enumerate() {

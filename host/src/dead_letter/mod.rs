@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::codec::frames::{self, Letter};
 use crate::config::{self, WhenLettersFull};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, inode};
 use crate::folder;
 use crate::rotation::{self, files};
 pub use reader::Reader;
@@ -247,7 +247,7 @@ fn cut_back(path: &Path, position: &Value) -> Result<(), String> {
         .map_err(|error| format!("the state does not know where its dead letters end: {error}"))?;
     let is_it = |path: &Path| -> io::Result<bool> {
         let file = File::open(path)?;
-        Ok(position.file.is_inode_of(&file)? && position.file.begins(&file)?)
+        Ok(position.file.inode() == inode(&file)? && position.file.begins(&file)?)
     };
     // Newest first: if the file was rotated since, what is newer came after the cut.
     let mut newer = Vec::new();

@@ -1,0 +1,113 @@
+//! How far files were read, and which file is which.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::fingerprint::{Fingerprint, inode};
+
+/// Files that are remembered; beyond, the oldest are forgotten.
+const MOST: usize = 1_000_000;
+
+/// How far a file is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FilePosition {
+    #[serde(serialize_with = "as_text")]
+    pub path: PathBuf,
+    pub file: Fingerprint,
+    /// Of a compressed file, what it holds counts.
+    pub offset: u64,
+    pub records: u64,
+}
+
+/// A name that is no text is known by its inode.
+fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
+}
+
+/// Positions of many files, one an inode. Each is found at once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FilePositions {
+    by_age: BTreeMap<u64, FilePosition>,
+    by_inode: HashMap<(u64, u64), u64>,
+    by_path: HashMap<PathBuf, Vec<u64>>,
+    next: u64,
+}
+
+impl FilePositions {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &FilePosition> {
+        self.by_age.values()
+    }
+
+    /// Remembers one, instead of another of its inode.
+    pub(super) fn insert(&mut self, position: FilePosition) {
+        let age = self.next;
+        self.next += 1;
+        self.by_path.entry(position.path.clone()).or_default().push(age);
+        if let Some(before) = self.by_inode.insert(position.file.inode(), age) {
+            self.remove(before);
+        }
+        self.by_age.insert(age, position);
+        if self.by_age.len() > MOST
+            && let Some((&oldest, _)) = self.by_age.first_key_value()
+        {
+            self.remove(oldest);
+        }
+    }
+
+    /// The file of an inode, if it is known.
+    pub(super) fn of_inode(&self, inode: (u64, u64)) -> Option<&FilePosition> {
+        self.by_age.get(self.by_inode.get(&inode)?)
+    }
+
+    /// Takes the position of a file out. It may have been renamed; or copied, with the whole
+    /// directory.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub(super) fn take(&mut self, path: &Path, file: &File) -> io::Result<Option<FilePosition>> {
+        let same_inode = self.by_inode.get(&inode(file)?).copied();
+        let same_path = self.by_path.get(path).into_iter().flatten().copied();
+        for age in same_inode.into_iter().chain(same_path) {
+            if self.by_age[&age].file.begins(file)? {
+                return Ok(self.remove(age));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Forgets one that was said again: by its inode, or as it was.
+    pub(super) fn replace(&mut self, inode: Option<(u64, u64)>, known: Option<&FilePosition>) {
+        let known = known.filter(|known| self.of_inode(known.file.inode()) == Some(*known));
+        for inode in inode.into_iter().chain(known.map(|known| known.file.inode())) {
+            if let Some(&age) = self.by_inode.get(&inode) {
+                self.remove(age);
+            }
+        }
+    }
+
+    fn remove(&mut self, age: u64) -> Option<FilePosition> {
+        let position = self.by_age.remove(&age)?;
+        if self.by_inode.get(&position.file.inode()) == Some(&age) {
+            self.by_inode.remove(&position.file.inode());
+        }
+        if let Some(ages) = self.by_path.get_mut(&position.path) {
+            ages.retain(|other| *other != age);
+            if ages.is_empty() {
+                self.by_path.remove(&position.path);
+            }
+        }
+        Some(position)
+    }
+}
+
+impl FromIterator<FilePosition> for FilePositions {
+    fn from_iter<I: IntoIterator<Item = FilePosition>>(positions: I) -> Self {
+        let mut all = Self::default();
+        positions.into_iter().for_each(|position| all.insert(position));
+        all
+    }
+}
