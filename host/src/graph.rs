@@ -83,6 +83,7 @@ pub fn check(config: &Config, known: &Known) -> (Graph, Vec<Mistake>) {
         check.absent();
         check.inputs();
         check.acknowledged(&graph);
+        check.divided_files();
         check.times(&graph);
         check.unread(&graph);
         check.dead_ends(&graph);
@@ -261,6 +262,25 @@ impl<'a> Check<'a> {
                 self.mistakes.push(
                     Mistake::new(stage.name.span.clone(), message)
                         .help("set `workers`, or leave `partition` out"),
+                );
+            }
+        }
+    }
+
+    /// A file that appears between two checkpoints is begun anew after a crash: what was in
+    /// it before would go with that.
+    fn divided_files(&mut self) {
+        for sink in &self.config.sinks {
+            let SinkKind::File(file) = &sink.kind else { continue };
+            if self.config.state.is_some() && file.append && file.partition.is_some() {
+                let name = &sink.name.value;
+                let message = format!(
+                    "the sink `{name}` may make a file between two checkpoints, and what it had \
+                     appended to that could not be told from what was there before"
+                );
+                self.mistakes.push(
+                    Mistake::new(file.path.span.clone(), message)
+                        .help("leave out `append`: with a state, runs go on with their files"),
                 );
             }
         }

@@ -276,6 +276,47 @@ fn records_go_to_files_by_what_they_hold_and_never_to_another_folder() {
         }
         assert_eq!(fs::read_dir(case.path("out")).unwrap().count(), 4);
     }
+    let appending = pipeline("state = \"state\"", "out/{l}.txt") + "append = true\n";
+    Case::new().file("in.json", "").file("pipeline.toml", appending).pipeline().code(2).says(
+        "the sink `out` may make a file between two checkpoints, and what it had appended to that",
+    );
     let case = Case::new().file("in.json", input).file("pipeline.toml", pipeline("", "{value}"));
     case.pipeline().code(2).says("there would be a file for each value");
+}
+
+#[test]
+fn a_file_of_many_that_was_taken_away_is_begun_anew() {
+    let case = Case::new().file("in.json", "{\"l\":\"a\",\"v\":1}\n{\"l\":\"b\",\"v\":2}\n").file(
+        "pipeline.toml",
+        "[pipeline]\nstate = \"state\"\n\
+         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
+         codec = { type = \"json\", attributes = [\"l\"], value = \"v\" }\n\
+         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out/{l}.txt\"\ninput = \"in\"\n",
+    );
+    case.pipeline().ok();
+    fs::rename(case.path("out/a.txt"), case.path("archived")).unwrap();
+    case.append("in.json", "{\"l\":\"a\",\"v\":3}\n{\"l\":\"b\",\"v\":4}\n");
+    case.pipeline().ok().says("out/a.txt is gone: it is begun anew");
+    assert_eq!((&*case.read("archived"), &*case.read("out/a.txt")), ("1\n", "3\n"));
+    assert_eq!(case.read("out/b.txt"), "2\n4\n");
+}
+
+#[test]
+fn more_files_are_open_than_the_soft_limit_says() {
+    let case = Case::new().file(
+        "pipeline.toml",
+        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
+         codec = { type = \"json\", key = \"k\" }\n\
+         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out/{key}\"\ninput = \"in\"\n",
+    );
+    let input: String = (0..500).map(|n| format!("{{\"k\":{n}}}\n")).collect();
+    let case = case.file("in.json", input);
+    let limited = std::process::Command::new("sh")
+        .current_dir(case.folder.path())
+        .args(["-c", "ulimit -Sn 200; exec \"$0\" run pipeline.toml"])
+        .arg(env!("CARGO_BIN_EXE_pipehost"))
+        .stdin(std::process::Stdio::null())
+        .status();
+    assert!(limited.unwrap().success());
+    assert_eq!(fs::read_dir(case.path("out")).unwrap().count(), 500);
 }

@@ -166,6 +166,25 @@ fn a_replay_goes_on_from_the_state_and_leaves_the_sources_where_they_were() {
 }
 
 #[test]
+fn letters_of_another_pipeline_are_not_cut_off() {
+    let case = parsing("name = \"one\"\nstate = \"one\"", "").file("in.log", MIXED);
+    let text = case.read("pipeline.toml");
+    let case =
+        case.file("two.toml", text.replace("\"one\"", "\"two\"").replace("out.log", "two.log"));
+    case.pipeline().ok();
+    case.run(&["run", "two.toml"]).ok();
+    assert_eq!(letters(&case, "dead").len(), 2);
+    case.append("in.log", "another\n");
+    case.pipeline()
+        .code(1)
+        .says("will not cut dead back to the last checkpoint of `one`: the pipeline `two` has written")
+        .says("Move the file away, and give each pipeline its own");
+    fs::rename(case.path("dead"), case.path("both")).unwrap();
+    case.pipeline().ok();
+    assert_eq!((letters(&case, "both").len(), letters(&case, "dead").len()), (2, 1));
+}
+
+#[test]
 fn a_replay_that_fails_takes_nothing_out() {
     let case = parsing("", "").file("in.log", MIXED);
     case.pipeline().ok();

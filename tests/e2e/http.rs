@@ -180,6 +180,20 @@ fn a_token_a_size_and_another_path() {
 }
 
 #[test]
+fn a_body_that_breaks_off_is_not_taken() {
+    let case = pipeline("", "", TO_FILE);
+    let run = Run::start(&case, &[]);
+    let mut stream = TcpStream::connect(run.address).unwrap();
+    let head = "POST /logs HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(format!("{head}2\r\na\n\r\nnot a length\r\n").as_bytes()).unwrap();
+    let refused = answer(&stream);
+    assert_eq!(refused.first, "HTTP/1.1 400 Bad Request");
+    assert!(refused.body.starts_with("the body cannot be read: "), "{}", refused.body);
+    assert_eq!(run.stop(Signal::TERM).code, 143);
+    assert_eq!(case.read("out.txt"), "");
+}
+
+#[test]
 fn a_pipeline_that_does_not_keep_up_says_when_to_come_back() {
     // The guest takes its time: until it is stopped, it takes nothing more.
     let slow = "[[stage]]\nname = \"slow\"\nplugin = \"slow.wat\"\ninput = \"in\"\nqueue = 1\n\
@@ -315,8 +329,14 @@ fn a_sink_that_is_refused_fails_and_says_what_was_answered() {
     posting(&format!("http://{address}"), "", "a\n")
         .pipeline()
         .code(1)
-        .says(&format!("error: sink `out`: http://{address} answers 403 Forbidden"));
+        .says(&format!("error: sink `out`: http://{address}/ answers 403 Forbidden"));
     served.join().unwrap();
+    // What may be a secret is not shown.
+    let (address, served) = server(&["403 Forbidden"]);
+    let url = format!("http://name:password@{address}/x?key=secret");
+    let ran = posting(&url, "", "a\n").pipeline().code(1);
+    assert!(!ran.stderr.contains("password") && !ran.stderr.contains("secret"), "{}", ran.stderr);
+    assert_eq!(served.join().unwrap()[0].first, "POST /x?key=secret HTTP/1.1");
     // A redirect would lose the records, and look like a success.
     let (address, served) = server(&["301 Moved Permanently\r\nlocation: /new"]);
     posting(&format!("http://{address}"), "", "a\n")
@@ -334,6 +354,10 @@ fn a_sink_that_is_refused_fails_and_says_what_was_answered() {
         .pipeline()
         .code(2)
         .says("\"ftp://x\" is not a URL of http or https");
+    posting("http://", "", "a\n")
+        .pipeline()
+        .code(2)
+        .says("\"http://\" is not a URL, such as \"https://example.com\": empty host");
 }
 
 #[test]

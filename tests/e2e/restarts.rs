@@ -18,7 +18,9 @@ fn counting(sources: &str, inputs: &str) -> Case {
     let sinks: String = [("out.txt", inputs), ("windows", "\"count\""), ("late", "\"count.late\"")]
         .map(|(file, input)| {
             let name = file.trim_end_matches(".txt");
-            format!("[[sink]]\nname = \"{name}\"\ntype = \"file\"\npath = \"{file}\"\ninput = {input}\n")
+            format!(
+                "[[sink]]\nname = \"{name}\"\ntype = \"file\"\npath = \"{file}\"\ninput = {input}\n"
+            )
         })
         .concat();
     Case::new().file(

@@ -82,7 +82,7 @@ fn list(out: &mut impl Write, number: u64, letter: &Letter) -> io::Result<()> {
 fn show(out: &mut impl Write, number: u64, letter: &Letter) -> io::Result<()> {
     let mut line = |name: &str, text: &str| writeln!(out, "{name:<12}{text}");
     line("letter", &number.to_string())?;
-    line("refused by", &letter.stage)?;
+    line("refused by", &format!("{} of {}", letter.stage, letter.pipeline))?;
     line("reason", &printable(letter.reason.as_bytes()))?;
     line("attempts", &letter.attempts.to_string())?;
     line("at", &rfc3339(letter.time))?;
@@ -140,6 +140,7 @@ fn to_json(letter: &Letter) -> Value {
     let attributes: Map<_, _> =
         record.attributes.iter().map(|(name, bytes)| (name.clone(), text(bytes))).collect();
     json!({
+        "pipeline": letter.pipeline,
         "stage": letter.stage,
         "input": letter.input,
         "reason": letter.reason,

@@ -108,7 +108,8 @@ fn cut_back(config: &Config) -> Result<(), Error> {
     }
     let (_store, cut) = Store::open(&directory.value).map_err(Error::Failed)?;
     let position = cut.and_then(|cut| cut.dead_letters);
-    DeadLetters::open(&letters.value, position.as_ref()).map(drop).map_err(Error::Failed)
+    let opened = DeadLetters::open(&letters.value, &config.name, position.as_ref());
+    opened.map(drop).map_err(Error::Failed)
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {
@@ -160,9 +161,10 @@ fn for_replay(config: &mut Config, letters: &Path) {
     for on_error in sources.chain(config.stages.iter_mut().map(|stage| &mut stage.on_error)) {
         on_error.value = OnError::DeadLetter;
     }
+    let keeps_state = config.state.is_some();
     for sink in &mut config.sinks {
         if let SinkKind::File(file) = &mut sink.kind {
-            file.append = true;
+            file.append = !(keeps_state && file.partition.is_some());
         }
     }
 }
@@ -185,16 +187,18 @@ impl Refused {
         }
     }
 
-    /// The letters in it, with the attempts of before.
+    /// The letters in it, with the attempts and the pipeline of before.
     fn letters(&self, sent: &[Letter]) -> Result<Vec<Letter>, Error> {
         let key = |letter: &Letter| (letter.stage.clone(), letter.place.clone(), letter.number);
-        let before: HashMap<_, _> = sent.iter().map(|l| (key(l), l.attempts)).collect();
+        let before: HashMap<_, _> = sent.iter().map(|letter| (key(letter), letter)).collect();
         let reader = Reader::open(&self.path).map_err(Error::Failed)?;
         reader
             .map(|letter| {
                 let mut letter = letter.map_err(Error::Failed)?;
-                let attempts = before.get(&key(&letter)).copied().unwrap_or(0);
-                letter.attempts = letter.attempts.saturating_add(attempts);
+                if let Some(before) = before.get(&key(&letter)) {
+                    letter.attempts = letter.attempts.saturating_add(before.attempts);
+                    letter.pipeline.clone_from(&before.pipeline);
+                }
                 Ok(letter)
             })
             .collect()

@@ -1,6 +1,6 @@
 //! Length-prefixed, checksummed, versioned frames: records in files, and dead letters.
 //!
-//! A frame is `b"PH"`, a version (1), a kind (`R` a record, `D` a dead letter), the
+//! A frame is `b"PH"`, a version (2), a kind (`R` a record, `D` a dead letter), the
 //! length of the payload and the CRC-32 (IEEE) of kind and payload, both little-endian
 //! u32, then the payload in bincode's standard configuration.
 //!
@@ -18,7 +18,7 @@ use super::{Decoded, Undecodable};
 use crate::record::{BatchBuilder, MAX_ATTRIBUTES, Record};
 
 const MAGIC: [u8; 2] = *b"PH";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HEADER: usize = 12;
 /// A frame that claims to be larger is damaged: batches are far smaller.
 const MAX_PAYLOAD: usize = 256 << 20;
@@ -30,7 +30,8 @@ pub struct Letter {
     /// The input that the record came from, and its number there, from 1.
     pub place: String,
     pub number: u64,
-    /// The source or stage that refused it.
+    /// The pipeline, and its source or stage, that refused it.
+    pub pipeline: String,
     pub stage: String,
     /// By which of the inputs of the stage it came in.
     pub input: u32,
@@ -49,7 +50,7 @@ impl Letter {
         let Record { key, value, attributes, .. } = &self.record;
         let columns = key.iter().chain(value).map(Vec::len);
         let attributes = attributes.iter().map(|(name, value)| name.len() + value.len() + 4);
-        let texts = [&self.place, &self.stage, &self.reason, &self.component];
+        let texts = [&self.place, &self.pipeline, &self.stage, &self.reason, &self.component];
         let texts = texts.into_iter().map(String::len);
         HEADER + 40 + columns.chain(attributes).chain(texts).sum::<usize>()
     }

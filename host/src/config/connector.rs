@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reqwest::Url;
+
 use super::{At, Batching, Input, OnError, Retry, Watermark};
 use crate::template::Template;
 
@@ -204,7 +206,7 @@ pub struct Rotate {
 /// Posts batches.
 #[derive(Debug, Clone)]
 pub struct HttpSink {
-    pub url: At<String>,
+    pub url: At<Url>,
     pub encoding: Encoding,
     /// The environment variable that holds the bearer token.
     pub token_env: Option<String>,
@@ -213,6 +215,14 @@ pub struct HttpSink {
     pub retry: Retry,
     /// Certificates in PEM that are trusted beside the system's.
     pub ca: Option<PathBuf>,
+}
+
+impl HttpSink {
+    /// The URL without what may be a secret: a name, a password, parameters.
+    pub fn shown(&self) -> String {
+        let url = &self.url.value;
+        format!("{}{}", url.origin().ascii_serialization(), url.path())
+    }
 }
 
 /// Inserts records into a table.
@@ -246,7 +256,7 @@ impl fmt::Display for SinkKind {
             Self::Stdout { .. } => f.write_str("stdout"),
             Self::Null => f.write_str("null"),
             Self::File(sink) => write!(f, "the file {}", whole(&sink.path).display()),
-            Self::Http(sink) => f.write_str(&sink.url.value),
+            Self::Http(sink) => f.write_str(&sink.shown()),
             Self::Sqlite(sink) => {
                 write!(f, "the table {} of {}", sink.table, whole(&sink.path).display())
             }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reqwest::Url;
 use toml::de::{DeTable, DeValue};
 
 use super::read::{batching, head, input, name, on_error, retry, watermark};
@@ -249,19 +250,25 @@ fn file_sink(table: &mut Reader<'_>, base: &Path) -> FileSink {
 
 fn http_sink(table: &mut Reader<'_>, base: &Path) -> HttpSink {
     let url = table.required("url", "where to post to, such as \"https://example.com/logs\"");
-    if let Some(url) = &url
-        && !["http://", "https://"].iter().any(|scheme| url.value.starts_with(scheme))
-    {
-        let message = format!("{:?} is not a URL of http or https", url.value);
-        table.mistake(Mistake::new(url.span.clone(), message));
-    }
+    let url = url.and_then(|text| {
+        let url = table.parse("url", &text, |text| match Url::parse(text) {
+            Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(url),
+            Ok(_) => Err(format!("{text:?} is not a URL of http or https")),
+            Err(error) => {
+                Err(format!("{text:?} is not a URL, such as \"https://example.com\": {error}"))
+            }
+        });
+        Some(At::new(url?, text.span))
+    });
+    // Stands for one that was a mistake.
+    let nowhere = || At::nowhere(Url::parse("http://localhost").expect("it is one"));
     let default = Retry {
         attempts: 10,
         backoff: Duration::from_millis(200),
         max_backoff: Duration::from_secs(30),
     };
     HttpSink {
-        url: url.unwrap_or(At::nowhere(String::new())),
+        url: url.unwrap_or_else(nowhere),
         encoding: encoding(table),
         token_env: table.string("token_env").map(|name| name.value),
         timeout: table.duration("timeout").unwrap_or(Duration::from_secs(30)),

@@ -182,6 +182,14 @@ impl FileSink {
                 let positions: BTreeMap<PathBuf, Value> =
                     serde_json::from_value((*position).clone()).map_err(unknown_position)?;
                 for (path, position) in positions {
+                    let Position { rotated, .. } =
+                        serde_json::from_value(position.clone()).map_err(unknown_position)?;
+                    let undone = rotation::undo_after(&path, rotated);
+                    undone.map_err(|error| cannot_write(&path, &error))?;
+                    if !path.exists() {
+                        tracing::warn!("{} is gone: it is begun anew", path.display());
+                        continue; // One of many, taken away when it was done with.
+                    }
                     let open = Open::new(&path, config, &Resume::FromPosition(&position))?;
                     files.insert(path, open);
                 }

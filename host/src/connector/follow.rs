@@ -47,18 +47,9 @@ struct Follower<'a> {
 }
 
 /// Follows files until the run is over.
-pub(super) fn follow(
-    paths: &[PathBuf],
-    known: FilePositions,
-    send: &Pieces,
-) -> Result<(), Gone> {
-    let mut follower = Follower {
-        files: BTreeMap::new(),
-        by_inode: HashMap::new(),
-        known,
-        next: 0,
-        send,
-    };
+pub(super) fn follow(paths: &[PathBuf], known: FilePositions, send: &Pieces) -> Result<(), Gone> {
+    let mut follower =
+        Follower { files: BTreeMap::new(), by_inode: HashMap::new(), known, next: 0, send };
     if let Err(why) = follower.catch_up()? {
         return send.blocking_send(Err(why));
     }

@@ -80,7 +80,7 @@ impl HttpSink {
     }
 
     async fn post(&self, body: bytes::Bytes, key: &str) -> Result<(), Refused> {
-        let url = &self.config.url.value;
+        let (url, shown) = (self.config.url.value.clone(), self.config.shown());
         let content = match self.config.encoding {
             Encoding::Lines(_) => "text/plain; charset=utf-8",
             Encoding::Json => "application/x-ndjson",
@@ -96,7 +96,10 @@ impl HttpSink {
             request = request.bearer_auth(token);
         }
         let response = request.send().await.map_err(|error| {
-            Refused::ForNow(format!("cannot post to {url}: {}", whole(&error)), None)
+            Refused::ForNow(
+                format!("cannot post to {shown}: {}", whole(&error.without_url())),
+                None,
+            )
         })?;
         let status = response.status();
         if status.is_success() {
@@ -105,7 +108,7 @@ impl HttpSink {
         let for_now = status.is_server_error()
             || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
         let after = retry_after(&response);
-        let why = format!("{url} answers {status}{}", excerpt(response).await);
+        let why = format!("{shown} answers {status}{}", excerpt(response).await);
         Err(if for_now { Refused::ForNow(why, after) } else { Refused::ForGood(why) })
     }
 

@@ -18,6 +18,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum_server::tls_rustls::RustlsConfig;
+use http_body_util::LengthLimitError;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -212,9 +213,14 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body)
             let text = format!("the body took longer than {SLOWEST:?}\n");
             return (StatusCode::REQUEST_TIMEOUT, text).into_response();
         }
-        Ok(Err(_)) => {
-            let text = format!("the body has more than {} bytes (max_body)\n", shared.max_body);
-            return (StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
+        Ok(Err(error)) => {
+            let error = error.into_inner();
+            if error.is::<LengthLimitError>() {
+                let text = format!("the body has more than {} bytes (max_body)\n", shared.max_body);
+                return (StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
+            }
+            let text = format!("the body cannot be read: {error}\n");
+            return (StatusCode::BAD_REQUEST, text).into_response();
         }
     };
     let batch = match decode(&shared.decoding, &bytes) {

@@ -5,7 +5,7 @@ mod reader;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -56,14 +56,18 @@ impl DeadLetters {
     ///
     /// # Errors
     /// If the file cannot be opened, is in use by another run, or holds something else than
-    /// dead letters.
-    pub fn open(config: &config::DeadLetters, position: Option<&Value>) -> Result<Self, String> {
+    /// dead letters, or if another pipeline has written behind the cut.
+    pub fn open(
+        config: &config::DeadLetters,
+        pipeline: &str,
+        position: Option<&Value>,
+    ) -> Result<Self, String> {
         let path = &config.path;
         let failed =
             |error: io::Error| format!("cannot open the dead letters {}: {error}", path.display());
         let mut file = open_locked(path)?;
         if let Some(position) = position {
-            cut_back(path, position)?;
+            cut_back(path, pipeline, position)?;
             drop(file); // It may have been renamed.
             file = open_locked(path)?;
         }
@@ -240,7 +244,7 @@ fn open_locked(path: &Path) -> Result<File, String> {
 
 /// Takes away what was written after a cut. Files that the cut does not know are left as
 /// they are: somebody has replayed or moved letters since.
-fn cut_back(path: &Path, position: &Value) -> Result<(), String> {
+fn cut_back(path: &Path, pipeline: &str, position: &Value) -> Result<(), String> {
     let failed =
         |error: io::Error| format!("cannot cut the dead letters {} back: {error}", path.display());
     let position: Position = serde_json::from_value(position.clone())
@@ -250,12 +254,16 @@ fn cut_back(path: &Path, position: &Value) -> Result<(), String> {
         Ok(position.file.inode() == inode(&file)? && position.file.begins(&file)?)
     };
     // Newest first: if the file was rotated since, what is newer came after the cut.
-    let mut newer = Vec::new();
+    let mut newer: Vec<PathBuf> = Vec::new();
     for file in files(path).into_iter().rev() {
         if is_it(&file).map_err(failed)? {
             let open = OpenOptions::new().write(true).open(&file).map_err(failed)?;
             if open.metadata().map_err(failed)?.len() < position.length {
                 return Ok(());
+            }
+            only_of(pipeline, &file, position.length)?;
+            for later in &newer {
+                only_of(pipeline, later, 0)?;
             }
             for later in newer {
                 fs::remove_file(later).map_err(failed)?;
@@ -267,6 +275,23 @@ fn cut_back(path: &Path, position: &Value) -> Result<(), String> {
             return Ok(());
         }
         newer.push(file);
+    }
+    Ok(())
+}
+
+/// Sees that all letters behind an offset are those of one pipeline.
+fn only_of(pipeline: &str, path: &Path, offset: u64) -> Result<(), String> {
+    for letter in Reader::open_at(path, offset)? {
+        // What is damaged is cut off.
+        let Ok(letter) = letter else { break };
+        if letter.pipeline != pipeline {
+            return Err(format!(
+                "will not cut {} back to the last checkpoint of `{pipeline}`: the pipeline `{}` has \
+                 written to it since. Move the file away, and give each pipeline its own",
+                path.display(),
+                letter.pipeline
+            ));
+        }
     }
     Ok(())
 }

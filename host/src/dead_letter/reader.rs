@@ -1,7 +1,7 @@
 //! Reading dead letters.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek as _, SeekFrom};
 use std::path::Path;
 
 use crate::codec::frames::{self, Frame, Letter};
@@ -20,9 +20,17 @@ impl Reader {
     /// # Errors
     /// If the file cannot be read.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let file =
-            File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        Ok(Self { file, begun: Vec::new(), offset: 0, number: 0, ended: false })
+        Self::open_at(path, 0)
+    }
+
+    /// Begins behind the letters that end at `offset`.
+    pub(super) fn open_at(path: &Path, offset: u64) -> Result<Self, String> {
+        let opened = File::open(path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(offset))?;
+            Ok(file)
+        });
+        let file = opened.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        Ok(Self { file, begun: Vec::new(), offset, number: 0, ended: false })
     }
 
     /// Bytes at the end of the file that are the begin of a frame; known at the end.

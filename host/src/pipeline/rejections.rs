@@ -13,6 +13,7 @@ use crate::record::{self, Batch, Origin, Record};
 /// The policy of one source or stage, and what it needs.
 #[derive(Clone)]
 pub(super) struct Rejections {
+    pub pipeline: Arc<str>,
     /// "source" or "stage", for messages.
     pub what: &'static str,
     pub name: Arc<str>,
@@ -64,6 +65,7 @@ impl Rejections {
                         record: refused.record,
                         place: refused.origin.place.to_string(),
                         number: refused.origin.number,
+                        pipeline: self.pipeline.to_string(),
                         stage: self.name.to_string(),
                         input: refused.input,
                         reason: refused.reason.to_owned(),

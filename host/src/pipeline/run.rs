@@ -92,6 +92,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
     let Prepared { config, graph, runners, metrics, replay } = prepared;
     let start = Instant::now();
     let shape = shape(&config, &runners);
+    let pipeline: Arc<str> = config.name.as_str().into();
     let (store, cut) = match &config.state {
         Some(directory) => open_state(&directory.value, &shape)?,
         None => (None, Cut::default()),
@@ -99,7 +100,8 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
     let keeps_state = store.is_some();
     let dead_letters = match &config.dead_letters {
         Some(letters) if uses_dead_letters(&config) => {
-            let opened = DeadLetters::open(&letters.value, cut.dead_letters.as_ref())?;
+            let opened =
+                DeadLetters::open(&letters.value, &config.name, cut.dead_letters.as_ref())?;
             Some(Arc::new(opened))
         }
         _ => None,
@@ -186,6 +188,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         let letters = coordinator.letters();
         let reporter = coordinator.reporter(node.id, letters.clone());
         let rejections = Rejections {
+            pipeline: pipeline.clone(),
             what: "stage",
             name: node.name.as_str().into(),
             on_error: stage.on_error.value,
@@ -242,6 +245,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
             outlet: Outlet::new(wiring.senders(node.id, 1), node.metrics.clone(), assigner),
             reporter: coordinator.reporter(node.id, letters.clone()),
             rejections: Rejections {
+                pipeline: pipeline.clone(),
                 what: "source",
                 name: node.name.as_str().into(),
                 on_error: source.on_error.value,
@@ -268,6 +272,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
             outlet: Outlet::new(vec![vec![sender]], own.clone(), None),
             reporter: coordinator.reporter(id, waiting.clone()),
             rejections: Rejections {
+                pipeline: pipeline.clone(),
                 what: "source",
                 name: name.as_str().into(),
                 on_error: OnError::Fail,
