@@ -1,6 +1,7 @@
-;; Traps on a batch in which a value begins with `P`; sends other batches on.
+;; Traps on a batch in which a value begins with `P`, never comes back from one with an `L`;
+;; sends other batches on.
 (func $process (param $batch i32) (result i32)
-  (local $row i32) (local $start i32) (local $end i32)
+  (local $row i32) (local $start i32) (local $end i32) (local $first i32)
   (block $done
     (loop $rows
       (br_if $done (i32.ge_u (local.get $row) (i32.load (local.get $batch))))
@@ -9,10 +10,10 @@
         (i32.add (i32.load offset=48 (local.get $batch)) (i32.shl (local.get $row) (i32.const 2)))))
       (if (i32.lt_u (local.get $start) (local.get $end))
         (then
-          (if (i32.eq
-                (i32.load8_u (i32.add (i32.load offset=56 (local.get $batch)) (local.get $start)))
-                (i32.const 80))
-            (then (unreachable)))))
+          (local.set $first
+            (i32.load8_u (i32.add (i32.load offset=56 (local.get $batch)) (local.get $start))))
+          (if (i32.eq (local.get $first) (i32.const 80)) (then (unreachable)))
+          (if (i32.eq (local.get $first) (i32.const 76)) (then (loop $for-ever (br $for-ever))))))
       (local.set $start (local.get $end))
       (local.set $row (i32.add (local.get $row) (i32.const 1)))
       (br $rows)))
