@@ -8,6 +8,7 @@ use pipehost::bindings::records as contract;
 use pipehost::codec::encode;
 use pipehost::config::Encoding;
 use pipehost::outcome;
+use pipehost::plan::{Given, Plan};
 use pipehost::record::BatchBuilder;
 
 #[derive(Debug, Arbitrary)]
@@ -34,6 +35,26 @@ enum Rows {
 }
 
 #[derive(Debug, Arbitrary)]
+struct Excerpt {
+    to_value: bool,
+    from_value: bool,
+    starts: Vec<u32>,
+    ends: Vec<u32>,
+    nulls: Vec<u32>,
+    inherited: Vec<u32>,
+}
+
+impl From<Excerpt> for contract::Excerpt {
+    fn from(excerpt: Excerpt) -> Self {
+        let Excerpt { to_value, from_value, starts, ends, nulls, inherited } = excerpt;
+        let to = if to_value { contract::Target::Value } else { contract::Target::Key };
+        let from =
+            if from_value { contract::Given::Value } else { contract::Given::Attribute(0) };
+        Self { to, from, starts, ends, nulls, inherited }
+    }
+}
+
+#[derive(Debug, Arbitrary)]
 struct Output {
     port: u32,
     rows: Rows,
@@ -42,6 +63,7 @@ struct Output {
     value: Option<Change>,
     attributes: Vec<(String, Change)>,
     removed: Vec<String>,
+    excerpts: Vec<Excerpt>,
 }
 
 fuzz_target!(|input: (bool, Vec<Output>, Vec<u32>)| {
@@ -52,6 +74,8 @@ fuzz_target!(|input: (bool, Vec<Output>, Vec<u32>)| {
         builder.push(&"fuzz".into(), number, Some(0), None, Some(b"value"), attributes);
     }
     let batch = builder.take();
+    let plan = Plan { value: true, attributes: vec!["level".to_owned()], ..Plan::default() };
+    let given = Given::new(&plan, &batch);
     let outputs = (outputs.into_iter())
         .map(|output| contract::Output {
             port: output.port,
@@ -69,13 +93,14 @@ fuzz_target!(|input: (bool, Vec<Output>, Vec<u32>)| {
                 .map(|(name, change)| contract::AttributeChange { name, change: change.into() })
                 .collect(),
             removed: output.removed,
+            excerpts: output.excerpts.into_iter().map(Into::into).collect(),
         })
         .collect();
     let rejected = (rejected.into_iter())
         .map(|row| contract::Rejection { row, reason: String::new(), retryable: false })
         .collect();
     let outcome = contract::Outcome { outputs, rejected };
-    let answer = outcome::join(has_input.then_some(&batch), 2, &"stage".into(), outcome);
+    let answer = outcome::join(has_input.then_some((&batch, &given)), 2, &"stage".into(), outcome);
     for emitted in answer.into_iter().flat_map(|answer| answer.emitted) {
         let mut text = Vec::new();
         encode(&Encoding::Json, &emitted.batch, &mut text);

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::bindings::records::{self, Rows as Chosen};
+use crate::bindings::records::{self, Rows as Chosen, Target};
+use crate::plan::Given;
 use crate::record::{
-    Attribute, Batch, Column, MAX_ATTRIBUTES, NO_TIME, Origins, RowNumbers, Selected, Times,
+    Batch, Column, Excerpt, MAX_ATTRIBUTES, NO_TIME, Origins, RowNumbers, Selected, Times,
+    bytes_between,
 };
 
 /// Records for one port.
@@ -32,18 +34,18 @@ pub struct Answer {
     pub rejected: Vec<Rejected>,
 }
 
-/// Checks an outcome and joins it with the input that it inherits from: none for
-/// the outcome of `finish`.
+/// Checks an outcome and joins it with the input that it inherits from and what of it the
+/// stage was given: none for the outcome of `finish`.
 ///
 /// # Errors
 /// Which rule of the contract was broken.
 pub fn join(
-    input: Option<&Batch>,
+    input: Option<(&Batch, &Given)>,
     ports: usize,
     made_by: &Arc<str>,
     outcome: records::Outcome,
 ) -> Result<Answer, String> {
-    let len = input.map_or(0, |batch| batch.len);
+    let len = input.map_or(0, |(batch, _)| batch.len);
     let mut answer = Answer::default();
     for output in outcome.outputs {
         let port = output.port as usize;
@@ -75,7 +77,7 @@ pub fn join(
 }
 
 fn join_output(
-    input: Option<&Batch>,
+    input: Option<(&Batch, &Given)>,
     input_len: usize,
     port: usize,
     made_by: &Arc<str>,
@@ -84,10 +86,10 @@ fn join_output(
     let (mut batch, parents) = match (output.rows, input) {
         (Chosen::Fresh(len), _) => (fresh(len as usize, made_by), None),
         (_, None) => return Err("finish answered rows that are not fresh".to_owned()),
-        (Chosen::All, Some(input)) => {
+        (Chosen::All, Some((input, _))) => {
             (input.clone(), Some(Arc::new((0..input_len as u32).collect())))
         }
-        (Chosen::Picked(rows), Some(input)) => {
+        (Chosen::Picked(rows), Some((input, _))) => {
             if let Some(row) = rows.iter().find(|&&row| row as usize >= input_len) {
                 return Err(format!("row {row} was picked from a batch of {input_len}"));
             }
@@ -100,32 +102,61 @@ fn join_output(
     if let Some(change) = output.timestamps {
         batch.timestamps = Some(times(change, len, inherits, batch.timestamps.as_ref())?);
     }
-    if let Some(change) = output.key {
-        batch.key = Some(column("the key", change, len, inherits, batch.key.as_ref())?);
-    }
-    if let Some(change) = output.value {
-        batch.value = Some(column("the value", change, len, inherits, batch.value.as_ref())?);
-    }
-    if output.attributes.len() > MAX_ATTRIBUTES || output.removed.len() > MAX_ATTRIBUTES {
-        return Err(format!("more than {MAX_ATTRIBUTES} attributes are changed or removed"));
+    let most = MAX_ATTRIBUTES;
+    if output.attributes.len() > most
+        || output.removed.len() > most
+        || output.excerpts.len() > most + 2
+    {
+        return Err(format!("more than {most} attributes are changed or removed"));
     }
     batch.attributes.retain(|(name, _)| !output.removed.iter().any(|removed| **removed == **name));
-    let mut changed: Vec<Attribute> = Vec::with_capacity(output.attributes.len());
-    for records::AttributeChange { name, change } in output.attributes {
-        if name.is_empty() {
-            return Err("an attribute has no name".to_owned());
+    let key = output.key.map(|change| (Target::Key, Changed::Anew(change)));
+    let value = output.value.map(|change| (Target::Value, Changed::Anew(change)));
+    let attributes =
+        output.attributes.into_iter().map(|records::AttributeChange { name, change }| {
+            (Target::Attribute(name), Changed::Anew(change))
+        });
+    let excerpts = output.excerpts.into_iter().map(|excerpt| {
+        let records::Excerpt { to, from, starts, ends, nulls, inherited } = excerpt;
+        let change = records::Change { ends, data: Vec::new(), nulls, inherited };
+        (to, Changed::Excerpt { from, starts, change })
+    });
+    let mut joined: Vec<(Target, Selected<Column>)> = Vec::new();
+    for (target, changed) in key.into_iter().chain(value).chain(attributes).chain(excerpts) {
+        let (what, old) = match &target {
+            Target::Key => ("the key".to_owned(), batch.key.as_ref()),
+            Target::Value => ("the value".to_owned(), batch.value.as_ref()),
+            Target::Attribute(name) if name.is_empty() => {
+                return Err("an attribute has no name".to_owned());
+            }
+            Target::Attribute(name) => (format!("the attribute {name:?}"), batch.attribute(name)),
+        };
+        if joined.iter().any(|(other, _)| is_same(other, &target)) {
+            return Err(format!("{what} was changed twice"));
         }
-        if changed.iter().any(|(n, _)| **n == *name) {
-            return Err(format!("the attribute {name:?} was changed twice"));
-        }
-        let what = format!("the attribute {name:?}");
-        let joined = column(&what, change, len, inherits, batch.attribute(&name))?;
-        changed.push((name.into(), joined));
+        let (new, inherited) = match changed {
+            Changed::Anew(change) => checked(&what, change, len)?,
+            Changed::Excerpt { from, starts, change } => {
+                let given = input.and_then(|(_, given)| given.column(from));
+                let given = given.ok_or_else(|| {
+                    format!("{what} is an excerpt of a column that it was not given")
+                })?;
+                excerpt(&what, given, starts, change, len)?
+            }
+        };
+        let joined_column = with_inherited(&what, new, inherited, inherits, old)?;
+        joined.push((target, joined_column));
     }
-    for (name, column) in changed {
-        match batch.attributes.iter_mut().find(|(n, _)| *n == name) {
-            Some((_, old)) => *old = column,
-            None => batch.attributes.push((name, column)),
+    for (target, column) in joined {
+        match target {
+            Target::Key => batch.key = Some(column),
+            Target::Value => batch.value = Some(column),
+            Target::Attribute(name) => {
+                match batch.attributes.iter_mut().find(|(n, _)| **n == *name) {
+                    Some((_, old)) => *old = column,
+                    None => batch.attributes.push((name.into(), column)),
+                }
+            }
         }
     }
     Ok((len > 0).then_some(Emitted { port, batch, parents }))
@@ -177,13 +208,27 @@ fn times(
     Ok(timestamps.into())
 }
 
-fn column(
-    what: &str,
-    change: records::Change,
-    len: usize,
-    inherits: bool,
-    input: Option<&Selected<Column>>,
-) -> Result<Selected<Column>, String> {
+/// How a column is given.
+enum Changed {
+    Anew(records::Change),
+    /// The `data` of the change is empty.
+    Excerpt {
+        from: records::Given,
+        starts: Vec<u32>,
+        change: records::Change,
+    },
+}
+
+fn is_same(a: &Target, b: &Target) -> bool {
+    match (a, b) {
+        (Target::Key, Target::Key) | (Target::Value, Target::Value) => true,
+        (Target::Attribute(a), Target::Attribute(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// A column that was written anew, and the rows of it that are inherited.
+fn checked(what: &str, change: records::Change, len: usize) -> Result<(Column, Vec<u32>), String> {
     let records::Change { ends, data, nulls, inherited } = change;
     if ends.len() != len {
         return Err(format!("{what} has {} ends for {len} rows", ends.len()));
@@ -195,12 +240,45 @@ fn column(
         let last = ends.last().copied().unwrap_or(0);
         return Err(format!("{what} has {} bytes of data and ends at {last}", data.len()));
     }
-    check_rows(&format!("`nulls` of {what}"), &nulls, len)?;
+    Ok((Column { ends, data, nulls, excerpt: None }, inherited))
+}
+
+/// A column of parts of one that the stage was given, and the rows that are inherited.
+fn excerpt(
+    what: &str,
+    from: &Arc<Column>,
+    starts: Vec<u32>,
+    change: records::Change,
+    len: usize,
+) -> Result<(Column, Vec<u32>), String> {
+    let records::Change { ends, nulls, inherited, .. } = change;
+    if (starts.len(), ends.len()) != (len, len) {
+        let (starts, ends) = (starts.len(), ends.len());
+        return Err(format!("{what} has {starts} starts and {ends} ends for {len} rows"));
+    }
+    let data = from.data.len();
+    // All at once: a loop that stops at the first is several times as slow.
+    let within = |ok, (&start, &end)| ok & (start <= end) & (end as usize <= data);
+    if !starts.iter().zip(&ends).fold(true, within) {
+        return Err(format!("{what} has a row that is no part of the {data} bytes it was given"));
+    }
+    let excerpt = Some(Excerpt { starts, from: from.clone() });
+    Ok((Column { ends, nulls, excerpt, ..Column::default() }, inherited))
+}
+
+/// Fills in the rows that are inherited.
+fn with_inherited(
+    what: &str,
+    new: Column,
+    inherited: Vec<u32>,
+    inherits: bool,
+    input: Option<&Selected<Column>>,
+) -> Result<Selected<Column>, String> {
+    let len = new.ends.len();
+    check_rows(&format!("`nulls` of {what}"), &new.nulls, len)?;
     check_inherited(what, &inherited, len, inherits)?;
-    let new = Column { ends, data, nulls };
     for &row in new.nulls.iter().chain(&inherited) {
-        let row = row as usize;
-        if new.ends[row] != if row == 0 { 0 } else { new.ends[row - 1] } {
+        if !new.range(row as usize).is_empty() {
             return Err(format!("{what} has data in row {row}, which is null or inherited"));
         }
     }
@@ -217,6 +295,12 @@ fn column(
         mixed.push(if inherit { input.and_then(|input| input.get(row)) } else { new.get(row) });
     }
     Ok(mixed.into())
+}
+
+/// What the excerpts of an output hold, in bytes: a few numbers may stand for much.
+pub fn excerpt_bytes(output: &records::Output) -> usize {
+    let bytes = output.excerpts.iter().map(|excerpt| bytes_between(&excerpt.starts, &excerpt.ends));
+    bytes.fold(0, usize::saturating_add)
 }
 
 impl Answer {

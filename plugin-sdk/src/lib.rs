@@ -44,6 +44,7 @@
 //! `cdylib`; or name the source folder in a pipeline, and pipehost builds it. Name,
 //! version and summary come from the crate's own manifest.
 
+mod changed;
 mod export;
 mod opened;
 mod output;

@@ -30,7 +30,7 @@ impl<S: Stage> Opened<S> {
 
     /// Shows every record of a batch to the stage.
     pub fn process(&mut self, input: &Input<'_>) -> Outcome {
-        let mut out = Out::of_batch(self.plan.ports.len(), input.len());
+        let mut out = Out::of_batch(self.plan.ports.len(), input);
         for row in 0..input.len() {
             out.at(row);
             if let Err(rejection) = self.stage.process(&input.record(row), &mut out) {

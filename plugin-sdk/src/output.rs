@@ -1,13 +1,16 @@
 //! Collects what a stage emits, column by column.
 
+use crate::changed::{Changed, Finished};
 use crate::contract::{
-    AttributeChange, Change, Output, Rejection as Rejected, Rows, TimestampsChange,
+    AttributeChange, Excerpt, Output, Rejection as Rejected, Rows, Target, TimestampsChange,
 };
-use crate::{NO_TIME, Port, Rejection};
+use crate::{Input, NO_TIME, Port, Rejection};
 
 /// Takes what a stage emits.
 #[derive(Debug)]
-pub struct Out {
+pub struct Out<'a> {
+    /// What the stage was given; none where there is no input, and all rows are new.
+    input: Option<&'a Input<'a>>,
     /// Rows that descend from the record at hand, by port.
     ports: Vec<PortRows>,
     /// Rows that descend from none, by port; empty until there is one.
@@ -15,32 +18,22 @@ pub struct Out {
     rejected: Vec<Rejected>,
     /// The input row at hand; meaningless where there is no input.
     row: u32,
-    input_len: usize,
-    /// There is no input: all rows are new.
-    fresh: bool,
 }
 
-impl Out {
-    /// For a batch of `input_len` rows.
-    pub(crate) fn of_batch(ports: usize, input_len: usize) -> Self {
+impl<'a> Out<'a> {
+    /// For what becomes of a batch.
+    pub(crate) fn of_batch(ports: usize, input: &'a Input<'a>) -> Self {
         let mut out = Self::fresh(ports);
         // A filter's answer then grows no vector inside the sandbox.
-        out.ports[0].parents.reserve(input_len);
-        Self { input_len, fresh: false, ..out }
+        out.ports[0].parents.reserve(input.len());
+        Self { input: Some(input), ..out }
     }
 
     /// For rows that descend from none.
     pub(crate) fn fresh(ports: usize) -> Self {
         let mut list = Vec::with_capacity(ports);
         list.resize_with(ports, PortRows::default);
-        Self {
-            ports: list,
-            created: Vec::new(),
-            rejected: Vec::new(),
-            row: 0,
-            input_len: 0,
-            fresh: true,
-        }
+        Self { input: None, ports: list, created: Vec::new(), rejected: Vec::new(), row: 0 }
     }
 
     /// Emits the record at hand on the default port. All that the returned row does
@@ -56,7 +49,7 @@ impl Out {
         let rows = &mut self.ports[port.0];
         let index = rows.parents.len();
         rows.parents.push(self.row);
-        Row { rows, index }
+        Row { rows, index, input: self.input }
     }
 
     /// Emits a new record on the default port. It inherits nothing: what is not set, it
@@ -67,7 +60,7 @@ impl Out {
 
     /// As [`Out::create`], on another port.
     pub fn create_on(&mut self, port: Port) -> Row<'_> {
-        if self.fresh {
+        if self.input.is_none() {
             return self.send(port);
         }
         let ports = self.ports.len();
@@ -75,7 +68,8 @@ impl Out {
         let rows = &mut self.created[port.0];
         let index = rows.parents.len();
         rows.parents.push(self.row); // To take them back, if the record is rejected.
-        Row { rows, index }
+        // What is new descends from nothing that it could be a part of.
+        Row { rows, index, input: None }
     }
 
     #[inline]
@@ -94,7 +88,7 @@ impl Out {
     }
 
     pub(crate) fn into_outcome(self) -> crate::contract::Outcome {
-        let (fresh, input_len) = (self.fresh, self.input_len);
+        let (fresh, input_len) = (self.input.is_none(), self.input.map_or(0, Input::len));
         let kept = (0..).zip(self.ports).map(|(port, rows)| (port, rows, fresh));
         let created = (0..).zip(self.created).map(|(port, rows)| (port, rows, true));
         let outputs = kept
@@ -111,13 +105,18 @@ impl Out {
 pub struct Row<'a> {
     rows: &'a mut PortRows,
     index: usize,
+    input: Option<&'a Input<'a>>,
 }
 
 impl Row<'_> {
-    /// Sets the value.
+    /// Sets the value. As with all that is set here: bytes that are a part of what the record
+    /// holds, such as a word of a line, are not copied.
     #[inline]
     pub fn value(self, bytes: impl AsRef<[u8]>) -> Self {
-        self.value_with(|value| value.extend_from_slice(bytes.as_ref()))
+        let rows = self.rows.parents.capacity();
+        let value = self.rows.value.get_or_insert_with(|| Changed::with_capacity(rows));
+        value.set(self.index, bytes.as_ref(), self.input);
+        self
     }
 
     /// Sets the value to what `write` appends, without a buffer in between. What the
@@ -126,8 +125,7 @@ impl Row<'_> {
     pub fn value_with(self, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let rows = self.rows.parents.capacity();
         let value = self.rows.value.get_or_insert_with(|| Changed::with_capacity(rows));
-        write(value.begin(self.index));
-        value.end();
+        value.set_with(self.index, self.input, write);
         self
     }
 
@@ -136,14 +134,14 @@ impl Row<'_> {
     pub fn key(self, bytes: impl AsRef<[u8]>) -> Self {
         let rows = self.rows.parents.capacity();
         let key = self.rows.key.get_or_insert_with(|| Changed::with_capacity(rows));
-        key.set(self.index, bytes.as_ref());
+        key.set(self.index, bytes.as_ref(), self.input);
         self
     }
 
     /// Adds an attribute, or changes it.
     #[inline]
     pub fn attribute(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
-        self.rows.attribute(name).set(self.index, bytes.as_ref());
+        self.rows.attribute(name).set(self.index, bytes.as_ref(), self.input);
         self
     }
 
@@ -211,25 +209,38 @@ impl PortRows {
     fn into_output(self, port: u32, fresh: bool, input_len: usize) -> Output {
         let len = self.parents.len();
         let identity = len == input_len && (0..).zip(&self.parents).all(|(i, &parent)| i == parent);
-        let finish = |column: Changed| column.finish(len, fresh);
         let (removed, changed): (Vec<_>, Vec<_>) =
-            self.attributes.into_iter().partition(|(_, column)| column.nulls.len() == len);
-        Output {
+            self.attributes.into_iter().partition(|(_, column)| column.is_all_null(len));
+        let key = self.key.map(|column| (Target::Key, column));
+        let value = self.value.map(|column| (Target::Value, column));
+        let changed = changed.into_iter().map(|(name, column)| (Target::Attribute(name), column));
+        let mut output = Output {
             port,
             timestamps: self.times.map(|times| times.finish(len, fresh)),
-            key: self.key.map(finish),
-            value: self.value.map(finish),
-            attributes: changed
-                .into_iter()
-                .map(|(name, column)| AttributeChange { name, change: finish(column) })
-                .collect(),
+            key: None,
+            value: None,
+            attributes: Vec::new(),
             removed: removed.into_iter().map(|(name, _)| name).collect(),
             rows: match (fresh, identity) {
                 (true, _) => Rows::Fresh(len as u32),
                 (false, true) => Rows::All,
                 (false, false) => Rows::Picked(self.parents),
             },
+            excerpts: Vec::new(),
+        };
+        for (target, column) in key.into_iter().chain(value).chain(changed) {
+            match (column.finish(len, fresh), target) {
+                (Finished::Excerpt { from, starts, ends, nulls, inherited }, to) => {
+                    output.excerpts.push(Excerpt { to, from, starts, ends, nulls, inherited });
+                }
+                (Finished::Change(change), Target::Key) => output.key = Some(change),
+                (Finished::Change(change), Target::Value) => output.value = Some(change),
+                (Finished::Change(change), Target::Attribute(name)) => {
+                    output.attributes.push(AttributeChange { name, change });
+                }
+            }
         }
+        output
     }
 }
 
@@ -259,73 +270,8 @@ impl Times {
     }
 }
 
-/// A column that grows a row at a time; rows that nobody sets are inherited.
-#[derive(Debug, Default)]
-struct Changed {
-    ends: Vec<u32>,
-    data: Vec<u8>,
-    nulls: Vec<u32>,
-    inherited: Vec<u32>,
-}
-
-impl Changed {
-    /// With room for the ends of so many rows, and for a few bytes of each.
-    fn with_capacity(rows: usize) -> Self {
-        let (ends, data) = (Vec::with_capacity(rows), Vec::with_capacity(8 * rows));
-        Self { ends, data, ..Self::default() }
-    }
-
-    /// Makes `row` the next to be written, and gives the bytes to append to.
-    #[inline]
-    fn begin(&mut self, row: usize) -> &mut Vec<u8> {
-        if self.ends.len() > row {
-            self.truncate(row); // Set a second time: the last call wins.
-        }
-        while self.ends.len() < row {
-            self.inherited.push(self.ends.len() as u32);
-            self.ends.push(self.data.len() as u32);
-        }
-        &mut self.data
-    }
-
-    #[inline]
-    fn end(&mut self) {
-        self.ends.push(u32::try_from(self.data.len()).expect("a column holds less than 4 GiB"));
-    }
-
-    #[inline]
-    fn set(&mut self, row: usize, bytes: &[u8]) {
-        self.begin(row).extend_from_slice(bytes);
-        self.end();
-    }
-
-    fn set_null(&mut self, row: usize) {
-        self.begin(row);
-        self.nulls.push(row as u32);
-        self.end();
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.ends.truncate(len);
-        self.data.truncate(self.ends.last().map_or(0, |&end| end as usize));
-        pop_from(&mut self.nulls, len);
-        pop_from(&mut self.inherited, len);
-    }
-
-    fn finish(mut self, len: usize, fresh: bool) -> Change {
-        self.begin(len);
-        let Self { ends, data, mut nulls, mut inherited } = self;
-        if fresh && !inherited.is_empty() {
-            // Nothing to inherit from: what was not set is absent.
-            nulls.append(&mut inherited);
-            nulls.sort_unstable();
-        }
-        Change { ends, data, nulls, inherited }
-    }
-}
-
 /// Drops the row numbers from `len` on, in an ascending list.
-fn pop_from(rows: &mut Vec<u32>, len: usize) {
+pub(crate) fn pop_from(rows: &mut Vec<u32>, len: usize) {
     while rows.last().is_some_and(|&row| row as usize >= len) {
         rows.pop();
     }

@@ -1,5 +1,6 @@
 //! The view of a record: a row number over borrowed columns.
 
+use crate::contract::Given;
 use crate::{Field, NO_TIME, Time};
 
 /// A borrowed column: the contract's `column`, with its nulls made quick to ask. One
@@ -74,6 +75,41 @@ impl<'a> Input<'a> {
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// The column, start and end of bytes that lie in what the stage was given.
+    pub(crate) fn place_of(&self, bytes: &[u8]) -> Option<(usize, u32, u32)> {
+        (0..self.columns.len()).find_map(|column| {
+            let (start, end) = self.place_in(column, bytes)?;
+            Some((column, start, end))
+        })
+    }
+
+    /// The start and end of bytes that lie in this column; of none, some place.
+    #[inline(always)]
+    pub(crate) fn place_in(&self, column: usize, bytes: &[u8]) -> Option<(u32, u32)> {
+        let data = self.columns.get(column)?.data;
+        if bytes.is_empty() {
+            return Some((0, 0));
+        }
+        // Numbers, not pointers: what lies elsewhere is merely out of range.
+        let start = (bytes.as_ptr() as usize).wrapping_sub(data.as_ptr() as usize);
+        let end = start.wrapping_add(bytes.len());
+        (start < data.len() && end <= data.len()).then_some((start as u32, end as u32))
+    }
+
+    /// What lies at a place that [`Input::place_in`] gave.
+    pub(crate) fn bytes_at(&self, column: usize, start: u32, end: u32) -> &[u8] {
+        &self.columns[column].data[start as usize..end as usize]
+    }
+
+    /// A column as the contract names it.
+    pub(crate) fn given(column: usize) -> Given {
+        match Field(column) {
+            Field::KEY => Given::Key,
+            Field::VALUE => Given::Value,
+            Field(column) => Given::Attribute((column - Field::FIRST_ATTRIBUTE) as u32),
+        }
     }
 
     #[inline(always)]

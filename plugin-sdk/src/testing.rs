@@ -27,8 +27,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::contract::{Change, Outcome, Output, Rows};
-use crate::{Column, Input, NO_TIME, Opened, Plan, Stage};
+use crate::contract::{AttributeChange, Change, Excerpt, Given, Outcome, Output, Rows, Target};
+use crate::{Column, Field, Input, NO_TIME, Opened, Plan, Stage};
 
 /// A record of a test: build it with [`record`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -131,7 +131,11 @@ impl<S: Stage> Driven<S> {
     ) -> Outputs {
         let records: Vec<_> = records.into_iter().collect();
         let plan = self.stage.plan().clone();
-        let outcome = with_input(&plan, &records, |columns| self.stage.process(&columns.by(input)));
+        let outcome = with_input(&plan, &records, |columns| {
+            let columns = columns.by(input);
+            let outcome = self.stage.process(&columns);
+            written_out(outcome, &columns)
+        });
         outputs(&plan, outcome, &records)
     }
 
@@ -174,6 +178,32 @@ fn outputs(plan: &Plan, outcome: Outcome, parents: &[TestRecord]) -> Outputs {
         out.ports[output.port as usize].1.extend(join(output, parents));
     }
     out
+}
+
+/// The same, with changes in the place of excerpts.
+fn written_out(mut outcome: Outcome, input: &Input<'_>) -> Outcome {
+    for output in &mut outcome.outputs {
+        for Excerpt { to, from, starts, ends, nulls, inherited } in output.excerpts.drain(..) {
+            let column = match from {
+                Given::Key => Field::KEY.0,
+                Given::Value => Field::VALUE.0,
+                Given::Attribute(index) => Field::FIRST_ATTRIBUTE + index as usize,
+            };
+            let mut change = Change { ends: Vec::new(), data: Vec::new(), nulls, inherited };
+            for (start, end) in starts.into_iter().zip(ends) {
+                change.data.extend_from_slice(input.bytes_at(column, start, end));
+                change.ends.push(change.data.len() as u32);
+            }
+            match to {
+                Target::Key => output.key = Some(change),
+                Target::Value => output.value = Some(change),
+                Target::Attribute(name) => {
+                    output.attributes.push(AttributeChange { name, change });
+                }
+            }
+        }
+    }
+    outcome
 }
 
 /// Builds the columns that the plan reads, and no others.

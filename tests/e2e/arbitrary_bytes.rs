@@ -7,6 +7,7 @@ use pipehost::bindings::records as contract;
 use pipehost::codec::{Decoded, Decoder, encode, frames};
 use pipehost::config::{self, DecodeFormat, Decoding, Encoding, JsonMembers};
 use pipehost::graph::{self, Known};
+use pipehost::plan::{Given, Plan};
 use pipehost::record::{BatchBuilder, Record};
 use pipehost::{mistake, outcome};
 use proptest::collection::vec;
@@ -142,6 +143,7 @@ proptest! {
         changes in vec((vec(0u32..9, 0..5), vec(any::<u8>(), 0..9), vec(0u32..5, 0..3), vec(0u32..5, 0..3)), 3),
         timestamps in proptest::option::of((vec(any::<i64>(), 0..5), vec(0u32..5, 0..3))),
         name in prop_oneof![Just("level"), Just(""), Just("new")],
+        excerpts in vec((0u32..4, vec(0u32..21, 0..6), vec(0u32..21, 0..6), vec(0u32..5, 0..3)), 0..3),
         rejected in vec(0u32..5, 0..3),
         with_input in any::<bool>(),
     ) {
@@ -151,6 +153,22 @@ proptest! {
             builder.push(&"test".into(), number, Some(0), None, Some(b"value"), attributes);
         }
         let input = builder.take();
+        let plan = Plan { value: true, attributes: vec!["level".to_owned()], ..Plan::default() };
+        let given = Given::new(&plan, &input);
+        let excerpts = excerpts
+            .into_iter()
+            .map(|(columns, starts, ends, inherited)| contract::Excerpt {
+                to: if columns < 2 { contract::Target::Value } else { contract::Target::Key },
+                from: match columns % 2 {
+                    0 => contract::Given::Value,
+                    _ => contract::Given::Attribute(0),
+                },
+                starts,
+                ends,
+                nulls: Vec::new(),
+                inherited,
+            })
+            .collect();
         let mut changes = changes.into_iter().map(|(ends, data, nulls, inherited)| {
             contract::Change { ends, data, nulls, inherited }
         });
@@ -165,13 +183,14 @@ proptest! {
                 .map(|change| contract::AttributeChange { name: name.to_owned(), change })
                 .collect(),
             removed: vec!["level".to_owned()],
+            excerpts,
         };
         let rejected = rejected
             .into_iter()
             .map(|row| contract::Rejection { row, reason: String::new(), retryable: false })
             .collect();
         let answer = outcome::join(
-            with_input.then_some(&input),
+            with_input.then_some((&input, &given)),
             2,
             &"stage".into(),
             contract::Outcome { outputs: vec![output], rejected },

@@ -69,6 +69,11 @@ fn an_answer_that_lies_is_named() {
     lies("lie-length", "in an output for port 0, the value has 1 ends for 2 rows");
     lies("lie-data", "in an output for port 0, the value has 2 bytes of data and ends at 1");
     lies("lie-inherited", "in an output for port 0, the value has inherited rows");
+    lies(
+        "lie-excerpt",
+        "in an output for port 0, the value has a row that is no part of the 1 bytes",
+    );
+    lies("lie-excerpt-of", "in an output for port 0, the value is an excerpt of a column that it");
     lies("lie-rejected", "it rejected row 7 of a batch of 1");
     guest("gigabyte").refuses("trap: ");
 }

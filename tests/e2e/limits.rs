@@ -88,13 +88,16 @@ fn output_records() {
 #[test]
 fn what_repeated_rows_inherit_is_output_too() {
     let line = "x".repeat(1000);
-    let repeat = |limit: &str| {
-        StageCase::guest("repeat")
+    let repeat = |guest: &str, limit: &str| {
+        StageCase::guest(guest)
             .settings(&format!("limits = {{ output = \"{limit}\" }}"))
             .input(&[&line])
     };
-    assert_eq!(repeat("1MB").run_ok().lines.len(), 1000);
-    repeat("100kB").refuses("output: its answer repeats rows up to 976.6 KiB");
+    for guest in ["repeat", "repeat-excerpt"] {
+        assert_eq!(repeat(guest, "1MB").run_ok().lines.len(), 1000);
+        repeat(guest, "100kB")
+            .refuses("output: its answer repeats what it was given up to 976.6 KiB");
+    }
 }
 
 #[test]

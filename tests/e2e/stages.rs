@@ -129,3 +129,10 @@ fn alert_and_route() {
     bad.sort(); // Two edges lead into `route`: which is read first is not said.
     assert_eq!(bad, ["ALERT: 2 ERROR records, the last: c", "a", "c"]);
 }
+
+#[test]
+fn a_part_of_what_came_in_need_not_be_copied_out() {
+    let made =
+        StageCase::guest("excerpt").settings("batch = { records = 1 }").input(&["abcd", "xyz"]);
+    assert_eq!(made.run_ok().lines, ["bc", "yz"]);
+}

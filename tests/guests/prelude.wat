@@ -25,7 +25,7 @@
   (data (i32.const 96) "\20\00\00\00\03\00\00\00")
   ;; open: ok; reads the value; no attributes; one port; no inputs (zeros up to 144).
   (data (i32.const 112) "\00\00\00\00\00\00\01\00\00\00\00\00\00\00\00\00\60\00\00\00\01\00\00\00")
-  ;; An outcome at 256: ok, one output at 320 (a record of 124 zeros: port 0, all rows),
+  ;; An outcome at 256: ok, one output at 320 (a record of 132 zeros: port 0, all rows),
   ;; no rejections.
   (data (i32.const 256) "\00\00\00\00\40\01\00\00\01\00\00\00")
   ;; An outcome at 288 that is empty.

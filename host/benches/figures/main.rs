@@ -4,14 +4,13 @@
 //!
 //!     cargo bench
 
-mod native;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pipehost::config;
 use pipehost::metrics::Metrics;
+use pipehost::native;
 use pipehost::pipeline;
 use pipehost::prepare::{Prepared, prepare};
 use pipehost::record::{Batch, BatchBuilder};
@@ -82,8 +81,7 @@ fn filter(runtime: &Runtime) {
         input = "filter"
     "#;
     let prepared = runtime.block_on(prepared(text));
-    let native =
-        native::runner::<filter::Filter>(&json!({ "attribute": "level", "equals": "ERROR" }));
+    let native = native_stage("filter", &json!({ "attribute": "level", "equals": "ERROR" }));
     let metrics = Arc::new(Metrics::default());
     let worker = |runner: Runner, name: &str| {
         let worker = Worker::start(
@@ -162,10 +160,10 @@ fn log_pipeline(runtime: &Runtime) {
             let mut prepared = prepared(&text).await;
             if native {
                 prepared.runners = vec![
-                    native::runner::<parse_log::ParseLog>(&json!({})),
-                    native::runner::<filter::Filter>(&level),
-                    native::runner::<add_context::AddContext>(&context),
-                    native::runner::<alert::Alert>(&alert),
+                    native_stage("parse-log", &json!({})),
+                    native_stage("filter", &level),
+                    native_stage("add-context", &context),
+                    native_stage("alert", &alert),
                 ];
             }
             let metrics = prepared.metrics.clone();
@@ -348,4 +346,8 @@ fn cpu_time() -> Duration {
 async fn prepared(text: &str) -> Prepared {
     let (config, mistakes) = config::read(text, Path::new(env!("CARGO_MANIFEST_DIR")));
     prepare(config, mistakes, &mut |_| {}).await.unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
+}
+
+fn native_stage(name: &str, config: &serde_json::Value) -> Runner {
+    native::runner(name, &config.to_string()).expect("it is there").expect("it opens")
 }

@@ -98,7 +98,7 @@ async fn describe(path: &Path, bytes: &[u8], config: &Value) -> Result<String, E
     Ok(out)
 }
 
-fn reads(plan: &crate::stage::Plan) -> String {
+fn reads(plan: &crate::plan::Plan) -> String {
     let columns = [(plan.timestamps, "timestamp"), (plan.key, "key"), (plan.value, "value")];
     let mut reads: Vec<String> =
         columns.iter().filter(|(read, _)| *read).map(|(_, name)| (*name).to_owned()).collect();

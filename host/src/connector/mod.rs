@@ -218,7 +218,7 @@ pub enum SinkError {
 pub enum Sink {
     Stdout(Encoding),
     File(FileSink),
-    Http(HttpSink),
+    Http(Box<HttpSink>),
     Sqlite(SqliteSink),
     Null,
 }
@@ -230,7 +230,7 @@ impl Sink {
         Ok(match kind {
             SinkKind::Stdout { encoding } => Self::Stdout(encoding.clone()),
             SinkKind::File(file) => Self::File(FileSink::open(file, resume)?),
-            SinkKind::Http(http) => Self::Http(HttpSink::open(name.into(), http)?),
+            SinkKind::Http(http) => Self::Http(HttpSink::open(name.into(), http)?.into()),
             SinkKind::Sqlite(sqlite) => Self::Sqlite(SqliteSink::open(sqlite)?),
             SinkKind::Null => Self::Null,
         })

@@ -492,8 +492,9 @@ mod tests {
     use super::*;
     use crate::graph::Known;
     use crate::outcome::Answer;
+    use crate::plan::Plan;
     use crate::record::Batch;
-    use crate::stage::{Native, Plan};
+    use crate::stage::Native;
 
     struct Panics;
 

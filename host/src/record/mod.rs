@@ -12,7 +12,7 @@ mod selected;
 
 pub use batch::{Attribute, Batch, MAX_ATTRIBUTES, Record};
 pub use builder::BatchBuilder;
-pub use column::{Column, NO_TIME, Rows, Times, now};
+pub use column::{Column, Excerpt, NO_TIME, Rows, Times, bytes_between, now};
 pub use origin::{Origin, Origins};
 pub use selected::{RowNumbers, Selected};
 

@@ -30,10 +30,11 @@ impl<T: Rows> Selected<T> {
         self.rows.as_ref().map_or(row, |rows| rows[row] as usize)
     }
 
-    /// The column with just these rows; copies only if it is a selection.
+    /// The column with just these rows; copies only if they do not lie behind each other.
     pub fn contiguous(&self) -> Arc<T> {
         match &self.rows {
-            None => self.base.clone(),
+            None if self.base.is_contiguous() => self.base.clone(),
+            None => Arc::new(self.base.gather(&(0..self.base.count() as u32).collect::<Vec<_>>())),
             Some(rows) => Arc::new(self.base.gather(rows)),
         }
     }
@@ -62,7 +63,7 @@ impl Selected<Column> {
     /// Bytes of data, without copying.
     pub(super) fn bytes(&self) -> usize {
         match &self.rows {
-            None => self.base.data.len(),
+            None => self.base.row_bytes(),
             Some(rows) => rows.iter().map(|&row| self.base.range(row as usize).len()).sum(),
         }
     }

@@ -9,14 +9,15 @@ use wasmtime::component::TypedFunc;
 use super::failure::classify;
 use super::guest_log::GuestLog;
 use super::host::Host;
-use super::program::{Description, Exports, Plan, Program};
+use super::program::{Description, Exports, Program};
 use crate::bindings::records;
 use crate::engine::Metering;
 use crate::failure::{Cause, Failure, printable};
 use crate::limits::Limits;
 use crate::metrics::NodeMetrics;
 use crate::outcome::{self, Answer};
-use crate::record::{Batch, Column, MAX_ATTRIBUTES, Selected};
+use crate::plan::{Given, Plan};
+use crate::record::{Batch, Column};
 
 /// A guest yields to the runtime after this much fuel: about a millisecond.
 const YIELD_INTERVAL: u64 = 2_000_000;
@@ -146,7 +147,7 @@ impl Instance {
             ports: plan.ports,
             inputs: plan.inputs,
         };
-        check_plan(&plan).map_err(|rule| Failure::new(Cause::Contract, rule))?;
+        plan.check().map_err(|rule| Failure::new(Cause::Contract, rule))?;
         self.plan = plan.clone();
         Ok(plan)
     }
@@ -156,23 +157,14 @@ impl Instance {
     /// # Errors
     /// What went wrong; the instance is then finished.
     pub async fn process(&mut self, batch: &Batch) -> Result<Answer, Failure> {
-        let contiguous = |wanted: bool, column: &Option<Selected<Column>>| {
-            column.as_ref().filter(|_| wanted).map(Selected::contiguous)
-        };
-        let timestamps =
-            batch.timestamps.as_ref().filter(|_| self.plan.timestamps).map(Selected::contiguous);
-        let key = contiguous(self.plan.key, &batch.key);
-        let value = contiguous(self.plan.value, &batch.value);
-        let attributes: Vec<_> = (self.plan.attributes.iter())
-            .map(|name| batch.attribute(name).map(Selected::contiguous))
-            .collect();
+        let given = Given::new(&self.plan, batch);
         let lowered: Vec<_> =
-            attributes.iter().map(|column| column.as_deref().map(lower)).collect();
+            given.attributes.iter().map(|column| column.as_deref().map(lower)).collect();
         let input = records::Batch {
             len: batch.len as u32,
-            timestamps: timestamps.as_deref().map(Vec::as_slice),
-            key: key.as_deref().map(lower),
-            value: value.as_deref().map(lower),
+            timestamps: given.timestamps.as_deref().map(Vec::as_slice),
+            key: given.key.as_deref().map(lower),
+            value: given.value.as_deref().map(lower),
             attributes: &lowered,
             input: batch.input,
         };
@@ -184,7 +176,7 @@ impl Instance {
             .await;
         self.metrics.duration.observe(start.elapsed().as_secs_f64());
         let outcome = outcome?.map_err(|message| Failure::new(Cause::Error, message))?;
-        self.check(Some(batch), outcome)
+        self.check(Some((batch, &given)), outcome)
     }
 
     /// Asks for what the stage still holds.
@@ -236,15 +228,16 @@ impl Instance {
 
     fn check(
         &self,
-        input: Option<&Batch>,
+        input: Option<(&Batch, &Given)>,
         mut outcome: records::Outcome,
     ) -> Result<Answer, Failure> {
+        let batch = input.map(|(batch, _)| batch);
         for rejection in &mut outcome.rejected {
             rejection.reason = printable(&rejection.reason);
         }
         let limit = self.limits.output_records;
         let rows = |output: &records::Output| match &output.rows {
-            records::Rows::All => input.map_or(0, |batch| batch.len),
+            records::Rows::All => batch.map_or(0, |batch| batch.len),
             records::Rows::Picked(rows) => rows.len(),
             records::Rows::Fresh(len) => *len as usize,
         };
@@ -255,12 +248,15 @@ impl Instance {
             );
             return Err(Failure::new(Cause::Output, message));
         }
-        let inherited = inherited_bytes(input, &outcome.outputs);
-        let allowed = || self.limits.output_bytes.saturating_add(input.map_or(0, Batch::bytes));
-        if inherited > 0 && inherited > allowed() {
+        let excerpts = outcome.outputs.iter().map(outcome::excerpt_bytes);
+        let inherited =
+            excerpts.fold(inherited_bytes(batch, &outcome.outputs), usize::saturating_add);
+        let allowed = || self.limits.output_bytes.saturating_add(batch.map_or(0, Batch::bytes));
+        if inherited > self.limits.output_bytes && inherited > allowed() {
             let inherited = bytesize::ByteSize::b(inherited as u64);
             let message = format!(
-                "its answer repeats rows up to {inherited}, more than limits.output allows"
+                "its answer repeats what it was given up to {inherited}, more than limits.output \
+                 allows"
             );
             return Err(Failure::new(Cause::Output, message));
         }
@@ -357,29 +353,4 @@ async fn within<R>(
             Err(Failure::new(Cause::Timeout, message))
         }
     }
-}
-
-fn check_plan(plan: &Plan) -> Result<(), String> {
-    if plan.ports.is_empty() {
-        return Err("its plan has no port".to_owned());
-    }
-    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    for (index, port) in plan.ports.iter().enumerate() {
-        if port.is_empty() || !port.chars().all(valid) {
-            return Err(format!("{port:?} is not a name for a port: use a-z, 0-9, - and _"));
-        }
-        if plan.ports[..index].contains(port) {
-            return Err(format!("its plan names the port {port:?} twice"));
-        }
-    }
-    let lists = [&plan.attributes, &plan.ports, &plan.inputs];
-    if lists.iter().any(|list| list.len() > MAX_ATTRIBUTES) {
-        return Err(format!("its plan has more than {MAX_ATTRIBUTES} attributes, ports or inputs"));
-    }
-    for (index, name) in plan.attributes.iter().enumerate() {
-        if plan.attributes[..index].contains(name) {
-            return Err(format!("its plan names the attribute {name:?} twice"));
-        }
-    }
-    Ok(())
 }

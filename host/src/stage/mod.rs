@@ -12,5 +12,5 @@ mod recovery;
 mod worker;
 
 pub use breaker::Breaker;
-pub use program::{Description, Plan, Program};
+pub use program::{Description, Program};
 pub use worker::{Care, Native, Runner, Worker};

@@ -14,19 +14,7 @@ use crate::failure::Failure;
 use crate::grants::Grants;
 use crate::limits::Limits;
 use crate::metrics::NodeMetrics;
-
-/// What a stage reads, and its ports.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Plan {
-    pub timestamps: bool,
-    pub key: bool,
-    pub value: bool,
-    pub attributes: Vec<String>,
-    /// At least one; the first is the default.
-    pub ports: Vec<String>,
-    /// Of a stage that tells its inputs apart.
-    pub inputs: Vec<String>,
-}
+use crate::plan::Plan;
 
 /// What a component says about itself.
 #[derive(Debug, Clone)]

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use super::breaker::{Breaker, Refused};
 use super::guest_log::GuestLog;
 use super::instance::Instance;
-use super::program::{Plan, Program};
+use super::program::Program;
 use super::recovery::Recovery;
 use crate::config::Retry;
 use crate::failure::{Cause, Failure};
 use crate::metrics::NodeMetrics;
 use crate::outcome::{Answer, Rejected};
+use crate::plan::Plan;
 use crate::record::{Batch, MAX_ATTRIBUTES};
 
 /// A stage that is part of this program: what benchmarks compare the sandbox with.
