@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, CounterVec, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::failure::Cause;
@@ -38,6 +38,7 @@ pub struct Metrics {
     checkpoint_time: IntGauge,
     duration: HistogramVec,
     batch: HistogramVec,
+    seconds: CounterVec,
 }
 
 /// The metrics of one source, stage or sink.
@@ -59,11 +60,40 @@ pub struct NodeMetrics {
     pub breaker_opened: IntCounter,
     pub duration: Histogram,
     pub batch: Histogram,
+    seconds: [Counter; Doing::ALL.len()],
     failures: [IntCounter; Cause::ALL.len()],
     /// The most batches that one queue in front of this node held.
     queue_peak: AtomicUsize,
     /// Records that came in and are not yet done with: sent on, written, or refused.
     pub in_flight: AtomicI64,
+}
+
+/// What a node does with its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    /// What it is there for: a guest computes, a source decodes, a sink writes.
+    Working,
+    /// Carries columns into the sandbox and out of it.
+    Copying,
+    /// There is nothing to do.
+    WaitingForInput,
+    /// A queue behind it is full.
+    WaitingForOutput,
+}
+
+impl Doing {
+    pub const ALL: [Self; 4] =
+        [Self::Working, Self::Copying, Self::WaitingForInput, Self::WaitingForOutput];
+
+    /// The value of the label.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Working => "working",
+            Self::Copying => "copying",
+            Self::WaitingForInput => "waiting_for_input",
+            Self::WaitingForOutput => "waiting_for_output",
+        }
+    }
 }
 
 /// Whether a stage is called: the value of its metric.
@@ -196,6 +226,15 @@ impl Default for Metrics {
                 "Time to process one batch.",
                 exponential(0.00001, 11),
             ),
+            seconds: {
+                let opts = Opts::new(
+                    "pipeline_stage_seconds_total",
+                    "What a source, stage or sink did with its time; of several workers, together.",
+                );
+                let made = CounterVec::new(opts, &["stage", "doing"]).expect("a valid name");
+                r.register(Box::new(made.clone())).expect("each name is registered once");
+                made
+            },
             batch: histogram(
                 "pipeline_stage_batch_records",
                 "Records in a batch that came in.",
@@ -226,6 +265,7 @@ impl Metrics {
             breaker_opened: self.breaker_opened.with_label_values(l),
             duration: self.duration.with_label_values(l),
             batch: self.batch.with_label_values(l),
+            seconds: Doing::ALL.map(|doing| self.seconds.with_label_values(&[name, doing.name()])),
             failures: Cause::ALL
                 .map(|cause| self.failures.with_label_values(&[name, cause.name()])),
             queue_peak: AtomicUsize::new(0),
@@ -265,6 +305,16 @@ impl NodeMetrics {
     pub fn failures(&self) -> impl Iterator<Item = (Cause, u64)> {
         let counts = self.failures.each_ref().map(IntCounter::get);
         Cause::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0)
+    }
+
+    /// Counts time.
+    pub fn spent(&self, doing: Doing, time: Duration) {
+        self.seconds[doing as usize].inc_by(time.as_secs_f64());
+    }
+
+    /// Seconds that were spent on something.
+    pub fn seconds(&self, doing: Doing) -> f64 {
+        self.seconds[doing as usize].get()
     }
 
     pub fn breaker(&self, state: BreakerState) {

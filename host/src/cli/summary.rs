@@ -4,12 +4,16 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::graph::NodeId;
+use crate::metrics::Doing;
 use crate::pipeline::{Ending, Node, Nodes};
 
 /// The table of all nodes, and what it adds up to.
 pub(super) fn render(name: &str, nodes: &Nodes, processed: u64, ending: &Ending) -> String {
-    let head = ["", "in", "out", "rejected", "dropped", "time", "fuel", "queue"];
-    let rows: Vec<[String; 8]> = nodes.iter().map(row).collect();
+    let head = [
+        "", "in", "out", "rejected", "dropped", "time", "fuel", "queue", "works", "copies",
+        "starved", "blocked",
+    ];
+    let rows: Vec<[String; 12]> = nodes.iter().map(|node| row(node, ending.elapsed)).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([head[column].len()]).max().unwrap_or(0)
@@ -34,13 +38,28 @@ pub(super) fn render(name: &str, nodes: &Nodes, processed: u64, ending: &Ending)
         let cells: Vec<&str> = row.iter().map(String::as_str).collect();
         let _ = writeln!(out, "{}", line(&cells));
     }
+    if let Some((node, busy)) = busiest(nodes, ending.elapsed) {
+        let _ = write!(out, "\nthe others wait for `{}`: it is busy {}", node.name, percent(busy));
+        out.push_str(" of the time\n");
+    }
     for node in nodes {
         notes(node, &mut out);
     }
     out
 }
 
-fn row(node: &Node) -> [String; 8] {
+/// The node that works most of its time, where there is one: more workers for it, or less
+/// work, make the pipeline faster.
+fn busiest(nodes: &Nodes, elapsed: Duration) -> Option<(&Node, f64)> {
+    let busy = |node: &Node| {
+        let seconds = node.metrics.seconds(Doing::Working) + node.metrics.seconds(Doing::Copying);
+        seconds / elapsed.as_secs_f64().max(1e-9) / node.workers as f64
+    };
+    let most = nodes.iter().map(|node| (node, busy(node))).max_by(|a, b| a.1.total_cmp(&b.1));
+    most.filter(|(_, busy)| *busy > 0.5 && nodes.len() > 1)
+}
+
+fn row(node: &Node, elapsed: Duration) -> [String; 12] {
     let metrics = &node.metrics;
     let is_stage = matches!(node.id, NodeId::Stage(_));
     let is_source = matches!(node.id, NodeId::Source(_));
@@ -50,6 +69,9 @@ fn row(node: &Node) -> [String; 8] {
         node.name.clone()
     };
     let only = |shown: bool, text: String| if shown { text } else { "-".to_owned() };
+    let share = |doing, workers: usize| {
+        percent(metrics.seconds(doing) / elapsed.as_secs_f64().max(1e-9) / workers as f64)
+    };
     [
         name,
         number(metrics.records_in.get()),
@@ -59,6 +81,10 @@ fn row(node: &Node) -> [String; 8] {
         only(!is_source, time(Duration::from_secs_f64(metrics.duration.get_sample_sum()))),
         only(is_stage, short(metrics.fuel.get())),
         only(!is_source, format!("{}/{}", metrics.queue_peak(), node.queue)),
+        share(Doing::Working, node.workers),
+        only(is_stage, share(Doing::Copying, node.workers)),
+        share(Doing::WaitingForInput, 1),
+        only(!matches!(node.id, NodeId::Sink(_)), share(Doing::WaitingForOutput, 1)),
     ]
 }
 
@@ -98,6 +124,10 @@ fn notes(node: &Node, out: &mut String) {
     if metrics.log_dropped.get() > 0 {
         note(format!("{} bytes that it printed were dropped", number(metrics.log_dropped.get())));
     }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
 }
 
 /// With a thin mark at each thousand: 1,234,567.

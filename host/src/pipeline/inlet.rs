@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Stopped;
 use super::queue::{Close, Message};
 use crate::config::Batching;
-use crate::metrics::NodeMetrics;
+use crate::metrics::{Doing, NodeMetrics};
 use crate::record::Batch;
 
 /// What a node gets.
@@ -62,10 +62,12 @@ impl Inlet {
 
     /// The next event; at the end, always the end. May be dropped while it waits.
     pub(super) async fn next(&mut self) -> Result<Event, Stopped> {
+        let start = Instant::now();
         let event = match &mut self.rebatch {
             None => self.edges.receive().await?,
             Some(rebatch) => rebatch.next(&mut self.edges).await?,
         };
+        self.metrics.spent(Doing::WaitingForInput, start.elapsed());
         if let Event::Batch(batch) = &event {
             self.metrics.records_in.inc_by(batch.len as u64);
             self.metrics.batch.observe(batch.len as f64);

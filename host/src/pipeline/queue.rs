@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
 use super::Stopped;
 use super::watermark::Assigner;
 use crate::config::WhenFull;
-use crate::metrics::NodeMetrics;
+use crate::metrics::{Doing, NodeMetrics};
 use crate::record::Batch;
 
 /// What goes over a queue.
@@ -109,12 +110,14 @@ impl Outlet {
         if let Some(assigner) = &mut self.assigner {
             assigner.see(&batch);
         }
+        let start = Instant::now();
         if let Some((last, others)) = self.ports[port].split_last() {
             for edge in others {
                 edge.send(batch.clone()).await?;
             }
             last.send(batch).await?;
         }
+        self.metrics.spent(Doing::WaitingForOutput, start.elapsed());
         Ok(())
     }
 

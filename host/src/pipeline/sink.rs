@@ -1,7 +1,7 @@
 //! The task of a sink.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +10,7 @@ use super::checkpoint::{NodeState, Reporter};
 use super::inlet::{Event, Inlet};
 use super::{Ended, Stopped};
 use crate::connector::{Sink, SinkError};
-use crate::metrics::NodeMetrics;
+use crate::metrics::{Doing, NodeMetrics};
 use crate::record::Batch;
 
 pub(super) struct SinkTask {
@@ -63,7 +63,7 @@ impl SinkTask {
 
     /// Writes a batch; true if there is nobody to write to any more.
     async fn write(&mut self, batch: &Batch) -> Result<bool, Stopped> {
-        let timer = self.metrics.duration.start_timer();
+        let start = Instant::now();
         match self.sink.write(batch).await {
             Ok(()) => {
                 self.metrics.records_out.inc_by(batch.len as u64);
@@ -77,7 +77,9 @@ impl SinkTask {
             }
             Err(SinkError::Failed(why)) => return Err(self.failed(&why)),
         }
-        timer.observe_duration();
+        let took = start.elapsed();
+        self.metrics.duration.observe(took.as_secs_f64());
+        self.metrics.spent(Doing::Working, took);
         if let Some(rate) = self.rate {
             let due = Duration::from_secs_f64(batch.len as f64 / rate as f64);
             tokio::time::sleep(due).await;

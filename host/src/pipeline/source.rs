@@ -12,6 +12,7 @@ use super::{Ended, Stopped};
 use crate::codec::Decoded;
 use crate::config::Batching;
 use crate::connector::Source;
+use crate::metrics::Doing;
 use crate::record::{BatchBuilder, MAX_ATTRIBUTES, Origin};
 
 pub(super) struct SourceTask {
@@ -40,8 +41,10 @@ impl SourceTask {
                 || batch.bytes() >= batching.bytes
                 || batch.attributes() >= MAX_ATTRIBUTES
         };
+        let metrics = self.rejections.metrics.clone();
         let mut due = Instant::now();
         let close = loop {
+            let waiting = std::time::Instant::now();
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break self.when_stopped,
@@ -53,13 +56,16 @@ impl SourceTask {
                 }
                 () = sleep_until(due), if !out.batch.is_empty() => self.flush(&mut out).await?,
                 more = self.source.ready() => {
+                    metrics.spent(Doing::WaitingForInput, waiting.elapsed());
                     if !more.map_err(Stopped::Cause)? {
                         break self.when_done;
                     }
                     if out.batch.is_empty() {
                         due = Instant::now() + batching.linger;
                     }
+                    let start = std::time::Instant::now();
                     let decoded = self.source.decode(&mut out, full);
+                    metrics.spent(Doing::Working, start.elapsed());
                     self.reject(&mut out).await?;
                     decoded.map_err(Stopped::Cause)?;
                     if full(&out.batch) {

@@ -1,11 +1,12 @@
 //! What the host keeps beside each instance: WASI, the memory account, the log.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
-use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime::error::Context as _;
+use wasmtime::{CallHook, ResourceLimiter};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
@@ -24,6 +25,30 @@ pub(crate) struct Host {
     table: ResourceTable,
     pub(super) memory: Memory,
     pub(super) log: GuestLog,
+    pub(super) stopwatch: Stopwatch,
+}
+
+/// Tells the time in the guest from that for the way in and out, on the calls that it is
+/// asked to.
+#[derive(Default)]
+pub(super) struct Stopwatch {
+    pub(super) runs: bool,
+    since: Option<Instant>,
+    pub(super) in_guest: Duration,
+}
+
+impl Stopwatch {
+    /// Control goes over between host and guest.
+    pub(super) fn cross(&mut self, crossing: CallHook) {
+        if !self.runs {
+            return;
+        }
+        match (crossing.entering_host(), self.since.take()) {
+            (false, _) => self.since = Some(Instant::now()),
+            (true, Some(since)) => self.in_guest += since.elapsed(),
+            (true, None) => {}
+        }
+    }
 }
 
 impl Host {
@@ -48,7 +73,13 @@ impl Host {
         });
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
-        Ok(Self { wasi: wasi.build(), table, memory: Memory { used: 0, limit: memory_bytes }, log })
+        Ok(Self {
+            wasi: wasi.build(),
+            table,
+            memory: Memory { used: 0, limit: memory_bytes },
+            log,
+            stopwatch: Stopwatch::default(),
+        })
     }
 }
 

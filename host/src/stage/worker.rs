@@ -5,6 +5,7 @@
 //! `checkpoint` gets its state back before each new attempt.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::breaker::{Breaker, Refused};
 use super::guest_log::GuestLog;
@@ -13,7 +14,7 @@ use super::program::Program;
 use super::recovery::Recovery;
 use crate::config::Retry;
 use crate::failure::{Cause, Failure};
-use crate::metrics::NodeMetrics;
+use crate::metrics::{Doing, NodeMetrics};
 use crate::outcome::{Answer, Rejected};
 use crate::plan::Plan;
 use crate::record::{Batch, MAX_ATTRIBUTES};
@@ -332,7 +333,10 @@ impl Worker {
     ) -> Result<Result<Answer, Failure>, Failure> {
         let result = match self.live().await? {
             Live::Native(native) => {
-                return Ok(native.process(batch).map_err(|e| Failure::new(Cause::Error, e)));
+                let start = Instant::now();
+                let answer = native.process(batch);
+                self.metrics.spent(Doing::Working, start.elapsed());
+                return Ok(answer.map_err(|error| Failure::new(Cause::Error, error)));
             }
             Live::Sandboxed(instance) => instance.as_mut().expect("live").process(batch).await,
         };
