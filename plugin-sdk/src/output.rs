@@ -178,7 +178,7 @@ struct PortRows {
 impl PortRows {
     #[inline(always)]
     fn attribute(&mut self, name: &str) -> &mut Changed {
-        let found = self.attributes.iter().position(|(n, _)| n == name);
+        let found = self.attributes.iter().position(|(n, _)| is_same(n, name));
         let position = found.unwrap_or_else(|| self.add_attribute(name));
         &mut self.attributes[position].1
     }
@@ -267,6 +267,19 @@ impl Times {
         self.catch_up(len);
         let inherited = if fresh { Vec::new() } else { self.inherited };
         TimestampsChange { timestamps: self.nanoseconds, inherited }
+    }
+}
+
+/// Whether two names are the same. Most are so short that a call to compare them, for every
+/// record, costs more than this.
+#[inline(always)]
+fn is_same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    match (a.first_chunk::<4>(), b.first_chunk::<4>()) {
+        (Some(first), Some(other)) if a.len() <= 8 => {
+            a.len() == b.len() && first == other && a.last_chunk::<4>() == b.last_chunk::<4>()
+        }
+        _ => a == b,
     }
 }
 

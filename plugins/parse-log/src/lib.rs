@@ -33,11 +33,12 @@ impl Stage for ParseLog {
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         let line = record.get(self.line).unwrap_or_default();
         let (time, rest) = word(line).ok_or_else(|| Rejection::new("the line is empty"))?;
-        let (level, message) =
-            word(rest).ok_or_else(|| Rejection::new("no level after the time"))?;
-        if !level.iter().all(u8::is_ascii_alphabetic) {
-            return Err(Rejection::new(format!("{:?} is not a level", text(level))));
-        }
+        // Levels are so short that it does not pay to search for their end.
+        let end = rest.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let (level, message) = match &rest[end..] {
+            [] | [b' ', ..] if end > 0 => (&rest[..end], rest.get(end + 1..).unwrap_or_default()),
+            _ => return Err(no_level(rest)),
+        };
         let time = std::str::from_utf8(time)
             .ok()
             .and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok())
@@ -51,6 +52,14 @@ impl Stage for ParseLog {
         let nanoseconds = seconds * 1_000_000_000 + i64::from(time.nanosecond());
         out.keep().timestamp(nanoseconds).attribute(&self.attribute, level).value(message);
         Ok(())
+    }
+}
+
+#[cold]
+fn no_level(rest: &[u8]) -> Rejection {
+    match word(rest) {
+        None => Rejection::new("no level after the time"),
+        Some((level, _)) => Rejection::new(format!("{:?} is not a level", text(level))),
     }
 }
 
