@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod mistake;
 pub mod native;
 pub mod outcome;
+pub mod pace;
 pub mod pipeline;
 pub mod plan;
 pub mod plugin;

@@ -12,6 +12,7 @@ use crate::engine::{Engine, Metering};
 use crate::graph::{self, Graph, Known, Said};
 use crate::metrics::Metrics;
 use crate::mistake::Mistake;
+use crate::pace::Pace;
 use crate::plugin;
 use crate::stage::{Program, Runner};
 
@@ -24,6 +25,8 @@ pub struct Prepared {
     pub metrics: Arc<Metrics>,
     /// Dead letters that go back in, instead of what the sources have.
     pub replay: Option<Vec<Letter>>,
+    /// The rate at which the sources give their records, for measuring.
+    pub pace: Option<Arc<Pace>>,
 }
 
 /// Prepares a pipeline; `say` is told what takes time. `known` are the mistakes that
@@ -64,7 +67,7 @@ pub async fn prepare(
     let (graph, found) = graph::check(&config, &said);
     mistakes.extend(found);
     if mistakes.is_empty() {
-        Ok(Prepared { config, graph, runners, metrics, replay: None })
+        Ok(Prepared { config, graph, runners, metrics, replay: None, pace: None })
     } else {
         Err(mistakes)
     }

@@ -1,5 +1,6 @@
 //! The command line: one file a verb.
 
+mod bench;
 mod dead_letter;
 mod graph;
 mod inspect;
@@ -43,6 +44,56 @@ The pipeline is a file, or a chain of plugins between stdin and stdout:
     pipehost run --plugin parse-log.wasm --plugin filter.wasm \\
         --set filter.level=ERROR < in.log > out.log";
 
+const BENCH: &str = "\
+Measure a pipeline or a component: sandboxed, and native where there is such a stage.
+
+Runs the pipeline several times, in turn sandboxed, with the native ones of pipehost's own
+stages, and sandboxed once more as a control: times on a shared machine mean little, the
+ratios of one command do, and the control says how much. Then it runs at a fixed rate, and
+says how long records take from when they were due until they are written. It writes the
+files that the pipeline writes; what goes to stdout is thrown away.
+
+    pipehost bench pipeline.toml
+
+    pipehost bench plugins/filter --set field=value --set contains=ERROR --input in.log";
+
+#[derive(Debug, Args)]
+struct BenchArgs {
+    /// A pipeline whose sources end; or a `.wasm`, a `.wat` or the folder of a crate, which
+    /// gets lines and is followed by nothing.
+    #[arg(value_name = "PIPELINE.toml|COMPONENT")]
+    target: PathBuf,
+    /// A member of the component's configuration.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
+    /// Lines for the component, instead of made-up ones of a log.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// How many lines are made up.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, conflicts_with = "input")]
+    records: u64,
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Records a second at which latency is measured [default: half of what the pipeline can do]
+    #[arg(long, value_name = "N", value_parser = rate)]
+    rate: Option<f64>,
+    /// How long latency is measured.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// As JSON, in seconds and bytes.
+    #[arg(long)]
+    json: bool,
+    /// Draw a picture, too.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    let valid = rate.is_finite() && rate > 0.0;
+    if valid { Ok(rate) } else { Err("it must be more than 0".to_owned()) }
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run a pipeline until its sources end, and print a summary.
@@ -66,6 +117,9 @@ enum Verb {
         #[arg(long = "set", value_name = "NAME=VALUE")]
         set: Vec<String>,
     },
+    /// Measure a pipeline or a component: sandboxed, and native where there is such a stage.
+    #[command(long_about = BENCH)]
+    Bench(BenchArgs),
     /// Read a file of dead letters: records that were refused, and why.
     #[command(subcommand)]
     DeadLetter(DeadLetterVerb),
@@ -236,6 +290,7 @@ pub fn main(cli: Cli) -> ExitCode {
     let result = match cli.verb {
         Verb::Run(args) => run::run(args),
         Verb::Check(args) => run::check(args),
+        Verb::Bench(args) => bench::bench(&args),
         Verb::Graph { pipeline, format } => graph::graph(&pipeline, format),
         Verb::Inspect { component, set } => inspect::inspect(&component, &set),
         Verb::DeadLetter(verb) => dead_letter::dead_letter(verb),

@@ -10,6 +10,7 @@ mod generate;
 mod http_sink;
 mod http_source;
 mod letters;
+mod paced;
 mod sqlite_sink;
 mod sqlite_source;
 mod stdin;
@@ -32,6 +33,7 @@ use generate::Generator;
 use http_sink::HttpSink;
 use http_source::HttpSource;
 pub use letters::LetterSource;
+pub use paced::Paced;
 use sqlite_sink::SqliteSink;
 use sqlite_source::SqliteSource;
 
@@ -48,6 +50,11 @@ impl Progress {
         self.done.fetch_add(done, Ordering::Relaxed);
     }
 
+    /// What is done so far.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
     /// The part that is done, from 0 to 1, where the source has an end.
     pub fn fraction(&self) -> Option<f64> {
         let total = self.total.load(Ordering::Relaxed);
@@ -62,6 +69,7 @@ pub enum Source {
     Letters(LetterSource),
     Http(Box<HttpSource>),
     Sqlite(SqliteSource),
+    Paced(Box<Paced>),
 }
 
 impl Source {
@@ -116,6 +124,7 @@ impl Source {
             Self::Letters(source) => Ok(source.has_more()),
             Self::Http(source) => Ok(source.ready().await),
             Self::Sqlite(source) => source.ready().await,
+            Self::Paced(source) => source.ready().await,
         }
     }
 
@@ -143,6 +152,10 @@ impl Source {
                 source.fill(out, full);
                 Ok(())
             }
+            Self::Paced(source) => {
+                source.fill(out, full);
+                Ok(())
+            }
         }
     }
 
@@ -152,8 +165,8 @@ impl Source {
             Self::Bytes(source) => source.position(),
             Self::Generate(source) => Some(source.position()),
             Self::Letters(source) => source.position(),
-            // Who posts has to send again what was not acknowledged.
-            Self::Http(_) => None,
+            // Who posts has to send again what was not acknowledged; who measures keeps nothing.
+            Self::Http(_) | Self::Paced(_) => None,
             Self::Sqlite(source) => source.position(),
         }
     }
@@ -170,7 +183,11 @@ impl Source {
     pub fn cut(&mut self, number: u64) {
         match self {
             Self::Http(source) => source.cut(number),
-            Self::Bytes(_) | Self::Generate(_) | Self::Letters(_) | Self::Sqlite(_) => {}
+            Self::Bytes(_)
+            | Self::Generate(_)
+            | Self::Letters(_)
+            | Self::Sqlite(_)
+            | Self::Paced(_) => {}
         }
     }
 
@@ -182,6 +199,7 @@ impl Source {
             Self::Letters(source) => source.place(),
             Self::Http(_) => "http".into(),
             Self::Sqlite(source) => source.place(),
+            Self::Paced(source) => source.place(),
         }
     }
 }

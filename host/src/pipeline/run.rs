@@ -23,7 +23,7 @@ use super::watermark::Assigner;
 use super::{Ended, Stopped};
 use crate::codec::frames::Letter;
 use crate::config::{self, Batching, Config, OnError};
-use crate::connector::{LetterSource, Progress, Resume, Sink, Source};
+use crate::connector::{LetterSource, Paced, Progress, Resume, Sink, Source};
 use crate::dead_letter::DeadLetters;
 use crate::graph::{self, NodeId};
 use crate::metrics::{Metrics, NodeMetrics};
@@ -89,7 +89,7 @@ pub struct Running {
 /// # Errors
 /// If a source, sink or stage does not open, or the state is not this pipeline's.
 pub async fn start(prepared: Prepared) -> Result<Running, String> {
-    let Prepared { config, graph, runners, metrics, replay } = prepared;
+    let Prepared { config, graph, runners, metrics, replay, pace } = prepared;
     let start = Instant::now();
     let shape = shape(&config, &runners);
     let pipeline: Arc<str> = config.name.as_str().into();
@@ -162,6 +162,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
             rate: sink.rate,
             stop: running.stop.clone(),
             alone: config.sinks.len() == 1,
+            pace: pace.clone(),
             reporter: coordinator.reporter(node.id, coordinator.letters()),
         };
         running.spawn(&node.name, task.run());
@@ -230,7 +231,11 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         let before = cut.sources.get(&node.name);
         let position = before.and_then(|source| source.position.as_ref());
         let opened = match &replay {
-            None => Source::open(&source.kind, position, progress, coordinator.acknowledgements()),
+            None => Source::open(&source.kind, position, progress, coordinator.acknowledgements())
+                .map(|source| match &pace {
+                    None => source,
+                    Some(pace) => Source::Paced(Paced::new(source, pace.clone()).into()),
+                }),
             Some(letters) => {
                 let letters = letters.iter().filter(|letter| letter.stage == node.name);
                 Ok(Source::replay_source(&source.kind, letters.cloned().collect(), position))
@@ -523,7 +528,14 @@ mod tests {
             let runner =
                 Runner::Native { plan: Arc::new(plan), make: Arc::new(|| Box::new(Panics)) };
             let metrics = Arc::new(Metrics::default());
-            let prepared = Prepared { config, graph, runners: vec![runner], metrics, replay: None };
+            let prepared = Prepared {
+                config,
+                graph,
+                runners: vec![runner],
+                metrics,
+                replay: None,
+                pace: None,
+            };
             let running = start(prepared).await.unwrap();
             let (_keep, stops) = mpsc::channel(1);
             let failure = running.finish(stops).await.failure;

@@ -11,6 +11,7 @@ use super::inlet::{Event, Inlet};
 use super::{Ended, Stopped};
 use crate::connector::{Sink, SinkError};
 use crate::metrics::{Doing, NodeMetrics};
+use crate::pace::Pace;
 use crate::record::Batch;
 
 pub(super) struct SinkTask {
@@ -26,6 +27,8 @@ pub(super) struct SinkTask {
     /// Whether there is no other sink, which would get less than it should.
     pub alone: bool,
     pub reporter: Reporter,
+    /// Who measures how long records take.
+    pub pace: Option<Arc<Pace>>,
 }
 
 impl SinkTask {
@@ -68,6 +71,9 @@ impl SinkTask {
             Ok(()) => {
                 self.metrics.records_out.inc_by(batch.len as u64);
                 self.processed.inc_by(batch.len as u64);
+                if let Some(pace) = &self.pace {
+                    pace.written(batch);
+                }
             }
             Err(SinkError::ClosedPipe) => {
                 if self.alone {

@@ -1,0 +1,245 @@
+//! `pipehost bench`.
+
+mod picture;
+mod report;
+mod runs;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{BenchArgs, Error, load, run};
+use crate::config::{
+    At, Batching, Config, DEFAULT_QUEUE, DecodeFormat, Decoding, Generate, Input, OnError, Sink,
+    SinkKind, Source, SourceKind, Stage, StageConfig, WhenFull,
+};
+use crate::grants::Grants;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::mistake::Mistake;
+use crate::native;
+use crate::pace::Pace;
+use crate::prepare::{Prepared, prepare};
+use crate::stage::Runner;
+use crate::template::Template;
+use report::{Latency, Report};
+use runs::Runs;
+
+/// What a component is shown if nothing else is said: lines of a log, of some 105 bytes.
+const LINE: &str = "2023-10-27T10:00:00Z INFO request {n} was served to a client somewhere in the network in good time";
+
+pub(super) fn bench(args: &BenchArgs) -> Result<u8, Error> {
+    let runtime = run::runtime()?;
+    let report = runtime.block_on(measure(args))?;
+    if let Some(path) = &args.svg {
+        std::fs::write(path, picture::svg(&report)).map_err(|error| {
+            Error::Failed(format!("cannot write the picture {}: {error}", path.display()))
+        })?;
+    }
+    let text = if args.json {
+        let json = serde_json::to_value(&report).expect("its keys are texts");
+        format!("{json:#}\n")
+    } else {
+        report.text()
+    };
+    super::print(text.as_bytes())
+}
+
+async fn measure(args: &BenchArgs) -> Result<Report, Error> {
+    let (config, known, render) = configuration(args)?;
+    let (config, mut notes) = repeatable(config)?;
+    let mut say = |what: &str| {
+        drop(std::io::Write::write_all(&mut anstream::stderr(), format!("{what}\n").as_bytes()))
+    };
+    let prepared = prepare(config, known, &mut say).await.map_err(render)?;
+    let native = native_runners(&prepared).await;
+    if !native.left.is_empty() && !native.names.is_empty() {
+        notes.push(format!(
+            "sandboxed in both, as there is no native one: {}",
+            native.left.join(", ")
+        ));
+    }
+    let runners = (!native.names.is_empty()).then_some(native.runners);
+    let runs = Runs::alternate(&prepared, runners.as_deref(), args.rounds).await?;
+    let latency = latency(&prepared, args, &runs).await?;
+    Ok(Report::new(prepared.config.name.clone(), &runs, native.names, latency, notes))
+}
+
+type Render = Box<dyn Fn(Vec<Mistake>) -> Error>;
+
+/// The pipeline that is named, or one around the component that is.
+fn configuration(args: &BenchArgs) -> Result<(Config, Vec<Mistake>, Render), Error> {
+    if args.target.extension().is_some_and(|ending| ending == "toml") {
+        if !args.set.is_empty() || args.input.is_some() {
+            return Err(Error::Usage("--set and --input are for a component".to_owned()));
+        }
+        let mut loaded = load::file(&args.target)?;
+        let known = std::mem::take(&mut loaded.mistakes);
+        let config = loaded.config.clone();
+        return Ok((config, known, Box::new(move |mistakes| loaded.render(&mistakes))));
+    }
+    let mut value = json!({});
+    for setting in &args.set {
+        let (member, text) = setting
+            .split_once('=')
+            .ok_or_else(|| Error::Usage(format!("--set {setting}: write NAME=VALUE")))?;
+        load::set_member(&mut value, member, text)
+            .map_err(|why| Error::Usage(format!("--set {setting}: {why}")))?;
+    }
+    let config = around(&args.target, value, args);
+    let target = args.target.display().to_string();
+    let render = move |mistakes: Vec<Mistake>| {
+        let texts: Vec<_> = mistakes.iter().map(|mistake| mistake.message.as_str()).collect();
+        Error::Usage(format!("{target} cannot be measured: {}", texts.join("; ")))
+    };
+    Ok((config, Vec::new(), Box::new(render)))
+}
+
+/// Records, the component, and nothing behind it.
+fn around(component: &Path, config: serde_json::Value, args: &BenchArgs) -> Config {
+    let lines = Decoding { format: DecodeFormat::Lines, max_line_bytes: 1 << 20 };
+    let kind = match &args.input {
+        Some(path) => {
+            SourceKind::File { paths: vec![At::nowhere(path.clone())], follow: false, codec: lines }
+        }
+        None => SourceKind::Generate(Generate {
+            count: Some(args.records),
+            rate: None,
+            key: None,
+            template: Template::parse(LINE).expect("it is one"),
+        }),
+    };
+    let name = component.file_stem().map_or("stage".into(), |stem| stem.to_string_lossy());
+    let name = name.replace('.', "-");
+    let input = |from: &str| Input {
+        from: vec![At::nowhere(from.to_owned())],
+        queue: DEFAULT_QUEUE,
+        when_full: WhenFull::Block,
+    };
+    Config {
+        name: name.clone(),
+        sources: vec![Source {
+            name: At::nowhere("records".to_owned()),
+            kind,
+            batch: Batching::default(),
+            on_error: At::nowhere(OnError::Fail),
+            watermark: None,
+        }],
+        stages: vec![Stage {
+            name: At::nowhere(name.clone()),
+            plugin: At::nowhere(component.to_owned()),
+            input: input("records"),
+            workers: 1,
+            partition: None,
+            ordered: true,
+            batch: None,
+            on_error: At::nowhere(OnError::Skip),
+            retry: None,
+            breaker: None,
+            watermark: None,
+            limits: Limits::default(),
+            grants: Grants::default(),
+            config: StageConfig::new(config),
+        }],
+        sinks: vec![Sink {
+            name: At::nowhere("null".to_owned()),
+            kind: SinkKind::Null,
+            input: input(&name),
+            batch: None,
+            rate: None,
+        }],
+        ..Config::default()
+    }
+}
+
+/// The same, so that it can be run again and again.
+fn repeatable(mut config: Config) -> Result<(Config, Vec<String>), Error> {
+    for source in &config.sources {
+        let name = &source.name.value;
+        let endless = match &source.kind {
+            SourceKind::Stdin { .. } => Some("stdin cannot be read a second time"),
+            SourceKind::Http(_) => Some("it waits for requests"),
+            SourceKind::File { follow: true, .. } => Some("it follows its files (follow)"),
+            SourceKind::Generate(generate) if generate.count.is_none() => Some("it has no count"),
+            SourceKind::Sqlite(sqlite) if sqlite.poll.is_some() => {
+                Some("it looks for new rows (poll)")
+            }
+            SourceKind::File { .. } | SourceKind::Generate(_) | SourceKind::Sqlite(_) => None,
+        };
+        if let Some(why) = endless {
+            return Err(Error::Usage(format!(
+                "the source `{name}` has no end: {why}. Give it a file, or a count, to measure with"
+            )));
+        }
+    }
+    let mut notes = Vec::new();
+    if config.state.take().is_some() {
+        notes.push("measured without the state directory: each run begins anew".to_owned());
+    }
+    for sink in &mut config.sinks {
+        let name = &sink.name.value;
+        match &sink.kind {
+            SinkKind::Stdout { .. } => {
+                notes.push(format!("`{name}` writes nothing here, instead of stdout"));
+                sink.kind = SinkKind::Null;
+            }
+            SinkKind::Http(_) | SinkKind::Sqlite(_) => {
+                return Err(Error::Usage(format!(
+                    "the sink `{name}` would get all records several times; measure with a file or null"
+                )));
+            }
+            SinkKind::File(_) | SinkKind::Null => {}
+        }
+    }
+    Ok((config, notes))
+}
+
+/// The runners of a pipeline, native where there is such a stage.
+struct Native {
+    runners: Vec<Runner>,
+    /// Stages that are native, and those that are not.
+    names: Vec<String>,
+    left: Vec<String>,
+}
+
+async fn native_runners(prepared: &Prepared) -> Native {
+    let mut all = Native { runners: Vec::new(), names: Vec::new(), left: Vec::new() };
+    let metrics = Arc::new(Metrics::default());
+    for (stage, runner) in prepared.config.stages.iter().zip(&prepared.runners) {
+        let name = stage.name.value.clone();
+        let native = match runner {
+            Runner::Native { .. } => None,
+            Runner::Sandboxed(program) => match program.describe(&metrics.node(&name)).await {
+                Err(_) => None,
+                Ok(description) => {
+                    native::runner(&description.name, &stage.config.value.to_string())
+                        .and_then(Result::ok)
+                        // One of the same name that reads something else is another stage.
+                        .filter(|native| native.plan() == program.plan())
+                }
+            },
+        };
+        match native {
+            Some(native) => {
+                all.names.push(name);
+                all.runners.push(native);
+            }
+            None => {
+                all.left.push(name);
+                all.runners.push(runner.clone());
+            }
+        }
+    }
+    all
+}
+
+/// Runs once more at a fixed rate: half of what it can do, if none is given.
+async fn latency(prepared: &Prepared, args: &BenchArgs, runs: &Runs) -> Result<Latency, Error> {
+    let sources = prepared.config.sources.len() as f64;
+    let rate = args.rate.unwrap_or_else(|| (runs.records_per_second() / 2.0).max(1.0));
+    let pace = Arc::new(Pace::new(rate / sources, Duration::from_secs(args.seconds)));
+    runs::run(prepared, None, Some(pace.clone())).await?;
+    Ok(Latency::new(rate, args.seconds, &pace))
+}

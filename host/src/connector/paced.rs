@@ -1,0 +1,69 @@
+//! A source whose records come at a fixed rate, for measuring.
+
+use std::sync::Arc;
+
+use tokio::time::sleep_until;
+
+use super::Source;
+use crate::codec::Decoded;
+use crate::pace::{PLACE, Pace};
+use crate::record::{Batch, BatchBuilder};
+
+/// Records that are read ahead.
+const AHEAD: usize = 4096;
+
+pub struct Paced {
+    source: Source,
+    pace: Arc<Pace>,
+    ahead: Decoded,
+    batch: Option<Batch>,
+    /// Rows of the batch that were given.
+    row: usize,
+    /// Records that were given.
+    number: u64,
+    place: Arc<str>,
+}
+
+impl Paced {
+    pub fn new(source: Source, pace: Arc<Pace>) -> Self {
+        let (ahead, place) = (Decoded::default(), PLACE.into());
+        Self { source, pace, ahead, batch: None, row: 0, number: 0, place }
+    }
+
+    /// Waits until a record is due. May be dropped.
+    pub(super) async fn ready(&mut self) -> Result<bool, String> {
+        while self.batch.is_none() {
+            if !Box::pin(self.source.ready()).await? {
+                return Ok(false);
+            }
+            self.source.decode(&mut self.ahead, |batch| batch.len() >= AHEAD)?;
+            let batch = self.ahead.batch.take();
+            self.batch = (batch.len > 0).then_some(batch);
+        }
+        let Some(due) = self.pace.due(self.number + 1) else { return Ok(false) };
+        sleep_until(due.into()).await;
+        Ok(true)
+    }
+
+    /// Gives what is due.
+    pub(super) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&BatchBuilder) -> bool) {
+        out.undecodable.append(&mut self.ahead.undecodable);
+        let Some(batch) = &self.batch else { return };
+        let now = std::time::Instant::now();
+        while self.row < batch.len && !full(&out.batch) {
+            if self.pace.due(self.number + 1).is_none_or(|due| due > now) {
+                return;
+            }
+            self.number += 1;
+            out.batch.push_row(&self.place, self.number, batch, self.row);
+            self.row += 1;
+        }
+        if self.row == batch.len {
+            (self.batch, self.row) = (None, 0);
+        }
+    }
+
+    pub(super) fn place(&self) -> Arc<str> {
+        self.place.clone()
+    }
+}
