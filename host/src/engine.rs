@@ -29,6 +29,9 @@ const EPOCH: Duration = Duration::from_millis(5);
 /// instances, one memory and two tables.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
 const MEMORIES_PER_COMPONENT: u32 = 4;
+/// Memories beside one an instance, for components that have several: each takes four
+/// gibibytes of addresses, of which there are no more than for some thirty thousand.
+const SPARE_MEMORIES: u32 = 300;
 const TABLES_PER_COMPONENT: u32 = 16;
 const TABLE_ELEMENTS: usize = 20_000;
 
@@ -111,7 +114,7 @@ fn config(metering: Metering, instances: u32) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
         .total_core_instances(instances * CORE_INSTANCES_PER_COMPONENT)
-        .total_memories(instances * MEMORIES_PER_COMPONENT)
+        .total_memories(instances + SPARE_MEMORIES.min(instances * (MEMORIES_PER_COMPONENT - 1)))
         .total_tables(instances * TABLES_PER_COMPONENT)
         .total_stacks(instances)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
