@@ -86,6 +86,23 @@ fn output_records() {
 }
 
 #[test]
+fn the_bytes_that_go_in_are_those_that_the_plan_names() {
+    let lines: Vec<String> = (0..1000).map(|n| format!("{n:0>100}")).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let counted = |guest: &str| -> u32 {
+        let case = StageCase::guest(guest).input(&lines).case();
+        // All in one batch.
+        let batch = "paths = \"in.txt\"\nbatch = { linger = \"1h\" }";
+        let text = case.read("pipeline.toml").replace("paths = \"in.txt\"", batch);
+        let ran = case.file("pipeline.toml", text).pipeline().ok();
+        ran.stdout.trim_end().parse().unwrap()
+    };
+    // The value of each and where it ends.
+    assert_eq!(counted("counts"), 1000 * (100 + 4));
+    assert_eq!(counted("counts-nothing"), 0);
+}
+
+#[test]
 fn what_repeated_rows_inherit_is_output_too() {
     let line = "x".repeat(1000);
     let repeat = |guest: &str, limit: &str| {

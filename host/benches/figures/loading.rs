@@ -13,7 +13,7 @@ use pipehost::metrics::Metrics;
 use pipehost::stage::{Care, Program, Runner, Worker};
 use tokio::runtime::Runtime;
 
-use crate::harness::{calls, figure, guest, log_batch, median, nanoseconds, sandboxed, worker};
+use crate::harness::{calls, figure, guest, log_batch, median, nanoseconds, sandboxed};
 
 pub fn figures(runtime: &Runtime) {
     warm(runtime);
@@ -27,11 +27,14 @@ fn warm(runtime: &Runtime) {
         "plugin = \"../plugins/filter\"\nconfig = { attribute = \"level\", equals = \"ERROR\" }";
     let runner = sandboxed(runtime, stage, &["stage"]);
     let batch = log_batch(1, 80);
+    let metrics = Metrics::default().node("stage");
     let times = |runner: &Runner| {
         (0..200)
-            .map(|_| {
+            .map(|number| {
+                let care = Care::default();
                 let start = Instant::now();
-                let mut worker = worker(runtime, runner);
+                let started = Worker::start(runner.clone(), number, metrics.clone(), care);
+                let mut worker = runtime.block_on(started).expect("it starts");
                 calls(runtime, &mut worker, &batch, 1);
                 start.elapsed()
             })

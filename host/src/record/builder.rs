@@ -14,6 +14,9 @@ pub struct BatchBuilder {
     value: Option<Column>,
     attributes: Vec<(Arc<str>, Column)>,
     origins: Origins,
+    /// Rows and bytes of values of the batch before: this one will hardly need more, and then
+    /// its columns do not grow.
+    before: (usize, usize),
 }
 
 impl BatchBuilder {
@@ -37,6 +40,14 @@ impl BatchBuilder {
 
     /// Appends a record that has a value alone: what most sources make.
     pub fn push_value(&mut self, place: &Arc<str>, number: u64, value: &[u8]) {
+        let alone = self.key.is_none() && self.timestamps.is_none() && self.attributes.is_empty();
+        if let Some(column) = self.value.as_mut().filter(|_| alone) {
+            column.push(Some(value));
+            self.origins.push(place, number);
+            self.bytes += value.len();
+            self.len += 1;
+            return;
+        }
         self.push(place, number, None, None, Some(value), std::iter::empty());
     }
 
@@ -55,9 +66,13 @@ impl BatchBuilder {
             let times = self.timestamps.get_or_insert_with(|| vec![NO_TIME; row]);
             times.push(timestamp.unwrap_or(NO_TIME));
         }
-        for (column, bytes) in [(&mut self.key, key), (&mut self.value, value)] {
+        let (rows, value_bytes) = self.before;
+        for (column, bytes, room) in
+            [(&mut self.key, key, 0), (&mut self.value, value, value_bytes)]
+        {
             if bytes.is_some() || column.is_some() {
-                column.get_or_insert_with(|| Column::nulls(row)).push(bytes);
+                let new = || Column::nulls(row).with_room(rows, room);
+                column.get_or_insert_with(new).push(bytes);
             }
             self.bytes += bytes.map_or(0, <[u8]>::len);
         }
@@ -101,6 +116,7 @@ impl BatchBuilder {
     /// The batch so far; the builder starts anew.
     pub fn take(&mut self) -> Batch {
         let built = std::mem::take(self);
+        self.before = (built.len, built.value.as_ref().map_or(0, |value| value.data.len()));
         Batch {
             len: built.len,
             timestamps: built.timestamps.map(Into::into),

@@ -59,6 +59,13 @@ impl Column {
         Self { ends: vec![0; len], nulls: (0..len as u32).collect(), ..Self::default() }
     }
 
+    /// The same, with room for so many rows, and bytes in them.
+    pub fn with_room(mut self, rows: usize, bytes: usize) -> Self {
+        self.ends.reserve(rows);
+        self.data.reserve(bytes);
+        self
+    }
+
     pub fn get(&self, row: usize) -> Option<&[u8]> {
         if !self.nulls.is_empty() && self.nulls.binary_search(&(row as u32)).is_ok() {
             return None;

@@ -1,6 +1,9 @@
 //! One instance: its calls, each under the stage's limits.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use wasmtime::Store;
@@ -92,7 +95,7 @@ impl Instance {
                 .transpose()?;
             Ok((exports, checkpoint, advance))
         };
-        let made = within(&limits, &log, made).await;
+        let made = within(&limits, &log, made).await.0;
         count_fuel(&mut store, limits.lifecycle_fuel(), metrics);
         let (exports, checkpoint, advance) = made?;
         let mut instance = Self {
@@ -185,13 +188,12 @@ impl Instance {
         self.calls = self.calls.wrapping_add(1);
         let stopwatch = &mut self.store.data_mut().stopwatch;
         (stopwatch.runs, stopwatch.in_guest) = (watched, Duration::ZERO);
-        let start = Instant::now();
-        let outcome = self
-            .call(self.limits.call_fuel(batch.len), async |store, exports| {
+        let (outcome, took) = self
+            .timed_call(self.limits.call_fuel(batch.len), async |store, exports| {
                 exports.pipehost_stage_stage().call_process(store, input).await
             })
             .await;
-        self.count_time(start.elapsed());
+        self.count_time(took);
         let outcome = outcome?.map_err(|message| Failure::new(Cause::Error, message))?;
         self.check(Some((batch, &given)), outcome)
     }
@@ -288,6 +290,15 @@ impl Instance {
         fuel: Option<u64>,
         call: impl AsyncFnOnce(&mut Store<Host>, &Exports) -> wasmtime::Result<R>,
     ) -> Result<R, Failure> {
+        self.timed_call(fuel, call).await.0
+    }
+
+    /// The same, and how long it took.
+    async fn timed_call<R>(
+        &mut self,
+        fuel: Option<u64>,
+        call: impl AsyncFnOnce(&mut Store<Host>, &Exports) -> wasmtime::Result<R>,
+    ) -> (Result<R, Failure>, Duration) {
         arm(&mut self.store, fuel);
         let log = self.store.data().log.clone();
         let result = within(&self.limits, &log, call(&mut self.store, &self.exports)).await;
@@ -371,17 +382,28 @@ async fn within<R>(
     limits: &Limits,
     log: &GuestLog,
     call: impl Future<Output = wasmtime::Result<R>>,
-) -> Result<R, Failure> {
+) -> (Result<R, Failure>, Duration) {
     let start = Instant::now();
-    let ended = tokio::time::timeout(limits.timeout, call).await;
+    let mut call = pin!(call);
+    // Most calls end before they yield, and need no timer.
+    let first = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+    let ended = match first {
+        Poll::Ready(ended) => Ok(ended),
+        Poll::Pending => {
+            let left = limits.timeout.saturating_sub(start.elapsed());
+            tokio::time::timeout(left, call).await
+        }
+    };
     // An answer that came late, because the guest never yielded, is late all the same.
-    let late = start.elapsed() > limits.timeout;
-    match ended {
+    let took = start.elapsed();
+    let late = took > limits.timeout;
+    let result = match ended {
         Ok(Ok(result)) if !late => Ok(result),
         Ok(Err(error)) => Err(classify(&error, &log.last_words())),
         Ok(Ok(_)) | Err(_) => {
             let message = format!("it ran longer than {:?} (limits.timeout)", limits.timeout);
             Err(Failure::new(Cause::Timeout, message))
         }
-    }
+    };
+    (result, took)
 }

@@ -264,33 +264,35 @@ impl Worker {
 
     /// Processes a batch, dividing it where it fails.
     async fn divide(&mut self, batch: &Batch) -> Result<Answer, String> {
+        match self.admitted(batch, None).await? {
+            Ok(answer) => Ok(answer), // As nearly always.
+            Err(Fault::Refused(reason)) => Ok(reject_all(batch.len, &reason)),
+            Err(Fault::Failed(failure)) if batch.len == 1 => Ok(rejected(&failure)),
+            Err(Fault::Failed(_)) => self.halves(batch).await,
+        }
+    }
+
+    /// Processes a batch that failed as a whole.
+    async fn halves(&mut self, batch: &Batch) -> Result<Answer, String> {
         let mut parts = Vec::new();
         // First and last row, exclusive, of the parts still to do; the last comes next.
-        let mut pending = vec![(0, batch.len)];
+        let middle = batch.len / 2;
+        let mut pending = vec![(middle, batch.len), (0, middle)];
         // Each call has its limits; so have all the calls for one batch together.
-        // Only a batch that is divided pays for counting them.
-        let mut room = None;
+        let mut room = self.runner.answer_limits(batch);
         while let Some((start, end)) = pending.pop() {
-            let whole = end - start == batch.len;
-            let part = if whole { batch.clone() } else { batch.slice(start..end) };
-            if !whole && room.is_none() {
-                room = Some(self.runner.answer_limits(batch));
-            }
-            let mut answer = match self.admitted(&part, room.as_mut()).await? {
+            let part = batch.slice(start..end);
+            let mut answer = match self.admitted(&part, Some(&mut room)).await? {
                 Ok(answer) => answer,
                 Err(Fault::Refused(reason)) => reject_all(part.len, &reason),
-                Err(Fault::Failed(failure)) if end - start == 1 => {
-                    reject_all(1, &format!("{}: {}", failure.cause.name(), failure.message))
-                }
+                Err(Fault::Failed(failure)) if end - start == 1 => rejected(&failure),
                 Err(Fault::Failed(_)) => {
                     let middle = start + (end - start) / 2;
                     pending.extend([(middle, end), (start, middle)]);
                     continue;
                 }
             };
-            if !whole {
-                answer.renumber(&(start as u32..end as u32).collect::<Vec<_>>());
-            }
+            answer.renumber(&(start as u32..end as u32).collect::<Vec<_>>());
             let at_fault = answer.rejected.iter().any(|rejected| !rejected.retryable);
             parts.push(answer);
             if at_fault && self.first_fails {
@@ -413,6 +415,11 @@ enum Fault {
     Failed(Failure),
     /// The stage was not asked.
     Refused(String),
+}
+
+/// The answer for a record that made the stage fail.
+fn rejected(failure: &Failure) -> Answer {
+    reject_all(1, &format!("{}: {}", failure.cause.name(), failure.message))
 }
 
 fn reject_all(rows: usize, reason: &str) -> Answer {
