@@ -97,9 +97,11 @@ fn the_bytes_that_go_in_are_those_that_the_plan_names() {
         let ran = case.file("pipeline.toml", text).pipeline().ok();
         ran.stdout.trim_end().parse().unwrap()
     };
+    // The batch itself, without a column, whatever its records.
+    let nothing = counted("counts-nothing");
+    assert!(nothing < 100, "{nothing}");
     // The value of each and where it ends.
-    assert_eq!(counted("counts"), 1000 * (100 + 4));
-    assert_eq!(counted("counts-nothing"), 0);
+    assert_eq!(counted("counts") - nothing, 1000 * (100 + 4));
 }
 
 #[test]
