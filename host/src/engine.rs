@@ -6,12 +6,15 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 use wasmtime::error::Context as _;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
+
+use crate::profile::GuestProfile;
 
 /// How a guest that does not return is interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,8 @@ const TABLE_ELEMENTS: usize = 20_000;
 pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
     pub(crate) metering: Metering,
+    /// Who wants to know what guests are doing.
+    pub(crate) profile: Option<Arc<GuestProfile>>,
     cache: Option<PathBuf>,
 }
 
@@ -48,20 +53,35 @@ impl Engine {
     /// # Errors
     /// If the machine cannot reserve the address space for them.
     pub fn new(metering: Metering, instances: u32) -> Result<Self> {
-        let wasmtime = wasmtime::Engine::new(&config(metering, instances))
+        Self::profiled(metering, instances, None)
+    }
+
+    /// The same, and guests are asked what they do.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn profiled(
+        metering: Metering,
+        instances: u32,
+        profile: Option<Arc<GuestProfile>>,
+    ) -> Result<Self> {
+        let mut config = config(metering, instances);
+        config.epoch_interruption(metering == Metering::Epochs || profile.is_some());
+        let wasmtime = wasmtime::Engine::new(&config)
             .with_context(|| format!("cannot reserve memory for {instances} instances"))?;
-        if metering == Metering::Epochs {
+        if metering == Metering::Epochs || profile.is_some() {
+            let tick = if profile.is_some() { GuestProfile::INTERVAL } else { EPOCH };
             let weak = wasmtime.weak();
             // A thread, not a task: guests may keep every thread of the runtime busy.
             std::thread::Builder::new().name("epochs".to_owned()).spawn(move || {
                 while let Some(engine) = weak.upgrade() {
                     engine.increment_epoch();
                     drop(engine);
-                    std::thread::sleep(EPOCH);
+                    std::thread::sleep(tick);
                 }
             })?;
         }
-        Ok(Self { wasmtime, metering, cache: cache_directory() })
+        Ok(Self { wasmtime, metering, profile, cache: cache_directory() })
     }
 
     /// The same, with nothing kept on the disk.
@@ -128,7 +148,6 @@ fn config(metering: Metering, instances: u32) -> Config {
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .consume_fuel(metering == Metering::Fuel)
-        .epoch_interruption(metering == Metering::Epochs)
         // Halves the cost of a call; stages have no use for it.
         .concurrency_support(false)
         // Proposals that stages have no use for are attack surface, no more.

@@ -22,6 +22,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod plugin;
 pub mod prepare;
+pub mod profile;
 pub mod quantity;
 pub mod record;
 pub mod rotation;

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::mistake::Mistake;
 use crate::pace::Pace;
 use crate::plugin;
+use crate::profile::GuestProfile;
 use crate::stage::{Program, Runner};
 
 /// A pipeline that can be run.
@@ -39,9 +40,22 @@ pub async fn prepare(
     known: Vec<Mistake>,
     say: &mut dyn FnMut(&str),
 ) -> Result<Prepared, Vec<Mistake>> {
+    prepare_profiled(config, known, None, say).await
+}
+
+/// The same, for a run in which guests are asked what they do.
+///
+/// # Errors
+/// As [`prepare`].
+pub async fn prepare_profiled(
+    config: Config,
+    known: Vec<Mistake>,
+    profile: Option<Arc<GuestProfile>>,
+    say: &mut dyn FnMut(&str),
+) -> Result<Prepared, Vec<Mistake>> {
     let mut mistakes = known;
     let metrics = Arc::new(Metrics::default());
-    let mut engines = Engines::new(&config);
+    let mut engines = Engines::new(&config, profile);
     let mut sources = BTreeMap::new();
     let mut said = Known::new();
     let mut runners = Vec::new();
@@ -146,21 +160,24 @@ fn check_config(stage: &str, config: &StageConfig, schema: &str) -> Result<(), V
 /// The engines that a pipeline needs, made when they are asked for.
 struct Engines {
     instances: u32,
+    profile: Option<Arc<GuestProfile>>,
     made: Vec<Arc<Engine>>,
 }
 
 impl Engines {
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, profile: Option<Arc<GuestProfile>>) -> Self {
         // One a worker, and one with which `prepare` asks each stage.
         let instances: usize = config.stages.iter().map(|stage| stage.workers + 1).sum();
-        Self { instances: u32::try_from(instances).unwrap_or(u32::MAX).max(1), made: Vec::new() }
+        let instances = u32::try_from(instances).unwrap_or(u32::MAX).max(1);
+        Self { instances, profile, made: Vec::new() }
     }
 
     fn get(&mut self, metering: Metering) -> Result<Arc<Engine>, String> {
         if let Some(engine) = self.made.iter().find(|engine| engine.metering == metering) {
             return Ok(engine.clone());
         }
-        let engine = Engine::new(metering, self.instances).map_err(|error| format!("{error:#}"))?;
+        let engine = Engine::profiled(metering, self.instances, self.profile.clone());
+        let engine = engine.map_err(|error| format!("{error:#}"))?;
         self.made.push(Arc::new(engine));
         Ok(self.made[self.made.len() - 1].clone())
     }

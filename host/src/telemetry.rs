@@ -1,14 +1,21 @@
-//! What a run says of itself over HTTP: `/metrics`, `/healthz`, `/readyz`.
+//! What a run says of itself over HTTP: `/metrics`, `/healthz`, `/readyz`,
+//! `/debug/pprof/profile`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use std::time::Duration;
+
 use axum::Router;
+use axum::extract::Query;
 use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use serde::Deserialize;
 use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
+use crate::profile::{self, Sampling};
 
 /// Whether the pipeline runs: until then `/readyz` says 503.
 #[derive(Clone, Default)]
@@ -17,6 +24,37 @@ pub struct Ready(Arc<AtomicBool>);
 impl Ready {
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How long a profile is taken at most, and if nothing is said.
+const LONGEST: u64 = 300;
+const USUAL: u64 = 30;
+
+#[derive(Deserialize)]
+struct Seconds {
+    seconds: Option<u64>,
+}
+
+async fn host_profile(Query(Seconds { seconds }): Query<Seconds>) -> Response {
+    let seconds = seconds.unwrap_or(USUAL).clamp(1, LONGEST);
+    let taken = tokio::task::spawn_blocking(move || profile::sample(Duration::from_secs(seconds)));
+    match taken.await {
+        Ok(Ok(bytes)) => {
+            let named = "attachment; filename=\"profile.pb.gz\"";
+            let kind = [
+                (header::CONTENT_TYPE, "application/octet-stream"),
+                (header::CONTENT_DISPOSITION, named),
+            ];
+            (kind, bytes).into_response()
+        }
+        Ok(Err(Sampling::Busy)) => {
+            (StatusCode::CONFLICT, "another profile is being taken\n").into_response()
+        }
+        Ok(Err(Sampling::Failed(why))) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("no profile: {why}\n")).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
@@ -35,7 +73,8 @@ pub fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> Ready {
     let router = Router::new()
         .route("/metrics", get(text))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz));
+        .route("/readyz", get(readyz))
+        .route("/debug/pprof/profile", get(host_profile));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!("metrics are no longer served: {error}");

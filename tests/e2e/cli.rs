@@ -3,6 +3,48 @@
 use crate::harness::{Case, guest, plugin};
 
 #[test]
+fn a_pipeline_and_a_component_are_measured() {
+    let filter = plugin("filter");
+    let case = Case::new().file(
+        "pipeline.toml",
+        format!(
+            "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
+             [[stage]]\nname = \"some\"\nplugin = \"{filter}\"\ninput = \"in\"\n\
+             config = {{ field = \"value\", contains = \"1\" }}\n\
+             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"some\"\n"
+        ),
+    );
+    let lines: String = (0..10_000).map(|n| format!("{n}\n")).collect();
+    let case = case.file("in.txt", &lines);
+    let bench = |arguments: &[&str]| {
+        case.run(&[&["bench", "--rounds", "1", "--seconds", "1"], arguments].concat())
+    };
+    let text = bench(&["pipeline.toml", "--svg", "out.svg"]).ok().stdout;
+    let head = "pipeline: 10,000 records, 0.0 MB; medians of 1 rounds, in turn\n";
+    assert!(text.starts_with(head), "{text}");
+    for part in ["sandboxed         native    ratio", "peak memory", "`out` writes nothing here"] {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
+    assert!(case.read("out.svg").starts_with("<svg "));
+    let json = bench(&["pipeline.toml", "--json", "--rate", "1000"]).ok().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["records"], &json["bytes"]), (&10_000.into(), &lines.len().into()));
+    assert_eq!(json["native_stages"][0], "some");
+    // Those that are due within a second, and have a 1.
+    assert_eq!(json["latency"]["records"], 271);
+    assert!(json["latency"]["p50"].as_f64().unwrap() > 0.0);
+    assert!(json["sandboxed"]["cpu"].as_f64().unwrap() > 0.0);
+
+    let component = ["--set", "field=value", "--set", "contains=INFO", "--records", "1000"];
+    let text = bench(&[&[&*filter][..], &component].concat()).ok().stdout;
+    assert!(text.starts_with("filter: 1,000 records; "), "{text}");
+    bench(&[&filter]).code(2).says("give either `attribute` or `field`");
+    let endless = case.read("pipeline.toml").replace("\"file\"\npaths", "\"stdin\"\n#");
+    std::fs::write(case.path("endless.toml"), endless).unwrap();
+    bench(&["endless.toml"]).code(2).says("the source `in` has no end: stdin cannot be read a");
+}
+
+#[test]
 fn a_chain_of_plugins_between_stdin_and_stdout() {
     let case = Case::new()
         .stdin("2023-10-27T10:00:00Z INFO started\n2023-10-27T10:00:01Z ERROR disk full\n");

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::harness::{Case, StageCase, guest, wait};
 
@@ -15,6 +15,89 @@ fn get(address: &str, path: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
+/// Runs `double`, which takes a while for a record, until it is stopped.
+fn doubling(count: &str) -> Case {
+    let double = crate::harness::plugin("double");
+    Case::new().file(
+        "pipeline.toml",
+        format!(
+            "[[source]]\nname = \"in\"\ntype = \"generate\"\n{count}\n\
+             [[stage]]\nname = \"twice\"\nplugin = \"{double}\"\ninput = \"in\"\n\
+             config = {{ work = 2000 }}\n\
+             [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"twice\"\n"
+        ),
+    )
+}
+
+#[test]
+fn a_profile_says_where_stages_spend_their_time() {
+    let case = doubling("count = 100_000");
+    for limits in ["", "limits = { fuel = false }\n"] {
+        let text = case.read("pipeline.toml").replace("config =", &format!("{limits}config ="));
+        std::fs::write(case.path("limited.toml"), text).unwrap();
+        case.run(&["run", "limited.toml", "--profile", "out.json"]).ok();
+        let profile: serde_json::Value = serde_json::from_str(&case.read("out.json")).unwrap();
+        let threads = profile["threads"].as_array().unwrap();
+        assert_eq!(threads.len(), 1);
+        assert_eq!(threads[0]["name"], "twice");
+        assert!(
+            threads[0]["samples"]["length"].as_u64().unwrap() > 20,
+            "{}",
+            threads[0]["samples"]
+        );
+        // Functions have the names that their author gave them.
+        assert!(profile.to_string().contains("pipehost_plugin::opened::Opened<"));
+    }
+    case.run(&["run", "pipeline.toml", "--profile", "none/out.json"])
+        .code(1)
+        .says("cannot write the profile none/out.json: ");
+}
+
+#[test]
+fn a_profile_of_the_host_is_served() {
+    let case = doubling("");
+    let mut child = case.spawn(&["run", "pipeline.toml", "--metrics", "127.0.0.1:0"]);
+    let address = serving(&mut child);
+    // Of two at a time, one is refused.
+    let mut streams = [(); 2].map(|()| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let path = "/debug/pprof/profile?seconds=1";
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        stream
+    });
+    let mut answers = streams.each_mut().map(|stream| {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        answer
+    });
+    answers.sort();
+    let [answer, refused] = &answers;
+    assert!(refused.starts_with(b"HTTP/1.1 409"), "{}", String::from_utf8_lossy(refused));
+    let body = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..body]));
+    let mut profile = Vec::new();
+    flate2::read::GzDecoder::new(&answer[body..]).read_to_end(&mut profile).unwrap();
+    let text = String::from_utf8_lossy(&profile);
+    assert!(text.contains("nanoseconds") && text.contains("pipehost::"), "{text}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Where a run says that it serves its metrics; the port is in the log.
+fn serving(child: &mut Child) -> String {
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let address = loop {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it says where it serves");
+        if let Some((_, rest)) = line.split_once("http://") {
+            break rest.split('/').next().unwrap().to_owned();
+        }
+    };
+    // What it goes on to say must not fill the pipe.
+    std::thread::spawn(move || log.read_to_string(&mut String::new()));
+    address
+}
+
 #[test]
 fn metrics_health_and_readiness() {
     let case = Case::new().file("poison.wat", guest("poison")).file(
@@ -25,15 +108,7 @@ fn metrics_health_and_readiness() {
          [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"poison\"\n",
     );
     let mut child = case.spawn(&["run", "pipeline.toml", "--metrics", "127.0.0.1:0"]);
-    // The port is in the log.
-    let mut log = BufReader::new(child.stderr.take().unwrap());
-    let address = loop {
-        let mut line = String::new();
-        assert!(log.read_line(&mut line).unwrap() > 0, "it says where it serves");
-        if let Some((_, rest)) = line.split_once("http://") {
-            break rest.split('/').next().unwrap().to_owned();
-        }
-    };
+    let address = serving(&mut child);
     child.stdin.as_mut().unwrap().write_all(b"a\nPoison\nb\n").unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     for expected in ["a\n", "b\n"] {

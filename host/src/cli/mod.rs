@@ -180,9 +180,14 @@ struct PipelineArgs {
 struct RunArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Serve Prometheus metrics at /metrics, and /healthz and /readyz.
+    /// Serve Prometheus metrics at /metrics, /healthz and /readyz, and a CPU profile of the host
+    /// for pprof at /debug/pprof/profile?seconds=N.
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<std::net::SocketAddr>,
+    /// Write what the stages spent their time in, for <https://profiler.firefox.com>: a track
+    /// for each, with the functions of its component. Costs some speed.
+    #[arg(long, value_name = "FILE.json")]
+    profile: Option<PathBuf>,
     /// How to write the log, which goes to stderr.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,

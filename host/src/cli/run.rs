@@ -1,7 +1,9 @@
 //! `pipehost run` and `pipehost check`.
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +17,12 @@ use super::{Error, PipelineArgs, RunArgs, load, logging, summary};
 use crate::config::SinkKind;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Ending, Stop, StoppedBy};
-use crate::prepare::{Prepared, prepare};
+use crate::prepare::{Prepared, prepare_profiled};
+use crate::profile::GuestProfile;
 use crate::telemetry;
 
 pub(super) fn check(args: PipelineArgs) -> Result<u8, Error> {
-    let prepared = runtime()?.block_on(ready(&args))?;
+    let prepared = runtime()?.block_on(ready(&args, None))?;
     let config = &prepared.config;
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     super::print(
@@ -56,16 +59,44 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Error> {
 }
 
 /// Reads, builds, compiles and checks, or reports every mistake.
-async fn ready(args: &PipelineArgs) -> Result<Prepared, Error> {
+async fn ready(args: &PipelineArgs, profile: Option<Arc<GuestProfile>>) -> Result<Prepared, Error> {
     let mut loaded = load::pipeline(args)?;
     let known = std::mem::take(&mut loaded.mistakes);
     let mut say = |what: &str| drop(writeln!(anstream::stderr(), "{what}"));
-    let prepared = prepare(loaded.config.clone(), known, &mut say).await;
+    let prepared = prepare_profiled(loaded.config.clone(), known, profile, &mut say).await;
     prepared.map_err(|mistakes| loaded.render(&mistakes))
 }
 
+/// A profile of guests, and the file that it is written to.
+struct Profiling {
+    profile: Arc<GuestProfile>,
+    path: PathBuf,
+    /// Made before anything runs: a folder that is missing should not be found at the end.
+    file: File,
+}
+
+impl Profiling {
+    fn begin(path: &Path) -> Result<Self, Error> {
+        let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
+        let name = path.file_stem().map_or("pipehost".into(), |stem| stem.to_string_lossy());
+        let profile = Arc::new(GuestProfile::new(&name));
+        Ok(Self { profile, path: path.to_owned(), file })
+    }
+
+    fn end(self) -> Result<(), Error> {
+        let written = self.profile.write(BufWriter::new(self.file));
+        written.map_err(|error| cannot_write(&self.path, &error))
+    }
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
+    Error::Failed(format!("cannot write the profile {}: {error}", path.display()))
+}
+
 async fn run_async(args: RunArgs) -> Result<u8, Error> {
-    let prepared = ready(&args.pipeline).await?;
+    let profiling = args.profile.as_deref().map(Profiling::begin).transpose()?;
+    let profile = profiling.as_ref().map(|profiling| profiling.profile.clone());
+    let prepared = ready(&args.pipeline, profile).await?;
     let metrics = prepared.metrics.clone();
     let name = prepared.config.name.clone();
     let stdout_is_used =
@@ -101,11 +132,12 @@ async fn run_async(args: RunArgs) -> Result<u8, Error> {
     let drawing = (!args.quiet).then(|| Drawing::start(nodes.clone(), processed, stdout_is_used));
     let ending = running.finish(stops).await;
     drop(drawing);
+    let profiled = profiling.map_or(Ok(()), Profiling::end);
     if !args.quiet {
         let text = summary::render(&name, &nodes, metrics.processed.get(), &ending);
         let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
     }
-    conclude(ending)
+    conclude(ending).and_then(|code| profiled.map(|()| code))
 }
 
 fn conclude(ending: Ending) -> Result<u8, Error> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use wasmtime::Store;
 use wasmtime::component::TypedFunc;
+use wasmtime::{Store, UpdateDeadline, WasmBacktrace};
 
 use super::failure::classify;
 use super::guest_log::GuestLog;
@@ -74,11 +74,22 @@ impl Instance {
             Metering::Fuel => store
                 .fuel_async_yield_interval(Some(YIELD_INTERVAL))
                 .expect("this engine counts fuel"),
-            Metering::Epochs => {
-                store.set_epoch_deadline(1);
-                store.epoch_deadline_async_yield_and_update(1);
-            }
+            Metering::Epochs => store.epoch_deadline_async_yield_and_update(1),
         }
+        if let Some(profile) = program.engine.profile.clone() {
+            let (stage, yields) = (program.name.clone(), program.engine.metering);
+            store.epoch_deadline_callback(move |store| {
+                let stack = WasmBacktrace::capture(store);
+                let functions = stack.frames().iter().rev().map(|f| f.func_name().unwrap_or("?"));
+                profile.sample(&stage, functions);
+                Ok(match yields {
+                    Metering::Fuel => UpdateDeadline::Continue(1),
+                    Metering::Epochs => UpdateDeadline::Yield(1),
+                })
+            });
+        }
+        // Without a clock, it never comes.
+        store.set_epoch_deadline(1);
         arm(&mut store, limits.lifecycle_fuel());
         let made = async {
             let instance = program.pre.instance_pre().instantiate_async(&mut store).await?;
