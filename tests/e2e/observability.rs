@@ -21,7 +21,8 @@ fn doubling(count: &str) -> Case {
     Case::new().file(
         "pipeline.toml",
         format!(
-            "[[source]]\nname = \"in\"\ntype = \"generate\"\n{count}\n\
+            "[pipeline]\ndeadline = \"30s\"\n\
+             [[source]]\nname = \"in\"\ntype = \"generate\"\n{count}\n\
              [[stage]]\nname = \"twice\"\nplugin = \"{double}\"\ninput = \"in\"\n\
              config = {{ work = 2000 }}\n\
              [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"twice\"\n"

@@ -88,7 +88,7 @@ impl Instance {
                 })
             });
         }
-        // Without a clock, it never comes.
+        // Without a clock, the next tick never comes.
         store.set_epoch_deadline(1);
         arm(&mut store, limits.lifecycle_fuel());
         let made = async {
@@ -311,6 +311,8 @@ impl Instance {
         call: impl AsyncFnOnce(&mut Store<Host>, &Exports) -> wasmtime::Result<R>,
     ) -> (Result<R, Failure>, Duration) {
         arm(&mut self.store, fuel);
+        // A tick that came while nothing ran is not to be laid on this call.
+        self.store.set_epoch_deadline(1);
         let log = self.store.data().log.clone();
         let result = within(&self.limits, &log, call(&mut self.store, &self.exports)).await;
         count_fuel(&mut self.store, fuel, &self.metrics);
