@@ -229,7 +229,10 @@ impl Rebatch {
             if self.records >= self.batching.records {
                 return Ok(Event::Batch(self.take(self.batching.records)));
             }
-            if self.records > 0 && (self.bytes >= self.batching.bytes || self.after.is_some()) {
+            let ripe = self.bytes >= self.batching.bytes
+                || self.after.is_some()
+                || self.batching.linger.is_zero();
+            if self.records > 0 && ripe {
                 return Ok(Event::Batch(self.take(self.records)));
             }
             match self.after.take() {

@@ -68,7 +68,8 @@ impl SourceTask {
                     metrics.spent(Doing::Working, start.elapsed());
                     self.reject(&mut out).await?;
                     decoded.map_err(Stopped::Cause)?;
-                    if full(&out.batch) {
+                    // A timer would be late by a millisecond, where nothing is to be waited for.
+                    if full(&out.batch) || Instant::now() >= due {
                         self.flush(&mut out).await?;
                     }
                 }
