@@ -1,5 +1,6 @@
 //! What a stage answered: checked against the contract, and joined with its input.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::bindings::records::{self, Rows as Chosen, Target};
@@ -103,13 +104,13 @@ fn join_output(
         batch.timestamps = Some(times(change, len, inherits, batch.timestamps.as_ref())?);
     }
     let most = MAX_ATTRIBUTES;
-    if output.attributes.len() > most
-        || output.removed.len() > most
-        || output.excerpts.len() > most + 2
-    {
+    let changed = output.attributes.len() + output.excerpts.len();
+    if changed > most + 2 || output.removed.len() > most {
         return Err(format!("more than {most} attributes are changed or removed"));
     }
-    batch.attributes.retain(|(name, _)| !output.removed.iter().any(|removed| **removed == **name));
+    // Looked up, not compared one by one: a guest chooses how long its names are.
+    let removed: HashSet<&str> = output.removed.iter().map(String::as_str).collect();
+    batch.attributes.retain(|(name, _)| !removed.contains(&**name));
     let key = output.key.map(|change| (Target::Key, Changed::Anew(change)));
     let value = output.value.map(|change| (Target::Value, Changed::Anew(change)));
     let attributes =
@@ -121,6 +122,7 @@ fn join_output(
         let change = records::Change { ends, data: Vec::new(), nulls, inherited };
         (to, Changed::Excerpt { from, starts, change })
     });
+    let mut seen = HashSet::new();
     let mut joined: Vec<(Target, Selected<Column>)> = Vec::new();
     for (target, changed) in key.into_iter().chain(value).chain(attributes).chain(excerpts) {
         let (what, old) = match &target {
@@ -131,7 +133,7 @@ fn join_output(
             }
             Target::Attribute(name) => (format!("the attribute {name:?}"), batch.attribute(name)),
         };
-        if joined.iter().any(|(other, _)| is_same(other, &target)) {
+        if !seen.insert(what.clone()) {
             return Err(format!("{what} was changed twice"));
         }
         let (new, inherited) = match changed {
@@ -217,14 +219,6 @@ enum Changed {
         starts: Vec<u32>,
         change: records::Change,
     },
-}
-
-fn is_same(a: &Target, b: &Target) -> bool {
-    match (a, b) {
-        (Target::Key, Target::Key) | (Target::Value, Target::Value) => true,
-        (Target::Attribute(a), Target::Attribute(b)) => a == b,
-        _ => false,
-    }
 }
 
 /// A column that was written anew, and the rows of it that are inherited.

@@ -5,6 +5,7 @@
 //! the pipeline stood still are measured with all of their waiting. (Gil Tene calls it
 //! coordinated omission where they are not.)
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -25,13 +26,15 @@ pub struct Pace {
     begin: OnceLock<Instant>,
     /// In nanoseconds.
     latencies: Mutex<Histogram<u64>>,
+    /// When the last of them was due, in nanoseconds from the begin.
+    last: AtomicU64,
 }
 
 impl Pace {
     /// So many records a second of each source, for so long.
     pub fn new(rate: f64, length: Duration) -> Self {
         let latencies = Histogram::new_with_bounds(1, LONGEST, 3).expect("valid bounds").into();
-        Self { rate, length, begin: OnceLock::new(), latencies }
+        Self { rate, length, begin: OnceLock::new(), latencies, last: AtomicU64::new(0) }
     }
 
     fn begin(&self) -> Instant {
@@ -40,7 +43,7 @@ impl Pace {
 
     /// When the record of this number is due, from 1; none after the end.
     pub(crate) fn due(&self, number: u64) -> Option<Instant> {
-        let after = Duration::from_secs_f64((number - 1) as f64 / self.rate);
+        let after = Duration::try_from_secs_f64((number - 1) as f64 / self.rate).ok()?;
         (after < self.length).then(|| self.begin() + after)
     }
 
@@ -53,6 +56,8 @@ impl Pace {
             if &*origin.place == PLACE
                 && let Some(due) = self.due(origin.number)
             {
+                let after = due.duration_since(self.begin()).as_nanos() as u64;
+                self.last.fetch_max(after, Ordering::Relaxed);
                 let latency = now.saturating_duration_since(due);
                 latencies.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
             }
@@ -65,7 +70,12 @@ impl Pace {
         Duration::from_nanos(latencies.value_at_quantile(part))
     }
 
-    /// Records that were written.
+    /// From the first record until the last one that was written was due.
+    pub fn lasted(&self) -> Duration {
+        Duration::from_nanos(self.last.load(Ordering::Relaxed))
+    }
+
+    /// Records that were written, over all sinks.
     pub fn records(&self) -> u64 {
         self.latencies.lock().expect("nobody panics here").len()
     }

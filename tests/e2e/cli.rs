@@ -35,6 +35,18 @@ fn a_pipeline_and_a_component_are_measured() {
     assert!(json["latency"]["p50"].as_f64().unwrap() > 0.0);
     assert!(json["sandboxed"]["cpu"].as_f64().unwrap() > 0.0);
 
+    // What the pipeline has made is left as it was.
+    let made = case.read("pipeline.toml").replace(
+        "type = \"stdout\"",
+        "type = \"file\"\npath = \"made.txt\"\nappend = true\nrotate = { size = \"1KiB\" }",
+    );
+    std::fs::write(case.path("made.toml"), made).unwrap();
+    std::fs::write(case.path("made.txt"), "before\n").unwrap();
+    let files = || std::fs::read_dir(case.folder.path()).unwrap().count();
+    let before = files();
+    bench(&["made.toml"]).ok();
+    assert_eq!((case.read("made.txt"), files()), ("before\n".to_owned(), before));
+
     let component = ["--set", "field=value", "--set", "contains=INFO", "--records", "1000"];
     let text = bench(&[&[&*filter][..], &component].concat()).ok().stdout;
     assert!(text.starts_with("filter: 1,000 records; "), "{text}");

@@ -296,9 +296,16 @@ fn a_file_of_many_that_was_taken_away_is_begun_anew() {
     case.pipeline().ok();
     fs::rename(case.path("out/a.txt"), case.path("archived")).unwrap();
     case.append("in.json", "{\"l\":\"a\",\"v\":3}\n{\"l\":\"b\",\"v\":4}\n");
-    case.pipeline().ok().says("out/a.txt is gone: it is begun anew");
+    case.pipeline().ok().says("out/a.txt is gone: if it stays so, it is begun anew");
     assert_eq!((&*case.read("archived"), &*case.read("out/a.txt")), ("1\n", "3\n"));
     assert_eq!(case.read("out/b.txt"), "2\n4\n");
+    // A folder that was not there for a while comes back with all that was in it.
+    fs::rename(case.path("out"), case.path("away")).unwrap();
+    case.pipeline().ok();
+    fs::rename(case.path("away"), case.path("out")).unwrap();
+    case.append("in.json", "{\"l\":\"a\",\"v\":5}\n");
+    case.pipeline().ok();
+    assert_eq!((&*case.read("out/a.txt"), &*case.read("out/b.txt")), ("3\n5\n", "2\n4\n"));
 }
 
 #[test]

@@ -194,6 +194,39 @@ fn ten_thousand_files_are_each_read_once() {
 }
 
 #[test]
+fn a_rotated_file_that_the_pattern_matches_too_is_read_once() {
+    let case = following("\"in.log*\"", "state = \"state\"").file("in.log", "a\n");
+    let mut run = Run::start(&case);
+    run.expect(&["a"]);
+    run.stop(Signal::TERM);
+    fs::rename(case.path("in.log"), case.path("in.log.1")).unwrap();
+    case.append("in.log.1", "b\n");
+    case.append("in.log", "c\n");
+    let mut run = Run::start(&case);
+    run.expect(&["b", "c"]);
+    // Longer than a file without a name may still grow.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    case.append("in.log.1", "d\n");
+    run.expect(&["d"]);
+    run.stop(Signal::TERM);
+}
+
+#[test]
+fn an_inode_that_is_used_again_is_another_file() {
+    let case = following("\"in.log\"", "state = \"state\"").file("in.log", "a\n");
+    let mut run = Run::start(&case);
+    run.expect(&["a"]);
+    run.stop(Signal::TERM);
+    // In place: the same inode under a name that nobody reads, with something else in it.
+    fs::rename(case.path("in.log"), case.path("other")).unwrap();
+    fs::write(case.path("other"), "secret\n").unwrap();
+    case.append("in.log", "b\n");
+    let mut run = Run::start(&case);
+    run.expect(&["b"]);
+    run.stop(Signal::TERM);
+}
+
+#[test]
 fn compressed_files_are_known_by_what_they_hold() {
     let case = Case::new().file("plain", "a\n").file("zipped", "b\nc\n").file("packed", "d\n");
     let compress = |program: &str, name: &str| {

@@ -86,6 +86,24 @@ fn output_records() {
 }
 
 #[test]
+fn all_attempts_together_may_answer_what_one_call_may() {
+    let line = "x".repeat(1000);
+    let run = |limit: &str| {
+        StageCase::guest("retry-swells")
+            .settings(&format!("limits = {{ output = \"{limit}\" }}"))
+            .settings("retry = { attempts = 3, backoff = \"1ms\" }")
+            .input(&[&line])
+            .run_ok()
+    };
+    // A thousand records of a kilobyte for each.
+    assert_eq!(run("4MB").lines.len(), 3000);
+    let made = run("1500kB");
+    assert_eq!(made.lines.len(), 1000);
+    let reason = &made.letters[0].reason;
+    assert!(reason.starts_with("output: its answers to the parts of one batch"), "{reason}");
+}
+
+#[test]
 fn the_bytes_that_go_in_are_those_that_the_plan_names() {
     let lines: Vec<String> = (0..1000).map(|n| format!("{n:0>100}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();

@@ -49,6 +49,9 @@ fn a_profile_says_where_stages_spend_their_time() {
         // Functions have the names that their author gave them.
         assert!(profile.to_string().contains("pipehost_plugin::opened::Opened<"));
     }
+    // One that was there is kept until there is another.
+    case.run(&["run", "none.toml", "--profile", "out.json"]).code(2);
+    assert!(!case.read("out.json").is_empty());
     case.run(&["run", "pipeline.toml", "--profile", "none/out.json"])
         .code(1)
         .says("cannot write the profile none/out.json: ");

@@ -50,8 +50,9 @@ Measure a pipeline or a component: sandboxed, and native where there is such a s
 Runs the pipeline several times, in turn sandboxed, with the native ones of pipehost's own
 stages, and sandboxed once more as a control: times on a shared machine mean little, the
 ratios of one command do, and the control says how much. Then it runs at a fixed rate, and
-says how long records take from when they were due until they are written. It writes the
-files that the pipeline writes; what goes to stdout is thrown away.
+says how long records take from when they were due until they are written. What the pipeline
+has made is left as it is: files are written beside theirs and removed, what goes to stdout
+is thrown away, and a state directory is not used.
 
     pipehost bench pipeline.toml
 
@@ -77,7 +78,7 @@ struct BenchArgs {
     /// Records a second at which latency is measured [default: half of what the pipeline can do]
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
-    /// How long latency is measured.
+    /// For how many seconds latency is measured, if the records last so long.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// As JSON, in seconds and bytes.

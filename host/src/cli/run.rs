@@ -1,13 +1,14 @@
 //! `pipehost run` and `pipehost check`.
 
-use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -15,6 +16,7 @@ use tokio::sync::mpsc;
 use super::progress::Drawing;
 use super::{Error, PipelineArgs, RunArgs, load, logging, summary};
 use crate::config::SinkKind;
+use crate::folder;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Ending, Stop, StoppedBy};
 use crate::prepare::{Prepared, prepare_profiled};
@@ -72,20 +74,27 @@ struct Profiling {
     profile: Arc<GuestProfile>,
     path: PathBuf,
     /// Made before anything runs: a folder that is missing should not be found at the end.
-    file: File,
+    /// It takes the place of another only when it is complete.
+    file: NamedTempFile,
 }
 
 impl Profiling {
     fn begin(path: &Path) -> Result<Self, Error> {
-        let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
+        let file = tempfile::Builder::new()
+            .prefix(".pipehost-")
+            .permissions(std::fs::Permissions::from_mode(0o666)) // Less the umask.
+            .tempfile_in(folder::of(path))
+            .map_err(|error| cannot_write(path, &error))?;
         let name = path.file_stem().map_or("pipehost".into(), |stem| stem.to_string_lossy());
         let profile = Arc::new(GuestProfile::new(&name));
         Ok(Self { profile, path: path.to_owned(), file })
     }
 
     fn end(self) -> Result<(), Error> {
-        let written = self.profile.write(BufWriter::new(self.file));
-        written.map_err(|error| cannot_write(&self.path, &error))
+        let written = self.profile.write(BufWriter::new(self.file.as_file()));
+        let placed = written
+            .and_then(|()| self.file.persist(&self.path).map(drop).map_err(|error| error.error));
+        placed.map_err(|error| cannot_write(&self.path, &error))
     }
 }
 

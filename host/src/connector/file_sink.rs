@@ -28,11 +28,18 @@ pub struct FileSink {
     config: Arc<Config>,
     /// Whether files are cut back after a crash.
     kept: bool,
-    /// By path; none while a write is under way.
+    /// None while a write is under way.
     files: Option<Files>,
 }
 
-type Files = BTreeMap<PathBuf, Open>;
+/// By path.
+#[derive(Default)]
+struct Files {
+    open: BTreeMap<PathBuf, Open>,
+    /// Of those that were not there when the sink was opened, where they ended: they may
+    /// come back.
+    gone: BTreeMap<PathBuf, Value>,
+}
 
 /// Files that a sink may write, one for each value in its path: what a stage makes up must
 /// not make files without end.
@@ -172,11 +179,11 @@ fn create(path: &Path, truncate: bool) -> io::Result<File> {
 
 impl FileSink {
     pub(super) fn open(config: &Config, resume: &Resume<'_>) -> Result<Self, String> {
-        let mut files = Files::new();
+        let mut files = Files::default();
         match (&config.partition, resume) {
             (None, _) => {
                 let path = &config.path.value;
-                files.insert(path.clone(), Open::new(path, config, resume)?);
+                files.open.insert(path.clone(), Open::new(path, config, resume)?);
             }
             (Some(_), Resume::FromPosition(position)) => {
                 let positions: BTreeMap<PathBuf, Value> =
@@ -186,12 +193,16 @@ impl FileSink {
                         serde_json::from_value(position.clone()).map_err(unknown_position)?;
                     let undone = rotation::undo_after(&path, rotated);
                     undone.map_err(|error| cannot_write(&path, &error))?;
-                    if !path.exists() {
-                        tracing::warn!("{} is gone: it is begun anew", path.display());
-                        continue; // One of many, taken away when it was done with.
+                    if !path.try_exists().map_err(|error| cannot_write(&path, &error))? {
+                        tracing::warn!(
+                            "{} is gone: if it stays so, it is begun anew",
+                            path.display()
+                        );
+                        files.gone.insert(path, position); // Taken away when it was done with.
+                        continue;
                     }
                     let open = Open::new(&path, config, &Resume::FromPosition(&position))?;
-                    files.insert(path, open);
+                    files.open.insert(path, open);
                 }
             }
             (Some(_), _) => {}
@@ -219,16 +230,21 @@ impl FileSink {
         let (config, kept) = (self.config.clone(), self.kept);
         self.blocking(move |files| {
             for (path, bytes) in parts {
-                if !files.contains_key(&path) {
-                    if files.len() >= MOST_FILES {
+                if !files.open.contains_key(&path) {
+                    if files.open.len() >= MOST_FILES {
                         let path = config.path.value.display();
                         return Err(format!("{path} makes more than {MOST_FILES} files"));
                     }
                     fs::create_dir_all(folder::of(&path)).map_err(|e| cannot_write(&path, &e))?;
-                    let resume = if kept { Resume::New } else { Resume::NotAtAll };
-                    files.insert(path.clone(), Open::new(&path, &config, &resume)?);
+                    let back = files.gone.remove(&path).filter(|_| path.exists());
+                    let resume = match &back {
+                        Some(position) => Resume::FromPosition(position),
+                        None if kept => Resume::New,
+                        None => Resume::NotAtAll,
+                    };
+                    files.open.insert(path.clone(), Open::new(&path, &config, &resume)?);
                 }
-                let open = files.get_mut(&path).expect("it was just made");
+                let open = files.open.get_mut(&path).expect("it was just made");
                 open.write(&bytes).map_err(|error| cannot_write(&path, &error))?;
             }
             Ok(())
@@ -241,8 +257,8 @@ impl FileSink {
     pub(super) async fn sync(&mut self) -> Result<Option<Value>, String> {
         let is_divided = self.config.partition.is_some();
         self.blocking(move |files| {
-            let mut positions = BTreeMap::new();
-            for (path, open) in files {
+            let mut positions = files.gone.clone();
+            for (path, open) in &mut files.open {
                 let position = open.sync().and_then(|()| open.position());
                 if let Some(position) = position.map_err(|error| cannot_write(path, &error))? {
                     let json = serde_json::to_value(position).expect("its keys are texts");
@@ -259,7 +275,7 @@ impl FileSink {
 
     pub(super) async fn finish(mut self) -> Result<Option<Value>, String> {
         let position = self.sync().await?;
-        for open in self.files.into_iter().flatten().map(|(_, open)| open) {
+        for open in self.files.unwrap_or_default().open.into_values() {
             if let Target::Complete(file) = open.target {
                 let persisted = file.persist(&open.path);
                 persisted.map_err(|error| cannot_write(&open.path, &error.error))?;

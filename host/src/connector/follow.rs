@@ -75,7 +75,11 @@ impl Follower<'_> {
             let Ok(metadata) = entry.metadata() else { continue };
             let known = self.known.of_inode((metadata.dev(), metadata.ino()));
             // Those that still have their name are found by it.
-            let renamed = known.is_some_and(|known| known.path.file_name() != path.file_name());
+            // An inode may be used again: by a file that nobody named.
+            let renamed = known.is_some_and(|known| {
+                known.path.file_name() != path.file_name()
+                    && File::open(&path).and_then(|file| known.file.begins(&file)).unwrap_or(false)
+            });
             if renamed && let Err(why) = self.open(&path)? {
                 return Ok(Err(why));
             }
@@ -134,6 +138,7 @@ impl Follower<'_> {
         if let Some(&number) = self.by_inode.get(&(metadata.dev(), metadata.ino())) {
             let followed = self.files.get_mut(&number).expect("it is known by its inode");
             followed.path = path.to_owned(); // It may have been renamed.
+            followed.last = false;
             if followed.done || metadata.len() >= followed.offset {
                 return Ok(Ok(()));
             }

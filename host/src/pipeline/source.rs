@@ -42,6 +42,9 @@ impl SourceTask {
                 || batch.attributes() >= MAX_ATTRIBUTES
         };
         let metrics = self.rejections.metrics.clone();
+        let starved = |since: std::time::Instant| {
+            metrics.spent(Doing::WaitingForInput, since.elapsed());
+        };
         let mut due = Instant::now();
         let close = loop {
             let waiting = std::time::Instant::now();
@@ -49,14 +52,18 @@ impl SourceTask {
                 biased;
                 () = self.stop.cancelled() => break self.when_stopped,
                 number = self.cuts.next() => {
+                    starved(waiting);
                     self.flush(&mut out).await?;
                     self.source.cut(number);
                     self.reporter.reached(number, self.state());
                     self.outlet.barrier(number).await?;
                 }
-                () = sleep_until(due), if !out.batch.is_empty() => self.flush(&mut out).await?,
+                () = sleep_until(due), if !out.batch.is_empty() => {
+                    starved(waiting);
+                    self.flush(&mut out).await?;
+                }
                 more = self.source.ready() => {
-                    metrics.spent(Doing::WaitingForInput, waiting.elapsed());
+                    starved(waiting);
                     if !more.map_err(Stopped::Cause)? {
                         break self.when_done;
                     }
@@ -73,7 +80,10 @@ impl SourceTask {
                         self.flush(&mut out).await?;
                     }
                 }
-                () = self.outlet.idle() => self.outlet.settle().await?,
+                () = self.outlet.idle() => {
+                    starved(waiting);
+                    self.outlet.settle().await?;
+                }
             }
         };
         self.flush(&mut out).await?;

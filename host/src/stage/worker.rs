@@ -15,7 +15,7 @@ use super::recovery::Recovery;
 use crate::config::Retry;
 use crate::failure::{Cause, Failure};
 use crate::metrics::{Doing, NodeMetrics};
-use crate::outcome::{Answer, Rejected};
+use crate::outcome::{Answer, Emitted, Rejected};
 use crate::plan::Plan;
 use crate::record::{Batch, MAX_ATTRIBUTES};
 
@@ -81,6 +81,14 @@ struct Room {
 }
 
 impl Room {
+    /// Takes what was answered within the limits of a call.
+    fn spend(&mut self, answer: &Answer) {
+        for Emitted { batch, .. } in &answer.emitted {
+            self.bytes = self.bytes.saturating_sub(batch.bytes());
+            self.records = self.records.saturating_sub(batch.len);
+        }
+    }
+
     fn take(&mut self, answer: Answer) -> Result<Answer, Failure> {
         let batches = || answer.emitted.iter().map(|emitted| &emitted.batch);
         let bytes = batches().map(Batch::bytes).fold(0, usize::saturating_add);
@@ -167,8 +175,10 @@ impl Worker {
     /// If the stage cannot be brought back after a failure, or is not to be; a sentence
     /// that begins with the stage.
     pub async fn process(&mut self, batch: &Batch) -> Result<Answer, String> {
-        let mut answer = self.divide(batch).await?;
+        let mut answer = self.divide(batch, None).await?;
         let Some(retry) = self.retry.clone() else { return Ok(answer) };
+        // All attempts together may answer what one call may.
+        let mut room: Option<Room> = None;
         for attempt in 2..=retry.attempts {
             let (again, settled): (Vec<_>, Vec<_>) =
                 answer.rejected.into_iter().partition(|rejected| rejected.retryable);
@@ -179,7 +189,12 @@ impl Worker {
             self.metrics.retries.inc_by(again.len() as u64);
             tokio::time::sleep(retry.delay(attempt)).await;
             let rows: Vec<u32> = again.iter().map(|rejected| rejected.row as u32).collect();
-            let mut retried = self.divide(&batch.pick(Arc::new(rows.clone()))).await?;
+            let room = room.get_or_insert_with(|| {
+                let mut room = self.runner.answer_limits(batch);
+                room.spend(&answer);
+                room
+            });
+            let mut retried = self.divide(&batch.pick(Arc::new(rows.clone())), Some(room)).await?;
             retried.renumber(&rows);
             for rejected in &mut retried.rejected {
                 rejected.attempts = attempt;
@@ -263,26 +278,35 @@ impl Worker {
     }
 
     /// Processes a batch, dividing it where it fails.
-    async fn divide(&mut self, batch: &Batch) -> Result<Answer, String> {
-        match self.admitted(batch, None).await? {
+    async fn divide(
+        &mut self,
+        batch: &Batch,
+        mut room: Option<&mut Room>,
+    ) -> Result<Answer, String> {
+        match self.admitted(batch, room.as_deref_mut()).await? {
             Ok(answer) => Ok(answer), // As nearly always.
             Err(Fault::Refused(reason)) => Ok(reject_all(batch.len, &reason)),
             Err(Fault::Failed(failure)) if batch.len == 1 => Ok(rejected(&failure)),
-            Err(Fault::Failed(_)) => self.halves(batch).await,
+            Err(Fault::Failed(_)) => match room {
+                Some(room) => self.halves(batch, room).await,
+                // Each call has its limits; so have all the calls for one batch together.
+                None => {
+                    let mut room = self.runner.answer_limits(batch);
+                    self.halves(batch, &mut room).await
+                }
+            },
         }
     }
 
     /// Processes a batch that failed as a whole.
-    async fn halves(&mut self, batch: &Batch) -> Result<Answer, String> {
+    async fn halves(&mut self, batch: &Batch, room: &mut Room) -> Result<Answer, String> {
         let mut parts = Vec::new();
         // First and last row, exclusive, of the parts still to do; the last comes next.
         let middle = batch.len / 2;
         let mut pending = vec![(middle, batch.len), (0, middle)];
-        // Each call has its limits; so have all the calls for one batch together.
-        let mut room = self.runner.answer_limits(batch);
         while let Some((start, end)) = pending.pop() {
             let part = batch.slice(start..end);
-            let mut answer = match self.admitted(&part, Some(&mut room)).await? {
+            let mut answer = match self.admitted(&part, Some(&mut *room)).await? {
                 Ok(answer) => answer,
                 Err(Fault::Refused(reason)) => reject_all(part.len, &reason),
                 Err(Fault::Failed(failure)) if end - start == 1 => rejected(&failure),

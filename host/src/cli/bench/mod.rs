@@ -4,16 +4,17 @@ mod picture;
 mod report;
 mod runs;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::{BenchArgs, Error, load, run};
 use crate::config::{
-    At, Batching, Config, DEFAULT_QUEUE, DecodeFormat, Decoding, Generate, Input, OnError, Sink,
-    SinkKind, Source, SourceKind, Stage, StageConfig, WhenFull,
+    At, Batching, Config, DEFAULT_QUEUE, DecodeFormat, Decoding, Generate, Input, OnError, Rotate,
+    Sink, SinkKind, Source, SourceKind, Stage, StageConfig, WhenFull,
 };
 use crate::grants::Grants;
 use crate::limits::Limits;
@@ -33,23 +34,24 @@ const LINE: &str = "2023-10-27T10:00:00Z INFO request {n} was served to a client
 pub(super) fn bench(args: &BenchArgs) -> Result<u8, Error> {
     let runtime = run::runtime()?;
     let report = runtime.block_on(measure(args))?;
-    if let Some(path) = &args.svg {
-        std::fs::write(path, picture::svg(&report)).map_err(|error| {
-            Error::Failed(format!("cannot write the picture {}: {error}", path.display()))
-        })?;
-    }
     let text = if args.json {
         let json = serde_json::to_value(&report).expect("its keys are texts");
         format!("{json:#}\n")
     } else {
         report.text()
     };
-    super::print(text.as_bytes())
+    let code = super::print(text.as_bytes())?;
+    if let Some(path) = &args.svg {
+        std::fs::write(path, picture::svg(&report)).map_err(|error| {
+            Error::Failed(format!("cannot write the picture {}: {error}", path.display()))
+        })?;
+    }
+    Ok(code)
 }
 
 async fn measure(args: &BenchArgs) -> Result<Report, Error> {
     let (config, known, render) = configuration(args)?;
-    let (config, mut notes) = repeatable(config)?;
+    let Repeatable { config, mut notes, _folders } = repeatable(config)?;
     let mut say = |what: &str| {
         drop(std::io::Write::write_all(&mut anstream::stderr(), format!("{what}\n").as_bytes()))
     };
@@ -154,8 +156,15 @@ fn around(component: &Path, config: serde_json::Value, args: &BenchArgs) -> Conf
     }
 }
 
-/// The same, so that it can be run again and again.
-fn repeatable(mut config: Config) -> Result<(Config, Vec<String>), Error> {
+/// A pipeline that can be run again and again, and leaves what it has made as it is.
+struct Repeatable {
+    config: Config,
+    notes: Vec<String>,
+    /// What it writes to meanwhile.
+    _folders: Vec<TempDir>,
+}
+
+fn repeatable(mut config: Config) -> Result<Repeatable, Error> {
     for source in &config.sources {
         let name = &source.name.value;
         let endless = match &source.kind {
@@ -178,9 +187,13 @@ fn repeatable(mut config: Config) -> Result<(Config, Vec<String>), Error> {
     if config.state.take().is_some() {
         notes.push("measured without the state directory: each run begins anew".to_owned());
     }
+    let mut folders = Vec::new();
+    if let Some(letters) = &mut config.dead_letters {
+        letters.value.path = aside(&letters.value.path, &mut folders)?;
+    }
     for sink in &mut config.sinks {
         let name = &sink.name.value;
-        match &sink.kind {
+        match &mut sink.kind {
             SinkKind::Stdout { .. } => {
                 notes.push(format!("`{name}` writes nothing here, instead of stdout"));
                 sink.kind = SinkKind::Null;
@@ -190,10 +203,34 @@ fn repeatable(mut config: Config) -> Result<(Config, Vec<String>), Error> {
                     "the sink `{name}` would get all records several times; measure with a file or null"
                 )));
             }
-            SinkKind::File(_) | SinkKind::Null => {}
+            SinkKind::File(file) => {
+                if file.partition.take().is_some() {
+                    notes.push(format!("`{name}` writes one file here, instead of many"));
+                }
+                // A device or a pipe is written as it is.
+                if std::fs::metadata(&file.path.value).map_or(true, |metadata| metadata.is_file()) {
+                    file.path.value = aside(&file.path.value, &mut folders)?;
+                }
+                (file.append, file.rotate) = (false, Rotate::default());
+            }
+            SinkKind::Null => {}
         }
     }
-    Ok((config, notes))
+    Ok(Repeatable { config, notes, _folders: folders })
+}
+
+/// A place for what a measurement writes: on the same disk, and gone afterwards.
+fn aside(path: &Path, folders: &mut Vec<TempDir>) -> Result<PathBuf, Error> {
+    // The folder of a path with `{…}` in it may be one that is made.
+    let existing = path.ancestors().skip(1).find(|folder| folder.is_dir());
+    let folder = existing.unwrap_or(Path::new("."));
+    let made = tempfile::Builder::new().prefix(".pipehost-bench-").tempdir_in(folder);
+    let made = made.map_err(|error| {
+        Error::Failed(format!("cannot write to the folder {}: {error}", folder.display()))
+    })?;
+    let path = made.path().join("out");
+    folders.push(made);
+    Ok(path)
 }
 
 /// The runners of a pipeline, native where there is such a stage.
@@ -241,5 +278,5 @@ async fn latency(prepared: &Prepared, args: &BenchArgs, runs: &Runs) -> Result<L
     let rate = args.rate.unwrap_or_else(|| (runs.records_per_second() / 2.0).max(1.0));
     let pace = Arc::new(Pace::new(rate / sources, Duration::from_secs(args.seconds)));
     runs::run(prepared, None, Some(pace.clone())).await?;
-    Ok(Latency::new(rate, args.seconds, &pace))
+    Ok(Latency::new(rate, &pace))
 }

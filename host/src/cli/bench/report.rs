@@ -53,7 +53,9 @@ pub(super) struct Ratio {
 pub(super) struct Latency {
     /// Records a second.
     pub rate: f64,
-    pub seconds: u64,
+    /// For how long records came, unless they ran out before.
+    pub seconds: f64,
+    /// That were written, over all sinks.
     pub records: u64,
     pub p50: f64,
     pub p99: f64,
@@ -62,9 +64,10 @@ pub(super) struct Latency {
 }
 
 impl Latency {
-    pub(super) fn new(rate: f64, seconds: u64, pace: &Pace) -> Self {
+    pub(super) fn new(rate: f64, pace: &Pace) -> Self {
         let at = |part| pace.quantile(part).as_secs_f64();
         let (p50, p99, p99_9, most) = (at(0.5), at(0.99), at(0.999), at(1.0));
+        let seconds = pace.lasted().as_secs_f64();
         Self { rate, seconds, records: pace.records(), p50, p99, p99_9, most }
     }
 }
@@ -146,7 +149,7 @@ impl Report {
         let Latency { rate, seconds: length, records, p50, p99, p99_9, most } = self.latency;
         let _ = writeln!(
             out,
-            "\n  latency at {} records/s for {length} s, from when a record was due until it was written:",
+            "\n  latency at {} records/s for {length:.1} s, from when a record was due until it was written:",
             number(rate as u64)
         );
         if records == 0 {
@@ -155,7 +158,7 @@ impl Report {
             let [p50, p99, p99_9, most] = [p50, p99, p99_9, most].map(seconds);
             let _ = writeln!(
                 out,
-                "  p50 {p50}, p99 {p99}, p99.9 {p99_9}, longest {most} ({} records)",
+                "  p50 {p50}, p99 {p99}, p99.9 {p99_9}, longest {most} ({} records written)",
                 number(records)
             );
         }
