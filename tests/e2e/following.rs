@@ -153,6 +153,18 @@ fn a_compressed_file_is_known_once_it_has_begun() {
 }
 
 #[test]
+fn a_file_that_is_named_twice_is_read_once() {
+    let case = Case::new().file("a.log", "a\n").file("b.log", "b\n").file(
+        "pipeline.toml",
+        "[pipeline]\nstate = \"state\"\n\
+         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = [\"b.log\", \"*.log\"]\n\
+         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n",
+    );
+    case.pipeline().ok().prints("b\na\n").says("b.log is named a second time: it is read once");
+    case.pipeline().ok().prints("");
+}
+
+#[test]
 fn a_pipe_among_files_is_read_in_its_turn() {
     let case = Case::new().file("a.log", "a\n").file("c.log", "c\n").file(
         "pipeline.toml",

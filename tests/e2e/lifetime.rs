@@ -167,10 +167,25 @@ fn a_worker_that_fails_ends_the_run() {
 }
 
 #[test]
+fn what_did_not_come_to_its_end_within_the_grace_is_said() {
+    // All records are through, and the guest is asked for what it still holds.
+    let case = through(
+        "loop-in-finish",
+        "shutdown_grace = \"100ms\"",
+        "limits = { fuel = false, timeout = \"1h\" }",
+        "",
+    );
+    let (child, _stdout) = started(&case);
+    signal(&child, Signal::TERM);
+    wait(child).code(143).says("stopped by SIGTERM: did not come to their end: `guest`, `out`");
+}
+
+#[test]
 fn a_file_is_complete_after_a_signal_that_was_drained() {
     let case = Case::new().file("guest.wat", guest("pass")).file(
         "pipeline.toml",
-        "[[source]]\nname = \"in\"\ntype = \"stdin\"\nbatch = { linger = \"0s\" }\n\
+        "[pipeline]\nshutdown_grace = \"1m\"\n\
+         [[source]]\nname = \"in\"\ntype = \"stdin\"\nbatch = { linger = \"0s\" }\n\
          [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\n\
          [[sink]]\nname = \"file\"\ntype = \"file\"\npath = \"out\"\ninput = \"guest\"\n\
          [[sink]]\nname = \"print\"\ntype = \"stdout\"\ninput = \"guest\"\n",

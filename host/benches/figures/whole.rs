@@ -92,12 +92,17 @@ fn checkpoints(runtime: &Runtime) {
     let log = folder.path().join("in.log");
     write_log(&log);
     let out = folder.path().join("out.log");
+    let logs: Vec<_> = (0..COPIES).map(|n| folder.path().join(format!("in-{n}.log"))).collect();
+    for copy in &logs {
+        std::fs::copy(&log, copy).expect("the folder takes it");
+    }
+    let logs: Vec<&Path> = logs.iter().map(AsRef::as_ref).collect();
     let (mut states, mut cuts) = (0, 0);
     let mut one = |keep: bool| {
         states += 1;
         let state = folder.path().join(format!("state-{states}"));
         let settings = if keep { format!("state = {state:?}") } else { String::new() };
-        let prepared = prepared(runtime, &log_text(&settings, &[&*log; COPIES], &out));
+        let prepared = prepared(runtime, &log_text(&settings, &logs, &out));
         let (wall, _, metrics) = run(runtime, prepared);
         cuts = cuts.max(metrics.checkpoints());
         wall

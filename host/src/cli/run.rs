@@ -128,6 +128,7 @@ async fn run_async(args: RunArgs) -> Result<u8, Error> {
                 failure: None,
                 stopped_by: Some(StoppedBy::Signal(number)),
                 undelivered: Vec::new(),
+                unfinished: Vec::new(),
                 elapsed: Duration::ZERO,
             };
             return conclude(ending);
@@ -153,9 +154,11 @@ fn conclude(ending: Ending) -> Result<u8, Error> {
     let lost: Vec<_> = (ending.undelivered.iter())
         .map(|(node, records)| format!("{} before or in `{node}`", summary::number(*records)))
         .collect();
-    let delivered = match &lost[..] {
-        [] => "all that was read was delivered".to_owned(),
-        lost => format!("records not delivered: {}", lost.join(", ")),
+    let unfinished: Vec<_> = ending.unfinished.iter().map(|node| format!("`{node}`")).collect();
+    let delivered = match (&lost[..], &unfinished[..]) {
+        ([], []) => "all that was read was delivered".to_owned(),
+        ([], unfinished) => format!("did not come to their end: {}", unfinished.join(", ")),
+        (lost, _) => format!("records not delivered: {}", lost.join(", ")),
     };
     if let Some(failure) = ending.failure {
         let text = if lost.is_empty() { failure } else { format!("{failure}\n{delivered}") };

@@ -1,5 +1,6 @@
 //! Files, one after the other; patterns are expanded in the order of their names.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use super::bytes_source::{Begin, BytesSource, Gone, Piece, Pieces, read_to_end};
 use super::file_positions::{FilePosition, FilePositions};
 use super::{Progress, compression, follow};
 use crate::config::Decoding;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, inode};
 
 /// Opens files; `position` is how far an earlier run came.
 pub(super) fn open(
@@ -40,6 +41,7 @@ pub(super) fn open(
     }
     // Looked at before anything runs: a missing file should not be found after an hour.
     let (mut left, mut inputs, mut total) = (known.clone(), Vec::new(), 0);
+    let mut seen = HashSet::new();
     for path in files {
         let metadata = fs::metadata(&path).map_err(|error| cannot_read(&path, &error))?;
         if metadata.is_dir() {
@@ -54,6 +56,11 @@ pub(super) fn open(
             continue;
         }
         let file = File::open(&path).map_err(|error| cannot_read(&path, &error))?;
+        // By several patterns, or by a link: there is one place up to which it is read.
+        if !seen.insert(inode(&file).map_err(|error| cannot_read(&path, &error))?) {
+            tracing::warn!("{} is named a second time: it is read once", path.display());
+            continue;
+        }
         let begun = left.take(&path, &file).map_err(|error| cannot_read(&path, &error))?;
         total += metadata.len();
         inputs.push((path, begun));

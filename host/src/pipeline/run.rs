@@ -53,6 +53,9 @@ pub struct Ending {
     pub stopped_by: Option<StoppedBy>,
     /// By node, the records that were on their way to it or in it when the run ended.
     pub undelivered: Vec<(String, u64)>,
+    /// Nodes that had not come to their end when the time for it was up: what a stage still
+    /// held, or a file that was to appear, is missing.
+    pub unfinished: Vec<String>,
     pub elapsed: Duration,
 }
 
@@ -456,7 +459,9 @@ impl Running {
                 () = tokio::time::sleep_until(patience) => break,
                 ended = self.tasks.join_next_with_id() => match ended {
                     None => break,
-                    Some(Ok((_, Ok(()) | Err(Stopped::Neighbour)))) => {}
+                    Some(Ok((id, Ok(()) | Err(Stopped::Neighbour)))) => {
+                        self.names.remove(&id);
+                    }
                     Some(Ok((_, Err(Stopped::Cause(cause))))) => {
                         failure = Some(cause);
                         break;
@@ -475,9 +480,14 @@ impl Running {
             .filter(|(_, records)| *records > 0)
             .map(|(name, records)| (name, records.unsigned_abs()))
             .collect();
+        let mut unfinished: Vec<String> =
+            if failure.is_some() { Vec::new() } else { self.names.into_values().collect() };
+        unfinished.retain(|name| self.nodes.iter().any(|node| node.name == *name));
+        unfinished.sort();
+        unfinished.dedup(); // Several workers.
         // A task ends when it yields; nobody waits for one that does not.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.shutdown()).await;
-        Ending { failure, stopped_by, undelivered, elapsed: self.start.elapsed() }
+        Ending { failure, stopped_by, undelivered, unfinished, elapsed: self.start.elapsed() }
     }
 }
 
