@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Case, Ran, plugin, wait};
+use crate::harness::{Case, Ran, plugin, stop, wait};
 
 /// A file through `alert`, whose count is its state, to a file.
 fn counting(settings: &str) -> Case {
@@ -249,8 +249,7 @@ fn two_runs_cannot_use_one_state_or_one_file_of_dead_letters() {
     case.run(&["run", "second.toml"])
         .code(1)
         .says("another run of pipehost uses the dead letters dead");
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(wait(child).code, 143);
+    assert_eq!(stop(child, Signal::TERM).code, 143);
     case.run(&["run", "second.toml"]).ok();
 }
 

@@ -3,9 +3,9 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::harness::{Case, guest, letters, plugin, wait};
+use crate::harness::{Case, guest, letters, plugin, stop, wait};
 
 /// Parses and filters lines; what is no log line is refused.
 fn parsing(pipeline: &str, sink: &str) -> Case {
@@ -215,8 +215,7 @@ fn a_file_that_is_written_is_not_replayed() {
     case.run(&["dead-letter", "replay", "dead", "--pipeline", "pipeline.toml"])
         .code(1)
         .says("another run of pipehost uses the dead letters dead");
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    wait(child).code(143);
+    stop(child, Signal::TERM).code(143);
 }
 
 /// Refuses every line.

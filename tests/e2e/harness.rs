@@ -159,6 +159,15 @@ impl Case {
     }
 }
 
+/// Stops a program by a signal, which is to be the reason: its input stays open until then.
+pub fn stop(mut child: Child, signal: Signal) -> Ran {
+    let stdin = child.stdin.take();
+    kill_process(Pid::from_child(&child), signal).expect("it runs");
+    let ran = wait(child);
+    drop(stdin);
+    ran
+}
+
 /// Waits for the end of a program.
 pub fn wait(child: Child) -> Ran {
     use std::os::unix::process::ExitStatusExt;

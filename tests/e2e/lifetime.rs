@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Case, guest, plugin, wait};
+use crate::harness::{Case, guest, plugin, stop, wait};
 
 /// stdin, one guest, stdout: the test decides what is read when.
 fn through(guest_name: &str, pipeline: &str, stage: &str, sink: &str) -> Case {
@@ -60,8 +60,7 @@ fn what_could_not_be_delivered_within_the_grace_is_said() {
     );
     let (mut child, _stdout) = started(&case);
     child.stdin.as_mut().unwrap().write_all(b"x\n".repeat(10_000).as_slice()).unwrap();
-    signal(&child, Signal::INT);
-    wait(child).code(130).says("stopped by SIGINT: records not delivered: ");
+    stop(child, Signal::INT).code(130).says("stopped by SIGINT: records not delivered: ");
 }
 
 #[test]
@@ -176,8 +175,9 @@ fn what_did_not_come_to_its_end_within_the_grace_is_said() {
         "",
     );
     let (child, _stdout) = started(&case);
-    signal(&child, Signal::TERM);
-    wait(child).code(143).says("stopped by SIGTERM: did not come to their end: `guest`, `out`");
+    stop(child, Signal::TERM)
+        .code(143)
+        .says("stopped by SIGTERM: did not come to their end: `guest`, `out`");
 }
 
 #[test]
@@ -192,8 +192,7 @@ fn a_file_is_complete_after_a_signal_that_was_drained() {
     );
     let (child, _stdout) = started(&case);
     assert!(!case.path("out").exists());
-    signal(&child, Signal::TERM);
-    wait(child).code(143);
+    stop(child, Signal::TERM).code(143);
     assert_eq!(fs::read_to_string(case.path("out")).unwrap(), "first\n");
 }
 
@@ -216,6 +215,5 @@ fn a_signal_ends_a_run_that_has_not_begun() {
         line.clear();
         assert!(log.read_line(&mut line).unwrap() > 0);
     }
-    signal(&child, Signal::TERM);
-    wait(child).code(143);
+    stop(child, Signal::TERM).code(143);
 }
