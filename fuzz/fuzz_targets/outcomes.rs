@@ -48,8 +48,7 @@ impl From<Excerpt> for contract::Excerpt {
     fn from(excerpt: Excerpt) -> Self {
         let Excerpt { to_value, from_value, starts, ends, nulls, inherited } = excerpt;
         let to = if to_value { contract::Target::Value } else { contract::Target::Key };
-        let from =
-            if from_value { contract::Given::Value } else { contract::Given::Attribute(0) };
+        let from = if from_value { contract::Given::Value } else { contract::Given::Attribute(0) };
         Self { to, from, starts, ends, nulls, inherited }
     }
 }
