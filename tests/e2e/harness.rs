@@ -1,12 +1,17 @@
 //! The one door of the tests: a folder, a pipeline, a run, and what came of it.
 
+#[path = "../guests/assemble.rs"]
+mod assemble;
+
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use assemble::assemble;
 
 /// The root of the repository.
 pub fn root() -> PathBuf {
@@ -137,6 +142,19 @@ impl Case {
         self.run(&["run", "pipeline.toml"])
     }
 
+    /// Runs the pipeline, whose stdout is closed after a first line, `1`: a quiet end.
+    #[track_caller]
+    pub fn closed_after_a_line(&self) {
+        let mut child = self.spawn(&["run", "pipeline.toml"]);
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("a line");
+        assert_eq!(line, "1\n");
+        drop(stdout);
+        let ran = wait(child).ok();
+        assert!(!ran.stderr.contains("error"), "{}", ran.stderr);
+    }
+
     /// Adds to a file, which is made if there is none.
     pub fn append(&self, name: &str, text: &str) {
         let file = fs::OpenOptions::new().append(true).create(true).open(self.path(name));
@@ -181,24 +199,12 @@ pub fn wait(child: Child) -> Ran {
 
 /// The text of a guest: its own part behind the prelude, and defaults for the rest.
 pub fn guest(name: &str) -> String {
-    let read = |name: &str| {
-        fs::read_to_string(root().join("tests/guests").join(name)).expect("the guest exists")
-    };
-    let own = read(&format!("{name}.wat"));
+    let file = root().join("tests/guests").join(format!("{name}.wat"));
+    let own = fs::read_to_string(file).expect("the guest exists");
     if own.contains("(component") || own.contains("(module") {
         return own;
     }
-    let mut text = format!("(module\n{}\n{own}\n", read("prelude.wat"));
-    for (function, default) in [
-        ("$open", "(func $open (param i32 i32) (result i32) (i32.const 112))"),
-        ("$process", "(func $process (param i32) (result i32) (i32.const 256))"),
-        ("$finish", "(func $finish (result i32) (i32.const 288))"),
-    ] {
-        if !own.contains(&format!("(func {function} ")) {
-            text.push_str(default);
-        }
-    }
-    text + ")"
+    assemble(&own)
 }
 
 /// A stage alone between a file and stdout.

@@ -1,7 +1,7 @@
 //! What a run that is stopped or ends keeps of event time, windows and sinks for the next.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::process::Child;
 
 use crate::harness::{Case, plugin, wait};
@@ -110,14 +110,7 @@ fn what_a_closed_stdout_did_not_take_comes_with_the_next_run() {
          [[source]]\nname = \"in\"\ntype = \"generate\"\ncount = 100_000\n\
          [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n",
     );
-    let mut child = case.spawn(&["run", "pipeline.toml"]);
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    stdout.read_line(&mut line).unwrap();
-    assert_eq!(line, "1\n");
-    drop(stdout);
-    let ran = wait(child).ok();
-    assert!(!ran.stderr.contains("error"), "{}", ran.stderr);
+    case.closed_after_a_line();
     let rest = case.pipeline().ok().stdout;
     let first: u64 = rest.lines().next().unwrap().parse().unwrap();
     let expected: String = (first..=100_000).map(|n| format!("{n}\n")).collect();

@@ -1,6 +1,9 @@
 //! How figures are taken: two things in turn, in one process, and their medians compared.
 //! Absolute times on shared machines mean little, ratios do.
 
+#[path = "../../../tests/guests/assemble.rs"]
+mod assemble;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +17,8 @@ use pipehost::record::{Batch, BatchBuilder};
 use pipehost::stage::{Care, Runner, Worker};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
+
+pub use assemble::assemble as guest;
 
 /// Times two things in turn and gives the median of each; a first round warms up.
 pub fn alternate(
@@ -148,20 +153,4 @@ pub fn log_batch(len: u64, value_bytes: usize) -> Batch {
         );
     }
     builder.take()
-}
-
-/// A guest in the text format: the prelude of the tests' guests, and its own.
-pub fn guest(own: &str) -> String {
-    let prelude = include_str!("../../../tests/guests/prelude.wat");
-    let mut text = format!("(module\n{prelude}\n{own}\n");
-    for (function, default) in [
-        ("$open", "(func $open (param i32 i32) (result i32) (i32.const 112))"),
-        ("$process", "(func $process (param i32) (result i32) (i32.const 256))"),
-        ("$finish", "(func $finish (result i32) (i32.const 288))"),
-    ] {
-        if !own.contains(&format!("(func {function} ")) {
-            text.push_str(default);
-        }
-    }
-    text + ")"
 }

@@ -87,11 +87,6 @@ pub(super) fn pipeline(args: &PipelineArgs) -> Result<Loaded, Error> {
 fn chain(args: &PipelineArgs) -> Config {
     let policy = if args.dead_letters.is_some() { OnError::DeadLetter } else { OnError::Fail };
     let on_error = At::nowhere(policy);
-    let input = |from: &str| Input {
-        from: vec![At::nowhere(from.to_owned())],
-        queue: DEFAULT_QUEUE,
-        when_full: WhenFull::Block,
-    };
     let mut config = Config {
         name: "stdin to stdout".to_owned(),
         sources: vec![Source {
@@ -118,22 +113,7 @@ fn chain(args: &PipelineArgs) -> Config {
             0 => stem,
             n => format!("{stem}-{}", n + 1),
         };
-        config.stages.push(Stage {
-            name: At::nowhere(name.clone()),
-            plugin: At::nowhere(plugin.clone()),
-            input: input(&last),
-            workers: 1,
-            partition: None,
-            ordered: true,
-            batch: None,
-            on_error: on_error.clone(),
-            retry: None,
-            breaker: None,
-            watermark: None,
-            limits: Limits::default(),
-            grants: Grants::default(),
-            config: StageConfig::new(serde_json::json!({})),
-        });
+        config.stages.push(stage(&name, plugin, &last, on_error.clone()));
         last = name;
     }
     config.sinks.push(Sink {
@@ -144,6 +124,35 @@ fn chain(args: &PipelineArgs) -> Config {
         rate: None,
     });
     config
+}
+
+/// A stage with the defaults of everything.
+pub(super) fn stage(name: &str, plugin: &Path, from: &str, on_error: At<OnError>) -> Stage {
+    Stage {
+        name: At::nowhere(name.to_owned()),
+        plugin: At::nowhere(plugin.to_owned()),
+        input: input(from),
+        workers: 1,
+        partition: None,
+        ordered: true,
+        batch: None,
+        on_error,
+        retry: None,
+        breaker: None,
+        watermark: None,
+        limits: Limits::default(),
+        grants: Grants::default(),
+        config: StageConfig::new(serde_json::json!({})),
+    }
+}
+
+/// One edge, with the defaults.
+pub(super) fn input(from: &str) -> Input {
+    Input {
+        from: vec![At::nowhere(from.to_owned())],
+        queue: DEFAULT_QUEUE,
+        when_full: WhenFull::Block,
+    }
 }
 
 /// Applies `STAGE.NAME=VALUE`.

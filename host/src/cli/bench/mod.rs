@@ -4,6 +4,7 @@ mod picture;
 mod report;
 mod runs;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +14,9 @@ use tempfile::TempDir;
 
 use super::{BenchArgs, Error, load, run};
 use crate::config::{
-    At, Batching, Config, DEFAULT_QUEUE, DecodeFormat, Decoding, Generate, Input, OnError, Rotate,
-    Sink, SinkKind, Source, SourceKind, Stage, StageConfig, WhenFull,
+    At, Batching, Config, DecodeFormat, Decoding, Generate, OnError, Rotate, Sink, SinkKind,
+    Source, SourceKind, Stage, StageConfig,
 };
-use crate::grants::Grants;
-use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::mistake::Mistake;
 use crate::native;
@@ -52,9 +51,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<u8, Error> {
 async fn measure(args: &BenchArgs) -> Result<Report, Error> {
     let (config, known, render) = configuration(args)?;
     let Repeatable { config, mut notes, _folders } = repeatable(config)?;
-    let mut say = |what: &str| {
-        drop(std::io::Write::write_all(&mut anstream::stderr(), format!("{what}\n").as_bytes()))
-    };
+    let mut say = |what: &str| drop(writeln!(anstream::stderr(), "{what}"));
     let prepared = prepare(config, known, &mut say).await.map_err(render)?;
     let native = native_runners(&prepared).await;
     if !native.left.is_empty() && !native.names.is_empty() {
@@ -115,11 +112,8 @@ fn around(component: &Path, config: serde_json::Value, args: &BenchArgs) -> Conf
     };
     let name = component.file_stem().map_or("stage".into(), |stem| stem.to_string_lossy());
     let name = name.replace('.', "-");
-    let input = |from: &str| Input {
-        from: vec![At::nowhere(from.to_owned())],
-        queue: DEFAULT_QUEUE,
-        when_full: WhenFull::Block,
-    };
+    let on_error = At::nowhere(OnError::Skip);
+    let stage = load::stage(&name, component, "records", on_error);
     Config {
         name: name.clone(),
         sources: vec![Source {
@@ -129,26 +123,11 @@ fn around(component: &Path, config: serde_json::Value, args: &BenchArgs) -> Conf
             on_error: At::nowhere(OnError::Fail),
             watermark: None,
         }],
-        stages: vec![Stage {
-            name: At::nowhere(name.clone()),
-            plugin: At::nowhere(component.to_owned()),
-            input: input("records"),
-            workers: 1,
-            partition: None,
-            ordered: true,
-            batch: None,
-            on_error: At::nowhere(OnError::Skip),
-            retry: None,
-            breaker: None,
-            watermark: None,
-            limits: Limits::default(),
-            grants: Grants::default(),
-            config: StageConfig::new(config),
-        }],
+        stages: vec![Stage { config: StageConfig::new(config), ..stage }],
         sinks: vec![Sink {
             name: At::nowhere("null".to_owned()),
             kind: SinkKind::Null,
-            input: input(&name),
+            input: load::input(&name),
             batch: None,
             rate: None,
         }],
