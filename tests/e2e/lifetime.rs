@@ -32,6 +32,26 @@ fn started(case: &Case) -> (Child, BufReader<ChildStdout>) {
     (child, stdout)
 }
 
+/// Beside stdout, a sink that takes a record a second.
+fn with_a_slow_sink(grace: &str) -> Case {
+    through(
+        "pass",
+        &format!("shutdown_grace = \"{grace}\""),
+        "",
+        "[[sink]]\nname = \"slow\"\ntype = \"null\"\ninput = \"guest\"\nrate = 1",
+    )
+}
+
+/// Starts a run, and waits until there are records that its slow sink does not take.
+fn behind(case: &Case) -> (Child, BufReader<ChildStdout>) {
+    let (mut child, mut stdout) = started(case);
+    let lines = b"x\n".repeat(3600);
+    child.stdin.as_mut().unwrap().write_all(&lines).unwrap();
+    // What is out here was read, and is on its way to the other sink.
+    stdout.read_exact(&mut vec![0; lines.len()]).unwrap();
+    (child, stdout)
+}
+
 fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
@@ -51,33 +71,20 @@ fn a_signal_stops_the_sources_and_drains_the_rest() {
 
 #[test]
 fn what_could_not_be_delivered_within_the_grace_is_said() {
-    // The sink takes one record an hour.
-    let case = through(
-        "pass",
-        "shutdown_grace = \"100ms\"",
-        "",
-        "rate = 1\nbatch = { records = 3600, linger = \"0s\" }",
-    );
-    let (mut child, _stdout) = started(&case);
-    child.stdin.as_mut().unwrap().write_all(b"x\n".repeat(10_000).as_slice()).unwrap();
+    let (child, _stdout) = behind(&with_a_slow_sink("100ms"));
     stop(child, Signal::INT).code(130).says("stopped by SIGINT: records not delivered: ");
 }
 
 #[test]
 fn a_second_signal_stops_at_once() {
-    let case = through(
-        "pass",
-        "shutdown_grace = \"1h\"",
-        "",
-        "rate = 1\nbatch = { records = 3600, linger = \"0s\" }",
-    );
-    let (mut child, _stdout) = started(&case);
-    child.stdin.as_mut().unwrap().write_all(b"x\n".repeat(3600).as_slice()).unwrap();
+    let (mut child, _stdout) = behind(&with_a_slow_sink("1h"));
+    let stdin = child.stdin.take();
     signal(&child, Signal::INT);
     signal(&child, Signal::TERM);
     let ran = wait(child);
     assert!([130, 143].contains(&ran.code), "{ran:?}");
     ran.says("records not delivered: ");
+    drop(stdin);
 }
 
 #[test]
