@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc as std_mpsc};
 
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -25,7 +26,7 @@ pub(super) enum Piece {
     Begin(usize, Box<Begin>),
     /// The file has grown, and can be told from others by more.
     Known(usize, Fingerprint),
-    Bytes(usize, Vec<u8>),
+    Bytes(usize, Chunk),
     /// Nothing more comes of it.
     End(usize),
 }
@@ -44,13 +45,78 @@ pub(super) struct Begin {
     pub known: Option<FilePosition>,
 }
 
-pub(super) type Pieces = mpsc::Sender<Result<Piece, String>>;
+/// What was read at once: the first bytes of a buffer.
+pub(super) struct Chunk {
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+}
+
+/// Where the reading thread sends what it has.
+pub(super) struct Pieces {
+    send: mpsc::Sender<Result<Piece, String>>,
+    /// Buffers that were decoded, to be filled again: a new one would have to be cleared,
+    /// and is in no cache.
+    spent: std_mpsc::Receiver<Vec<u8>>,
+}
+
 /// The receiver has gone: the run is over.
 pub(super) type Gone = mpsc::error::SendError<Result<Piece, String>>;
+
+impl Pieces {
+    pub(super) fn send(&self, piece: Result<Piece, String>) -> Result<(), Gone> {
+        self.send.blocking_send(piece)
+    }
+
+    /// Whether nobody reads them any more.
+    pub(super) fn are_unwanted(&self) -> bool {
+        self.send.is_closed()
+    }
+
+    /// What can be read at once; nothing at the end.
+    pub(super) fn read(&self, reader: &mut dyn Read) -> io::Result<Chunk> {
+        let mut buffer = self.spent.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(len) => return Ok(Chunk { buffer, len }),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends what a reader has, to its end; false if that could not be read, which was sent
+    /// too.
+    pub(super) fn read_to_end(
+        &self,
+        number: usize,
+        place: &str,
+        reader: &mut dyn Read,
+    ) -> Result<bool, Gone> {
+        loop {
+            match self.read(reader) {
+                Ok(chunk) if chunk.is_empty() => return Ok(true),
+                Ok(chunk) => self.send(Ok(Piece::Bytes(number, chunk)))?,
+                Err(error) => {
+                    self.send(Err(format!("cannot read {place}: {error}")))?;
+                    return Ok(false);
+                }
+            }
+        }
+    }
+}
 
 /// Decodes inputs of bytes, several side by side.
 pub struct BytesSource {
     pieces: mpsc::Receiver<Result<Piece, String>>,
+    spent: std_mpsc::Sender<Vec<u8>>,
     decoding: Decoding,
     inputs: BTreeMap<usize, Input>,
     /// Positions of inputs that have ended, or that have not begun yet.
@@ -89,11 +155,13 @@ impl BytesSource {
         read: impl FnOnce(&Pieces) -> Result<(), Gone> + Send + 'static,
     ) -> Self {
         let (send, pieces) = mpsc::channel(AHEAD);
+        let (spent, spent_before) = std_mpsc::channel();
         std::thread::spawn(move || {
-            let _ = read(&send);
+            let _ = read(&Pieces { send, spent: spent_before });
         });
         Self {
             pieces,
+            spent,
             decoding,
             inputs: BTreeMap::new(),
             has_files: known.is_some(),
@@ -155,7 +223,9 @@ impl BytesSource {
                 }
             }
         }
-        self.piece = None;
+        if let Some(Piece::Bytes(_, chunk)) = self.piece.take() {
+            let _ = self.spent.send(chunk.buffer); // Nobody reads any more: it is freed.
+        }
         Ok(())
     }
 
@@ -171,39 +241,5 @@ impl BytesSource {
         let mut positions: Vec<_> = self.ended.iter().cloned().collect();
         positions.extend(self.inputs.values().filter_map(Input::position));
         Some(serde_json::to_value(positions).expect("its keys are texts"))
-    }
-}
-
-/// Sends what a reader has, to its end; false if that could not be read, which was sent too.
-pub(super) fn read_to_end(
-    number: usize,
-    place: &str,
-    reader: &mut dyn Read,
-    send: &Pieces,
-) -> Result<bool, Gone> {
-    loop {
-        match read_chunk(reader) {
-            Ok(bytes) if bytes.is_empty() => return Ok(true),
-            Ok(bytes) => send.blocking_send(Ok(Piece::Bytes(number, bytes)))?,
-            Err(error) => {
-                send.blocking_send(Err(format!("cannot read {place}: {error}")))?;
-                return Ok(false);
-            }
-        }
-    }
-}
-
-/// What can be read at once; nothing at the end.
-pub(super) fn read_chunk(reader: &mut dyn Read) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; CHUNK];
-    loop {
-        match reader.read(&mut bytes) {
-            Ok(read) => {
-                bytes.truncate(read);
-                return Ok(bytes);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
-use super::bytes_source::{Begin, BytesSource, Gone, Piece, Pieces, read_to_end};
+use super::bytes_source::{Begin, BytesSource, Gone, Piece, Pieces};
 use super::file_positions::{FilePosition, FilePositions};
 use super::{Progress, compression, follow};
 use crate::config::Decoding;
@@ -31,8 +31,8 @@ pub(super) fn open(
     let known = FilePositions::from_iter(known);
     if follow {
         let paths = paths.to_vec();
-        return Ok(BytesSource::spawn(decoding, progress, Some(known.clone()), move |send| {
-            follow::follow(&paths, known, send)
+        return Ok(BytesSource::spawn(decoding, progress, Some(known.clone()), move |pieces| {
+            follow::follow(&paths, known, pieces)
         }));
     }
     let mut files = Vec::new();
@@ -73,9 +73,9 @@ pub(super) fn open(
         );
     }
     progress.total.store(total, Ordering::Relaxed);
-    Ok(BytesSource::spawn(decoding, progress, Some(known), move |send| {
+    Ok(BytesSource::spawn(decoding, progress, Some(known), move |pieces| {
         for (number, (path, begun)) in inputs.into_iter().enumerate() {
-            read(number, &path, begun, send)?;
+            read(number, &path, begun, pieces)?;
         }
         Ok(())
     }))
@@ -85,23 +85,23 @@ fn read(
     number: usize,
     path: &Path,
     begun: Option<FilePosition>,
-    send: &Pieces,
+    pieces: &Pieces,
 ) -> Result<(), Gone> {
     let place = path.display().to_string();
     let (begin, mut reader, file) = match begin(path, begun) {
         Ok(begun) => begun,
-        Err(why) => return send.blocking_send(Err(why)),
+        Err(why) => return pieces.send(Err(why)),
     };
     let is_regular = begin.file.is_some();
-    send.blocking_send(Ok(Piece::Begin(number, begin.into())))?;
-    if !read_to_end(number, &place, &mut reader, send)? {
+    pieces.send(Ok(Piece::Begin(number, begin.into())))?;
+    if !pieces.read_to_end(number, &place, &mut reader)? {
         return Ok(());
     }
     // One that was empty when it was opened could be any.
     if is_regular && let Ok(fingerprint) = Fingerprint::of(&file, u64::MAX) {
-        send.blocking_send(Ok(Piece::Known(number, fingerprint)))?;
+        pieces.send(Ok(Piece::Known(number, fingerprint)))?;
     }
-    send.blocking_send(Ok(Piece::End(number)))
+    pieces.send(Ok(Piece::End(number)))
 }
 
 /// Opens a file where it was left off.

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::bytes_source::{Begin, Gone, Piece, Pieces, read_chunk, read_to_end};
+use super::bytes_source::{Begin, Chunk, Gone, Piece, Pieces};
 use super::compression;
 use super::file_positions::FilePositions;
 use super::file_source::{cannot_read, expand};
@@ -43,21 +43,21 @@ struct Follower<'a> {
     /// Files of an earlier run that have not been found yet.
     known: FilePositions,
     next: usize,
-    send: &'a Pieces,
+    pieces: &'a Pieces,
 }
 
 /// Follows files until the run is over.
-pub(super) fn follow(paths: &[PathBuf], known: FilePositions, send: &Pieces) -> Result<(), Gone> {
+pub(super) fn follow(paths: &[PathBuf], known: FilePositions, pieces: &Pieces) -> Result<(), Gone> {
     let mut follower =
-        Follower { files: BTreeMap::new(), by_inode: HashMap::new(), known, next: 0, send };
+        Follower { files: BTreeMap::new(), by_inode: HashMap::new(), known, next: 0, pieces };
     if let Err(why) = follower.catch_up()? {
-        return send.blocking_send(Err(why));
+        return pieces.send(Err(why));
     }
-    while !send.is_closed() {
+    while !pieces.are_unwanted() {
         match follower.look(paths)? {
             Ok(true) => {}
             Ok(false) => std::thread::sleep(LOOK),
-            Err(why) => return send.blocking_send(Err(why)),
+            Err(why) => return pieces.send(Err(why)),
         }
     }
     Ok(())
@@ -109,20 +109,20 @@ impl Follower<'_> {
             }
             // Most files have not grown: those are not read.
             let grown = file.file.metadata().map_or(true, |metadata| metadata.len() > file.offset);
-            let bytes = match if grown { read_chunk(&mut file.file) } else { Ok(Vec::new()) } {
-                Ok(bytes) => bytes,
+            let chunk = match grown.then(|| self.pieces.read(&mut file.file)).transpose() {
+                Ok(chunk) => chunk.filter(|chunk| !chunk.is_empty()),
                 Err(error) => return Ok(Err(cannot_read(&file.path, &error))),
             };
-            if !bytes.is_empty() || !nameless {
+            if chunk.is_some() || !nameless {
                 file.quiet = None;
             } else if file.quiet.get_or_insert_with(Instant::now).elapsed() >= LINGER {
-                self.send.blocking_send(Ok(Piece::End(number)))?;
+                self.pieces.send(Ok(Piece::End(number)))?;
                 gone.push(number);
                 continue;
             }
-            if !bytes.is_empty() {
+            if let Some(chunk) = chunk {
                 read = true;
-                file.grow(number, bytes, self.send)?;
+                file.grow(number, chunk, self.pieces)?;
             }
         }
         gone.into_iter().for_each(|number| self.forget(number));
@@ -143,7 +143,7 @@ impl Follower<'_> {
                 return Ok(Ok(()));
             }
             tracing::warn!("{} was truncated: it is read from its begin", path.display());
-            self.send.blocking_send(Ok(Piece::End(number)))?;
+            self.pieces.send(Ok(Piece::End(number)))?;
             self.forget(number);
         }
         self.open(path)
@@ -193,13 +193,13 @@ impl Follower<'_> {
             records,
             known,
         };
-        self.send.blocking_send(Ok(Piece::Begin(number, begin.into())))?;
+        self.pieces.send(Ok(Piece::Begin(number, begin.into())))?;
         let path = path.to_owned();
         let done = compressed.is_some();
         if let Some(mut reader) = compressed {
             // Whole when it appears, and then done with.
-            if read_to_end(number, &place, &mut reader, self.send)? {
-                self.send.blocking_send(Ok(Piece::End(number)))?;
+            if self.pieces.read_to_end(number, &place, &mut reader)? {
+                self.pieces.send(Ok(Piece::End(number)))?;
             }
         }
         self.by_inode.insert(fingerprint.inode(), number);
@@ -212,16 +212,16 @@ impl Follower<'_> {
 
 impl Followed {
     /// Passes on what was read.
-    fn grow(&mut self, number: usize, bytes: Vec<u8>, send: &Pieces) -> Result<(), Gone> {
-        self.offset += bytes.len() as u64;
+    fn grow(&mut self, number: usize, chunk: Chunk, pieces: &Pieces) -> Result<(), Gone> {
+        self.offset += chunk.len() as u64;
         // A file that was empty when it was found could be any.
         if let Ok(fingerprint) = Fingerprint::of(&self.file, self.offset)
             && fingerprint.head > self.fingerprint.head
         {
             self.fingerprint = fingerprint.clone();
-            send.blocking_send(Ok(Piece::Known(number, fingerprint)))?;
+            pieces.send(Ok(Piece::Known(number, fingerprint)))?;
         }
-        send.blocking_send(Ok(Piece::Bytes(number, bytes)))
+        pieces.send(Ok(Piece::Bytes(number, chunk)))
     }
 }
 
