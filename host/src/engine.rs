@@ -12,7 +12,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 use wasmtime::error::Context as _;
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
 
 use crate::profile::GuestProfile;
 
@@ -143,7 +143,8 @@ fn config(metering: Metering, instances: u32) -> Config {
         .table_elements(TABLE_ELEMENTS)
         .linear_memory_keep_resident(1 << 20)
         .table_keep_resident(64 << 10)
-        .async_stack_keep_resident(64 << 10);
+        // Only what a guest has touched is cleared behind it.
+        .pagemap_scan(Enabled::Auto);
     let mut config = Config::new();
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
