@@ -14,6 +14,7 @@ pub const LINES: u64 = 2_000_000;
 
 pub fn figures(runtime: &Runtime) {
     log_pipeline(runtime);
+    lines(runtime);
     checkpoints(runtime);
     latency(runtime);
     slow_sink();
@@ -44,6 +45,28 @@ fn log_pipeline(runtime: &Runtime) {
     let wall = alternate(7, || one(&sandboxed, cpu_sandboxed), || one(&native, cpu_native));
     ratio("log pipeline, sandboxed against native: CPU", cpu.map(median), LINES as f64, "1.15");
     ratio("log pipeline, sandboxed against native: wall time", wall, LINES as f64, "");
+}
+
+/// Lines from a file that is in the page cache, and to another: by the time of all cores
+/// together, the kernel's included.
+fn lines(runtime: &Runtime) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("in.log");
+    write_log(&log);
+    let bytes = std::fs::metadata(&log).expect("it was written").len() as f64;
+    let out = folder.path().join("out.log");
+    let sinks = ["type = \"null\"".to_owned(), format!("type = \"file\"\npath = {out:?}")];
+    let [read, copied] = sinks.map(|sink| {
+        let text = format!(
+            "[[source]]\nname = \"log\"\ntype = \"file\"\npaths = {log:?}\n\
+             [[sink]]\nname = \"out\"\ninput = \"log\"\n{sink}\n"
+        );
+        let times = (0..7).map(|_| run(runtime, prepared(runtime, &text)).1);
+        bytes / median(times.collect()).as_secs_f64() / 1e9
+    });
+    figure("lines read from a file, by CPU time", &format!("{read:.1} GB/s"), "1.5 GB/s");
+    let written = 1.0 / (1.0 / copied - 1.0 / read);
+    figure("  written to a file, by CPU time", &format!("{written:.1} GB/s"), "1.5 GB/s");
 }
 
 /// The log pipeline from files to a file.
