@@ -146,9 +146,8 @@ fn many(runtime: &Runtime) {
         &format!("{:.1} GB", memory as f64 / 1e9),
         "12 GB",
     );
-    let against = |lots: Duration, few: Duration| {
-        format!("{:.2}", lots.as_secs_f64() / few.as_secs_f64())
-    };
+    let against =
+        |lots: Duration, few: Duration| format!("{:.2}", lots.as_secs_f64() / few.as_secs_f64());
     figure("  a call to each in turn, against 10 instances", &against(lots, few), "1");
     let what = format!("  {SEVERAL} calls to each in turn, against 10 instances");
     figure(&what, &against(lots_several, few_several), "1");
