@@ -46,6 +46,7 @@
 
 mod changed;
 mod export;
+pub mod json;
 mod opened;
 mod output;
 mod period;

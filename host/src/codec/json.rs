@@ -1,9 +1,11 @@
 //! A JSON object a line.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use pipehost_plugin::json::{Member, Members as Object};
 use serde_json::{Map, Value, json};
 
 use super::{Decoded, Undecodable};
@@ -20,8 +22,14 @@ impl Members {
     }
 
     pub(super) fn decode(&self, place: &Arc<str>, number: u64, line: &[u8], out: &mut Decoded) {
-        match self.record(line) {
-            Ok(record) => out.batch.push_record(place, number, &record),
+        match self.parts(line) {
+            Ok(Parts { timestamp, key, value, attributes }) => {
+                let key = key.as_deref().map(str::as_bytes);
+                // Without a member that is the value, the line is.
+                let value = value.as_ref().map_or(Some(line), |v| v.as_deref().map(str::as_bytes));
+                let attributes = attributes.iter().map(|(name, text)| (&**name, text.as_bytes()));
+                out.batch.push(place, number, timestamp, key, value, attributes);
+            }
             Err(reason) => {
                 let record = Record { value: Some(line.to_vec()), ..Record::default() };
                 out.undecodable.push(Undecodable { number, reason, record });
@@ -29,61 +37,62 @@ impl Members {
         }
     }
 
-    fn record(&self, line: &[u8]) -> Result<Record, String> {
-        let mut object: Map<String, Value> =
-            serde_json::from_slice(line).map_err(|error| format!("not a JSON object: {error}"))?;
+    fn parts<'a>(&'a self, line: &'a [u8]) -> Result<Parts<'a>, String> {
+        let object = Object::parse(line)?;
+        let at = |name: &str, why: String| format!("the member `{name}` is {why}");
+        let text = |name: &str| match object.get(name) {
+            None => Ok(None),
+            Some(member) => member.value().map_err(|why| at(name, why)),
+        };
         let timestamp = match &self.0.timestamp {
             None => None,
-            Some(member) => {
-                time(object.get(member)).map_err(|why| format!("the member `{member}` {why}"))?
+            Some(name) => match object.get(name).filter(|member| !member.is_null()) {
+                None => None,
+                Some(member) => Some(time(member).map_err(|why| at(name, why))?),
+            },
+        };
+        let key = self.0.key.as_deref().map(text).transpose()?.flatten();
+        let value = self.0.value.as_deref().map(text).transpose()?;
+        let mut attributes = Vec::new();
+        match &self.0.attributes {
+            JsonAttributes::None => {}
+            JsonAttributes::All => {
+                for (name, member) in object.iter() {
+                    let text = member.value().map_err(|why| at(&name, why))?;
+                    attributes.extend(text.map(|text| (name, text)));
+                }
             }
-        };
-        let key = self.0.key.as_ref().and_then(|member| bytes(object.get(member)?));
-        let value = match &self.0.value {
-            None => Some(line.to_vec()),
-            Some(member) => object.get(member).and_then(bytes),
-        };
-        let attributes = match &self.0.attributes {
-            JsonAttributes::None => Vec::new(),
-            JsonAttributes::All => object
-                .iter()
-                .filter_map(|(name, value)| Some((name.clone(), bytes(value)?)))
-                .collect(),
-            JsonAttributes::Named(names) => names
-                .iter()
-                .filter_map(|name| Some((name.clone(), bytes(&object.remove(name)?)?)))
-                .collect(),
-        };
+            JsonAttributes::Named(names) => {
+                for name in names {
+                    attributes.extend(text(name)?.map(|text| (Cow::Borrowed(&**name), text)));
+                }
+            }
+        }
         if attributes.len() > MAX_ATTRIBUTES {
             let count = attributes.len();
             return Err(format!(
                 "it has {count} members, and at most {MAX_ATTRIBUTES} can be attributes"
             ));
         }
-        Ok(Record { timestamp, key, value, attributes })
+        Ok(Parts { timestamp, key, value, attributes })
     }
 }
 
-/// A text as it is, anything else as JSON; null is no value.
-fn bytes(value: &Value) -> Option<Vec<u8>> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone().into_bytes()),
-        other => Some(other.to_string().into_bytes()),
-    }
+/// What a line makes of a record.
+struct Parts<'a> {
+    timestamp: Option<i64>,
+    key: Option<Cow<'a, str>>,
+    /// None if no member is the value.
+    value: Option<Option<Cow<'a, str>>>,
+    attributes: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
-fn time(value: Option<&Value>) -> Result<Option<i64>, String> {
-    let text = match value {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::String(text)) => text,
-        Some(_) => return Err("is not a text with an RFC 3339 time".to_owned()),
-    };
+fn time(member: Member<'_>) -> Result<i64, String> {
+    let text = member.text()?.ok_or("not a text with an RFC 3339 time")?;
     let time: jiff::Timestamp =
-        text.parse().map_err(|error| format!("is not an RFC 3339 time: {error}"))?;
+        text.parse().map_err(|error| format!("not an RFC 3339 time: {error}"))?;
     i64::try_from(time.as_nanosecond())
-        .map(Some)
-        .map_err(|_| "is not between the years 1677 and 2262".to_owned())
+        .map_err(|_| "not between the years 1677 and 2262".to_owned())
 }
 
 /// Writes `timestamp`, `key`, `value` and `attributes`, of those that a record has.

@@ -182,7 +182,7 @@ mod tests {
             value: Some("text".into()),
         };
         let decoding = Decoding { format: DecodeFormat::Json(members), max_line_bytes: 1000 };
-        let input = br#"{"id":7,"at":"1970-01-01T00:00:01Z","text":"hi","level":"INFO","code":[1],"none":null}
+        let input = br#"{"id":7,"at":"1970-01-01T00:00:01Z","text":"hi","level":"INFO","code":[12345678901234567890.10],"none":null}
 not json
 [1]
 {"at":"yesterday"}
@@ -192,7 +192,7 @@ not json
             timestamp: Some(1_000_000_000),
             key: Some(b"7".to_vec()),
             value: Some(b"hi".to_vec()),
-            attributes: vec![("level".into(), b"INFO".to_vec()), ("code".into(), b"[1]".to_vec())],
+            attributes: vec![("level".into(), b"INFO".to_vec()), ("code".into(), b"[12345678901234567890.10]".to_vec())],
         };
         assert_eq!(records, [expected]);
         assert_eq!(wrong.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3, 4]);

@@ -1,7 +1,7 @@
+use pipehost_plugin::json::{Member, Members};
 use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -18,7 +18,7 @@ pub struct Config {
     value: Option<String>,
 }
 
-/// Texts are taken as they are, anything else as JSON; null is as if it were not there.
+/// Texts are taken as they are, anything else as it is written; null is as if it were not there.
 pub struct ParseJson {
     input: Field,
     config: Config,
@@ -34,34 +34,39 @@ impl Stage for ParseJson {
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         let Config { attributes, key, timestamp, value } = &self.config;
         let text = record.get(self.input).unwrap_or_default();
-        let object: Map<String, Value> = serde_json::from_slice(text)
-            .map_err(|error| Rejection::new(format!("not a JSON object: {error}")))?;
-        let time = match timestamp.as_ref().and_then(|name| object.get(name)) {
-            None | Some(Value::Null) => None,
-            Some(time) => Some(nanoseconds(time).map_err(Rejection::new)?),
+        let object = Members::parse(text).map_err(Rejection::new)?;
+        let find = |name: &String| match object.get(name) {
+            None => Ok(None),
+            Some(member) => member.value().map_err(|why| wrong(name, &why)),
+        };
+        let time = match timestamp.as_ref().and_then(|name| Some((name, object.get(name)?))) {
+            Some((name, time)) if !time.is_null() => {
+                Some(nanoseconds(time).map_err(|why| wrong(name, &why))?)
+            }
+            _ => None,
         };
         let mut row = out.keep();
         if let Some(time) = time {
             row = row.timestamp(time);
         }
-        if let Some(key) = key.as_ref().and_then(|name| bytes(object.get(name)?)) {
-            row = row.key(key);
+        if let Some(key) = key.as_ref().map(find).transpose()?.flatten() {
+            row = row.key(&*key);
         }
-        if let Some(value) = value.as_ref().and_then(|name| bytes(object.get(name)?)) {
-            row = row.value(value);
+        if let Some(value) = value.as_ref().map(find).transpose()?.flatten() {
+            row = row.value(&*value);
         }
         match attributes {
             Some(names) => {
                 for name in names {
-                    if let Some(bytes) = object.get(name).and_then(bytes) {
-                        row = row.attribute(name, bytes);
+                    if let Some(text) = find(name)? {
+                        row = row.attribute(name, &*text);
                     }
                 }
             }
             None => {
-                for (name, member) in &object {
-                    if let Some(bytes) = bytes(member).filter(|_| !name.is_empty()) {
-                        row = row.attribute(name, bytes);
+                for (name, member) in object.iter().filter(|(name, _)| !name.is_empty()) {
+                    if let Some(text) = member.value().map_err(|why| wrong(&name, &why))? {
+                        row = row.attribute(&name, &*text);
                     }
                 }
             }
@@ -70,19 +75,16 @@ impl Stage for ParseJson {
     }
 }
 
-fn bytes(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    }
+fn wrong(member: &str, why: &str) -> Rejection {
+    Rejection::new(format!("the member `{member}` is {why}"))
 }
 
-fn nanoseconds(value: &Value) -> Result<i64, String> {
-    let time = value.as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
-    let time = time.ok_or_else(|| format!("{value} is not an RFC 3339 time"))?;
+fn nanoseconds(member: Member) -> Result<i64, String> {
+    let text = member.text()?;
+    let time = text.and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok());
+    let time = time.ok_or("not an RFC 3339 time")?;
     i64::try_from(time.unix_timestamp_nanos())
-        .map_err(|_| format!("{value} is not between the years 1677 and 2262"))
+        .map_err(|_| "not between the years 1677 and 2262".to_owned())
 }
 
 pipehost_plugin::export!(ParseJson);
@@ -95,12 +97,12 @@ mod tests {
 
     #[test]
     fn members_become_what_the_configuration_says() {
-        let text = r#"{"at":"1970-01-01T00:00:01Z","id":7,"level":"INFO","none":null,"x":[1]}"#;
+        let text = r#"{"at":"1970-01-01T00:00:01Z","id":12345678901234567890123,"level":"INFO","none":null,"x":[1]}"#;
         let config =
             json!({ "key": "id", "timestamp": "at", "attributes": ["level", "x", "none"] });
         let out = run::<ParseJson>(config, [record(text)]);
         let expected = record(text)
-            .key("7")
+            .key("12345678901234567890123")
             .timestamp(1_000_000_000)
             .attribute("level", "INFO")
             .attribute("x", "[1]");
@@ -120,6 +122,6 @@ mod tests {
         let out = run::<ParseJson>(config, ["", "[1]", "{", r#"{"t":5}"#].map(record));
         let rows: Vec<_> = out.rejected.iter().map(|(row, _)| *row).collect();
         assert_eq!(rows, [0, 1, 2, 3]);
-        assert_eq!(out.rejected[3].1, "5 is not an RFC 3339 time");
+        assert_eq!(out.rejected[3].1, "the member `t` is not an RFC 3339 time");
     }
 }

@@ -1,7 +1,9 @@
 use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage, Time, rfc3339};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::ser::{SerializeMap as _, Serializer as _};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +45,12 @@ impl Stage for ToJson {
             members.push((name, if raw { Part::Raw(field) } else { Part::Field(field) }));
         }
         members.extend(config.value.map(|name| (name, Part::Field(setup.value()))));
+        let twice = members.iter().enumerate().find(|(i, (name, _))| {
+            members[..*i].iter().any(|(before, _)| before == name)
+        });
+        if let Some((_, (name, _))) = twice {
+            return Err(format!("two members are called {name:?}"));
+        }
         if let Some(name) = config.raw.iter().find(|name| !members.iter().any(|(n, _)| n == *name))
         {
             return Err(format!("`raw` names {name:?}, which is not among `attributes`"));
@@ -51,10 +59,10 @@ impl Stage for ToJson {
     }
 
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
-        let mut object = Map::new();
+        let mut members = Vec::with_capacity(self.members.len());
         for (name, part) in &self.members {
             let value = match part {
-                Part::Time(time) => record.timestamp(*time).map(|time| Value::from(rfc3339(time))),
+                Part::Time(time) => record.timestamp(*time).map(|time| Json::Time(rfc3339(time))),
                 Part::Field(field) => {
                     record.get(*field).map(|bytes| text(name, bytes)).transpose()?
                 }
@@ -62,25 +70,46 @@ impl Stage for ToJson {
                     record.get(*field).map(|bytes| json(name, bytes)).transpose()?
                 }
             };
-            if let Some(value) = value {
-                object.insert(name.clone(), value);
-            }
+            members.extend(value.map(|value| (name, value)));
         }
-        out.keep().value_with(|value| {
-            serde_json::to_writer(value, &object).expect("a vector takes all, and keys are texts");
-        });
+        out.keep().value_with(|value| write(&members, value).expect("a vector takes all"));
         Ok(())
     }
 }
 
-fn text(name: &str, bytes: &[u8]) -> Result<Value, Rejection> {
-    let text = std::str::from_utf8(bytes);
-    text.map(Value::from).map_err(|_| Rejection::new(format!("`{name}` is not UTF-8")))
+/// What a member holds.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Json<'a> {
+    Text(&'a str),
+    Time(String),
+    /// As it is written: numbers keep all of their digits.
+    Written(&'a RawValue),
+    Parsed(Value),
 }
 
-fn json(name: &str, bytes: &[u8]) -> Result<Value, Rejection> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Rejection::new(format!("`{name}` is not JSON: {error}")))
+fn write(members: &[(&String, Json<'_>)], out: &mut Vec<u8>) -> serde_json::Result<()> {
+    let mut serializer = serde_json::Serializer::new(out);
+    let mut map = serializer.serialize_map(None)?;
+    for (name, value) in members {
+        map.serialize_entry(name, value)?;
+    }
+    map.end()
+}
+
+fn text<'a>(name: &str, bytes: &'a [u8]) -> Result<Json<'a>, Rejection> {
+    let text = std::str::from_utf8(bytes);
+    text.map(Json::Text).map_err(|_| Rejection::new(format!("`{name}` is not UTF-8")))
+}
+
+fn json<'a>(name: &str, bytes: &'a [u8]) -> Result<Json<'a>, Rejection> {
+    // An object is one line, whoever wrote a part of it.
+    let read = if bytes.contains(&b'\n') || bytes.contains(&b'\r') {
+        serde_json::from_slice(bytes).map(Json::Parsed)
+    } else {
+        serde_json::from_slice(bytes).map(Json::Written)
+    };
+    read.map_err(|error| Rejection::new(format!("`{name}` is not JSON: {error}")))
 }
 
 pipehost_plugin::export!(ToJson);
@@ -99,11 +128,19 @@ mod tests {
             "value": "text"
         });
         let input = record("a \"quote\"").key("k").timestamp(0);
-        let input = input.attribute("level", "INFO").attribute("n", "5");
+        let input = input.attribute("level", "INFO").attribute("n", "12345678901234567890.10");
         let out = run::<ToJson>(config, [input.clone()]);
         let json =
-            r#"{"at":"1970-01-01T00:00:00Z","id":"k","level":"INFO","n":5,"text":"a \"quote\""}"#;
+            r#"{"at":"1970-01-01T00:00:00Z","id":"k","level":"INFO","n":12345678901234567890.10,"text":"a \"quote\""}"#;
         assert_eq!(out.port("out"), [input.value(json)]);
+    }
+
+    #[test]
+    fn an_object_is_one_line() {
+        let config = json!({ "attributes": ["n"], "raw": ["n"] });
+        let input = record("").attribute("n", "[1,\n 2]");
+        let out = run::<ToJson>(config, [input.clone()]);
+        assert_eq!(out.port("out"), [input.value(r#"{"n":[1,2]}"#)]);
     }
 
     #[test]
@@ -116,7 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn raw_names_what_is_written() {
+    fn raw_names_what_is_written_and_no_member_comes_twice() {
         assert!(Opened::<ToJson>::open(r#"{ "attributes": [], "raw": ["x"] }"#).is_err());
+        let twice = Opened::<ToJson>::open(r#"{ "attributes": ["a"], "value": "a" }"#);
+        assert_eq!(twice.err().unwrap(), "two members are called \"a\"");
     }
 }
