@@ -1,13 +1,8 @@
 //! Length-prefixed, checksummed, versioned frames: records in files, and dead letters.
 //!
-//! A frame is `b"PH"`, a version (2), a kind (`R` a record, `D` a dead letter), the
+//! A frame is `b"PH"`, a version (3), a kind (`R` a record, `D` a dead letter), the
 //! length of the payload and the CRC-32 (IEEE) of kind and payload, both little-endian
-//! u32, then the payload in bincode's standard configuration.
-//!
-//! bincode is pinned to 2.0.1: its authors have stopped, 3.0.0 is an empty crate that
-//! says so, and 2.0.1 is the last real one. That is sound here: the format is specified
-//! and small, the frames carry a version of their own, payloads are decoded under a
-//! limit and only after their checksum holds, and no other module names bincode.
+//! u32, then the payload in [postcard's wire format](https://postcard.jamesmunns.com).
 
 use std::sync::Arc;
 
@@ -18,7 +13,7 @@ use super::{Decoded, Undecodable};
 use crate::record::{BatchBuilder, MAX_ATTRIBUTES, Record};
 
 const MAGIC: [u8; 2] = *b"PH";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const HEADER: usize = 12;
 /// A frame that claims to be larger is damaged: batches are far smaller.
 const MAX_PAYLOAD: usize = 256 << 20;
@@ -76,7 +71,7 @@ pub fn write_letter(letter: &Letter, out: &mut Vec<u8>) {
 fn write(kind: u8, payload: &impl Serialize, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER]);
-    bincode::serde::encode_into_std_write(payload, &mut *out, bincode::config::standard())
+    postcard::to_io(payload, &mut *out)
         .expect("a vector takes all, and these types have no case that cannot be encoded");
     let length = u32::try_from(out.len() - start - HEADER).expect("records are below 4 GiB");
     let crc = checksum(kind, &out[start + HEADER..]);
@@ -133,9 +128,8 @@ pub fn read(bytes: &[u8]) -> Result<Option<(Frame, usize)>, String> {
 }
 
 fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
-    let config = bincode::config::standard().with_limit::<MAX_PAYLOAD>();
-    match bincode::serde::decode_from_slice(payload, config) {
-        Ok((value, used)) if used == payload.len() => Ok(value),
+    match postcard::take_from_bytes(payload) {
+        Ok((value, [])) => Ok(value),
         Ok(_) => Err("the frame has more bytes than its record".to_owned()),
         Err(error) => Err(format!("the frame does not decode: {error}")),
     }

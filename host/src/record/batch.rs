@@ -142,7 +142,30 @@ impl Batch {
 pub struct Record {
     /// Nanoseconds since the Unix epoch.
     pub timestamp: Option<i64>,
+    #[serde(with = "serde_bytes")]
     pub key: Option<Vec<u8>>,
+    #[serde(with = "serde_bytes")]
     pub value: Option<Vec<u8>>,
+    #[serde(with = "attributes")]
     pub attributes: Vec<(String, Vec<u8>)>,
+}
+
+/// Their bytes at once: serde would take them for lists of numbers.
+mod attributes {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+    use serde_bytes::{ByteBuf, Bytes};
+
+    pub fn serialize<S: Serializer>(
+        attributes: &[(String, Vec<u8>)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(attributes.iter().map(|(name, bytes)| (name, Bytes::new(bytes))))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(String, Vec<u8>)>, D::Error> {
+        let attributes = Vec::<(String, ByteBuf)>::deserialize(deserializer)?;
+        Ok(attributes.into_iter().map(|(name, bytes)| (name, bytes.into_vec())).collect())
+    }
 }
