@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use crate::codec::frames::Letter;
 use crate::config::{Config, Stage, StageConfig};
@@ -105,7 +106,7 @@ async fn open(
     let node = metrics.node(&name);
     let description = (program.describe(&node).await)
         .map_err(|failure| vec![at_plugin(format!("asked to describe itself, {failure}"))])?;
-    check_config(&stage.name.value, &stage.config, &description.config_schema)?;
+    check_config(stage, description.config_schema).await?;
     program.open(stage.config.value.to_string(), &node).await.map_err(|failure| {
         let message = format!("stage `{}` does not open: {failure}", stage.name.value);
         vec![Mistake::new(stage.config.span.clone(), message)]
@@ -113,8 +114,25 @@ async fn open(
     Ok(program)
 }
 
-/// Checks a stage's configuration against its schema.
-fn check_config(stage: &str, config: &StageConfig, schema: &str) -> Result<(), Vec<Mistake>> {
+/// Checks a stage's configuration against its schema, within the time of a call: a few lines
+/// of schema can take for ever, and the stage wrote them.
+async fn check_config(stage: &Stage, schema: String) -> Result<(), Vec<Mistake>> {
+    let (name, config) = (stage.name.value.clone(), stage.config.clone());
+    let (send, receive) = oneshot::channel();
+    // A thread of its own, as nobody can stop it, and nobody is to wait for it.
+    std::thread::spawn(move || send.send(against_schema(&name, &config, &schema)));
+    let took = match tokio::time::timeout(stage.limits.timeout, receive).await {
+        Ok(Ok(checked)) => return checked,
+        Ok(Err(_)) => "failed".to_owned(), // It panicked.
+        Err(_) => format!("took longer than {:?} (limits.timeout)", stage.limits.timeout),
+    };
+    let name = &stage.name.value;
+    let message =
+        format!("stage `{name}`: the check of its configuration against its schema {took}");
+    Err(vec![Mistake::new(stage.config.span.clone(), message)])
+}
+
+fn against_schema(stage: &str, config: &StageConfig, schema: &str) -> Result<(), Vec<Mistake>> {
     let at = |span, why: String| Mistake::new(span, format!("stage `{stage}`: {why}"));
     let broken =
         |why: String| vec![at(config.span.clone(), format!("its schema is not one: {why}"))];
