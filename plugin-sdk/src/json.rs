@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn members_are_what_is_written() {
-        let json = br#" {"n": 123456789012345678901234567890.10, "t": "a\n\u00e9", "l": [1, {"x": 2}],
+        let json =
+            br#" {"n": 123456789012345678901234567890.10, "t": "a\n\u00e9", "l": [1, {"x": 2}],
             "none": null, "e\u0073c": true, "n ": ""} "#;
         let members = Members::parse(json).unwrap();
         let value = |name| members.get(name).unwrap().value().unwrap();

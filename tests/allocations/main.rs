@@ -17,19 +17,30 @@ use tokio::sync::mpsc;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
+/// Bytes that are allocated and not freed, and the most that there were.
+static LIVE: AtomicU64 = AtomicU64::new(0);
+static PEAK: AtomicU64 = AtomicU64::new(0);
 
 struct Counting;
+
+fn live(more: usize, less: usize) {
+    let live = LIVE.fetch_add(more as u64, Ordering::Relaxed) + more as u64;
+    PEAK.fetch_max(live, Ordering::Relaxed);
+    LIVE.fetch_sub(less as u64, Ordering::Relaxed);
+}
 
 // SAFETY: the system's allocator does the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         BYTES.fetch_add(layout.size() as u64, Ordering::Relaxed);
+        live(layout.size(), 0);
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        live(0, layout.size());
         // SAFETY: as the caller promises.
         unsafe { System.dealloc(at, layout) }
     }
@@ -37,6 +48,7 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         BYTES.fetch_add(size.saturating_sub(layout.size()) as u64, Ordering::Relaxed);
+        live(size, layout.size());
         // SAFETY: as the caller promises.
         unsafe { System.realloc(at, layout, size) }
     }
@@ -101,17 +113,37 @@ fn run(runtime: &Runtime, lines: &Path, records: usize) -> u64 {
          [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"upper\"\n"
     );
     let prepared = prepared(runtime, &text);
-    let processed = prepared.metrics.processed.clone();
-    let (allocations, _) = counted(|| {
-        runtime.block_on(async {
-            let running = pipeline::start(prepared).await.expect("it starts");
-            let (_keep, stops) = mpsc::channel(1);
-            let ending = running.finish(stops).await;
-            assert!(ending.failure.is_none(), "{:?}", ending.failure);
-        });
-    });
-    assert_eq!(processed.get(), LINES as u64);
+    let (allocations, _) = counted(|| assert_eq!(finish(runtime, prepared), LINES as u64));
     allocations
+}
+
+/// Runs to the end; the records that were written.
+fn finish(runtime: &Runtime, prepared: Prepared) -> u64 {
+    let processed = prepared.metrics.processed.clone();
+    runtime.block_on(async {
+        let running = pipeline::start(prepared).await.expect("it starts");
+        let (_keep, stops) = mpsc::channel(1);
+        let ending = running.finish(stops).await;
+        assert!(ending.failure.is_none(), "{:?}", ending.failure);
+    });
+    processed.get()
+}
+
+/// The most that is allocated in a run that keeps a line of each batch, taken apart or not,
+/// until all are written at once.
+fn most(runtime: &Runtime, lines: &Path, stages: &str, last: &str) -> u64 {
+    let text = format!(
+        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = {lines:?}\nbatch = {{ records = 1000 }}\n\
+         [[stage]]\nname = \"filter\"\nplugin = \"../plugins/filter\"\ninput = \"in\"\n\
+         config = {{ field = \"value\", matches = \"000$\" }}\n{stages}\n\
+         [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"{last}\"\n\
+         batch = {{ records = 10_000, linger = \"1h\" }}\n"
+    );
+    let prepared = prepared(runtime, &text);
+    let before = LIVE.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    assert_eq!(finish(runtime, prepared), LINES as u64 / 1000);
+    PEAK.load(Ordering::Relaxed) - before
 }
 
 const LINES: usize = 200_000;
@@ -156,4 +188,16 @@ fn nothing_is_allocated_for_a_record_and_what_comes_out_is_copied_once() {
     let beside = small as f64 - a_batch * batches(500);
     assert!(a_batch < 400.0, "{a_batch:.0} allocations a batch");
     assert!(beside < LINES as f64 / 20.0, "{beside:.0} allocations that belong to no batch");
+
+    // Records that wait to be many keep nothing of the batches that they came in: with
+    // lines of a kilobyte, all of those together have 200 MB.
+    let text: String =
+        (0..LINES).map(|n| format!("2024-01-01T00:00:{:02}Z INFO {n:01000}\n", n % 60)).collect();
+    std::fs::write(&lines, text).expect("the folder takes it");
+    let parse =
+        "[[stage]]\nname = \"parse\"\nplugin = \"../plugins/parse-log\"\ninput = \"filter\"";
+    for (stages, last) in [("", "filter"), (parse, "parse")] {
+        let most = most(&runtime, &lines, stages, last);
+        assert!(most < 50_000_000, "{most} bytes behind `{last}`");
+    }
 }

@@ -192,7 +192,10 @@ not json
             timestamp: Some(1_000_000_000),
             key: Some(b"7".to_vec()),
             value: Some(b"hi".to_vec()),
-            attributes: vec![("level".into(), b"INFO".to_vec()), ("code".into(), b"[12345678901234567890.10]".to_vec())],
+            attributes: vec![
+                ("level".into(), b"INFO".to_vec()),
+                ("code".into(), b"[12345678901234567890.10]".to_vec()),
+            ],
         };
         assert_eq!(records, [expected]);
         assert_eq!(wrong.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3, 4]);

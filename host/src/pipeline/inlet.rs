@@ -266,12 +266,15 @@ impl Rebatch {
         self.apart && self.held.iter().any(other)
     }
 
-    fn hold(&mut self, batch: Batch) {
+    fn hold(&mut self, mut batch: Batch) {
         if self.records == 0 {
             self.due = Instant::now() + self.batching.linger;
         }
         self.records += batch.len;
         self.bytes += batch.bytes();
+        if self.records < self.batching.records && self.bytes < self.batching.bytes {
+            batch.compact(); // It is going to wait.
+        }
         self.held.push_back(Held::Batch { batch, start: 0 });
     }
 

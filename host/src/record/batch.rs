@@ -55,6 +55,19 @@ impl Batch {
         self.pick(Arc::new((range.start as u32..range.end as u32).collect()))
     }
 
+    /// Lets go of what its columns hold beside its rows, if that is more than the rows:
+    /// for records that wait, while the batches that they were picked from have gone on.
+    pub fn compact(&mut self) {
+        let columns = self.key.iter_mut().chain(&mut self.value);
+        columns
+            .chain(self.attributes.iter_mut().map(|(_, column)| column))
+            .for_each(Selected::compact_bytes);
+        if let Some(times) = &mut self.timestamps {
+            times.compact();
+        }
+        self.origins.compact();
+    }
+
     /// Bytes that the records hold, not counting what the columns cost beside.
     pub fn bytes(&self) -> usize {
         let columns = self.key.iter().chain(&self.value);

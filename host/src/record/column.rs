@@ -88,6 +88,11 @@ impl Column {
         start..self.ends[row] as usize
     }
 
+    /// Bytes of data that stay in memory for it.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.excerpt.as_ref().map_or(&self.data, |excerpt| &excerpt.from.data).len()
+    }
+
     /// Bytes of all rows together.
     pub(super) fn row_bytes(&self) -> usize {
         match &self.excerpt {

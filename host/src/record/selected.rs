@@ -39,6 +39,13 @@ impl<T: Rows> Selected<T> {
         }
     }
 
+    /// Lets go of the rows that are not selected, if they are most.
+    pub(super) fn compact(&mut self) {
+        if self.count() * 2 < self.base.count() {
+            *self = Self { base: self.contiguous(), rows: None };
+        }
+    }
+
     pub(super) fn concat(parts: &[Self]) -> Self {
         let parts: Vec<_> = parts.iter().map(Self::contiguous).collect();
         T::concat(parts.iter().map(AsRef::as_ref)).into()
@@ -58,6 +65,16 @@ impl Selected<Column> {
 
     pub(super) fn row_bytes(&self, row: usize) -> usize {
         self.base.range(self.base_row(row)).len()
+    }
+
+    /// As [`Selected::compact`], by what the rows hold: few can be nearly all, and many
+    /// nearly nothing.
+    pub(super) fn compact_bytes(&mut self) {
+        let rows = |count: usize| count * size_of::<u32>();
+        let held = self.base.held_bytes() + rows(self.base.count());
+        if (self.bytes() + rows(self.count())) * 2 < held {
+            *self = Self { base: self.contiguous(), rows: None };
+        }
     }
 
     /// Bytes of data, without copying.

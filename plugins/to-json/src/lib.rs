@@ -45,9 +45,10 @@ impl Stage for ToJson {
             members.push((name, if raw { Part::Raw(field) } else { Part::Field(field) }));
         }
         members.extend(config.value.map(|name| (name, Part::Field(setup.value()))));
-        let twice = members.iter().enumerate().find(|(i, (name, _))| {
-            members[..*i].iter().any(|(before, _)| before == name)
-        });
+        let twice = members
+            .iter()
+            .enumerate()
+            .find(|(i, (name, _))| members[..*i].iter().any(|(before, _)| before == name));
         if let Some((_, (name, _))) = twice {
             return Err(format!("two members are called {name:?}"));
         }
@@ -130,8 +131,7 @@ mod tests {
         let input = record("a \"quote\"").key("k").timestamp(0);
         let input = input.attribute("level", "INFO").attribute("n", "12345678901234567890.10");
         let out = run::<ToJson>(config, [input.clone()]);
-        let json =
-            r#"{"at":"1970-01-01T00:00:00Z","id":"k","level":"INFO","n":12345678901234567890.10,"text":"a \"quote\""}"#;
+        let json = r#"{"at":"1970-01-01T00:00:00Z","id":"k","level":"INFO","n":12345678901234567890.10,"text":"a \"quote\""}"#;
         assert_eq!(out.port("out"), [input.value(json)]);
     }
 
