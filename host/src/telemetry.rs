@@ -1,9 +1,8 @@
 //! What a run says of itself over HTTP: `/metrics`, `/healthz`, `/readyz`,
 //! `/debug/pprof/profile`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use axum::Router;
@@ -38,8 +37,10 @@ struct Seconds {
 
 async fn host_profile(Query(Seconds { seconds }): Query<Seconds>) -> Response {
     let seconds = seconds.unwrap_or(USUAL).clamp(1, LONGEST);
-    let taken = tokio::task::spawn_blocking(move || profile::sample(Duration::from_secs(seconds)));
-    match taken.await {
+    let length = Duration::from_secs(seconds);
+    // Dropped with this future when the client hangs up: the next one need not wait then.
+    let (_wanted, receiver) = mpsc::channel();
+    match tokio::task::spawn_blocking(move || profile::sample(length, &receiver)).await {
         Ok(Ok(bytes)) => {
             let named = "attachment; filename=\"profile.pb.gz\"";
             let kind = [
@@ -54,7 +55,7 @@ async fn host_profile(Query(Seconds { seconds }): Query<Seconds>) -> Response {
         Ok(Err(Sampling::Failed(why))) => {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("no profile: {why}\n")).into_response()
         }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Ok(Err(Sampling::Unwanted)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 

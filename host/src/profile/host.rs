@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use flate2::Compression;
@@ -21,21 +22,25 @@ static TAKEN: Mutex<()> = Mutex::new(());
 pub enum Sampling {
     /// Another one is being taken.
     Busy,
+    /// Nobody waits for it any more.
+    Unwanted,
     Failed(String),
 }
 
-/// Takes a profile of this process. Waits so long.
+/// Takes a profile of this process. Waits so long, or until the sender of `wanted` is gone.
 ///
 /// # Errors
-/// If another one is being taken, or the system does not let it be taken.
-pub fn sample(length: Duration) -> Result<Vec<u8>, Sampling> {
+/// If another one is being taken, the system does not let it be taken, or nobody waits for it.
+pub fn sample(length: Duration, wanted: &Receiver<()>) -> Result<Vec<u8>, Sampling> {
     let _taken = TAKEN.try_lock().map_err(|_| Sampling::Busy)?;
     let failed = |error: pprof::Error| Sampling::Failed(error.to_string());
     // Unwinding in these may wait for a lock that the interrupted thread holds.
     let blocked = ["libc", "libgcc", "pthread", "vdso"];
     let builder = ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&blocked);
     let guard = builder.build().map_err(failed)?;
-    std::thread::sleep(length);
+    if wanted.recv_timeout(length) == Err(RecvTimeoutError::Disconnected) {
+        return Err(Sampling::Unwanted);
+    }
     let report = guard.report().build().map_err(failed)?;
     drop(guard);
     let bytes = encode(&report, length).encode_to_vec();
