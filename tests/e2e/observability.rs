@@ -1,8 +1,9 @@
 //! Metrics over HTTP, health, and logs.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 
 use crate::harness::{Case, StageCase, guest, wait};
 
@@ -68,18 +69,17 @@ fn a_profile_of_the_host_is_served() {
         write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         stream
     };
-    let answer_of = |mut stream: TcpStream| {
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        answer
-    };
-    // While one is taken, others are refused; one that nobody waits for any more ends.
-    loop {
-        let _long = ask(300);
-        if answer_of(ask(1)).starts_with(b"HTTP/1.1 409") {
-            break;
-        }
+    // While one is taken, another is refused.
+    let streams = [ask(300), ask(300)];
+    let (send, answers) = mpsc::channel();
+    for (number, stream) in streams.iter().enumerate() {
+        let (stream, send) = (stream.try_clone().unwrap(), send.clone());
+        std::thread::spawn(move || send.send((number, answer_of(stream))));
     }
+    let (refused, answer) = answers.recv().unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 409"), "{}", String::from_utf8_lossy(&answer));
+    // One that nobody waits for any more ends.
+    streams[1 - refused].shutdown(Shutdown::Both).unwrap();
     let answer = loop {
         let answer = answer_of(ask(1));
         if !answer.starts_with(b"HTTP/1.1 409") {
@@ -94,6 +94,12 @@ fn a_profile_of_the_host_is_served() {
     assert!(text.contains("nanoseconds") && text.contains("pipehost::"), "{text}");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+fn answer_of(mut stream: TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    answer
 }
 
 /// Where a run says that it serves its metrics; the port is in the log.
