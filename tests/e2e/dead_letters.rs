@@ -75,6 +75,21 @@ fn letters_that_go_through_leave_the_file_and_the_others_stay() {
 }
 
 #[test]
+fn a_replay_may_write_to_stdout_and_follows_a_link() {
+    let case = parsing("", "").file("in.log", MIXED);
+    case.pipeline().ok();
+    let text = case.read("pipeline.toml").replace("plugins/parse-log", "plugins/to-upper");
+    let text = text.replace("type = \"file\"\npath = \"out.log\"", "type = \"stdout\"");
+    fs::write(case.path("mended.toml"), text).unwrap();
+    std::os::unix::fs::symlink("dead", case.path("link")).unwrap();
+    case.run(&["dead-letter", "replay", "link", "--pipeline", "mended.toml"])
+        .ok()
+        .prints("NOT A LOG LINE\n1 letter replayed: 1 went through, 0 refused again\n");
+    assert_eq!(letters(&case, "dead"), [], "the file itself, not a new one in place of the link");
+    assert!(case.path("link").is_symlink());
+}
+
+#[test]
 fn only_those_that_were_asked_for_are_replayed() {
     let wrong = "not a log line\n2024-01-01T00:00:00Z 404 x\n".to_owned() + MIXED;
     let case = parsing("", "").file("in.log", wrong);

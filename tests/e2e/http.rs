@@ -124,6 +124,19 @@ fn an_answer_says_that_the_records_are_in_the_file() {
 }
 
 #[test]
+fn a_body_that_is_encoded_is_refused() {
+    let case = pipeline("", "", TO_FILE);
+    let run = Run::start(&case, &[]);
+    let text = "a body is taken as it is: send it without Content-Encoding\n";
+    let refused = "415 Unsupported Media Type";
+    expect(post(run.address, "Content-Encoding: gzip\r\n", "a\n"), refused, text);
+    let identity = "Content-Encoding: identity\r\n";
+    expect(post(run.address, identity, "a\n"), "200 OK", "{\"records\":1}\n");
+    run.stop(Signal::TERM);
+    assert_eq!(case.read("out.txt"), "a\n");
+}
+
+#[test]
 fn lines_json_and_arrays_are_taken_and_what_does_not_decode_is_refused_whole() {
     let codec = "codec = { type = \"json\", value = \"v\" }";
     let case = pipeline("", codec, TO_FILE);

@@ -55,7 +55,18 @@ fn a_profile_says_where_stages_spend_their_time() {
     assert!(!case.read("out.json").is_empty());
     case.run(&["run", "pipeline.toml", "--profile", "none/out.json"])
         .code(1)
-        .says("cannot write the profile none/out.json: ");
+        .says("cannot write the profile none/out.json: No such file or directory");
+    // A link stays one.
+    std::os::unix::fs::symlink("out.json", case.path("link.json")).unwrap();
+    std::fs::write(case.path("out.json"), "").unwrap();
+    case.run(&["run", "pipeline.toml", "--profile", "link.json"]).ok();
+    assert!(!case.read("out.json").is_empty() && case.path("link.json").is_symlink());
+    // And a pipe stays a pipe.
+    assert!(Command::new("mkfifo").arg(case.path("pipe")).status().unwrap().success());
+    let pipe = case.path("pipe");
+    let reader = std::thread::spawn(move || std::fs::read_to_string(pipe).unwrap());
+    case.run(&["run", "pipeline.toml", "--profile", "pipe"]).ok();
+    assert!(reader.join().unwrap().contains("\"threads\""));
 }
 
 #[test]

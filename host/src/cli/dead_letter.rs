@@ -14,7 +14,8 @@ use crate::dead_letter::Reader;
 use crate::template::rfc3339;
 
 pub(super) fn dead_letter(verb: DeadLetterVerb) -> Result<u8, Error> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    // Not locked: a pipeline that letters are replayed into may write to it too.
+    let mut out = io::BufWriter::new(io::stdout());
     match verb {
         DeadLetterVerb::List { file } => {
             let mut letters = 0;

@@ -213,6 +213,7 @@ impl Drop for Refused {
 
 /// Puts letters in the place of those that the file has.
 fn rewrite(file: &Path, letters: &[Letter]) -> io::Result<()> {
+    let file = &file.canonicalize()?; // Not a link to it.
     let permissions = fs::metadata(file)?.permissions();
     let mut new = tempfile::Builder::new()
         .prefix(".pipehost-")

@@ -1,5 +1,6 @@
 //! `pipehost run` and `pipehost check`.
 
+use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -74,27 +75,46 @@ struct Profiling {
     profile: Arc<GuestProfile>,
     path: PathBuf,
     /// Made before anything runs: a folder that is missing should not be found at the end.
+    file: ProfileFile,
+}
+
+enum ProfileFile {
     /// It takes the place of another only when it is complete.
-    file: NamedTempFile,
+    Complete(NamedTempFile),
+    /// A pipe or a device is written as it is.
+    Stream(File),
 }
 
 impl Profiling {
     fn begin(path: &Path) -> Result<Self, Error> {
-        let file = tempfile::Builder::new()
-            .prefix(".pipehost-")
-            .permissions(std::fs::Permissions::from_mode(0o666)) // Less the umask.
-            .tempfile_in(folder::of(path))
-            .map_err(|error| cannot_write(path, &error))?;
+        let failed = |error| cannot_write(path, &error);
+        fs::metadata(folder::of(path)).map_err(failed)?;
+        // A link is followed.
+        let path =
+            &if path.exists() { path.canonicalize().map_err(failed)? } else { path.to_owned() };
+        let file = if path.exists() && !path.is_file() {
+            ProfileFile::Stream(File::options().write(true).open(path).map_err(failed)?)
+        } else {
+            let file = tempfile::Builder::new()
+                .prefix(".pipehost-")
+                .permissions(fs::Permissions::from_mode(0o666)) // Less the umask.
+                .tempfile_in(folder::of(path));
+            ProfileFile::Complete(file.map_err(failed)?)
+        };
         let name = path.file_stem().map_or("pipehost".into(), |stem| stem.to_string_lossy());
         let profile = Arc::new(GuestProfile::new(&name));
         Ok(Self { profile, path: path.to_owned(), file })
     }
 
     fn end(self) -> Result<(), Error> {
-        let written = self.profile.write(BufWriter::new(self.file.as_file()));
-        let placed = written
-            .and_then(|()| self.file.persist(&self.path).map(drop).map_err(|error| error.error));
-        placed.map_err(|error| cannot_write(&self.path, &error))
+        let written = match self.file {
+            ProfileFile::Stream(file) => self.profile.write(BufWriter::new(file)),
+            ProfileFile::Complete(file) => {
+                let written = self.profile.write(BufWriter::new(file.as_file()));
+                written.and_then(|()| Ok(file.persist(&self.path).map(drop)?))
+            }
+        };
+        written.map_err(|error| cannot_write(&self.path, &error))
     }
 }
 

@@ -196,6 +196,10 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body)
                 .into_response();
         }
     }
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        let text = "a body is taken as it is: send it without Content-Encoding\n";
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
+    }
     // A place first: bodies that nobody can take are not read.
     let place = match shared.deliveries.try_reserve() {
         Ok(place) => place,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{RwLock, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -75,19 +75,24 @@ pub struct Node {
 /// All nodes, sources first, in the order of the configuration.
 pub type Nodes = Vec<Node>;
 
-/// A pipeline whose tasks are running.
+/// A pipeline that is ready to run, and runs from [`Running::finish`] on.
 pub struct Running {
     pub nodes: Nodes,
     tasks: JoinSet<Ended>,
+    /// Until this is said, no task does anything: a signal that comes while the others are
+    /// still made then finds that nothing was read.
+    begin: CancellationToken,
     names: HashMap<tokio::task::Id, String>,
     stop: CancellationToken,
+    /// Held by sinks while they write.
+    gate: Arc<RwLock<()>>,
     deadline: Option<Duration>,
     grace: Duration,
     start: Instant,
 }
 
-/// Opens what a pipeline reads and writes, makes its instances, and starts it: from the
-/// last cut, where there is a state directory that has one.
+/// Opens what a pipeline reads and writes, and makes its instances: from the last cut, where
+/// there is a state directory that has one.
 ///
 /// # Errors
 /// If a source, sink or stage does not open, or the state is not this pipeline's.
@@ -112,8 +117,10 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
     let mut running = Running {
         nodes: nodes(&config, &metrics),
         tasks: JoinSet::new(),
+        begin: CancellationToken::new(),
         names: HashMap::new(),
         stop: CancellationToken::new(),
+        gate: Arc::default(),
         deadline: config.deadline,
         grace: config.shutdown_grace,
         start,
@@ -165,6 +172,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
             rate: sink.rate,
             stop: running.stop.clone(),
             alone: config.sinks.len() == 1,
+            gate: running.gate.clone(),
             pace: pace.clone(),
             reporter: coordinator.reporter(node.id, coordinator.letters()),
         };
@@ -179,7 +187,9 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         let care = Care {
             retry: stage.retry.clone(),
             first_fails: stage.on_error.value == OnError::Fail,
-            breaker: breaker.map(|breaker| Arc::new(Breaker::new(breaker, node.metrics.clone()))),
+            breaker: breaker.map(|breaker| {
+                Arc::new(Breaker::new(node.name.as_str().into(), breaker, node.metrics.clone()))
+            }),
             saved: None,
         };
         let mut workers = Vec::new();
@@ -423,15 +433,23 @@ impl Wiring {
     }
 }
 
+/// How long a run that has ended waits for what does not yield.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 impl Running {
     fn spawn(&mut self, name: &str, task: impl Future<Output = Ended> + Send + 'static) {
-        let handle = self.tasks.spawn(task);
+        let begin = self.begin.clone();
+        let handle = self.tasks.spawn(async move {
+            begin.cancelled().await;
+            task.await
+        });
         self.names.insert(handle.id(), name.to_owned());
     }
 
-    /// Waits until the run is over. The first cause of a failure ends it; a wish to stop
+    /// Runs the pipeline, and waits until that is over. The first cause of a failure ends it; a wish to stop
     /// or the deadline stops the sources and lets the rest drain.
     pub async fn finish(mut self, mut stops: mpsc::Receiver<Stop>) -> Ending {
+        self.begin.cancel();
         let mut failure = None;
         let mut stopped_by = None;
         let far = tokio::time::Instant::now() + Duration::from_secs(86400 * 365 * 30);
@@ -474,6 +492,8 @@ impl Running {
                 },
             }
         }
+        // What a sink is writing is let through; one that does not come to an end is not.
+        let _closed = tokio::time::timeout(PATIENCE, self.gate.clone().write_owned()).await;
         // Counted before the tasks go: while they do, one makes room for the other.
         let undelivered = (self.nodes.iter())
             .map(|node| (node.name.clone(), node.metrics.in_flight.load(Ordering::Relaxed)))
@@ -486,7 +506,7 @@ impl Running {
         unfinished.sort();
         unfinished.dedup(); // Several workers.
         // A task ends when it yields; nobody waits for one that does not.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.shutdown()).await;
+        let _ = tokio::time::timeout(PATIENCE, self.tasks.shutdown()).await;
         Ending { failure, stopped_by, undelivered, unfinished, elapsed: self.start.elapsed() }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{NodeState, Reporter};
@@ -27,6 +28,8 @@ pub(super) struct SinkTask {
     /// Whether there is no other sink, which would get less than it should.
     pub alone: bool,
     pub reporter: Reporter,
+    /// Open for writing; closed, once a run has ended.
+    pub gate: Arc<RwLock<()>>,
     /// Who measures how long records take.
     pub pace: Option<Arc<Pace>>,
 }
@@ -36,17 +39,15 @@ impl SinkTask {
         let mut closed = false;
         loop {
             match self.inlet.next().await? {
+                Event::Batch(batch) if closed => self.inlet.done(batch.len),
                 Event::Batch(batch) => {
-                    if !closed {
-                        closed = self.write(&batch).await?;
-                        if closed && self.reporter.is_heard() {
-                            // What is not written must not be in a cut: the next run goes on
-                            // from the last one.
-                            self.stop.cancel();
-                            return Err(Stopped::Neighbour);
-                        }
+                    closed = self.write(&batch).await?;
+                    if closed && self.reporter.is_heard() {
+                        // What is not written must not be in a cut: the next run goes on
+                        // from the last one.
+                        self.stop.cancel();
+                        return Err(Stopped::Neighbour);
                     }
-                    self.inlet.done(batch.len);
                 }
                 Event::Watermark(_) => {}
                 Event::Barrier(number) => {
@@ -66,9 +67,12 @@ impl SinkTask {
 
     /// Writes a batch; true if there is nobody to write to any more.
     async fn write(&mut self, batch: &Batch) -> Result<bool, Stopped> {
+        // What is begun is finished and counted, before a run that ends counts what is missing.
+        let open = self.gate.clone().read_owned().await;
         let start = Instant::now();
         match self.sink.write(batch).await {
             Ok(()) => {
+                self.inlet.done(batch.len);
                 self.metrics.records_out.inc_by(batch.len as u64);
                 self.processed.inc_by(batch.len as u64);
                 if let Some(pace) = &self.pace {
@@ -76,6 +80,7 @@ impl SinkTask {
                 }
             }
             Err(SinkError::ClosedPipe) => {
+                self.inlet.done(batch.len);
                 if self.alone {
                     self.stop.cancel();
                 }
@@ -83,6 +88,7 @@ impl SinkTask {
             }
             Err(SinkError::Failed(why)) => return Err(self.failed(&why)),
         }
+        drop(open);
         let took = start.elapsed();
         self.metrics.duration.observe(took.as_secs_f64());
         self.metrics.spent(Doing::Working, took);

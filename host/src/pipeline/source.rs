@@ -73,8 +73,13 @@ impl SourceTask {
                     let start = std::time::Instant::now();
                     let decoded = self.source.decode(&mut out, full);
                     metrics.spent(Doing::Working, start.elapsed());
-                    self.reject(&mut out).await?;
-                    decoded.map_err(Stopped::Cause)?;
+                    let refused = self.reject(&mut out).await;
+                    if let Err(why) = refused.and(decoded.map_err(Stopped::Cause)) {
+                        // What was read before it is not delivered, and is counted as such.
+                        metrics.records_in.inc_by(out.batch.len() as u64);
+                        metrics.in_flight.fetch_add(out.batch.len() as i64, Ordering::Relaxed);
+                        return Err(why);
+                    }
                     // A timer would be late by a millisecond, where nothing is to be waited for.
                     if full(&out.batch) || Instant::now() >= due {
                         self.flush(&mut out).await?;

@@ -15,6 +15,8 @@ use crate::metrics::{BreakerState, NodeMetrics};
 
 /// Shared by the workers of a stage.
 pub struct Breaker {
+    /// Whose it is, for the log.
+    stage: Arc<str>,
     config: config::Breaker,
     state: Mutex<State>,
     /// Told when a probe has ended.
@@ -44,9 +46,9 @@ pub(super) enum Refused {
 }
 
 impl Breaker {
-    pub fn new(config: config::Breaker, metrics: Arc<NodeMetrics>) -> Self {
+    pub fn new(stage: Arc<str>, config: config::Breaker, metrics: Arc<NodeMetrics>) -> Self {
         let state = Mutex::new(State::Closed(VecDeque::new()));
-        Self { config, state, probed: Notify::new(), metrics }
+        Self { stage, config, state, probed: Notify::new(), metrics }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -91,7 +93,7 @@ impl Breaker {
         if let State::Probing { .. } = *state {
             *state = State::Closed(VecDeque::new());
             self.metrics.breaker(BreakerState::Closed);
-            tracing::info!("the stage works again: its breaker is closed");
+            tracing::info!("stage `{}` works again: its breaker is closed", self.stage);
             self.probed.notify_waiters();
         }
     }
@@ -118,7 +120,7 @@ impl Breaker {
             "failed {} times within {:?}, the last: {failure}",
             self.config.failures, self.config.window
         );
-        tracing::warn!("the breaker of the stage is open: it {why}");
+        tracing::warn!("the breaker of stage `{}` is open: it {why}", self.stage);
         *state = State::Open { until: now + self.config.cool_down, why };
         self.metrics.breaker(BreakerState::Open);
         self.metrics.breaker_opened.inc();

@@ -394,8 +394,11 @@ impl Worker {
 
     fn fail(&mut self, failure: &Failure) {
         self.metrics.failure(failure.cause).inc();
-        tracing::debug!(worker = self.number, "an instance failed: {failure}");
-        if let Live::Sandboxed(instance) = &mut self.live {
+        if let (Live::Sandboxed(instance), Runner::Sandboxed(program)) =
+            (&mut self.live, &self.runner)
+        {
+            let stage = &*program.name;
+            tracing::debug!(stage, worker = self.number, "an instance failed: {failure}");
             *instance = None;
         }
     }
