@@ -48,7 +48,7 @@ fn or_all_records_are_rejected_while_it_is_open() {
     case.pipeline()
         .ok()
         .prints("a\n")
-        .says("the breaker of the stage is open: it failed 2 times within 60s")
+        .says("the breaker of stage `poison` is open: it failed 2 times within 60s")
         .says("its breaker opened once, and is open");
     let reasons = reasons(&case);
     assert_eq!(reasons.len(), 4);
@@ -67,7 +67,7 @@ fn or_the_stage_pauses_until_a_probe_goes_through() {
             workers,
             "a\nP1\nP2\nP3\nb\nc\n",
         );
-        case.pipeline().ok().prints("a\nb\nc\n").says("the stage works again");
+        case.pipeline().ok().prints("a\nb\nc\n").says("stage `poison` works again");
         assert_eq!(reasons(&case).len(), 3, "all went to the guest");
     }
 }
