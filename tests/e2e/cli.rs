@@ -50,6 +50,9 @@ fn a_pipeline_and_a_component_are_measured() {
     let component = ["--set", "field=value", "--set", "contains=INFO", "--records", "1000"];
     let text = bench(&[&[&*filter][..], &component].concat()).ok().stdout;
     assert!(text.starts_with("filter: 1,000 records; "), "{text}");
+    std::fs::write(case.path("mixed.txt"), "1\nx\n2\n").unwrap();
+    let text = bench(&[&plugin("double"), "--input", "mixed.txt"]).ok().stdout;
+    assert!(text.contains("records rejected in each run: 1\n"), "{text}");
     bench(&[&filter]).code(2).says("give either `attribute` or `field`");
     let endless = case.read("pipeline.toml").replace("\"file\"\npaths", "\"stdin\"\n#");
     std::fs::write(case.path("endless.toml"), endless).unwrap();
@@ -166,6 +169,7 @@ fn completions_and_man_page() {
     );
     let man = Case::new().run(&["man"]).ok().stdout;
     assert!(man.starts_with(".ie \\n(.g") && man.contains("PIPEHOST RUN"), "{man}");
+    assert!(man.contains("PIPEHOST DEAD-LETTER REPLAY"), "{man}");
 }
 
 #[test]
@@ -189,6 +193,8 @@ fn inspect_shows_what_a_component_is() {
     let unset = Case::new().run(&["inspect", &plugin("alert")]).ok().stdout;
     assert!(unset.contains("ports       depend on its configuration"), "{unset}");
     Case::new().run(&["inspect", "missing.wasm"]).code(2).says("missing.wasm does not exist");
+    let case = Case::new().file("not-a-stage.wat", guest("not-a-stage"));
+    case.run(&["inspect", "not-a-stage.wat"]).code(2).says("it is not a stage: it exports ");
 }
 
 #[test]

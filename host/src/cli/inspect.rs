@@ -44,7 +44,7 @@ async fn describe(path: &Path, bytes: &[u8], config: &Value) -> Result<String, E
     let grants = Grants { network, ..Grants::default() };
     let name = Arc::from(stem.to_string_lossy());
     let mut program = Program::load(Arc::new(engine), name, bytes, limits, grants)
-        .map_err(|reasons| failed(reasons.join("; ")))?;
+        .map_err(|reasons| Error::Usage(format!("{}: {}", path.display(), reasons.join("; "))))?;
     let metrics = Metrics::default().node("inspect");
     let about = program
         .describe(&metrics)

@@ -339,14 +339,20 @@ fn man() -> Result<u8, Error> {
     command.build();
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
-    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
-        let man = clap_mangen::Man::new(verb.clone());
-        page.extend_from_slice(
-            format!(".SH \"PIPEHOST {}\"\n", verb.get_name().to_uppercase()).as_bytes(),
-        );
-        man.render_synopsis_section(&mut page)?;
-        man.render_description_section(&mut page)?;
-        man.render_options_section(&mut page)?;
-    }
+    verbs(&command, "PIPEHOST", &mut page)?;
     print(&page)
+}
+
+/// The sections of a command's verbs, and of theirs.
+fn verbs(command: &clap::Command, name: &str, page: &mut Vec<u8>) -> std::io::Result<()> {
+    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+        let name = format!("{name} {}", verb.get_name().to_uppercase());
+        let man = clap_mangen::Man::new(verb.clone());
+        page.extend_from_slice(format!(".SH \"{name}\"\n").as_bytes());
+        man.render_synopsis_section(page)?;
+        man.render_description_section(page)?;
+        man.render_options_section(page)?;
+        verbs(verb, &name, page)?;
+    }
+    Ok(())
 }

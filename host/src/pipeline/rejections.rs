@@ -53,9 +53,11 @@ impl Rejections {
             OnError::Fail => {
                 let Refused { origin: Origin { place, number }, reason, .. } = first;
                 Err(Stopped::Cause(format!(
-                    "{} `{}` rejected record {number} of {place}: {reason} (to go on without such \
-                     records, set on_error)",
-                    self.what, self.name
+                    "{} `{}` rejected record {number} of {place}: {} (to go on without such \
+                     records, set on_error; with --plugin, give --dead-letters)",
+                    self.what,
+                    self.name,
+                    reason.replace('\n', "\\n")
                 )))
             }
             OnError::DeadLetter => {

@@ -64,7 +64,7 @@ impl SourceTask {
                 }
                 more = self.source.ready() => {
                     starved(waiting);
-                    if !more.map_err(Stopped::Cause)? {
+                    if !more.map_err(|why| self.failed(&why))? {
                         break self.when_done;
                     }
                     if out.batch.is_empty() {
@@ -74,7 +74,7 @@ impl SourceTask {
                     let decoded = self.source.decode(&mut out, full);
                     metrics.spent(Doing::Working, start.elapsed());
                     let refused = self.reject(&mut out).await;
-                    if let Err(why) = refused.and(decoded.map_err(Stopped::Cause)) {
+                    if let Err(why) = refused.and(decoded.map_err(|why| self.failed(&why))) {
                         // What was read before it is not delivered, and is counted as such.
                         metrics.records_in.inc_by(out.batch.len() as u64);
                         metrics.in_flight.fetch_add(out.batch.len() as i64, Ordering::Relaxed);
@@ -100,6 +100,10 @@ impl SourceTask {
         self.outlet.end(close).await?;
         self.source.close().await;
         Ok(())
+    }
+
+    fn failed(&self, why: &str) -> Stopped {
+        Stopped::Cause(format!("source `{}`: {why}", self.rejections.name))
     }
 
     fn state(&self) -> NodeState {

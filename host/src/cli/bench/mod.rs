@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{BenchArgs, Error, load, run};
+use super::{BenchArgs, Error, load, run, summary};
 use crate::config::{
     At, Batching, Config, DecodeFormat, Decoding, Generate, OnError, Rotate, Sink, SinkKind,
     Source, SourceKind, Stage, StageConfig,
@@ -62,6 +62,10 @@ async fn measure(args: &BenchArgs) -> Result<Report, Error> {
     }
     let runners = (!native.names.is_empty()).then_some(native.runners);
     let runs = Runs::alternate(&prepared, runners.as_deref(), args.rounds).await?;
+    let rejected = runs.sandboxed.first().map_or(0, |run| run.rejected);
+    if rejected > 0 {
+        notes.push(format!("records rejected in each run: {}", summary::number(rejected)));
+    }
     let latency = latency(&prepared, args, &runs).await?;
     Ok(Report::new(prepared.config.name.clone(), &runs, native.names, latency, notes))
 }

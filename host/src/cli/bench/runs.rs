@@ -29,6 +29,8 @@ pub(super) struct Run {
     pub records: u64,
     /// That the sources read, where they are files.
     pub bytes: u64,
+    /// That a source or stage refused.
+    pub rejected: u64,
 }
 
 /// Rounds: in each, one run of each kind.
@@ -112,6 +114,7 @@ pub(super) async fn run(
         return Err(Error::Failed("it was stopped, or its deadline passed".to_owned()));
     }
     let mut run = Run { wall: ending.elapsed, cpu, memory: peak(), ..Run::default() };
+    run.rejected = nodes.iter().map(|node| node.metrics.rejected.get()).sum();
     for (node, source) in nodes.iter().zip(&prepared.config.sources) {
         run.records += node.metrics.records_out.get();
         debug_assert!(matches!(node.id, NodeId::Source(_)), "sources come first");
