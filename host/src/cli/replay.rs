@@ -215,10 +215,7 @@ impl Drop for Refused {
 fn rewrite(file: &Path, letters: &[Letter]) -> io::Result<()> {
     let file = &file.canonicalize()?; // Not a link to it.
     let permissions = fs::metadata(file)?.permissions();
-    let mut new = tempfile::Builder::new()
-        .prefix(".pipehost-")
-        .permissions(permissions)
-        .tempfile_in(folder::of(file))?;
+    let mut new = folder::temporary(file, permissions)?;
     let mut bytes = Vec::new();
     for letter in letters {
         bytes.clear();

@@ -95,10 +95,7 @@ impl Profiling {
         let file = if path.exists() && !path.is_file() {
             ProfileFile::Stream(File::options().write(true).open(path).map_err(failed)?)
         } else {
-            let file = tempfile::Builder::new()
-                .prefix(".pipehost-")
-                .permissions(fs::Permissions::from_mode(0o666)) // Less the umask.
-                .tempfile_in(folder::of(path));
+            let file = folder::temporary(path, fs::Permissions::from_mode(0o666));
             ProfileFile::Complete(file.map_err(failed)?)
         };
         let name = path.file_stem().map_or("pipehost".into(), |stem| stem.to_string_lossy());

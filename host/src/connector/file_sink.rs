@@ -112,7 +112,7 @@ impl Open {
         self.target = match &self.target {
             Target::Stream(_) => unreachable!("a stream is never due"),
             Target::Complete(file) => {
-                let new = temporary(&self.path, file.as_file().metadata()?.permissions())?;
+                let new = folder::temporary(&self.path, file.as_file().metadata()?.permissions())?;
                 match std::mem::replace(&mut self.target, Target::Complete(new)) {
                     Target::Complete(file) => file.persist(next).map_err(|error| error.error)?,
                     _ => unreachable!("it was complete a moment ago"),
@@ -160,13 +160,6 @@ impl Target {
             Self::Appended(file) | Self::Stream(file) | Self::Kept(file) => file,
         }
     }
-}
-
-fn temporary(path: &Path, permissions: Permissions) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(".pipehost-")
-        .permissions(permissions)
-        .tempfile_in(folder::of(path))
 }
 
 /// A file to read and write, at its end.
@@ -376,7 +369,7 @@ impl Open {
                 // umask.
                 let new = || Permissions::from_mode(0o666);
                 let permissions = existing.map_or_else(new, |metadata| metadata.permissions());
-                Target::Complete(temporary(&path, permissions).map_err(failed)?)
+                Target::Complete(folder::temporary(&path, permissions).map_err(failed)?)
             }
         };
         let mut open = Self {

@@ -446,8 +446,8 @@ impl Running {
         self.names.insert(handle.id(), name.to_owned());
     }
 
-    /// Runs the pipeline, and waits until that is over. The first cause of a failure ends it; a wish to stop
-    /// or the deadline stops the sources and lets the rest drain.
+    /// Runs the pipeline, and waits until that is over. The first cause of a failure ends it; a
+    /// wish to stop or the deadline stops the sources and lets the rest drain.
     pub async fn finish(mut self, mut stops: mpsc::Receiver<Stop>) -> Ending {
         self.begin.cancel();
         let mut failure = None;
@@ -493,7 +493,7 @@ impl Running {
             }
         }
         // What a sink is writing is let through; one that does not come to an end is not.
-        let _closed = tokio::time::timeout(PATIENCE, self.gate.clone().write_owned()).await;
+        let _closed = tokio::time::timeout(PATIENCE, self.gate.write()).await;
         // Counted before the tasks go: while they do, one makes room for the other.
         let undelivered = (self.nodes.iter())
             .map(|node| (node.name.clone(), node.metrics.in_flight.load(Ordering::Relaxed)))

@@ -68,27 +68,30 @@ impl SinkTask {
     /// Writes a batch; true if there is nobody to write to any more.
     async fn write(&mut self, batch: &Batch) -> Result<bool, Stopped> {
         // What is begun is finished and counted, before a run that ends counts what is missing.
-        let open = self.gate.clone().read_owned().await;
+        let open = self.gate.read().await;
         let start = Instant::now();
-        match self.sink.write(batch).await {
+        let closed = match self.sink.write(batch).await {
             Ok(()) => {
-                self.inlet.done(batch.len);
                 self.metrics.records_out.inc_by(batch.len as u64);
                 self.processed.inc_by(batch.len as u64);
                 if let Some(pace) = &self.pace {
                     pace.written(batch);
                 }
+                false
             }
             Err(SinkError::ClosedPipe) => {
-                self.inlet.done(batch.len);
                 if self.alone {
                     self.stop.cancel();
                 }
-                return Ok(true);
+                true
             }
             Err(SinkError::Failed(why)) => return Err(self.failed(&why)),
-        }
+        };
+        self.inlet.done(batch.len);
         drop(open);
+        if closed {
+            return Ok(true);
+        }
         let took = start.elapsed();
         self.metrics.duration.observe(took.as_secs_f64());
         self.metrics.spent(Doing::Working, took);
