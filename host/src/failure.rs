@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::foreign::Foreign;
+
 /// Why a call failed: the label of a metric, and the first word of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
@@ -59,20 +61,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What a guest says, fit for a terminal and a log: nothing that moves a cursor, and not
-/// without end.
-pub fn printable(text: &str) -> String {
-    const MOST: usize = 1024;
-    let shown = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
-    let mut out: String = text.chars().take(MOST).map(shown).collect();
-    if text.chars().nth(MOST).is_some() {
-        out.push('…');
-    }
-    out
-}
-
 impl Failure {
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
-        Self { cause, message: printable(&message.into()) }
+        Self { cause, message: Foreign::new(&message.into()).to_string() }
     }
 }

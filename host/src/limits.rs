@@ -17,6 +17,10 @@ pub struct Limits {
     pub output_records: usize,
     /// What the stage may write to stdout and stderr, in bytes a second.
     pub log_bytes: usize,
+    /// What the folders that the stage may write hold, all together.
+    pub disk_bytes: u64,
+    /// Files, folders and links in them.
+    pub files: u64,
     /// Size of the component.
     pub component_bytes: u64,
 }
@@ -70,6 +74,8 @@ impl Default for Limits {
             output_bytes: 32 << 20,
             output_records: 1_000_000,
             log_bytes: 64 << 10,
+            disk_bytes: 10 << 30,
+            files: 100_000,
             component_bytes: 32 << 20,
         }
     }

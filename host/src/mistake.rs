@@ -5,6 +5,8 @@ use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
+use crate::foreign::{self, Foreign};
+
 /// Where something stands in the text of a configuration, in bytes. None for what
 /// was given on the command line.
 pub type Span = Option<Range<usize>>;
@@ -45,12 +47,14 @@ impl Mistake {
 /// Shows mistakes in the order of the text, each with the line it stands on.
 pub fn render(mistakes: &[Mistake], path: &Path, text: &str, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-    let path = path.display().to_string();
+    let path = Foreign::new(&path.display().to_string()).to_string();
+    let text = &*foreign::in_place(text);
     let mut sorted: Vec<_> = mistakes.iter().collect();
     sorted.sort_by_key(|mistake| mistake.span.as_ref().map(|span| (span.start, span.end)));
     let mut out = String::new();
     for mistake in sorted {
-        let title = Level::ERROR.primary_title(&*mistake.message);
+        let message = Foreign::new(&mistake.message).whole().lines().to_string();
+        let title = Level::ERROR.primary_title(message);
         let mut group = annotate_snippets::Group::with_title(title);
         if let Some(span) = &mistake.span {
             let end = span.end.min(text.len());
@@ -58,7 +62,8 @@ pub fn render(mistakes: &[Mistake], path: &Path, text: &str, color: bool) -> Str
             group = group.element(Snippet::source(text).path(&path).annotation(annotation));
         }
         if let Some(help) = &mistake.help {
-            group = group.element(Level::HELP.message(&**help));
+            let help = Foreign::new(help).lines().to_string();
+            group = group.element(Level::HELP.message(help));
         }
         out.push_str(&renderer.render(&[group]));
         out.push_str("\n\n");

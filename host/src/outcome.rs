@@ -1,13 +1,13 @@
 //! What a stage answered: checked against the contract, and joined with its input.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::bindings::records::{self, Rows as Chosen, Target};
 use crate::plan::Given;
 use crate::record::{
-    Batch, Column, Excerpt, MAX_ATTRIBUTES, NO_TIME, Origins, RowNumbers, Selected, Times,
-    bytes_between,
+    Batch, Column, Excerpt, MAX_ATTRIBUTES, MAX_NAME, NO_TIME, Origins, RowNumbers, Selected,
+    Times, bytes_between, own_bytes,
 };
 
 /// Records for one port.
@@ -124,14 +124,23 @@ fn join_output(
     });
     let mut seen = HashSet::new();
     let mut joined: Vec<(Target, Selected<Column>)> = Vec::new();
+    // Attributes of the input that are changed, by where they are.
+    let mut changed_at: HashMap<usize, Selected<Column>> = HashMap::new();
+    let places = if changed > FEW { Some(batch.places()) } else { None };
     for (target, changed) in key.into_iter().chain(value).chain(attributes).chain(excerpts) {
+        let mut at = None;
         let (what, old) = match &target {
             Target::Key => ("the key".to_owned(), batch.key.as_ref()),
             Target::Value => ("the value".to_owned(), batch.value.as_ref()),
-            Target::Attribute(name) if name.is_empty() => {
-                return Err("an attribute has no name".to_owned());
+            Target::Attribute(name) => {
+                check_name(name)?;
+                at = match &places {
+                    Some(places) => places.get(&**name).copied(),
+                    None => batch.attributes.iter().position(|(n, _)| **n == **name),
+                };
+                let old = at.map(|at| &batch.attributes[at].1);
+                (format!("the attribute {name:?}"), old)
             }
-            Target::Attribute(name) => (format!("the attribute {name:?}"), batch.attribute(name)),
         };
         if !seen.insert(what.clone()) {
             return Err(format!("{what} was changed twice"));
@@ -147,21 +156,37 @@ fn join_output(
             }
         };
         let joined_column = with_inherited(&what, new, inherited, inherits, old)?;
-        joined.push((target, joined_column));
+        match at {
+            Some(at) => drop(changed_at.insert(at, joined_column)),
+            None => joined.push((target, joined_column)),
+        }
+    }
+    for (at, column) in changed_at {
+        batch.attributes[at].1 = column;
     }
     for (target, column) in joined {
         match target {
             Target::Key => batch.key = Some(column),
             Target::Value => batch.value = Some(column),
-            Target::Attribute(name) => {
-                match batch.attributes.iter_mut().find(|(n, _)| **n == *name) {
-                    Some((_, old)) => *old = column,
-                    None => batch.attributes.push((name.into(), column)),
-                }
-            }
+            Target::Attribute(name) => batch.attributes.push((name.into(), column)),
         }
     }
     Ok((len > 0).then_some(Emitted { port, batch, parents }))
+}
+
+/// Attributes that are as quickly looked through as looked up.
+const FEW: usize = 16;
+
+/// # Errors
+/// If no attribute can have this name.
+pub fn check_name(name: &str) -> Result<(), String> {
+    match name.len() {
+        0 => Err("an attribute has no name".to_owned()),
+        1..=MAX_NAME => Ok(()),
+        long => Err(format!(
+            "the name of an attribute has {long} bytes, and it may have {MAX_NAME}"
+        )),
+    }
 }
 
 fn fresh(len: usize, made_by: &Arc<str>) -> Batch {
@@ -291,10 +316,44 @@ fn with_inherited(
     Ok(mixed.into())
 }
 
-/// What the excerpts of an output hold, in bytes: a few numbers may stand for much.
-pub fn excerpt_bytes(output: &records::Output) -> usize {
-    let bytes = output.excerpts.iter().map(|excerpt| bytes_between(&excerpt.starts, &excerpt.ends));
+/// What the outputs of an answer take beside the lists that they are made of, and beside what
+/// they inherit: each for itself, its excerpts (a few numbers may stand for much), and the
+/// names of its attributes, which every row has to be written with.
+pub fn made_bytes(input: Option<&Batch>, outputs: &[records::Output]) -> usize {
+    let bytes = outputs.iter().map(|output| {
+        let inherited = match output.rows {
+            Chosen::Fresh(_) => 0,
+            _ => input.map_or(0, |batch| batch.attributes.len()),
+        };
+        let changed = output.attributes.len() + output.excerpts.len();
+        let names = output.attributes.iter().map(|attribute| {
+            attribute.name.len() * there(&attribute.change.ends, &attribute.change.nulls)
+        });
+        let excerpts = output.excerpts.iter().map(|excerpt| {
+            let name = match &excerpt.to {
+                Target::Attribute(name) => name.len() * there(&excerpt.ends, &excerpt.nulls),
+                Target::Key | Target::Value => 0,
+            };
+            name.saturating_add(bytes_between(&excerpt.starts, &excerpt.ends))
+        });
+        let own = own_bytes(rows(input, output), inherited + changed);
+        names.chain(excerpts).fold(own, usize::saturating_add)
+    });
     bytes.fold(0, usize::saturating_add)
+}
+
+/// Rows of a column that hold something, by what the guest says.
+fn there(ends: &[u32], nulls: &[u32]) -> usize {
+    ends.len().saturating_sub(nulls.len())
+}
+
+/// How many rows an output has.
+pub fn rows(input: Option<&Batch>, output: &records::Output) -> usize {
+    match &output.rows {
+        Chosen::All => input.map_or(0, |batch| batch.len),
+        Chosen::Picked(rows) => rows.len(),
+        Chosen::Fresh(len) => *len as usize,
+    }
 }
 
 impl Answer {
@@ -330,30 +389,53 @@ impl Answer {
         merged.rejected.sort_by_key(|rejected| rejected.row);
         for (port, list) in by_port {
             for run in list.chunk_by(|a, b| a.parents.is_some() && b.parents.is_some()) {
-                merged.emitted.push(sort_run(port, run));
+                merged.emitted.extend(sort_run(port, run));
             }
         }
         merged
     }
 }
 
-fn sort_run(port: usize, run: &[Emitted]) -> Emitted {
+/// One batch, as a rule. Parts that bring different attributes along become several.
+fn sort_run(port: usize, run: &[Emitted]) -> Vec<Emitted> {
     let [first, rest @ ..] = run else { unreachable!("chunks are not empty") };
     if rest.is_empty() {
-        return first.clone();
+        return vec![first.clone()];
     }
-    let parents: Vec<u32> = run
-        .iter()
-        .flat_map(|emitted| emitted.parents.iter().flat_map(|rows| rows.iter()))
-        .copied()
+    // For each row its parent, and where it is: the part, and the row there.
+    let mut order: Vec<(u32, u32, u32)> = (0..)
+        .zip(run)
+        .flat_map(|(part, emitted)| {
+            let parents = emitted.parents.iter().flat_map(|rows| rows.iter());
+            (0..).zip(parents).map(move |(row, &parent)| (parent, part, row))
+        })
         .collect();
-    let batches: Vec<_> = run.iter().map(|emitted| emitted.batch.clone()).collect();
-    let joined = Batch::concat(&batches);
-    if parents.is_sorted() {
-        return Emitted { port, batch: joined, parents: Some(Arc::new(parents)) };
+    let sorted = order.is_sorted_by_key(|(parent, ..)| parent);
+    let batches: Vec<Batch> = run.iter().map(|emitted| emitted.batch.clone()).collect();
+    let mut joined = Batch::join(batches.clone());
+    if !sorted {
+        order.sort_by_key(|(parent, ..)| *parent); // Stable.
+        joined = match &joined[..] {
+            [one] => {
+                let starts: Vec<u32> = (batches.iter())
+                    .scan(0, |next, batch| Some(std::mem::replace(next, *next + batch.len as u32)))
+                    .collect();
+                let rows = order.iter().map(|(_, part, row)| starts[*part as usize] + row);
+                vec![one.pick(Arc::new(rows.collect()))]
+            }
+            _ => {
+                let pieces = order.chunk_by(|a, b| a.1 == b.1).map(|piece| {
+                    let rows = piece.iter().map(|(_, _, row)| *row).collect();
+                    batches[piece[0].1 as usize].pick(Arc::new(rows))
+                });
+                Batch::join(pieces.collect())
+            }
+        };
     }
-    let mut order: Vec<u32> = (0..parents.len() as u32).collect();
-    order.sort_by_key(|&row| parents[row as usize]);
-    let sorted = order.iter().map(|&row| parents[row as usize]).collect();
-    Emitted { port, batch: joined.pick(Arc::new(order)), parents: Some(Arc::new(sorted)) }
+    let mut parents = order.into_iter().map(|(parent, ..)| parent);
+    let mut with_parents = |batch: Batch| {
+        let parents = parents.by_ref().take(batch.len).collect();
+        Emitted { port, batch, parents: Some(Arc::new(parents)) }
+    };
+    joined.into_iter().map(&mut with_parents).collect()
 }

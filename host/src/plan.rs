@@ -1,9 +1,11 @@
 //! What a stage declares when it is opened, and what it is given of a batch.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::bindings::records;
-use crate::record::{Batch, Column, MAX_ATTRIBUTES, Selected, Times};
+use crate::outcome::check_name;
+use crate::record::{Batch, Column, MAX_ATTRIBUTES, MAX_NAME, Selected, Times};
 
 /// What a stage reads, and its ports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,25 +27,35 @@ impl Plan {
         if self.ports.is_empty() {
             return Err("its plan has no port".to_owned());
         }
-        let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-        for (index, port) in self.ports.iter().enumerate() {
-            if port.is_empty() || !port.chars().all(valid) {
-                return Err(format!("{port:?} is not a name for a port: use a-z, 0-9, - and _"));
-            }
-            if self.ports[..index].contains(port) {
-                return Err(format!("its plan names the port {port:?} twice"));
-            }
-        }
         let lists = [&self.attributes, &self.ports, &self.inputs];
         if lists.iter().any(|list| list.len() > MAX_ATTRIBUTES) {
             return Err(format!(
                 "its plan has more than {MAX_ATTRIBUTES} attributes, ports or inputs"
             ));
         }
-        for (index, name) in self.attributes.iter().enumerate() {
-            if self.attributes[..index].contains(name) {
+        let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        let mut seen = HashSet::new();
+        for port in &self.ports {
+            if port.is_empty() || !port.chars().all(valid) {
+                return Err(format!("{port:?} is not a name for a port: use a-z, 0-9, - and _"));
+            }
+            if !seen.insert(port) {
+                return Err(format!("its plan names the port {port:?} twice"));
+            }
+        }
+        let mut seen = HashSet::new();
+        for name in &self.attributes {
+            check_name(name).map_err(|why| format!("in its plan, {why}"))?;
+            if !seen.insert(name) {
                 return Err(format!("its plan names the attribute {name:?} twice"));
             }
+        }
+        if let Some(long) = self.ports.iter().chain(&self.inputs).find(|n| n.len() > MAX_NAME) {
+            let length = long.len();
+            return Err(format!(
+                "in its plan, a port or an input has a name of {length} bytes, and it may have \
+                 {MAX_NAME}"
+            ));
         }
         Ok(())
     }
@@ -59,6 +71,18 @@ pub struct Given {
     pub attributes: Vec<Option<Arc<Column>>>,
 }
 
+/// The columns of these names: looked up, where there are so many that looking through takes
+/// long.
+fn given_attributes(names: &[String], batch: &Batch) -> Vec<Option<Arc<Column>>> {
+    const FEW: usize = 16;
+    let places = (names.len() > FEW).then(|| batch.places());
+    let column = |name: &String| match &places {
+        Some(places) => places.get(&**name).map(|&at| &batch.attributes[at].1),
+        None => batch.attribute(name),
+    };
+    names.iter().map(|name| column(name).map(Selected::contiguous)).collect()
+}
+
 impl Given {
     /// Copies only what does not lie row behind row.
     pub fn new(plan: &Plan, batch: &Batch) -> Self {
@@ -70,9 +94,7 @@ impl Given {
             timestamps: timestamps.map(Selected::contiguous),
             key: contiguous(plan.key, &batch.key),
             value: contiguous(plan.value, &batch.value),
-            attributes: (plan.attributes.iter())
-                .map(|name| batch.attribute(name).map(Selected::contiguous))
-                .collect(),
+            attributes: given_attributes(&plan.attributes, batch),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a run says of itself over HTTP: `/metrics`, `/healthz`, `/readyz`,
 //! `/debug/pprof/profile`.
 
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -11,8 +12,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
-use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
+use crate::http_server::Server;
 use crate::metrics::Metrics;
 use crate::profile::{self, Sampling};
 
@@ -59,6 +61,9 @@ async fn host_profile(Query(Seconds { seconds }): Query<Seconds>) -> Response {
     }
 }
 
+/// Connections at a time: a few that watch.
+const CONNECTIONS: usize = 64;
+
 /// Serves until the runtime ends.
 pub fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> Ready {
     let ready = Ready::default();
@@ -76,8 +81,15 @@ pub fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> Ready {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/debug/pprof/profile", get(host_profile));
+    let server = Server {
+        listener,
+        router,
+        tls: None,
+        connections: CONNECTIONS,
+        stop: CancellationToken::new(),
+    };
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+        if let Err(error) = server.run().await {
             tracing::error!("metrics are no longer served: {error}");
         }
     });

@@ -48,7 +48,7 @@ fn drain(out: &mut Decoded, into: &mut Vec<(u64, String)>) {
     into.extend(
         (0..batch.len).map(|row| (batch.origin(row).number, format!("{:?}", batch.record(row)))),
     );
-    into.extend(std::mem::take(&mut out.undecodable).into_iter().map(|u| (u.number, u.reason)));
+    into.extend(out.take_undecodable().into_iter().map(|u| (u.number, u.reason)));
 }
 
 proptest! {
@@ -77,7 +77,7 @@ proptest! {
         let stop = cut.index(bytes.len() + 1);
         let mut failed = false;
         while fed < stop && !failed {
-            match decoder.decode(&bytes[fed..stop], &mut out, |batch| batch.len() >= limit) {
+            match decoder.decode(&bytes[fed..stop], &mut out, |out| out.batch.len() >= limit) {
                 Ok(taken) => fed += taken,
                 Err(_) => failed = true,
             }

@@ -48,7 +48,7 @@ impl Ran {
     /// The host did not: a guest may.
     #[track_caller]
     fn did_not_panic(&self) {
-        let threads = ["thread 'main'", "thread 'tokio"];
+        let threads = ["thread 'main'", "thread 'tokio", "thread 'work'", "thread 'guests'"];
         assert!(!threads.iter().any(|thread| self.stderr.contains(thread)), "{}", self.stderr);
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pipehost::codec::{Decoded, Decoder, encode};
 use pipehost::config::{DecodeFormat, Decoding, Encoding, JsonAttributes, JsonMembers};
-use pipehost::record::{Batch, BatchBuilder};
+use pipehost::record::Batch;
 use tokio::runtime::Runtime;
 
 use crate::harness::{alternate, figure, median, ratio};
@@ -75,7 +75,7 @@ pub fn figures(_: &Runtime) {
 
 /// The time to make batches of the usual size.
 fn decode(decoding: &Decoding, bytes: &[u8], mut take: impl FnMut(Batch)) -> Duration {
-    let full = |batch: &BatchBuilder| batch.len() >= 4096 || batch.bytes() >= 1 << 20;
+    let full = |out: &Decoded| out.batch.len() >= 4096 || out.bytes() >= 1 << 20;
     let mut decoder = Decoder::new(decoding, "bench".into(), 0);
     let mut out = Decoded::default();
     let start = std::time::Instant::now();
@@ -83,7 +83,7 @@ fn decode(decoding: &Decoding, bytes: &[u8], mut take: impl FnMut(Batch)) -> Dur
         while !chunk.is_empty() {
             let taken = decoder.decode(chunk, &mut out, full).expect("it decodes");
             chunk = &chunk[taken..];
-            if full(&out.batch) {
+            if full(&out) {
                 take(out.batch.take());
             }
         }

@@ -11,6 +11,7 @@ use super::replay::{self, Selection};
 use super::{DeadLetterVerb, Error, ExportFormat};
 use crate::codec::frames::{Letter, write_record};
 use crate::dead_letter::Reader;
+use crate::foreign::Foreign;
 use crate::template::rfc3339;
 
 pub(super) fn dead_letter(verb: DeadLetterVerb) -> Result<u8, Error> {
@@ -74,17 +75,21 @@ fn list(out: &mut impl Write, number: u64, letter: &Letter) -> io::Result<()> {
     let tries = if *attempts == 1 { String::new() } else { format!(" after {attempts} attempts") };
     writeln!(
         out,
-        "{number:>5}  {}  {stage}  {place}:{row}{tries}  {}",
+        "{number:>5}  {}  {}  {}:{row}{tries}  {}",
         rfc3339(*time),
-        printable(reason.as_bytes())
+        Foreign::new(stage),
+        Foreign::new(place),
+        Foreign::new(reason)
     )
 }
 
 fn show(out: &mut impl Write, number: u64, letter: &Letter) -> io::Result<()> {
-    let mut line = |name: &str, text: &str| writeln!(out, "{name:<12}{text}");
+    // Anybody may have written the file, and what is in it.
+    let mut line =
+        |name: &str, text: &str| writeln!(out, "{name:<12}{}", Foreign::new(text).whole());
     line("letter", &number.to_string())?;
     line("refused by", &format!("{} of {}", letter.stage, letter.pipeline))?;
-    line("reason", &printable(letter.reason.as_bytes()))?;
+    line("reason", &letter.reason)?;
     line("attempts", &letter.attempts.to_string())?;
     line("at", &rfc3339(letter.time))?;
     line("origin", &format!("{}, record {}", letter.place, letter.number))?;
@@ -96,25 +101,13 @@ fn show(out: &mut impl Write, number: u64, letter: &Letter) -> io::Result<()> {
         line("timestamp", &rfc3339(time))?;
     }
     if let Some(key) = &record.key {
-        line("key", &printable(key))?;
+        line("key", &String::from_utf8_lossy(key))?;
     }
     for (name, bytes) in &record.attributes {
-        line("attribute", &format!("{name} = {}", printable(bytes)))?;
+        line("attribute", &format!("{name} = {}", String::from_utf8_lossy(bytes)))?;
     }
-    line("value", &record.value.as_deref().map_or("none".to_owned(), printable))?;
+    line("value", &record.value.as_deref().map_or("none".into(), String::from_utf8_lossy))?;
     writeln!(out)
-}
-
-/// Text for a terminal: whatever could move its cursor is escaped.
-fn printable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().fold(String::new(), |mut text, c| {
-        if c.is_control() {
-            text.extend(c.escape_default())
-        } else {
-            text.push(c)
-        }
-        text
-    })
 }
 
 fn export(file: &Path, format: ExportFormat, out: &mut impl Write) -> Result<(), Error> {
@@ -128,7 +121,9 @@ fn export(file: &Path, format: ExportFormat, out: &mut impl Write) -> Result<(),
             write_record(&letter.record, &mut frame);
             out.write_all(&frame)
         }
-        ExportFormat::Json => writeln!(out, "{}", to_json(&letter)),
+        ExportFormat::Json => {
+            writeln!(out, "{}", Foreign::json(&to_json(&letter).to_string()))
+        }
     })
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Error, load};
 use crate::engine::{Engine, Metering};
+use crate::foreign::Foreign;
 use crate::grants::Grants;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -53,6 +54,8 @@ async fn describe(path: &Path, bytes: &[u8], config: &Value) -> Result<String, E
 
     let mut out = String::new();
     let mut line = |name: &str, text: &str| {
+        let text = text.lines().map(|line| Foreign::new(line).whole().to_string());
+        let text = text.collect::<Vec<_>>().join("\n            ");
         let _ = writeln!(out, "{name:<12}{text}");
     };
     line("name", &format!("{} {}", about.name, about.version));
@@ -90,11 +93,13 @@ async fn describe(path: &Path, bytes: &[u8], config: &Value) -> Result<String, E
     );
     line(
         "imports",
-        &free.iter().map(|(import, _)| import.as_str()).collect::<Vec<_>>().join("\n            "),
+        &free.iter().map(|(import, _)| import.as_str()).collect::<Vec<_>>().join("\n"),
     );
     let schema: Value =
         serde_json::from_str(&about.config_schema).unwrap_or(Value::from(about.config_schema));
-    let _ = write!(out, "\nconfiguration (JSON Schema)\n{schema:#}\n");
+    let schema = format!("{schema:#}");
+    let schema = Foreign::json(&schema);
+    let _ = write!(out, "\nconfiguration (JSON Schema)\n{schema}\n");
     Ok(out)
 }
 
@@ -102,6 +107,6 @@ fn reads(plan: &crate::plan::Plan) -> String {
     let columns = [(plan.timestamps, "timestamp"), (plan.key, "key"), (plan.value, "value")];
     let mut reads: Vec<String> =
         columns.iter().filter(|(read, _)| *read).map(|(_, name)| (*name).to_owned()).collect();
-    reads.extend(plan.attributes.iter().map(|name| format!("attribute `{name}`")));
+    reads.extend(plan.attributes.iter().map(|name| format!("attribute `{}`", Foreign::new(name))));
     if reads.is_empty() { "no column".to_owned() } else { reads.join(", ") }
 }

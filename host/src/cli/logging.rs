@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-use super::LogFormat;
+use super::{LogFormat, stderr};
 
 pub(super) fn start(format: LogFormat, verbose: bool, quiet: bool) {
     let level = match (verbose, quiet) {
@@ -19,7 +19,7 @@ pub(super) fn start(format: LogFormat, verbose: bool, quiet: bool) {
         .with_target("pipehost", level)
         .with_target("guest", level);
     let color = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(stderr::Log { format });
     let registry = tracing_subscriber::registry();
     let started = match format {
         LogFormat::Json => registry.with(layer.json().with_filter(filter)).try_init(),

@@ -10,6 +10,7 @@ mod progress;
 mod replay;
 mod run;
 mod state;
+mod stderr;
 mod summary;
 
 use std::io::Write as _;
@@ -17,6 +18,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::foreign::Foreign;
 
 /// Runs data pipelines whose stages are sandboxed WebAssembly components.
 ///
@@ -315,14 +318,13 @@ pub fn main(cli: Cli) -> ExitCode {
         Err(Error::Usage(text)) => (error_line(&text), 2),
         Err(Error::Failed(text)) => (error_line(&text), 1),
     };
-    // Nothing is left to say it to, if stderr is closed.
-    let _ = writeln!(anstream::stderr(), "{}", message.trim_end());
+    stderr::say(&message);
     ExitCode::from(code)
 }
 
 fn error_line(text: &str) -> String {
     let style = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::BrightRed.into()));
-    format!("{style}error{style:#}: {text}")
+    format!("{style}error{style:#}: {}", Foreign::new(text).whole().lines())
 }
 
 /// Prints to stdout and says with what to exit.

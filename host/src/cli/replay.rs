@@ -48,15 +48,18 @@ pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Res
     let refused = Refused::beside(file)?;
     let mut replayed = config.clone();
     for_replay(&mut replayed, &refused.path);
-    let runtime = run::runtime()?;
+    let threads = run::Threads::new()?;
     let mut say = |what: &str| drop(writeln!(anstream::stderr(), "{what}"));
-    let failed = runtime.block_on(async {
+    let failed = threads.control.block_on(async {
         let mut prepared = prepare(replayed, known, &mut say)
             .await
             .map_err(|mistakes| loaded.render(&mistakes))?;
         prepared.replay = Some(sent.clone());
         let stops = run::signals()?;
-        let running = pipeline::start(prepared).await.map_err(Error::Failed)?;
+        let started = threads.work.spawn(pipeline::start(prepared)).await;
+        let running = started
+            .map_err(|panic| Error::Failed(format!("the pipeline did not start: {panic}")))?
+            .map_err(Error::Failed)?;
         let ending = running.finish(stops).await;
         Ok::<_, Error>(match (ending.failure, ending.stopped_by) {
             (Some(failure), _) => Some(failure),
@@ -64,7 +67,7 @@ pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Res
             (None, None) => None,
         })
     })?;
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    threads.end();
     if let Some(failure) = failed {
         return Err(Error::Failed(format!(
             "{failure}\nno letter was taken out of {}; what has reached a sink will reach it again \

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::NamedTempFile;
-use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::progress::Drawing;
-use super::{Error, PipelineArgs, RunArgs, load, logging, summary};
+use super::{Error, PipelineArgs, RunArgs, load, logging, stderr, summary};
 use crate::config::SinkKind;
 use crate::folder;
 use crate::metrics::Metrics;
@@ -41,21 +41,45 @@ pub(super) fn check(args: PipelineArgs) -> Result<u8, Error> {
 }
 
 pub(super) fn run(args: RunArgs) -> Result<u8, Error> {
-    logging::start(args.log_format, args.verbose, args.quiet);
-    let runtime = runtime()?;
-    let result = runtime.block_on(run_async(args));
-    // A write that is under way holds the file that it writes to, which is removed after
-    // it. A guest may sit in a read that never returns; nobody waits for that.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    let format = args.log_format;
+    logging::start(format, args.verbose, args.quiet);
+    let threads = Threads::new()?;
+    let result = threads.control.block_on(run_async(args, threads.work.handle()));
+    threads.end();
     result
 }
 
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+/// What a run is made on. What guests run on is apart from both: see [`crate::stage::guests`].
+pub(super) struct Threads {
+    /// This thread: signals, the deadline, metrics, the end. No record is touched on it, so
+    /// that nothing keeps it busy.
+    pub control: Runtime,
+    /// Sources, sinks, and what is between.
+    pub work: Runtime,
+}
+
+impl Threads {
+    pub(super) fn new() -> Result<Self, Error> {
+        let cannot = |error| Error::Failed(format!("cannot start the runtime: {error}"));
+        let control = Builder::new_current_thread().enable_all().build().map_err(cannot)?;
+        Ok(Self { control, work: runtime()? })
+    }
+
+    /// A write that is under way holds the file that it writes to, which is removed after it.
+    /// A read or a guest may never come to an end; nobody waits for that.
+    pub(super) fn end(self) {
+        self.control.shutdown_background();
+        self.work.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+pub(super) fn runtime() -> Result<Runtime, Error> {
     // Files that are followed, and those that a sink divides its records into, stay open. The
     // lower limit is for programs that use select(2).
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-    tokio::runtime::Builder::new_multi_thread()
+    Builder::new_multi_thread()
+        .thread_name("work")
         .enable_all()
         .build()
         .map_err(|error| Error::Failed(format!("cannot start the runtime: {error}")))
@@ -119,7 +143,7 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Error {
     Error::Failed(format!("cannot write the profile {}: {error}", path.display()))
 }
 
-async fn run_async(args: RunArgs) -> Result<u8, Error> {
+async fn run_async(args: RunArgs, work: &Handle) -> Result<u8, Error> {
     let profiling = args.profile.as_deref().map(Profiling::begin).transpose()?;
     let profile = profiling.as_ref().map(|profiling| profiling.profile.clone());
     let prepared = ready(&args.pipeline, profile).await?;
@@ -129,12 +153,12 @@ async fn run_async(args: RunArgs) -> Result<u8, Error> {
         prepared.config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
     let mut stops = signals()?;
     let ready = match args.metrics {
-        Some(address) => Some(serve(address, metrics.clone()).await?),
+        Some(address) => Some(serve(address, metrics.clone())?),
         None => None,
     };
-    // On a thread of the runtime: to open a pipe may take until somebody reads it, and a
-    // signal must end that too.
-    let starting = tokio::spawn(pipeline::start(prepared));
+    // On another thread: to open a pipe may take until somebody reads it, and a signal must
+    // end that too.
+    let starting = work.spawn(pipeline::start(prepared));
     let running = tokio::select! {
         started = starting => match started {
             Ok(started) => started.map_err(Error::Failed)?,
@@ -162,7 +186,7 @@ async fn run_async(args: RunArgs) -> Result<u8, Error> {
     let profiled = profiling.map_or(Ok(()), Profiling::end);
     if !args.quiet {
         let text = summary::render(&name, &nodes, metrics.processed.get(), &ending);
-        let _ = writeln!(anstream::stderr(), "{}", text.trim_end());
+        stderr::say(&text);
     }
     conclude(ending).and_then(|code| profiled.map(|()| code))
 }
@@ -215,9 +239,8 @@ pub(super) fn signals() -> Result<mpsc::Receiver<Stop>, Error> {
     Ok(receive)
 }
 
-async fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> Result<telemetry::Ready, Error> {
+fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> Result<telemetry::Ready, Error> {
     let listener = TcpListener::bind(address)
-        .await
         .map_err(|error| Error::Failed(format!("cannot serve metrics at {address}: {error}")))?;
     let bound = listener.local_addr().map_err(|error| Error::Failed(error.to_string()))?;
     tracing::info!("serving metrics at http://{bound}/metrics");

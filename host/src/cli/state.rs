@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::summary::number;
 use super::{Error, StateVerb};
+use crate::foreign::Foreign;
 use crate::state::{self, Cut, Store};
 use crate::template::rfc3339;
 
@@ -19,7 +20,7 @@ pub(super) fn state(verb: StateVerb) -> Result<u8, Error> {
                 (None, _) => "no checkpoint yet\n".to_owned(),
                 (Some(cut), true) => {
                     let json = serde_json::to_value(&cut).expect("its keys are texts");
-                    format!("{json:#}\n")
+                    format!("{}\n", Foreign::json(&format!("{json:#}")))
                 }
                 (Some(cut), false) => show(&cut),
             };
@@ -81,9 +82,10 @@ fn show(cut: &Cut) -> String {
     let names = width(|row| row.0.chars().count()).unwrap_or(0);
     let kinds = width(|row| row.1.chars().count()).unwrap_or(0);
     let mut out =
-        format!("{}: checkpoint {} of {}\n\n", cut.pipeline, number(cut.number), rfc3339(cut.time));
+        format!("{}: checkpoint {} of {}\n\n", Foreign::new(&cut.pipeline), number(cut.number), rfc3339(cut.time));
     for (name, kind, what) in &rows {
-        let _ = writeln!(out, "  {name:<names$}  {kind:<kinds$}  {what}");
+        let line = format!("  {name:<names$}  {kind:<kinds$}  {what}");
+        let _ = writeln!(out, "{}", Foreign::new(&line).whole());
     }
     out
 }

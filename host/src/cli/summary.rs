@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::foreign::Foreign;
 use crate::graph::NodeId;
 use crate::metrics::Doing;
 use crate::pipeline::{Ending, Node, Nodes};
@@ -28,7 +29,8 @@ pub(super) fn render(name: &str, nodes: &Nodes, processed: u64, ending: &Ending)
     };
     let seconds = ending.elapsed.as_secs_f64();
     let mut out = format!(
-        "{name}: {} records written in {}, {} records/s\n\n",
+        "{}: {} records written in {}, {} records/s\n\n",
+        Foreign::new(name),
         number(processed),
         time(ending.elapsed),
         number((processed as f64 / seconds.max(1e-6)) as u64)

@@ -7,10 +7,12 @@
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::ser::{SerializeSeq as _, SerializeStruct as _};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_bytes::Bytes;
 
 use super::{Decoded, Undecodable};
-use crate::record::{BatchBuilder, MAX_ATTRIBUTES, Record};
+use crate::record::{Batch, Column, Record, Selected};
 
 const MAGIC: [u8; 2] = *b"PH";
 const VERSION: u8 = 3;
@@ -39,18 +41,6 @@ pub struct Letter {
     pub component: String,
 }
 
-impl Letter {
-    /// About what it takes in a file.
-    pub fn bytes(&self) -> usize {
-        let Record { key, value, attributes, .. } = &self.record;
-        let columns = key.iter().chain(value).map(Vec::len);
-        let attributes = attributes.iter().map(|(name, value)| name.len() + value.len() + 4);
-        let texts = [&self.place, &self.pipeline, &self.stage, &self.reason, &self.component];
-        let texts = texts.into_iter().map(String::len);
-        HEADER + 40 + columns.chain(attributes).chain(texts).sum::<usize>()
-    }
-}
-
 /// What a frame holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
@@ -61,6 +51,52 @@ pub enum Frame {
 /// Appends a record.
 pub fn write_record(record: &Record, out: &mut Vec<u8>) {
     write(b'R', record, out);
+}
+
+/// Appends a row of a batch as a record, of which nothing is copied first.
+pub(super) fn write_row(batch: &Batch, row: usize, out: &mut Vec<u8>) {
+    write(b'R', &Row { batch, row }, out);
+}
+
+/// What serde makes of a [`Record`], from where it is.
+struct Row<'a> {
+    batch: &'a Batch,
+    row: usize,
+}
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { batch, row } = *self;
+        fn bytes(column: Option<&Selected<Column>>, row: usize) -> Option<&Bytes> {
+            column.and_then(|column| column.get(row)).map(Bytes::new)
+        }
+        let mut record = serializer.serialize_struct("Record", 4)?;
+        let time = batch.timestamps.as_ref().and_then(|times| times.get(row));
+        record.serialize_field("timestamp", &time)?;
+        record.serialize_field("key", &bytes(batch.key.as_ref(), row))?;
+        record.serialize_field("value", &bytes(batch.value.as_ref(), row))?;
+        record.serialize_field("attributes", &Attributes { batch, row })?;
+        record.end()
+    }
+}
+
+struct Attributes<'a> {
+    batch: &'a Batch,
+    row: usize,
+}
+
+impl Serialize for Attributes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let there = || {
+            let attributes = self.batch.attributes.iter();
+            attributes.filter_map(|(name, column)| Some((&**name, column.get(self.row)?)))
+        };
+        let mut list = serializer.serialize_seq(Some(there().count()))?;
+        for (name, bytes) in there() {
+            list.serialize_element(&(name, Bytes::new(bytes)))?;
+        }
+        list.end()
+    }
 }
 
 /// Appends a dead letter.
@@ -161,12 +197,12 @@ impl Splitter {
         &mut self,
         bytes: &[u8],
         out: &mut Decoded,
-        full: impl Fn(&BatchBuilder) -> bool,
+        full: impl Fn(&Decoded) -> bool,
     ) -> Result<usize, String> {
         let before = self.begun.len();
         self.begun.extend_from_slice(bytes);
         let mut start = 0;
-        while !full(&out.batch) {
+        while !full(out) {
             let number = self.number + 1;
             let frame = read(&self.begun[start..])
                 .map_err(|why| format!("frame {number} of {}: {why}", self.place))?;
@@ -176,12 +212,6 @@ impl Splitter {
             };
             let (Frame::Record(record) | Frame::Letter(Letter { record, .. })) = frame;
             self.number = number;
-            if record.attributes.len() > MAX_ATTRIBUTES {
-                let place = &self.place;
-                return Err(format!(
-                    "frame {number} of {place}: more than {MAX_ATTRIBUTES} attributes"
-                ));
-            }
             out.batch.push_record(&self.place, number, &record);
             start += length;
         }
@@ -191,7 +221,7 @@ impl Splitter {
 
     pub(super) fn end(&mut self, out: &mut Decoded) {
         if !self.begun.is_empty() {
-            out.undecodable.push(Undecodable {
+            out.refuse(Undecodable {
                 number: self.number + 1,
                 reason: format!(
                     "the input ends within a frame, {} bytes of it are there",

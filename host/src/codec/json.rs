@@ -6,10 +6,12 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use pipehost_plugin::json::{Member, Members as Object};
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 
 use super::{Decoded, Undecodable};
 use crate::config::{JsonAttributes, JsonMembers};
+use crate::outcome::check_name;
 use crate::record::{Batch, MAX_ATTRIBUTES, Record};
 use crate::template::rfc3339;
 
@@ -32,7 +34,7 @@ impl Members {
             }
             Err(reason) => {
                 let record = Record { value: Some(line.to_vec()), ..Record::default() };
-                out.undecodable.push(Undecodable { number, reason, record });
+                out.refuse(Undecodable { number, reason, record });
             }
         }
     }
@@ -68,6 +70,9 @@ impl Members {
                 }
             }
         }
+        for (name, _) in &attributes {
+            check_name(name)?;
+        }
         if attributes.len() > MAX_ATTRIBUTES {
             let count = attributes.len();
             return Err(format!(
@@ -97,31 +102,58 @@ fn time(member: Member<'_>) -> Result<i64, String> {
 
 /// Writes `timestamp`, `key`, `value` and `attributes`, of those that a record has.
 /// Bytes that are not UTF-8 become `{"base64": "…"}`.
-pub(super) fn encode(batch: &Batch, out: &mut Vec<u8>) {
-    for row in 0..batch.len {
-        let record = batch.record(row);
-        let mut object = Map::new();
-        if let Some(time) = record.timestamp {
-            object.insert("timestamp".to_owned(), rfc3339(time).into());
+pub(super) fn encode(batch: &Batch, row: usize, out: &mut Vec<u8>) {
+    serde_json::to_writer(&mut *out, &Row { batch, row })
+        .expect("a vector takes all, and keys are texts");
+    out.push(b'\n');
+}
+
+/// A record as an object; nothing of it is copied first.
+struct Row<'a> {
+    batch: &'a Batch,
+    row: usize,
+}
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { batch, row } = *self;
+        let mut object = serializer.serialize_map(None)?;
+        if let Some(time) = batch.timestamps.as_ref().and_then(|times| times.get(row)) {
+            object.serialize_entry("timestamp", &rfc3339(time))?;
         }
-        for (name, bytes) in [("key", record.key), ("value", record.value)] {
-            if let Some(bytes) = bytes {
-                object.insert(name.to_owned(), text(bytes));
+        for (name, column) in [("key", &batch.key), ("value", &batch.value)] {
+            if let Some(bytes) = column.as_ref().and_then(|column| column.get(row)) {
+                object.serialize_entry(name, &Text(bytes))?;
             }
         }
-        if !record.attributes.is_empty() {
-            let attributes: Map<_, _> =
-                record.attributes.into_iter().map(|(name, bytes)| (name, text(bytes))).collect();
-            object.insert("attributes".to_owned(), attributes.into());
+        if batch.attributes.iter().any(|(_, column)| column.get(row).is_some()) {
+            object.serialize_entry("attributes", &Attributes { batch, row })?;
         }
-        serde_json::to_writer(&mut *out, &object).expect("a vector takes all, and keys are texts");
-        out.push(b'\n');
+        object.end()
     }
 }
 
-fn text(bytes: Vec<u8>) -> Value {
-    match String::from_utf8(bytes) {
-        Ok(text) => text.into(),
-        Err(error) => json!({ "base64": BASE64_STANDARD.encode(error.as_bytes()) }),
+struct Attributes<'a> {
+    batch: &'a Batch,
+    row: usize,
+}
+
+impl Serialize for Attributes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let there = self.batch.attributes.iter();
+        serializer.collect_map(
+            there.filter_map(|(name, column)| Some((&**name, Text(column.get(self.row)?)))),
+        )
+    }
+}
+
+struct Text<'a>(&'a [u8]);
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => serializer.collect_map([("base64", BASE64_STANDARD.encode(self.0))]),
+        }
     }
 }

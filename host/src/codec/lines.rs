@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{Decoded, Undecodable};
-use crate::record::{Batch, BatchBuilder, Record};
+use crate::record::{Batch, Record};
 use crate::template::Template;
 
 /// Splits an input into lines, and never holds more of one than it may have.
@@ -45,7 +45,7 @@ impl Splitter {
         &mut self,
         bytes: &[u8],
         out: &mut Decoded,
-        full: impl Fn(&BatchBuilder) -> bool,
+        full: impl Fn(&Decoded) -> bool,
         record: impl Fn(&Arc<str>, u64, &[u8], &mut Decoded),
     ) -> usize {
         let mut start = 0;
@@ -59,7 +59,7 @@ impl Splitter {
                 self.extend(line);
                 self.end_line(out, &record);
             }
-            if full(&out.batch) {
+            if full(out) {
                 return start;
             }
         }
@@ -101,7 +101,7 @@ impl Splitter {
             record(&self.place, self.number, line, out);
         } else {
             let limit = self.max_bytes;
-            out.undecodable.push(Undecodable {
+            out.refuse(Undecodable {
                 number: self.number,
                 reason: format!("the line has {length} bytes, and max_line allows {limit}"),
                 record: Record::default(),
@@ -115,15 +115,13 @@ fn without_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-pub(super) fn encode(template: Option<&Template>, batch: &Batch, out: &mut Vec<u8>) {
-    for row in 0..batch.len {
-        match template {
-            Some(template) => template.render(batch, row, out),
-            None => {
-                let value = batch.value.as_ref().and_then(|column| column.get(row));
-                out.extend_from_slice(value.unwrap_or_default());
-            }
+pub(super) fn encode(template: Option<&Template>, batch: &Batch, row: usize, out: &mut Vec<u8>) {
+    match template {
+        Some(template) => template.render(batch, row, out),
+        None => {
+            let value = batch.value.as_ref().and_then(|column| column.get(row));
+            out.extend_from_slice(value.unwrap_or_default());
         }
-        out.push(b'\n');
     }
+    out.push(b'\n');
 }

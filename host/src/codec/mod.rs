@@ -23,7 +23,39 @@ pub struct Undecodable {
 #[derive(Debug, Default)]
 pub struct Decoded {
     pub batch: BatchBuilder,
-    pub undecodable: Vec<Undecodable>,
+    undecodable: Vec<Undecodable>,
+    /// What those take.
+    undecodable_bytes: usize,
+}
+
+impl Decoded {
+    /// Whether nothing was found yet.
+    pub fn is_empty(&self) -> bool {
+        self.batch.is_empty() && self.undecodable.is_empty()
+    }
+
+    /// Bytes that all of it takes.
+    pub fn bytes(&self) -> usize {
+        self.batch.bytes() + self.undecodable_bytes
+    }
+
+    /// Adds a piece that is no record.
+    pub fn refuse(&mut self, undecodable: Undecodable) {
+        const ITSELF: usize = 128;
+        let Undecodable { reason, record, .. } = &undecodable;
+        let value = record.value.as_ref().map_or(0, Vec::len);
+        self.undecodable_bytes += ITSELF + reason.len() + value;
+        self.undecodable.push(undecodable);
+    }
+
+    pub fn undecodable(&self) -> &[Undecodable] {
+        &self.undecodable
+    }
+
+    pub fn take_undecodable(&mut self) -> Vec<Undecodable> {
+        self.undecodable_bytes = 0;
+        std::mem::take(&mut self.undecodable)
+    }
 }
 
 /// Decodes one input: a file, or stdin.
@@ -70,7 +102,7 @@ impl Decoder {
         &mut self,
         bytes: &[u8],
         out: &mut Decoded,
-        full: impl Fn(&BatchBuilder) -> bool,
+        full: impl Fn(&Decoded) -> bool,
     ) -> Result<usize, String> {
         match self {
             Self::Lines(lines) => Ok(lines.split(bytes, out, full, lines::value)),
@@ -97,15 +129,49 @@ impl Decoder {
 
 /// Appends the records of a batch.
 pub fn encode(encoding: &Encoding, batch: &Batch, out: &mut Vec<u8>) {
-    match encoding {
-        Encoding::Lines(template) => lines::encode(template.as_ref(), batch, out),
-        Encoding::Json => json::encode(batch, out),
-        Encoding::Frames => {
-            for row in 0..batch.len {
-                frames::write_record(&batch.record(row), out);
-            }
-        }
+    encode_from(encoding, batch, 0, usize::MAX, out);
+}
+
+/// What is encoded at once, before it is written: what more a batch becomes as text waits.
+const PIECE: usize = 1 << 20;
+
+/// Encodes a batch piece by piece, each of about a mebibyte and of whole records, and gives
+/// them to `write`.
+///
+/// # Errors
+/// That of `write`, which is not called again then.
+pub fn encode_pieces<E>(
+    encoding: &Encoding,
+    batch: &Batch,
+    mut write: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let (mut row, mut piece) = (0, Vec::new());
+    while row < batch.len {
+        piece.clear();
+        row = encode_from(encoding, batch, row, PIECE, &mut piece);
+        write(&piece)?;
     }
+    Ok(())
+}
+
+/// Appends records from a row on, until they have so many bytes. Returns the next row.
+fn encode_from(
+    encoding: &Encoding,
+    batch: &Batch,
+    mut row: usize,
+    most: usize,
+    out: &mut Vec<u8>,
+) -> usize {
+    let start = out.len();
+    while row < batch.len && out.len() - start < most {
+        match encoding {
+            Encoding::Lines(template) => lines::encode(template.as_ref(), batch, row, out),
+            Encoding::Json => json::encode(batch, row, out),
+            Encoding::Frames => frames::write_row(batch, row, out),
+        }
+        row += 1;
+    }
+    row
 }
 
 #[cfg(test)]
@@ -127,14 +193,14 @@ mod tests {
         };
         for mut bytes in input.chunks(piece) {
             while !bytes.is_empty() {
-                let taken = decoder.decode(bytes, &mut out, |batch| batch.len() == 2).unwrap();
+                let taken = decoder.decode(bytes, &mut out, |out| out.batch.len() == 2).unwrap();
                 bytes = &bytes[taken..];
                 take(&mut out, &mut records);
             }
         }
         decoder.end(&mut out);
         take(&mut out, &mut records);
-        let wrong = out.undecodable.into_iter().map(|u| (u.number, u.reason)).collect();
+        let wrong = out.take_undecodable().into_iter().map(|u| (u.number, u.reason)).collect();
         (records, wrong)
     }
 

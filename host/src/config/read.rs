@@ -229,6 +229,8 @@ fn limits(mut table: Reader<'_>) -> Limits {
             .count("output_records", 0)
             .map_or(default.output_records, |n| n as usize),
         log_bytes: table.bytes("log").map_or(default.log_bytes, |n| n as usize),
+        disk_bytes: table.bytes("disk").unwrap_or(default.disk_bytes),
+        files: table.count("files", 0).unwrap_or(default.files),
         component_bytes: table.bytes("component").unwrap_or(default.component_bytes),
     };
     table.finish();

@@ -15,7 +15,6 @@ use super::file_positions::{FilePosition, FilePositions};
 use crate::codec::{Decoded, Decoder};
 use crate::config::Decoding;
 use crate::fingerprint::Fingerprint;
-use crate::record::BatchBuilder;
 
 const CHUNK: usize = 256 << 10;
 /// Chunks that are read ahead.
@@ -183,7 +182,7 @@ impl BytesSource {
     pub(super) fn decode(
         &mut self,
         out: &mut Decoded,
-        full: impl Fn(&BatchBuilder) -> bool,
+        full: impl Fn(&Decoded) -> bool,
     ) -> Result<(), String> {
         match &self.piece {
             None => return Ok(()),

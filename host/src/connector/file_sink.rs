@@ -205,24 +205,15 @@ impl FileSink {
     }
 
     pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), String> {
-        let encoding = &self.config.encoding;
-        let parts: Vec<(PathBuf, Vec<u8>)> = match &self.config.partition {
-            None => {
-                let mut bytes = Vec::new();
-                codec::encode(encoding, batch, &mut bytes);
-                vec![(self.config.path.value.clone(), bytes)]
-            }
-            Some(partition) => (divide(partition, batch).into_iter())
-                .map(|(path, rows)| {
-                    let mut bytes = Vec::new();
-                    codec::encode(encoding, &batch.pick(Arc::new(rows)), &mut bytes);
-                    (path, bytes)
-                })
-                .collect(),
-        };
+        let batch = batch.clone();
         let (config, kept) = (self.config.clone(), self.kept);
+        // Encoded there too: a batch can become much text.
         self.blocking(move |files| {
-            for (path, bytes) in parts {
+            let parts = match &config.partition {
+                None => BTreeMap::from([(config.path.value.clone(), None)]),
+                Some(partition) => divide(partition, &batch),
+            };
+            for (path, rows) in parts {
                 if !files.open.contains_key(&path) {
                     if files.open.len() >= MOST_FILES {
                         let path = config.path.value.display();
@@ -238,7 +229,9 @@ impl FileSink {
                     files.open.insert(path.clone(), Open::new(&path, &config, &resume)?);
                 }
                 let open = files.open.get_mut(&path).expect("it was just made");
-                open.write(&bytes).map_err(|error| cannot_write(&path, &error))?;
+                let part = rows.map_or_else(|| batch.clone(), |rows| batch.pick(Arc::new(rows)));
+                codec::encode_pieces(&config.encoding, &part, |piece| open.write(piece))
+                    .map_err(|error| cannot_write(&path, &error))?;
             }
             Ok(())
         })
@@ -293,8 +286,8 @@ impl FileSink {
     }
 }
 
-/// The rows of a batch, by the file that they go to.
-fn divide(partition: &FilePartition, batch: &Batch) -> BTreeMap<PathBuf, Vec<u32>> {
+/// The rows of a batch, by the file that they go to; none: all.
+fn divide(partition: &FilePartition, batch: &Batch) -> BTreeMap<PathBuf, Option<Vec<u32>>> {
     let mut by_path: BTreeMap<Vec<u8>, Vec<u32>> = BTreeMap::new();
     let mut path = Vec::new();
     for row in 0..batch.len {
@@ -308,7 +301,7 @@ fn divide(partition: &FilePartition, batch: &Batch) -> BTreeMap<PathBuf, Vec<u32
         }
     }
     let whole = |path: Vec<u8>| partition.base.join(OsString::from_vec(path));
-    by_path.into_iter().map(|(path, rows)| (whole(path), rows)).collect()
+    by_path.into_iter().map(|(path, rows)| (whole(path), Some(rows))).collect()
 }
 
 /// A value as a part of a path: it cannot lead to another folder, nor hide.

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use super::Progress;
 use crate::codec::Decoded;
 use crate::config::Generate;
-use crate::record::BatchBuilder;
 use crate::template::Template;
 
 pub struct Generator {
@@ -48,7 +47,7 @@ impl Generator {
     }
 
     /// Makes what is due.
-    pub(super) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&BatchBuilder) -> bool) {
+    pub(super) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) {
         let due = match (self.config.rate, self.start) {
             (Some(rate), Some(start)) => {
                 self.before + 1 + (start.elapsed().as_secs_f64() * rate as f64) as u64
@@ -58,7 +57,7 @@ impl Generator {
         let end = self.config.count.unwrap_or(u64::MAX).min(due);
         let (mut key, mut value) = (Vec::new(), Vec::new());
         let before = self.made;
-        while self.made < end && !full(&out.batch) {
+        while self.made < end && !full(out) {
             self.made += 1;
             let render = |template: &Template, out: &mut Vec<u8>| {
                 out.clear();

@@ -6,10 +6,13 @@
 //! while the pipeline does not keep up, 503 if it ended before anything was known of the
 //! records: they may be sent again, and may then be there twice.
 
-use std::fmt::Write as _;
+//!
+//! A body costs its bytes, and no more: it is decoded twice, first to see whether all of it is
+//! right, then as the pipeline takes it; only one that fits into a batch is kept as one.
+
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -17,50 +20,73 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum_server::tls_rustls::RustlsConfig;
-use http_body_util::LengthLimitError;
+use http_body_util::BodyExt as _;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
-use crate::codec::{Decoded, Decoder, Undecodable};
-use crate::config::{Ack, DecodeFormat, Decoding, HttpSource as Config};
+use super::http_body::{self, Checked};
+use crate::codec::{Decoded, Decoder};
+use crate::config::{Ack, Decoding, HttpSource as Config};
+use crate::http_server::{self, Server};
 use crate::pipeline::Acknowledgements;
-use crate::record::{Batch, BatchBuilder, MAX_ATTRIBUTES};
 
 /// How long requests that are under way may take once the source has ended.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a body may take: meanwhile it has the place of another.
-const SLOWEST: Duration = Duration::from_secs(30);
-/// Records that do not decode and are told of.
-const TOLD: usize = 10;
+/// How long the first piece of a body may take, and each after the one before.
+const PIECE: Duration = Duration::from_secs(10);
+/// A body may take as long as its first piece, and longer by what it has at this rate.
+const LEAST_BYTES_A_SECOND: u64 = 16 << 10;
+/// Bytes of bodies that are read or wait at a time; or twice `max_body`, if that is more.
+const BODIES: usize = 64 << 20;
+/// What bodies are counted in.
+const UNIT: usize = 1024;
+/// Connections at a time.
+const CONNECTIONS: usize = 1024;
 
-/// A body that was decoded.
+/// A body that is right.
 struct Delivery {
-    batch: Batch,
+    body: Checked,
     /// Told once the records are what the configuration asks for.
     done: oneshot::Sender<()>,
+    /// Its part of the bytes that may wait.
+    _bytes: OwnedSemaphorePermit,
+}
+
+/// A delivery that is being given.
+struct Current {
+    delivery: Delivery,
+    decoder: Decoder,
+    /// Bytes or rows of it that were given.
+    given: usize,
 }
 
 pub struct HttpSource {
     deliveries: mpsc::Receiver<Delivery>,
+    decoding: Decoding,
     ack: Ack,
-    current: Option<Delivery>,
-    /// Rows of the current batch that were given.
-    given: usize,
+    current: Option<Current>,
     number: u64,
     place: Arc<str>,
     /// Those whose records were given since the last cut.
     waiting: Vec<oneshot::Sender<()>>,
     acknowledgements: Acknowledgements,
     server: JoinHandle<std::io::Result<()>>,
-    handle: axum_server::Handle<std::net::SocketAddr>,
+    stop: CancellationToken,
 }
 
 struct Shared {
     decoding: Decoding,
     max_body: usize,
     deliveries: mpsc::Sender<Delivery>,
+    /// Bytes of bodies that may still be read, in units.
+    bytes: Arc<Semaphore>,
+    /// Bodies that are decoded at a time: as many as there are cores.
+    decoders: Semaphore,
     /// SHA-256 of the token: comparing digests takes the same time whatever is wrong.
     token: Option<[u8; 32]>,
     ack: Ack,
@@ -79,65 +105,84 @@ impl HttpSource {
         let tls = config.tls.as_ref().map(load_tls).transpose()?;
         let cannot = |error: std::io::Error| format!("cannot listen at {}: {error}", config.listen);
         let listener = TcpListener::bind(config.listen).map_err(cannot)?;
-        listener.set_nonblocking(true).map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         tracing::info!("taking records at {scheme}://{bound}{}", config.path);
         let (send, deliveries) = mpsc::channel(config.queue);
+        let bytes = BODIES.max(2 * config.max_body_bytes) / UNIT;
         let shared = Arc::new(Shared {
             decoding: config.codec.clone(),
             max_body: config.max_body_bytes,
             deliveries: send,
+            bytes: Arc::new(Semaphore::new(bytes)),
+            decoders: Semaphore::new(std::thread::available_parallelism().map_or(1, Into::into)),
             token,
             ack: config.ack,
         });
-        let service =
-            Router::new().route(&config.path, post(take)).with_state(shared).into_make_service();
-        let handle = axum_server::Handle::new();
-        let server = match tls {
-            None => {
-                let server = axum_server::from_tcp(listener).map_err(cannot)?;
-                tokio::spawn(server.handle(handle.clone()).serve(service))
-            }
-            Some(tls) => {
-                let server = axum_server::from_tcp_rustls(listener, tls).map_err(cannot)?;
-                tokio::spawn(server.handle(handle.clone()).serve(service))
-            }
+        let stop = CancellationToken::new();
+        let server = Server {
+            listener,
+            router: Router::new().route(&config.path, post(take)).with_state(shared),
+            tls,
+            connections: http_server::connections(CONNECTIONS),
+            stop: stop.clone(),
         };
         Ok(Self {
             deliveries,
+            decoding: config.codec.clone(),
             ack: config.ack,
             current: None,
-            given: 0,
             number: 0,
             place: "http".into(),
             waiting: Vec::new(),
             acknowledgements,
-            server,
-            handle,
+            server: tokio::spawn(server.run()),
+            stop,
         })
     }
 
     pub(super) async fn ready(&mut self) -> bool {
         if self.current.is_none() {
-            self.current = self.deliveries.recv().await;
+            let delivery = self.deliveries.recv().await;
+            self.current = delivery.map(|delivery| Current {
+                delivery,
+                decoder: Decoder::new(&self.decoding, self.place.clone(), self.number),
+                given: 0,
+            });
         }
         self.current.is_some()
     }
 
-    pub(super) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&BatchBuilder) -> bool) {
-        let Some(Delivery { batch, .. }) = &self.current else { return };
-        while self.given < batch.len && !full(&out.batch) {
-            let row = self.given;
-            self.given += 1;
-            self.number += 1;
-            out.batch.push_row(&self.place, self.number, batch, row);
+    pub(super) fn fill(
+        &mut self,
+        out: &mut Decoded,
+        full: impl Fn(&Decoded) -> bool,
+    ) -> Result<(), String> {
+        let Some(Current { delivery, decoder, given }) = &mut self.current else { return Ok(()) };
+        match &delivery.body {
+            Checked::Batch(batch) => {
+                while *given < batch.len && !full(out) {
+                    let row = *given;
+                    *given += 1;
+                    self.number += 1;
+                    out.batch.push_row(&self.place, self.number, batch, row);
+                }
+                if *given < batch.len {
+                    return Ok(());
+                }
+            }
+            Checked::Bytes(bytes) => {
+                *given += decoder.decode(&bytes[*given..], out, full)?;
+                if *given < bytes.len() {
+                    return Ok(());
+                }
+                decoder.end(out);
+                self.number = decoder.number();
+            }
         }
-        if self.given < batch.len {
-            return;
-        }
-        self.given = 0;
-        let Some(Delivery { done, .. }) = self.current.take() else { return };
+        let Some(Current { delivery: Delivery { done, .. }, .. }) = self.current.take() else {
+            return Ok(());
+        };
         match self.ack {
             Ack::Queued => drop(done.send(())), // Who has hung up does not want to know.
             Ack::Durable => {
@@ -145,6 +190,7 @@ impl HttpSource {
                 self.acknowledgements.demand();
             }
         }
+        Ok(())
     }
 
     /// Answers, once the cut is written, those whose records are in it.
@@ -166,132 +212,155 @@ impl HttpSource {
     /// Takes nothing more, and waits until all that was taken is answered.
     pub(super) async fn close(self) {
         drop(self.deliveries); // Who waits for a place learns that there is none.
-        self.handle.graceful_shutdown(Some(GRACE));
-        let _ = self.server.await;
+        self.stop.cancel();
+        let _ = tokio::time::timeout(GRACE, self.server).await;
     }
 }
 
-fn load_tls(tls: &crate::config::Tls) -> Result<RustlsConfig, String> {
+fn load_tls(tls: &crate::config::Tls) -> Result<TlsAcceptor, String> {
     super::use_ring();
     let read = |path: &std::path::Path| {
         std::fs::read(path).map_err(|error| super::file_source::cannot_read(path, &error))
     };
     let (cert, key) = (read(&tls.cert)?, read(&tls.key)?);
-    // It only parses: there is nothing to wait for.
-    let parsed = tokio::task::block_in_place(|| {
-        tokio::runtime::Handle::current().block_on(RustlsConfig::from_pem(cert, key))
-    });
-    parsed.map_err(|error| {
+    let cannot = |error: String| {
         format!("cannot use {} and {}: {error}", tls.cert.display(), tls.key.display())
-    })
+    };
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&cert).collect();
+    let certificates = certificates.map_err(|error| cannot(error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| cannot(error.to_string()))?;
+    let mut config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .map_err(|error| cannot(error.to_string()))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Response {
+    match deliver(&shared, &headers, body).await {
+        Ok(response) | Err(response) => response,
+    }
+}
+
+/// The error is a response too: that nothing was taken.
+async fn deliver(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Response> {
     if let Some(token) = &shared.token {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| value.strip_prefix("Bearer "));
         if given.map(|given| Sha256::digest(given).into()) != Some(*token) {
             let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-            return (StatusCode::UNAUTHORIZED, challenge, "a bearer token is needed\n")
-                .into_response();
+            return Err((StatusCode::UNAUTHORIZED, challenge, "a bearer token is needed\n")
+                .into_response());
         }
     }
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         let text = "a body is taken as it is: send it without Content-Encoding\n";
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response();
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response());
     }
-    // A place first: bodies that nobody can take are not read.
-    let place = match shared.deliveries.try_reserve() {
-        Ok(place) => place,
-        Err(mpsc::error::TrySendError::Full(())) => {
-            let later = [(header::RETRY_AFTER, "1")];
-            let text = "the pipeline does not keep up; send it again\n";
-            return (StatusCode::TOO_MANY_REQUESTS, later, text).into_response();
-        }
-        Err(mpsc::error::TrySendError::Closed(())) => return ended(),
+    // Bodies that nobody can take are not read.
+    if shared.deliveries.is_closed() {
+        return Err(ended());
+    }
+    if shared.deliveries.capacity() == 0 {
+        return Err(later());
+    }
+    let (bytes, permit) = read(shared, body).await?;
+    let checked = {
+        let _decoder = shared.decoders.acquire().await.expect("the semaphore is never closed");
+        let decoding = shared.decoding.clone();
+        // A body may take long, and must not keep a thread that others need.
+        let checked = tokio::task::spawn_blocking(move || http_body::check(&decoding, bytes));
+        checked.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?
     };
-    let body = axum::body::to_bytes(body, shared.max_body);
-    let bytes = match tokio::time::timeout(SLOWEST, body).await {
-        Ok(Ok(bytes)) => bytes,
-        Err(_) => {
-            let text = format!("the body took longer than {SLOWEST:?}\n");
-            return (StatusCode::REQUEST_TIMEOUT, text).into_response();
-        }
-        Ok(Err(error)) => {
-            let error = error.into_inner();
-            if error.is::<LengthLimitError>() {
-                let text = format!("the body has more than {} bytes (max_body)\n", shared.max_body);
-                return (StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
-            }
-            let text = format!("the body cannot be read: {error}\n");
-            return (StatusCode::BAD_REQUEST, text).into_response();
-        }
-    };
-    let batch = match decode(&shared.decoding, &bytes) {
-        Ok(batch) => batch,
-        Err(why) => return (StatusCode::BAD_REQUEST, why).into_response(),
-    };
-    let records = batch.len;
+    let (body, records) =
+        checked.map_err(|why| (StatusCode::BAD_REQUEST, why).into_response())?;
     let answer = format!("{{\"records\":{records}}}\n");
     let json = [(header::CONTENT_TYPE, "application/json")];
     if records == 0 {
-        return (StatusCode::OK, json, answer).into_response();
+        return Ok((StatusCode::OK, json, answer).into_response());
     }
+    // A place is for a whole body: one that does not come to its end takes none.
+    let place = shared.deliveries.try_reserve().map_err(|error| match error {
+        mpsc::error::TrySendError::Full(()) => later(),
+        mpsc::error::TrySendError::Closed(()) => ended(),
+    })?;
     let (done, told) = oneshot::channel();
-    place.send(Delivery { batch, done });
+    place.send(Delivery { body, done, _bytes: permit });
     match (told.await, shared.ack) {
-        (Ok(()), Ack::Durable) => (StatusCode::OK, json, answer).into_response(),
-        (Ok(()), Ack::Queued) => (StatusCode::ACCEPTED, json, answer).into_response(),
-        (Err(_), _) => ended(),
+        (Ok(()), Ack::Durable) => Ok((StatusCode::OK, json, answer).into_response()),
+        (Ok(()), Ack::Queued) => Ok((StatusCode::ACCEPTED, json, answer).into_response()),
+        (Err(_), _) => Err(ended()),
     }
+}
+
+/// Reads a body, within the limits of size and time, and of the bytes of all bodies together.
+async fn read(
+    shared: &Shared,
+    mut body: Body,
+) -> Result<(Vec<u8>, OwnedSemaphorePermit), Response> {
+    let too_large = || {
+        let text = format!("the body has more than {} bytes (max_body)\n", shared.max_body);
+        (StatusCode::PAYLOAD_TOO_LARGE, text).into_response()
+    };
+    let too_slow = |received: usize| {
+        let text = format!(
+            "the body took too long: {received} bytes came, and {LEAST_BYTES_A_SECOND} a second \
+             are the least\n"
+        );
+        (StatusCode::REQUEST_TIMEOUT, text).into_response()
+    };
+    let hint = hyper::body::Body::size_hint(&body);
+    if hint.lower() > shared.max_body as u64 {
+        return Err(too_large());
+    }
+    let start = Instant::now();
+    let mut bytes = Vec::new();
+    let mut permit = units(shared, 1)?;
+    let mut room = UNIT;
+    loop {
+        let earned = Duration::from_secs(bytes.len() as u64 / LEAST_BYTES_A_SECOND);
+        let left = (PIECE + earned).saturating_sub(start.elapsed()).min(PIECE);
+        let frame = match tokio::time::timeout(left, body.frame()).await {
+            Err(_) => return Err(too_slow(bytes.len())),
+            Ok(None) => break,
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) => {
+                let text = format!("the body cannot be read: {error}\n");
+                return Err((StatusCode::BAD_REQUEST, text).into_response());
+            }
+        };
+        let Some(data) = frame.data_ref() else { continue };
+        let length = bytes.len() + data.len();
+        if length > shared.max_body {
+            return Err(too_large());
+        }
+        if length > room {
+            let more = (length - room).div_ceil(UNIT);
+            permit.merge(units(shared, more)?);
+            room += more * UNIT;
+        }
+        bytes.extend_from_slice(data);
+    }
+    Ok((bytes, permit))
+}
+
+fn units(shared: &Shared, count: usize) -> Result<OwnedSemaphorePermit, Response> {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    shared.bytes.clone().try_acquire_many_owned(count).map_err(|_| later())
+}
+
+fn later() -> Response {
+    let later = [(header::RETRY_AFTER, "1")];
+    let text = "the pipeline does not keep up; send it again\n";
+    (StatusCode::TOO_MANY_REQUESTS, later, text).into_response()
 }
 
 fn ended() -> Response {
     let text = "the pipeline has ended, and does not know what became of the records\n";
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-}
-
-/// Decodes a whole body, or says what is wrong with it. With the JSON codec, it may be an
-/// array of objects too.
-fn decode(decoding: &Decoding, bytes: &[u8]) -> Result<Batch, String> {
-    let lines;
-    let is_array = matches!(decoding.format, DecodeFormat::Json(_))
-        && bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    let bytes = if is_array {
-        lines = array_to_lines(bytes)?;
-        &lines
-    } else {
-        bytes
-    };
-    let mut decoder = Decoder::new(decoding, "http".into(), 0);
-    let mut out = Decoded::default();
-    let too_many = |batch: &BatchBuilder| batch.attributes() > MAX_ATTRIBUTES;
-    let taken = decoder.decode(bytes, &mut out, too_many).map_err(|why| format!("{why}\n"))?;
-    if taken < bytes.len() || too_many(&out.batch) {
-        return Err(format!("the records have more than {MAX_ATTRIBUTES} different attributes\n"));
-    }
-    decoder.end(&mut out);
-    if out.undecodable.is_empty() {
-        return Ok(out.batch.take());
-    }
-    let mut text = "none of the records was taken:\n".to_owned();
-    for Undecodable { number, reason, .. } in out.undecodable.iter().take(TOLD) {
-        let _ = writeln!(text, "record {number}: {reason}");
-    }
-    if out.undecodable.len() > TOLD {
-        let _ = writeln!(text, "and {} more", out.undecodable.len() - TOLD);
-    }
-    Err(text)
-}
-
-fn array_to_lines(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let elements: Vec<&serde_json::value::RawValue> =
-        serde_json::from_slice(bytes).map_err(|error| format!("not a JSON array: {error}\n"))?;
-    let mut lines = Vec::with_capacity(bytes.len());
-    for element in elements {
-        // A line break within an element is white space: in a text it is escaped.
-        lines.extend(element.get().bytes().filter(|&byte| byte != b'\n' && byte != b'\r'));
-        lines.push(b'\n');
-    }
-    Ok(lines)
 }

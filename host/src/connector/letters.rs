@@ -8,7 +8,6 @@ use serde_json::Value;
 use crate::codec::frames::Letter;
 use crate::codec::{Decoded, Decoder, Undecodable};
 use crate::config::{DecodeFormat, Decoding};
-use crate::record::BatchBuilder;
 
 /// Letters of one source, or of one input of a stage.
 pub struct LetterSource {
@@ -32,10 +31,10 @@ impl LetterSource {
     pub(super) fn fill(
         &mut self,
         out: &mut Decoded,
-        full: impl Fn(&BatchBuilder) -> bool,
+        full: impl Fn(&Decoded) -> bool,
     ) -> Result<(), String> {
         // What is refused gives the place of the last one: one at a time.
-        while !full(&out.batch) && out.undecodable.is_empty() {
+        while !full(out) && out.undecodable().is_empty() {
             let Some(letter) = self.letters.pop_front() else { return Ok(()) };
             if *self.place != *letter.place {
                 self.place = letter.place.as_str().into();
@@ -46,7 +45,7 @@ impl LetterSource {
             };
             let mut decoder =
                 Decoder::new(decoding, self.place.clone(), letter.number.saturating_sub(1));
-            let before = out.batch.len() + out.undecodable.len();
+            let before = out.batch.len() + out.undecodable().len();
             if let Some(bytes) = &letter.record.value {
                 decoder.decode(bytes, out, |_| false)?;
                 // An empty line is one because it ends.
@@ -55,10 +54,10 @@ impl LetterSource {
                 }
                 decoder.end(out);
             }
-            if out.batch.len() + out.undecodable.len() == before {
+            if out.batch.len() + out.undecodable().len() == before {
                 // There is nothing of it to decode, as of a line that was too long to keep.
                 let Letter { number, reason, record, .. } = letter;
-                out.undecodable.push(Undecodable { number, reason, record });
+                out.refuse(Undecodable { number, reason, record });
             }
         }
         Ok(())

@@ -7,6 +7,7 @@ mod file_sink;
 mod file_source;
 mod follow;
 mod generate;
+mod http_body;
 mod http_sink;
 mod http_source;
 mod letters;
@@ -23,10 +24,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::Value;
 
 use crate::codec::frames::Letter;
-use crate::codec::{self, Decoded};
+use crate::codec::Decoded;
 use crate::config::{Encoding, SinkKind, SourceKind};
 use crate::pipeline::Acknowledgements;
-use crate::record::{Batch, BatchBuilder};
+use crate::record::Batch;
 use bytes_source::BytesSource;
 use file_sink::FileSink;
 use generate::Generator;
@@ -135,7 +136,7 @@ impl Source {
     pub fn decode(
         &mut self,
         out: &mut Decoded,
-        full: impl Fn(&BatchBuilder) -> bool,
+        full: impl Fn(&Decoded) -> bool,
     ) -> Result<(), String> {
         match self {
             Self::Bytes(source) => source.decode(out, full),
@@ -144,10 +145,7 @@ impl Source {
                 Ok(())
             }
             Self::Letters(source) => source.fill(out, full),
-            Self::Http(source) => {
-                source.fill(out, full);
-                Ok(())
-            }
+            Self::Http(source) => source.fill(out, full),
             Self::Sqlite(source) => {
                 source.fill(out, full);
                 Ok(())
@@ -260,11 +258,7 @@ impl Sink {
     /// If it could not be written whole.
     pub async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
         match self {
-            Self::Stdout(encoding) => {
-                let mut bytes = Vec::new();
-                codec::encode(encoding, batch, &mut bytes);
-                stdout::write(bytes).await
-            }
+            Self::Stdout(encoding) => stdout::write(encoding.clone(), batch.clone()).await,
             Self::File(sink) => sink.write(batch).await.map_err(SinkError::Failed),
             Self::Http(sink) => sink.write(batch).await.map_err(SinkError::Failed),
             Self::Sqlite(sink) => sink.write(batch).await.map_err(SinkError::Failed),

@@ -8,7 +8,7 @@ use tokio::time::sleep_until;
 use super::Source;
 use crate::codec::Decoded;
 use crate::pace::{PLACE, Pace};
-use crate::record::{Batch, BatchBuilder};
+use crate::record::Batch;
 
 /// How much earlier than needed the runtime is asked to wake.
 const TIMER: Duration = Duration::from_millis(2);
@@ -40,7 +40,7 @@ impl Paced {
             if !Box::pin(self.source.ready()).await? {
                 return Ok(false);
             }
-            self.source.decode(&mut self.ahead, |batch| batch.len() >= AHEAD)?;
+            self.source.decode(&mut self.ahead, |ahead| ahead.batch.len() >= AHEAD)?;
             let batch = self.ahead.batch.take();
             self.batch = (batch.len > 0).then_some(batch);
         }
@@ -59,11 +59,11 @@ impl Paced {
     }
 
     /// Gives what is due.
-    pub(super) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&BatchBuilder) -> bool) {
-        out.undecodable.append(&mut self.ahead.undecodable);
+    pub(super) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) {
+        self.ahead.take_undecodable().into_iter().for_each(|undecodable| out.refuse(undecodable));
         let Some(batch) = &self.batch else { return };
         let now = Instant::now();
-        while self.row < batch.len && !full(&out.batch) {
+        while self.row < batch.len && !full(out) {
             if self.pace.due(self.number + 1).is_none_or(|due| due > now) {
                 return;
             }

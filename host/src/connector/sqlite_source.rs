@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::sqlite_sink::quoted;
 use crate::codec::Decoded;
 use crate::config::SqliteSource as Config;
-use crate::record::{BatchBuilder, Record};
+use crate::record::Record;
 
 /// Rows that are read at a time.
 const ROWS: usize = 1000;
@@ -49,8 +49,8 @@ impl SqliteSource {
         Ok(true)
     }
 
-    pub(super) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&BatchBuilder) -> bool) {
-        while !full(&out.batch) {
+    pub(super) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) {
+        while !full(out) {
             let Some((number, record)) = self.current.next() else { return };
             self.last = Some(number);
             out.batch.push_record(&self.place, number.unsigned_abs(), &record);

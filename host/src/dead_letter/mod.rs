@@ -22,6 +22,31 @@ pub use reader::Reader;
 /// How often it is looked whether there is room again.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Letters as they are written: as a row, they take far less than one by one.
+#[derive(Debug, Default)]
+pub struct Encoded {
+    pub bytes: Vec<u8>,
+}
+
+impl Encoded {
+    pub fn new(letters: &[Letter]) -> Self {
+        let mut bytes = Vec::new();
+        for letter in letters {
+            frames::write_letter(letter, &mut bytes);
+        }
+        Self { bytes }
+    }
+
+    /// Puts others behind these.
+    pub fn extend(&mut self, others: Self) {
+        if self.bytes.is_empty() {
+            *self = others;
+        } else {
+            self.bytes.extend_from_slice(&others.bytes);
+        }
+    }
+}
+
 /// Appends letters. Each batch of them is one write, so a crash tears the last at most.
 pub struct DeadLetters {
     config: config::DeadLetters,
@@ -145,26 +170,22 @@ impl DeadLetters {
     ///
     /// # Errors
     /// If they cannot be written: the records would be lost.
-    pub fn write(&self, letters: &[Letter]) -> Result<(), String> {
-        if letters.is_empty() {
+    pub fn write(&self, letters: &Encoded) -> Result<(), String> {
+        let bytes = &letters.bytes;
+        if bytes.is_empty() {
             return Ok(());
         }
         let path = &self.config.path;
         let failed =
             |error: io::Error| format!("cannot write the dead letters {}: {error}", path.display());
-        let mut bytes = Vec::new();
-        for letter in letters {
-            frames::write_letter(letter, &mut bytes);
-        }
         let mut current = self.current();
         if !current.is_stream && current.length >= self.config.rotate_bytes {
             self.rotate(&mut current)?;
         }
         current.dirty = true;
         current.length += bytes.len() as u64;
-        let expected = letters.iter().map(Letter::bytes).sum::<usize>() as u64;
-        current.expected = current.expected.saturating_sub(expected);
-        current.file.write_all(&bytes).map_err(failed)
+        current.expected = current.expected.saturating_sub(bytes.len() as u64);
+        current.file.write_all(bytes).map_err(failed)
     }
 
     /// Gives the file a number, and begins a new one.

@@ -6,7 +6,6 @@
 //! account: they are done when the barrier behind them passes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Ended, Stopped};
 use crate::codec::frames::Letter;
-use crate::dead_letter::DeadLetters;
+use crate::dead_letter::{DeadLetters, Encoded};
 use crate::graph::NodeId;
 use crate::metrics::Metrics;
 use crate::record;
@@ -49,7 +48,7 @@ struct Report {
     /// The cut that it belongs to; none if the node has ended, and this is its last.
     number: Option<u64>,
     state: NodeState,
-    letters: Vec<Letter>,
+    letters: Encoded,
 }
 
 /// The end of a node at which it reports.
@@ -94,8 +93,7 @@ pub(super) struct Letters {
 }
 
 struct Waiting {
-    letters: Mutex<Vec<Letter>>,
-    bytes: AtomicUsize,
+    letters: Mutex<Encoded>,
     demand: Arc<Notify>,
 }
 
@@ -103,23 +101,23 @@ impl Letters {
     /// Takes letters, and waits while there is no room for them.
     pub(super) async fn keep(&self, letters: Vec<Letter>) -> Result<(), String> {
         let file = self.file.clone().expect("the graph was checked for it");
-        let bytes = letters.iter().map(Letter::bytes).sum();
-        file.room(bytes).await?;
+        let letters = Encoded::new(&letters);
+        file.room(letters.bytes.len()).await?;
         let Some(waiting) = &self.waiting else {
             // A pipe may have nobody who reads it: not on a thread that others need.
             let written = tokio::task::spawn_blocking(move || file.write(&letters));
             return written.await.expect("writing does not panic");
         };
-        waiting.letters.lock().expect("nobody panics here").extend(letters);
-        if waiting.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > LETTERS {
+        let mut wait = waiting.letters.lock().expect("nobody panics here");
+        wait.extend(letters);
+        if wait.bytes.len() > LETTERS {
             waiting.demand.notify_one();
         }
         Ok(())
     }
 
-    fn take(&self) -> Vec<Letter> {
-        let Some(waiting) = &self.waiting else { return Vec::new() };
-        waiting.bytes.store(0, Ordering::Relaxed);
+    fn take(&self) -> Encoded {
+        let Some(waiting) = &self.waiting else { return Encoded::default() };
         std::mem::take(&mut waiting.letters.lock().expect("nobody panics here"))
     }
 }
@@ -190,7 +188,7 @@ pub(super) struct Coordinator {
     /// What nodes said last that have ended.
     ended: BTreeMap<NodeId, NodeState>,
     /// Letters for the next cut.
-    letters: Vec<Letter>,
+    letters: Encoded,
 }
 
 impl Coordinator {
@@ -203,7 +201,7 @@ impl Coordinator {
             durable: watch::Sender::new(setting.cut.number),
             demand: Arc::default(),
             ended: BTreeMap::new(),
-            letters: Vec::new(),
+            letters: Encoded::default(),
             setting,
         }
     }
@@ -234,11 +232,7 @@ impl Coordinator {
 
     /// The letters of one node.
     pub(super) fn letters(&self) -> Letters {
-        let waiting = || Waiting {
-            letters: Mutex::default(),
-            bytes: AtomicUsize::new(0),
-            demand: self.demand.clone(),
-        };
+        let waiting = || Waiting { letters: Mutex::default(), demand: self.demand.clone() };
         let Setting { active, dead_letters, .. } = &self.setting;
         Letters { file: dead_letters.clone(), waiting: active.then(|| Arc::new(waiting())) }
     }
@@ -411,5 +405,5 @@ struct Reached {
     states: BTreeMap<NodeId, NodeState>,
     /// Nodes that ended before it.
     ended: BTreeSet<NodeId>,
-    letters: Vec<Letter>,
+    letters: Encoded,
 }

@@ -130,7 +130,7 @@ impl Edges {
                 continue;
             }
             match edge.queue.poll_recv(context) {
-                Poll::Ready(Some(Message::Batch(mut batch))) => {
+                Poll::Ready(Some(Message::Batch(mut batch, _bytes))) => {
                     batch.input = edge.input;
                     self.turn = at + 1;
                     self.metrics.queue.dec();
@@ -192,6 +192,8 @@ struct Rebatch {
     bytes: usize,
     /// When what is held goes on in any case.
     due: Instant,
+    /// What was taken with the last batch, and is to follow it.
+    joined: VecDeque<Batch>,
     /// A watermark behind what was taken last.
     passed: Option<i64>,
     /// What comes once nothing is held any more.
@@ -216,6 +218,7 @@ impl Rebatch {
             records: 0,
             bytes: 0,
             due: Instant::now(),
+            joined: VecDeque::new(),
             passed: None,
             after: None,
         }
@@ -223,6 +226,9 @@ impl Rebatch {
 
     async fn next(&mut self, edges: &mut Edges) -> Result<Event, Stopped> {
         loop {
+            if let Some(batch) = self.joined.pop_front() {
+                return Ok(Event::Batch(batch));
+            }
             if let Some(watermark) = self.passed.take() {
                 return Ok(Event::Watermark(watermark));
             }
@@ -305,6 +311,9 @@ impl Rebatch {
         self.records -= records;
         self.bytes -= parts.iter().map(Batch::bytes).sum::<usize>();
         self.due = Instant::now() + self.batching.linger;
-        Batch::concat(&parts)
+        let mut joined = Batch::join(parts).into_iter();
+        let first = joined.next().expect("a record is taken");
+        self.joined.extend(joined); // Those that have too many attributes to be one.
+        first
     }
 }

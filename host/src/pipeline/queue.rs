@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::Stopped;
 use super::watermark::Assigner;
@@ -12,9 +12,15 @@ use crate::config::WhenFull;
 use crate::metrics::{Doing, NodeMetrics};
 use crate::record::Batch;
 
+/// Bytes that the batches in one queue may hold. A batch that holds more has it for itself.
+const BYTES: usize = 64 << 20;
+/// What they are counted in.
+const UNIT: usize = 1024;
+
 /// What goes over a queue.
 pub(super) enum Message {
-    Batch(Batch),
+    /// With its part of the bytes of the queue, which is free once it is received.
+    Batch(Batch, OwnedSemaphorePermit),
     /// The cut of this number: what came before is in it, what comes after is not.
     Barrier(u64),
     /// The records before this time have come.
@@ -36,6 +42,8 @@ pub(super) enum Close {
 /// The sending end of an edge.
 pub(super) struct Sender {
     queue: mpsc::Sender<Message>,
+    /// In units.
+    bytes: Arc<Semaphore>,
     when_full: WhenFull,
     to: Arc<NodeMetrics>,
 }
@@ -55,17 +63,26 @@ pub(super) fn edge(
         WhenFull::Drop => capacity + FOR_A_BARRIER,
     };
     let (queue, receiver) = mpsc::channel(places);
-    (Sender { queue, when_full, to }, receiver)
+    let bytes = Arc::new(Semaphore::new(BYTES / UNIT));
+    (Sender { queue, bytes, when_full, to }, receiver)
 }
 
 impl Sender {
     async fn send(&self, batch: Batch) -> Result<(), Stopped> {
         let records = batch.len;
-        if self.is_full_and_drops() {
-            self.to.dropped.inc_by(records as u64);
-            return Ok(());
-        }
-        self.pass(Message::Batch(batch)).await?;
+        let units = (batch.held_bytes() / UNIT).clamp(1, BYTES / UNIT) as u32;
+        let permit = match self.bytes.clone().try_acquire_many_owned(units) {
+            Ok(permit) if !self.is_full_and_drops() => permit,
+            Err(_) if self.when_full == WhenFull::Block => {
+                let permit = self.bytes.clone().acquire_many_owned(units).await;
+                permit.expect("the semaphore is never closed")
+            }
+            Ok(_) | Err(_) => {
+                self.to.dropped.inc_by(records as u64);
+                return Ok(());
+            }
+        };
+        self.pass(Message::Batch(batch, permit)).await?;
         // The receiver may have counted down already: in between, counts are negative.
         self.to.in_flight.fetch_add(records as i64, Ordering::Relaxed);
         self.to.queue.inc();

@@ -24,22 +24,26 @@ pub(super) struct Rejections {
     pub component: Arc<str>,
 }
 
+/// Records that are settled together.
+const AT_ONCE: usize = 256;
+
 impl Rejections {
     /// Settles the rejected rows of a batch.
     pub(super) async fn settle(&self, batch: &Batch, rejected: &[Rejected]) -> Result<(), Stopped> {
-        if rejected.is_empty() {
-            return Ok(()); // As nearly always.
+        // A few at a time: copied out of the batch, a record takes more than in it.
+        for rejected in rejected.chunks(AT_ONCE) {
+            let refused = (rejected.iter())
+                .map(|rejected| Refused {
+                    record: batch.record(rejected.row),
+                    origin: batch.origin(rejected.row),
+                    input: batch.input,
+                    reason: &rejected.reason,
+                    attempts: rejected.attempts,
+                })
+                .collect();
+            self.settle_all(refused).await?;
         }
-        let refused = (rejected.iter())
-            .map(|rejected| Refused {
-                record: batch.record(rejected.row),
-                origin: batch.origin(rejected.row),
-                input: batch.input,
-                reason: &rejected.reason,
-                attempts: rejected.attempts,
-            })
-            .collect();
-        self.settle_all(refused).await
+        Ok(())
     }
 
     pub(super) async fn settle_all(&self, refused: Vec<Refused<'_>>) -> Result<(), Stopped> {

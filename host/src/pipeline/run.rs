@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{RwLock, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,7 @@ use crate::dead_letter::DeadLetters;
 use crate::graph::{self, NodeId};
 use crate::metrics::{Metrics, NodeMetrics};
 use crate::prepare::Prepared;
-use crate::stage::{Breaker, Care, Runner, Worker};
+use crate::stage::{self, Breaker, Care, Runner, Worker};
 use crate::state::{self, Cut, Shape, SinkCut, SinkShape, SourceShape, StageShape, Store};
 
 /// A wish that the run should end.
@@ -220,7 +221,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         if workers.len() == 1 {
             let worker = workers.remove(0);
             let task = StageTask { worker, inlet, outlet, rejections, reporter, finished };
-            running.spawn(&node.name, task.run());
+            running.spawn_on(stage::guests(), &node.name, task.run());
         } else {
             let parallel = Parallel {
                 workers,
@@ -234,7 +235,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
                 finished,
             };
             for task in parallel.tasks() {
-                running.spawn(&node.name, task);
+                running.spawn_on(stage::guests(), &node.name, task);
             }
         }
     }
@@ -437,12 +438,23 @@ impl Wiring {
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Running {
+    /// A task that calls no guest.
     fn spawn(&mut self, name: &str, task: impl Future<Output = Ended> + Send + 'static) {
+        self.spawn_on(&Handle::current(), name, task);
+    }
+
+    fn spawn_on(
+        &mut self,
+        threads: &Handle,
+        name: &str,
+        task: impl Future<Output = Ended> + Send + 'static,
+    ) {
         let begin = self.begin.clone();
-        let handle = self.tasks.spawn(async move {
+        let task = async move {
             begin.cancelled().await;
             task.await
-        });
+        };
+        let handle = self.tasks.spawn_on(task, threads);
         self.names.insert(handle.id(), name.to_owned());
     }
 

@@ -13,7 +13,7 @@ use crate::codec::Decoded;
 use crate::config::Batching;
 use crate::connector::Source;
 use crate::metrics::Doing;
-use crate::record::{BatchBuilder, MAX_ATTRIBUTES, Origin};
+use crate::record::{MAX_ATTRIBUTES, Origin};
 
 pub(super) struct SourceTask {
     pub source: Source,
@@ -36,10 +36,10 @@ impl SourceTask {
     pub(super) async fn run(mut self) -> Ended {
         let mut out = Decoded::default();
         let batching = self.batching.clone();
-        let full = |batch: &BatchBuilder| {
-            batch.len() >= batching.records
-                || batch.bytes() >= batching.bytes
-                || batch.attributes() >= MAX_ATTRIBUTES
+        let full = |out: &Decoded| {
+            out.batch.len() >= batching.records
+                || out.bytes() >= batching.bytes
+                || out.batch.attributes() >= MAX_ATTRIBUTES
         };
         let metrics = self.rejections.metrics.clone();
         let starved = |since: std::time::Instant| {
@@ -81,7 +81,7 @@ impl SourceTask {
                         return Err(why);
                     }
                     // A timer would be late by a millisecond, where nothing is to be waited for.
-                    if full(&out.batch) || Instant::now() >= due {
+                    if full(&out) || Instant::now() >= due {
                         self.flush(&mut out).await?;
                     }
                 }
@@ -125,22 +125,16 @@ impl SourceTask {
     }
 
     async fn reject(&self, out: &mut Decoded) -> Ended {
-        let undecodable = std::mem::take(&mut out.undecodable);
+        let undecodable = out.take_undecodable();
         self.rejections.metrics.records_in.inc_by(undecodable.len() as u64);
         let place = self.source.place();
-        self.rejections
-            .settle_all(
-                undecodable
-                    .iter()
-                    .map(|undecodable| Refused {
-                        record: undecodable.record.clone(),
-                        origin: Origin { place: place.clone(), number: undecodable.number },
-                        input: 0,
-                        reason: &undecodable.reason,
-                        attempts: 1,
-                    })
-                    .collect(),
-            )
-            .await
+        let refused = undecodable.iter().map(|undecodable| Refused {
+            record: undecodable.record.clone(),
+            origin: Origin { place: place.clone(), number: undecodable.number },
+            input: 0,
+            reason: &undecodable.reason,
+            attempts: 1,
+        });
+        self.rejections.settle_all(refused.collect()).await
     }
 }

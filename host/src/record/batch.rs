@@ -1,5 +1,6 @@
 //! A batch, and a record copied out of one.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,6 +12,15 @@ use super::{Column, NO_TIME, Origin, Origins, Times};
 /// How many attributes a stage may read or change, and a record bring along. Each is a
 /// column of every batch, so strangers must not make them without end.
 pub const MAX_ATTRIBUTES: usize = 1024;
+
+/// How long the name of an attribute may be, in bytes.
+pub const MAX_NAME: usize = 1024;
+
+/// What a batch takes in memory whatever it holds, and each of its columns; in bytes, about.
+const BATCH: usize = 256;
+const COLUMN: usize = 128;
+/// What a row takes in each column that has nothing there.
+pub(super) const ABSENT: usize = 8;
 
 /// A named column of byte strings.
 pub type Attribute = (Arc<str>, Selected<Column>);
@@ -68,19 +78,68 @@ impl Batch {
         self.origins.compact();
     }
 
-    /// Bytes that the records hold, not counting what the columns cost beside.
+    /// Bytes that the records hold: keys, values, times, and attributes with their names. As
+    /// much has to be written for them at least, whatever the format.
     pub fn bytes(&self) -> usize {
-        let columns = self.key.iter().chain(&self.value);
-        columns.chain(self.attributes.iter().map(|(_, c)| c)).map(Selected::bytes).sum::<usize>()
-            + self.timestamps.as_ref().map_or(0, |times| times.count() * size_of::<i64>())
+        let columns = self.key.iter().chain(&self.value).map(Selected::bytes);
+        let attributes = self.attributes.iter().map(|(name, c)| c.bytes() + name.len() * c.there());
+        let times = self.timestamps.as_ref().map_or(0, |times| times.count() * size_of::<i64>());
+        columns.chain(attributes).fold(times, usize::saturating_add)
     }
 
     /// As [`Batch::bytes`], of these rows alone. Rows that there are not count nothing.
     pub fn bytes_of(&self, rows: &[u32]) -> usize {
-        let columns = self.key.iter().chain(&self.value);
-        let columns: Vec<_> = columns.chain(self.attributes.iter().map(|(_, c)| c)).collect();
+        let columns = self.key.iter().chain(&self.value).map(|column| (0, column));
+        let columns: Vec<_> =
+            columns.chain(self.attributes.iter().map(|(name, c)| (name.len(), c))).collect();
         let here = rows.iter().map(|&row| row as usize).filter(|&row| row < self.len);
-        here.flat_map(|row| columns.iter().map(move |column| column.row_bytes(row))).sum()
+        let bytes = |row| columns.iter().map(move |(name, column)| name + column.row_bytes(row));
+        here.flat_map(bytes).fold(0, usize::saturating_add)
+    }
+
+    /// Bytes that this batch takes beside its columns, which it may share with others.
+    pub fn own_bytes(&self) -> usize {
+        own_bytes(self.len, self.attributes.len())
+    }
+
+    /// Bytes that stay in memory for it, those included of rows that are not its own. Others
+    /// may hold some of them too.
+    pub fn held_bytes(&self) -> usize {
+        let columns = self.key.iter().chain(&self.value).map(Selected::held_bytes);
+        let attributes = self.attributes.iter().map(|(name, c)| c.held_bytes() + name.len());
+        let times = self.timestamps.as_ref().map_or(0, |times| times.count() * size_of::<i64>());
+        columns.chain(attributes).fold(self.own_bytes() + times, usize::saturating_add)
+    }
+
+    /// Where the attributes are, by name: for those who look for many.
+    pub fn places(&self) -> HashMap<&str, usize> {
+        self.attributes.iter().enumerate().map(|(at, (name, _))| (&**name, at)).collect()
+    }
+
+    /// Puts batches behind each other, and makes as many of them as are needed: attributes that
+    /// only some have must be neither too many nor mostly absent.
+    pub fn join(parts: Vec<Self>) -> Vec<Self> {
+        let mut joined = Vec::new();
+        let mut run: Vec<Self> = Vec::new();
+        let mut names: HashSet<Arc<str>> = HashSet::new();
+        let (mut rows, mut bytes) = (0, 0);
+        for part in parts {
+            names.extend(part.attributes.iter().map(|(name, _)| name.clone()));
+            rows += part.len;
+            bytes += part.held_bytes();
+            let filled = names.len() * rows * ABSENT;
+            let fits = names.len() <= MAX_ATTRIBUTES && filled <= MOST_FILLED.max(4 * bytes);
+            if !fits && !run.is_empty() {
+                joined.push(Self::concat(&std::mem::take(&mut run)));
+                names = part.attributes.iter().map(|(name, _)| name.clone()).collect();
+                (rows, bytes) = (part.len, part.held_bytes());
+            }
+            run.push(part);
+        }
+        if !run.is_empty() {
+            joined.push(Self::concat(&run));
+        }
+        joined
     }
 
     /// Puts batches behind each other. A column that only some have is null in the
@@ -89,22 +148,27 @@ impl Batch {
         if let [one] = parts {
             return one.clone();
         }
-        fn column(
-            parts: &[Batch],
-            get: impl Fn(&Batch) -> Option<&Selected<Column>>,
-        ) -> Option<Selected<Column>> {
-            parts.iter().any(|part| get(part).is_some()).then(|| {
-                let absent = |part: &Batch| Column::nulls(part.len).into();
-                let columns: Vec<Selected<Column>> = (parts.iter())
-                    .map(|part| get(part).cloned().unwrap_or_else(|| absent(part)))
+        let column = |columns: Vec<Option<&Selected<Column>>>| {
+            columns.iter().any(Option::is_some).then(|| {
+                let absent = |part: &Self| Column::nulls(part.len).into();
+                let columns: Vec<Selected<Column>> = (columns.into_iter().zip(parts))
+                    .map(|(column, part)| column.cloned().unwrap_or_else(|| absent(part)))
                     .collect();
                 Selected::concat(&columns)
             })
-        }
+        };
+        // By name, the column of each part that has it.
         let mut names: Vec<&Arc<str>> = Vec::new();
-        for (name, _) in parts.iter().flat_map(|part| &part.attributes) {
-            if !names.contains(&name) {
-                names.push(name);
+        let mut columns: Vec<Vec<Option<&Selected<Column>>>> = Vec::new();
+        let mut places: HashMap<&Arc<str>, usize> = HashMap::new();
+        for (number, part) in parts.iter().enumerate() {
+            for (name, column) in &part.attributes {
+                let at = *places.entry(name).or_insert_with(|| {
+                    names.push(name);
+                    columns.push(vec![None; parts.len()]);
+                    names.len() - 1
+                });
+                columns[at][number] = Some(column);
             }
         }
         let timestamps = parts.iter().any(|part| part.timestamps.is_some()).then(|| {
@@ -118,13 +182,12 @@ impl Batch {
         Self {
             len: parts.iter().map(|part| part.len).sum(),
             timestamps,
-            key: column(parts, |part| part.key.as_ref()),
-            value: column(parts, |part| part.value.as_ref()),
-            attributes: names
-                .into_iter()
-                .map(|name| {
-                    let joined = column(parts, |part| part.attribute(name));
-                    (name.clone(), joined.expect("the name comes from one of the parts"))
+            key: column(parts.iter().map(|part| part.key.as_ref()).collect()),
+            value: column(parts.iter().map(|part| part.value.as_ref()).collect()),
+            attributes: (names.into_iter().zip(columns))
+                .map(|(name, columns)| {
+                    let joined = column(columns).expect("the name comes from one of the parts");
+                    (name.clone(), joined)
                 })
                 .collect(),
             origins: Selected::concat(&origins),
@@ -150,6 +213,14 @@ impl Batch {
     }
 }
 
+/// What batches that are joined may have filled in for attributes that a part does not have.
+const MOST_FILLED: usize = 4 << 20;
+
+/// Bytes that a batch of so many rows and attributes takes beside its columns.
+pub fn own_bytes(rows: usize, attributes: usize) -> usize {
+    BATCH + attributes * COLUMN + rows * size_of::<u32>()
+}
+
 /// One record, on its own: as frames and dead letters hold it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -165,8 +236,13 @@ pub struct Record {
 
 /// Their bytes at once: serde would take them for lists of numbers.
 mod attributes {
-    use serde::{Deserialize as _, Deserializer, Serializer};
+    use std::fmt;
+
+    use serde::de::{Error as _, SeqAccess, Visitor};
+    use serde::{Deserializer, Serializer};
     use serde_bytes::{ByteBuf, Bytes};
+
+    use super::{MAX_ATTRIBUTES, MAX_NAME};
 
     pub fn serialize<S: Serializer>(
         attributes: &[(String, Vec<u8>)],
@@ -178,7 +254,33 @@ mod attributes {
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<(String, Vec<u8>)>, D::Error> {
-        let attributes = Vec::<(String, ByteBuf)>::deserialize(deserializer)?;
-        Ok(attributes.into_iter().map(|(name, bytes)| (name, bytes.into_vec())).collect())
+        deserializer.deserialize_seq(Attributes)
+    }
+
+    /// Refuses what no record may have before it is in memory.
+    struct Attributes;
+
+    impl<'de> Visitor<'de> for Attributes {
+        type Value = Vec<(String, Vec<u8>)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("names and values")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut attributes = Vec::new();
+            while let Some((name, bytes)) = list.next_element::<(&str, ByteBuf)>()? {
+                if attributes.len() == MAX_ATTRIBUTES {
+                    let why = format!("more than {MAX_ATTRIBUTES} attributes");
+                    return Err(A::Error::custom(why));
+                }
+                if name.len() > MAX_NAME {
+                    let why = format!("an attribute whose name has more than {MAX_NAME} bytes");
+                    return Err(A::Error::custom(why));
+                }
+                attributes.push((name.to_owned(), bytes.into_vec()));
+            }
+            Ok(attributes)
+        }
     }
 }

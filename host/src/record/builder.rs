@@ -1,8 +1,15 @@
 //! Building a batch record by record.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::batch::ABSENT;
 use super::{Batch, Column, NO_TIME, Origins, Record, Rows, Times};
+
+/// Attributes that are as quickly looked through as looked up.
+const FEW: usize = 16;
+/// About what a column takes beside its rows.
+const NEW_COLUMN: usize = 128;
 
 /// Builds a batch record by record: the way in, from codecs and generators.
 #[derive(Debug, Default)]
@@ -13,6 +20,8 @@ pub struct BatchBuilder {
     key: Option<Column>,
     value: Option<Column>,
     attributes: Vec<(Arc<str>, Column)>,
+    /// Where the attributes are, once there are many.
+    places: HashMap<Arc<str>, usize>,
     origins: Origins,
     /// Rows and bytes of values of the batch before: this one will hardly need more, and then
     /// its columns do not grow.
@@ -28,7 +37,8 @@ impl BatchBuilder {
         self.len == 0
     }
 
-    /// Bytes of the records so far.
+    /// Bytes of the records so far, with the names of their attributes, and with what a record
+    /// takes in the columns of attributes that only others have.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -76,24 +86,56 @@ impl BatchBuilder {
             }
             self.bytes += bytes.map_or(0, <[u8]>::len);
         }
-        for (name, bytes) in attributes {
-            let at = self.attributes.iter().position(|(n, _)| &**n == name).unwrap_or_else(|| {
-                self.attributes.push((name.into(), Column::nulls(row)));
-                self.attributes.len() - 1
-            });
+        let mut absent = self.attributes.len();
+        for (number, (name, bytes)) in attributes.enumerate() {
+            let at = match self.place(number, name) {
+                Some(at) => at,
+                None => {
+                    self.bytes += row * ABSENT + name.len() + NEW_COLUMN;
+                    absent += 1;
+                    self.add(name, row)
+                }
+            };
             let column = &mut self.attributes[at].1;
             if column.count() == row {
                 column.push(Some(bytes)); // A name that comes twice: the first counts.
-                self.bytes += bytes.len();
+                self.bytes += name.len() + bytes.len();
+                absent -= 1;
             }
         }
-        for (_, column) in &mut self.attributes {
-            if column.count() == row {
-                column.push(None);
+        if absent > 0 {
+            for (_, column) in &mut self.attributes {
+                if column.count() == row {
+                    column.push(None);
+                    self.bytes += ABSENT;
+                }
             }
         }
         self.origins.push(place, number);
         self.len += 1;
+    }
+
+    /// Where the column of a name is; `guess` is where it is in records that are all alike.
+    fn place(&self, guess: usize, name: &str) -> Option<usize> {
+        match self.attributes.get(guess) {
+            Some((there, _)) if **there == *name => Some(guess),
+            _ if self.places.is_empty() => self.attributes.iter().position(|(n, _)| **n == *name),
+            _ => self.places.get(name).copied(),
+        }
+    }
+
+    fn add(&mut self, name: &str, row: usize) -> usize {
+        let at = self.attributes.len();
+        let name: Arc<str> = name.into();
+        if at == FEW {
+            let names = self.attributes.iter().enumerate();
+            self.places = names.map(|(at, (name, _))| (name.clone(), at)).collect();
+        }
+        if at >= FEW {
+            self.places.insert(name.clone(), at);
+        }
+        self.attributes.push((name, Column::nulls(row)));
+        at
     }
 
     /// Appends a record that stands on its own.

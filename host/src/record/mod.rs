@@ -10,7 +10,7 @@ mod column;
 mod origin;
 mod selected;
 
-pub use batch::{Attribute, Batch, MAX_ATTRIBUTES, Record};
+pub use batch::{Attribute, Batch, MAX_ATTRIBUTES, MAX_NAME, Record, own_bytes};
 pub use builder::BatchBuilder;
 pub use column::{Column, Excerpt, NO_TIME, Rows, Times, bytes_between, now};
 pub use origin::{Origin, Origins};
@@ -43,7 +43,8 @@ mod tests {
         assert_eq!(records(&picked), [all.record(0), all.record(3)]);
         assert_eq!(picked.value.as_ref().unwrap().contiguous().data, b"a0d3");
         assert_eq!([picked.origin(0).number, picked.origin(1).number], [1, 4]);
-        assert_eq!(picked.bytes(), "a0d3a".len());
+        // The first has an attribute, and so a name.
+        assert_eq!(picked.bytes(), "a0d3".len() + "first".len() + "a".len());
     }
 
     #[test]

@@ -77,6 +77,22 @@ impl Selected<Column> {
         }
     }
 
+    /// Bytes that stay in memory for it, whoever else holds them.
+    pub(super) fn held_bytes(&self) -> usize {
+        let rows = self.rows.as_ref().map_or(0, |rows| rows.len()) + self.base.count();
+        self.base.held_bytes() + rows * size_of::<u32>()
+    }
+
+    /// Rows that hold something.
+    pub(super) fn there(&self) -> usize {
+        let nulls = &self.base.nulls;
+        match &self.rows {
+            None => self.base.count() - nulls.len(),
+            Some(rows) if nulls.is_empty() => rows.len(),
+            Some(rows) => rows.iter().filter(|row| nulls.binary_search(row).is_err()).count(),
+        }
+    }
+
     /// Bytes of data, without copying.
     pub(super) fn bytes(&self) -> usize {
         match &self.rows {

@@ -5,9 +5,9 @@ use wasmtime::Trap;
 use super::host::MemoryExceeded;
 use crate::failure::{Cause, Failure};
 
-/// Classifies what wasmtime returned. `last_words` is what the guest wrote last:
-/// for Rust, the message of a panic.
-pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
+/// Classifies what wasmtime returned. `last_words` is what the guest wrote last: for Rust, the
+/// message of a panic. `in_host` says that the guest was last seen as it called the host.
+pub(super) fn classify(error: &wasmtime::Error, last_words: &str, in_host: bool) -> Failure {
     if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>() {
         return Failure::new(Cause::Memory, exceeded.to_string());
     }
@@ -29,6 +29,9 @@ pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
     }
     // Wasmtime keeps the type of this error to itself.
     if error.chain().any(|cause| cause.to_string().contains("fuel allocated for hostcalls")) {
+        if in_host {
+            return Failure::new(Cause::Trap, "it passed more than 1 MiB to one call of the host");
+        }
         return Failure::new(Cause::Output, "its answer has more bytes than limits.output allows");
     }
     let reason = error.root_cause().to_string();

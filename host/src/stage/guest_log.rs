@@ -11,11 +11,14 @@ use prometheus::IntCounter;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::program::Program;
+use crate::foreign::Foreign;
 use crate::metrics::NodeMetrics;
 
+/// What may be written to a stream after it was asked.
+const PERMIT: usize = 64 << 10;
 /// A line longer than this is logged in pieces.
 const LINE: usize = 4096;
 /// What is kept of the last words, in bytes.
@@ -95,12 +98,7 @@ impl State {
 
     fn end_line(&mut self) {
         let text = String::from_utf8_lossy(&self.line);
-        // A guest must not be able to write escape sequences to a terminal.
-        let text: String = text
-            .trim_end()
-            .chars()
-            .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
-            .collect();
+        let text = Foreign::new(text.trim_end()).whole().to_string();
         self.line.clear();
         if text.is_empty() {
             return;
@@ -130,18 +128,29 @@ impl StdoutStream for GuestLog {
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
+        Box::new(LogStream { log: self.clone(), permit: 0 })
     }
 }
 
+/// One of the streams that a guest has opened.
+struct LogStream {
+    log: GuestLog,
+    /// Bytes that it may write before it asks again.
+    permit: usize,
+}
+
 #[async_trait]
-impl Pollable for GuestLog {
+impl Pollable for LogStream {
     async fn ready(&mut self) {}
 }
 
-impl OutputStream for GuestLog {
+impl OutputStream for LogStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.state().write(&bytes);
+        let (length, permit) = (bytes.len(), self.permit);
+        self.permit = permit.checked_sub(length).ok_or_else(|| {
+            StreamError::trap(&format!("it wrote {length} bytes, and was permitted {permit}"))
+        })?;
+        self.log.state().write(&bytes);
         Ok(())
     }
 
@@ -150,7 +159,8 @@ impl OutputStream for GuestLog {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(64 << 10)
+        self.permit = PERMIT;
+        Ok(PERMIT)
     }
 }
 

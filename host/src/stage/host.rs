@@ -1,17 +1,20 @@
 //! What the host keeps beside each instance: WASI, the memory account, the log.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 use wasmtime::component::ResourceTable;
 use wasmtime::error::Context as _;
-use wasmtime::{CallHook, ResourceLimiter};
+use wasmtime::{CallHook, ResourceLimiter, StoreContextMut};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
 use super::guest_log::GuestLog;
-use crate::grants::Grants;
+use super::program::Program;
+use super::quota::Quota;
+use super::turn::{self, Turn};
 
 /// Handles that a guest may hold at a time: open files, pollables, streams.
 const HANDLES: usize = 1000;
@@ -22,7 +25,10 @@ const RANDOM_BYTES: u64 = 4096;
 /// The data of a store.
 pub(crate) struct Host {
     wasi: WasiCtx,
-    table: ResourceTable,
+    pub(super) table: ResourceTable,
+    pub(super) turn: Turn,
+    /// Of the folders that may be written.
+    pub(super) quota: Arc<Quota>,
     pub(super) memory: Memory,
     pub(super) log: GuestLog,
     pub(super) stopwatch: Stopwatch,
@@ -51,12 +57,18 @@ impl Stopwatch {
     }
 }
 
+/// Control goes over between host and guest.
+pub(super) fn cross(
+    mut store: StoreContextMut<'_, Host>,
+    crossing: CallHook,
+) -> wasmtime::Result<()> {
+    store.data_mut().stopwatch.cross(crossing);
+    turn::cross(store, crossing)
+}
+
 impl Host {
-    pub(super) fn new(
-        grants: &Grants,
-        memory_bytes: usize,
-        log: GuestLog,
-    ) -> wasmtime::Result<Self> {
+    pub(super) fn new(program: &Program, log: GuestLog) -> wasmtime::Result<Self> {
+        let (grants, limits) = (&program.grants, &program.limits);
         let mut wasi = WasiCtx::builder();
         wasi.stdout(log.clone()).stderr(log.clone()).envs(&grants.env);
         for folder in &grants.folders {
@@ -68,7 +80,12 @@ impl Host {
         wasi.max_random_size(RANDOM_BYTES);
         let allowed = grants.network.clone();
         wasi.allow_udp(false).socket_addr_check(move |address, usage| {
-            let granted = matches!(usage, SocketAddrUse::TcpConnect) && allowed.contains(&address);
+            let granted = match usage {
+                SocketAddrUse::TcpConnect => allowed.contains(&address),
+                // What wasmtime asks before it connects: any port of any address of this side.
+                SocketAddrUse::TcpBind => address.port() == 0 && address.ip().is_unspecified(),
+                _ => false,
+            };
             Box::pin(async move { granted })
         });
         let mut table = ResourceTable::new();
@@ -76,7 +93,9 @@ impl Host {
         Ok(Self {
             wasi: wasi.build(),
             table,
-            memory: Memory { used: 0, limit: memory_bytes },
+            turn: Turn::new(program.engine.metering, limits.output_bytes),
+            quota: program.quota.clone(),
+            memory: Memory { used: 0, limit: limits.memory_bytes },
             log,
             stopwatch: Stopwatch::default(),
         })

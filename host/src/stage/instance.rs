@@ -11,19 +11,18 @@ use wasmtime::{Store, UpdateDeadline, WasmBacktrace};
 
 use super::failure::classify;
 use super::guest_log::GuestLog;
-use super::host::Host;
+use super::host::{self, Host};
 use super::program::{Description, Exports, Program};
+use super::turn::{self, Turns};
 use crate::bindings::records;
 use crate::engine::Metering;
-use crate::failure::{Cause, Failure, printable};
+use crate::failure::{Cause, Failure};
+use crate::foreign::Foreign;
 use crate::limits::Limits;
 use crate::metrics::{Doing, NodeMetrics};
 use crate::outcome::{self, Answer};
 use crate::plan::{Given, Plan};
 use crate::record::{Batch, Column};
-
-/// A guest yields to the runtime after this much fuel: about a millisecond.
-const YIELD_INTERVAL: u64 = 2_000_000;
 
 type Save = TypedFunc<(), (Result<Vec<u8>, String>,)>;
 type Restore = TypedFunc<(Vec<u8>,), (Result<(), String>,)>;
@@ -39,6 +38,7 @@ pub struct Instance {
     limits: Limits,
     plan: Plan,
     metrics: Arc<NodeMetrics>,
+    turns: Turns,
     /// What the memory gauge holds for this instance.
     memory: usize,
     calls: u32,
@@ -60,19 +60,17 @@ impl Instance {
         metrics: &Arc<NodeMetrics>,
     ) -> Result<Self, Failure> {
         let limits = program.limits.clone();
-        let host = Host::new(&program.grants, limits.memory_bytes, log.clone())
+        let host = Host::new(program, log.clone())
             .map_err(|error| Failure::new(Cause::Error, format!("{error:#}")))?;
+        let turns = host.turn.turns();
         let mut store = Store::new(&program.engine.wasmtime, host);
         store.limiter(|host| &mut host.memory);
-        store.call_hook(|mut store, crossing| {
-            store.data_mut().stopwatch.cross(crossing);
-            Ok(())
-        });
+        store.call_hook(host::cross);
         store.set_hostcall_fuel(limits.output_bytes);
         store.set_max_component_handles(1000);
         match program.engine.metering {
             Metering::Fuel => store
-                .fuel_async_yield_interval(Some(YIELD_INTERVAL))
+                .fuel_async_yield_interval(Some(turn::FUEL))
                 .expect("this engine counts fuel"),
             Metering::Epochs => store.epoch_deadline_async_yield_and_update(1),
         }
@@ -106,7 +104,7 @@ impl Instance {
                 .transpose()?;
             Ok((exports, checkpoint, advance))
         };
-        let made = within(&limits, &log, made).await.0;
+        let made = within(&limits, &log, &turns, made).await.0;
         count_fuel(&mut store, limits.lifecycle_fuel(), metrics);
         let (exports, checkpoint, advance) = made?;
         let mut instance = Self {
@@ -118,6 +116,7 @@ impl Instance {
             limits,
             plan: program.plan().clone(),
             metrics: metrics.clone(),
+            turns,
             memory: 0,
             calls: 0,
             measured: Default::default(),
@@ -151,9 +150,9 @@ impl Instance {
             })
             .await?;
         Ok(Description {
-            name: printable(&described.name),
-            version: printable(&described.version),
-            summary: printable(&described.summary),
+            name: Foreign::new(&described.name).to_string(),
+            version: Foreign::new(&described.version).to_string(),
+            summary: Foreign::new(&described.summary).to_string(),
             config_schema: described.config_schema,
         })
     }
@@ -263,14 +262,10 @@ impl Instance {
     ) -> Result<Answer, Failure> {
         let batch = input.map(|(batch, _)| batch);
         for rejection in &mut outcome.rejected {
-            rejection.reason = printable(&rejection.reason);
+            rejection.reason = Foreign::new(&rejection.reason).to_string();
         }
         let limit = self.limits.output_records;
-        let rows = |output: &records::Output| match &output.rows {
-            records::Rows::All => batch.map_or(0, |batch| batch.len),
-            records::Rows::Picked(rows) => rows.len(),
-            records::Rows::Fresh(len) => *len as usize,
-        };
+        let rows = |output| outcome::rows(batch, output);
         let answered: usize = outcome.outputs.iter().map(rows).sum();
         if answered > limit {
             let message = format!(
@@ -278,15 +273,24 @@ impl Instance {
             );
             return Err(Failure::new(Cause::Output, message));
         }
-        let excerpts = outcome.outputs.iter().map(outcome::excerpt_bytes);
-        let inherited =
-            excerpts.fold(inherited_bytes(batch, &outcome.outputs), usize::saturating_add);
-        let allowed = || self.limits.output_bytes.saturating_add(batch.map_or(0, Batch::bytes));
-        if inherited > self.limits.output_bytes && inherited > allowed() {
-            let inherited = bytesize::ByteSize::b(inherited as u64);
+        let size = |bytes: usize| bytesize::ByteSize::b(bytes as u64);
+        let allowed = self.limits.output_bytes;
+        let made = outcome::made_bytes(batch, &outcome.outputs);
+        if made > allowed && made > allowed.saturating_add(batch.map_or(0, Batch::held_bytes)) {
             let message = format!(
-                "its answer repeats what it was given up to {inherited}, more than limits.output \
-                 allows"
+                "its answer takes {} with all its outputs, names and excerpts, and limits.output \
+                 allows {}",
+                size(made),
+                size(allowed)
+            );
+            return Err(Failure::new(Cause::Output, message));
+        }
+        let inherited = inherited_bytes(batch, &outcome.outputs);
+        if inherited > allowed && inherited > allowed.saturating_add(batch.map_or(0, Batch::bytes))
+        {
+            let message = format!(
+                "its answer repeats what it was given up to {}, more than limits.output allows",
+                size(inherited)
             );
             return Err(Failure::new(Cause::Output, message));
         }
@@ -314,7 +318,8 @@ impl Instance {
         // A tick that came while nothing ran is not to be laid on this call.
         self.store.set_epoch_deadline(1);
         let log = self.store.data().log.clone();
-        let result = within(&self.limits, &log, call(&mut self.store, &self.exports)).await;
+        let result = within(&self.limits, &log, &self.turns, call(&mut self.store, &self.exports))
+            .await;
         count_fuel(&mut self.store, fuel, &self.metrics);
         self.count_memory();
         result
@@ -377,43 +382,59 @@ fn lower(column: &Column) -> records::Column<'_> {
 
 /// Fills up the fuel for a call.
 fn arm(store: &mut Store<Host>, fuel: Option<u64>) {
+    let yields = store.data_mut().turn.begin();
     if let Some(fuel) = fuel {
-        store.set_fuel(fuel).expect("an engine that counts fuel was chosen");
+        const COUNTS: &str = "an engine that counts fuel was chosen";
+        if yields {
+            store.fuel_async_yield_interval(Some(turn::FUEL)).expect(COUNTS);
+        }
+        store.set_fuel(fuel).expect(COUNTS);
     }
 }
 
 fn count_fuel(store: &mut Store<Host>, fuel: Option<u64>, metrics: &NodeMetrics) {
+    let owed = store.data_mut().turn.settle();
     if let Some(fuel) = fuel {
         let left = store.get_fuel().expect("an engine that counts fuel was chosen");
-        metrics.fuel.inc_by(fuel.saturating_sub(left));
+        metrics.fuel.inc_by(fuel.saturating_sub(left).saturating_add(owed));
     }
 }
 
 /// Bounds a call in time: a guest that computes yields now and then, and one that sits
-/// in a host call waits; either way the clock gets its turn.
+/// in a host call waits; either way the clock is looked at before the next turn.
 async fn within<R>(
     limits: &Limits,
     log: &GuestLog,
+    turns: &Turns,
     call: impl Future<Output = wasmtime::Result<R>>,
 ) -> (Result<R, Failure>, Duration) {
     let start = Instant::now();
     let mut call = pin!(call);
-    // Most calls end before they yield, and need no timer.
-    let first = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+    // Most calls end in their first turn, and need no timer.
+    let first = poll_fn(|context| Poll::Ready(turns.poll(call.as_mut(), context))).await;
     let ended = match first {
-        Poll::Ready(ended) => Ok(ended),
+        Poll::Ready(ended) => Some(ended),
         Poll::Pending => {
             let left = limits.timeout.saturating_sub(start.elapsed());
-            tokio::time::timeout(left, call).await
+            let mut timer = pin!(tokio::time::sleep(left));
+            poll_fn(|context| {
+                // The timer wakes a guest that waits; one that computes may keep the thread from
+                // looking at timers.
+                if start.elapsed() >= limits.timeout || timer.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(None);
+                }
+                turns.poll(call.as_mut(), context).map(Some)
+            })
+            .await
         }
     };
     // An answer that came late, because the guest never yielded, is late all the same.
     let took = start.elapsed();
     let late = took > limits.timeout;
     let result = match ended {
-        Ok(Ok(result)) if !late => Ok(result),
-        Ok(Err(error)) => Err(classify(&error, &log.last_words())),
-        Ok(Ok(_)) | Err(_) => {
+        Some(Ok(result)) if !late => Ok(result),
+        Some(Err(error)) => Err(classify(&error, &log.last_words(), turns.is_in_host())),
+        Some(Ok(_)) | None => {
             let message = format!("it ran longer than {:?} (limits.timeout)", limits.timeout);
             Err(Failure::new(Cause::Timeout, message))
         }

@@ -8,6 +8,8 @@ use wasmtime::component::{Component, ComponentExportIndex, Linker};
 use super::guest_log::GuestLog;
 use super::host::Host;
 use super::instance::Instance;
+use super::quota::Quota;
+use super::wasi;
 use crate::bindings::{self, Transform, TransformPre};
 use crate::engine::{Engine, content_hash};
 use crate::failure::Failure;
@@ -33,6 +35,7 @@ pub struct Program {
     pub hash: Arc<str>,
     pub limits: Limits,
     pub(super) grants: Grants,
+    pub(super) quota: Arc<Quota>,
     pub(super) engine: Arc<Engine>,
     pub(super) pre: TransformPre<Host>,
     /// `save` and `restore`, if it exports them.
@@ -94,11 +97,15 @@ impl Program {
         let checkpoint =
             function(bindings::CHECKPOINT, "save").zip(function(bindings::CHECKPOINT, "restore"));
         let advance = function(bindings::WATERMARK, "advance");
+        let written = grants.folders.iter().filter(|folder| folder.writable);
+        let written = written.map(|folder| folder.host.clone()).collect();
+        let quota = Quota::new(written, limits.disk_bytes, limits.files).into();
         Ok(Self {
             name,
             hash: hash.into(),
             limits,
             grants,
+            quota,
             engine,
             pre,
             checkpoint,
@@ -159,7 +166,7 @@ fn link(
     imports: &[String],
 ) -> wasmtime::Result<TransformPre<Host>> {
     let mut linker = Linker::<Host>::new(&engine.wasmtime);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasi::add_to_linker(&mut linker)?;
     for import in imports.iter().filter(|import| import.starts_with("pipehost:")) {
         linker.instance(import)?; // An interface of types: there is nothing to define.
     }

@@ -7,11 +7,15 @@ use crate::record::Batch;
 /// Calls after which the state of a stage is saved anew, if no checkpoint does it before:
 /// what a failure repeats.
 const SAVE_EVERY: usize = 64;
+/// Bytes of the batches of these calls that are kept at most, beside the last.
+const KEPT_BYTES: usize = 32 << 20;
 
 #[derive(Default)]
 pub(super) struct Recovery {
     saved: Option<Vec<u8>>,
     since: Vec<Seen>,
+    /// Bytes that the batches in it hold.
+    bytes: usize,
     /// Whether the stage has seen something that no checkpoint has.
     changed: bool,
 }
@@ -25,10 +29,11 @@ enum Seen {
 impl Recovery {
     /// With the state of an earlier run.
     pub(super) fn new(saved: Option<Vec<u8>>) -> Self {
-        Self { saved, since: Vec::new(), changed: true }
+        Self { saved, since: Vec::new(), bytes: 0, changed: true }
     }
 
     pub(super) fn saw_batch(&mut self, batch: &Batch) {
+        self.bytes += batch.held_bytes();
         self.since.push(Seen::Batch(batch.clone()));
         self.changed = true;
     }
@@ -44,13 +49,18 @@ impl Recovery {
     }
 
     pub(super) fn is_long(&self) -> bool {
-        self.since.len() >= SAVE_EVERY
+        self.since.len() >= SAVE_EVERY || self.bytes >= KEPT_BYTES
     }
 
     /// Takes over what the stage saved.
     pub(super) fn save(&mut self, saved: Option<Vec<u8>>) {
         self.saved = saved;
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         self.since.clear();
+        self.bytes = 0;
     }
 
     /// Whether there is something that no checkpoint has.
@@ -77,7 +87,7 @@ impl Recovery {
         if !self.since.is_empty() {
             // The next failure then repeats nothing of this.
             self.saved = instance.save().await?;
-            self.since.clear();
+            self.clear();
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ impl Runner {
     fn answer_limits(&self, batch: &Batch) -> Room {
         match self {
             Self::Sandboxed(program) => Room {
-                bytes: program.limits.output_bytes.saturating_add(batch.bytes()),
+                bytes: program.limits.output_bytes.saturating_add(bytes(batch)),
                 records: program.limits.output_records,
                 attributes: MAX_ATTRIBUTES,
             },
@@ -84,14 +84,14 @@ impl Room {
     /// Takes what was answered within the limits of a call.
     fn spend(&mut self, answer: &Answer) {
         for Emitted { batch, .. } in &answer.emitted {
-            self.bytes = self.bytes.saturating_sub(batch.bytes());
+            self.bytes = self.bytes.saturating_sub(bytes(batch));
             self.records = self.records.saturating_sub(batch.len);
         }
     }
 
     fn take(&mut self, answer: Answer) -> Result<Answer, Failure> {
         let batches = || answer.emitted.iter().map(|emitted| &emitted.batch);
-        let bytes = batches().map(Batch::bytes).fold(0, usize::saturating_add);
+        let bytes = batches().map(bytes).fold(0, usize::saturating_add);
         let records = batches().map(|batch| batch.len).sum();
         let left = (self.bytes.checked_sub(bytes), self.records.checked_sub(records));
         let attributes = batches().map(|batch| batch.attributes.len()).max().unwrap_or(0);
@@ -107,6 +107,11 @@ impl Room {
             }
         }
     }
+}
+
+/// What a batch takes of the room: what its records hold, and what it takes itself.
+fn bytes(batch: &Batch) -> usize {
+    batch.bytes().saturating_add(batch.own_bytes())
 }
 
 enum Live {

@@ -1,0 +1,247 @@
+//! HTTP/1.1 for peers that nobody has to trust: what a connection may take, and how many there
+//! may be.
+//!
+//! A head that does not come, a client that says nothing more or reads no answer: each keeps a
+//! connection, and nothing else. Once there are as many connections as may be, the one that
+//! has been without a request for longest makes room for the next.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, getrlimit};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower_service::Service as _;
+
+/// How long a head may take, from when the connection is made or the last answer given.
+const HEAD: Duration = Duration::from_secs(10);
+/// The most that a head may have, in bytes and in headers.
+const HEAD_BYTES: usize = 32 << 10;
+const HEADERS: usize = 100;
+/// How long to wait when the system has no descriptor for another connection.
+const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
+/// Descriptors that connections leave to the rest of the program.
+const RESERVE: u64 = 256;
+
+/// Connections that a server may have: so many, or half of the descriptors that the system
+/// gives, less a reserve.
+pub fn connections(most: usize) -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let spare = usize::try_from(descriptors.saturating_sub(RESERVE) / 2).unwrap_or(usize::MAX);
+    most.min(spare).max(16)
+}
+
+/// A server, until it is stopped.
+pub struct Server {
+    pub listener: TcpListener,
+    pub router: Router,
+    pub tls: Option<TlsAcceptor>,
+    pub connections: usize,
+    /// Takes no more requests, and ends once those that are under way are answered.
+    pub stop: CancellationToken,
+}
+
+impl Server {
+    /// Serves. Returns once all connections are closed after a stop.
+    ///
+    /// # Errors
+    /// If the listener cannot be used.
+    pub async fn run(self) -> io::Result<()> {
+        self.listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let places = Arc::new(Places { most: self.connections, ..Places::default() });
+        let mut tasks = JoinSet::new();
+        loop {
+            let place = tokio::select! {
+                place = Places::take(&places) => place,
+                () = self.stop.cancelled() => break,
+            };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.stop.cancelled() => break,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Of this connection alone, or of the descriptors: others will come.
+                    tracing::debug!("a connection was not accepted: {error}");
+                    tokio::time::sleep(NO_DESCRIPTOR).await;
+                    continue;
+                }
+            };
+            let (router, tls, stop) = (self.router.clone(), self.tls.clone(), self.stop.clone());
+            tasks.spawn(connection(stream, tls, router, place, stop));
+            while tasks.try_join_next().is_some() {}
+        }
+        drop(listener);
+        while tasks.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    place: Place,
+    stop: CancellationToken,
+) {
+    let _ = stream.set_nodelay(true);
+    let evicted = place.evicted.clone();
+    let serve = async {
+        match tls {
+            None => http(stream, router, Arc::new(place), stop).await,
+            Some(tls) => match tokio::time::timeout(HEAD, tls.accept(stream)).await {
+                Ok(Ok(stream)) => http(stream, router, Arc::new(place), stop).await,
+                Ok(Err(error)) => tracing::debug!("a TLS handshake failed: {error}"),
+                Err(_) => {}
+            },
+        }
+    };
+    tokio::select! {
+        () = serve => {}
+        () = evicted.cancelled() => {}
+    }
+}
+
+async fn http(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    place: Arc<Place>,
+    stop: CancellationToken,
+) {
+    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let (mut router, place) = (router.clone(), place.clone());
+        async move {
+            let _busy = place.busy();
+            router.call(request.map(Body::new)).await
+        }
+    });
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .max_buf_size(HEAD_BYTES)
+            .max_headers(HEADERS)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("a connection ended: {error}");
+    }
+}
+
+/// The connections that there are.
+#[derive(Default)]
+struct Places {
+    most: usize,
+    open: Mutex<Open>,
+    /// Told when a connection ends, or has no request any more.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Open {
+    count: usize,
+    /// Those without a request, the longest first.
+    idle: BTreeMap<u64, CancellationToken>,
+    next: u64,
+}
+
+impl Places {
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().expect("nobody panics here")
+    }
+
+    /// A place for another connection; makes room for it, or waits until there is some.
+    async fn take(places: &Arc<Self>) -> Place {
+        loop {
+            let changed = places.changed.notified();
+            {
+                let mut open = places.open();
+                if open.count < places.most {
+                    open.count += 1;
+                    let evicted = CancellationToken::new();
+                    let number = open.wait(&evicted);
+                    let (places, idle) = (places.clone(), Mutex::new(Some(number)));
+                    return Place { places, idle, evicted };
+                }
+                if let Some((_, longest)) = open.idle.pop_first() {
+                    longest.cancel();
+                }
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Open {
+    fn wait(&mut self, evicted: &CancellationToken) -> u64 {
+        self.next += 1;
+        self.idle.insert(self.next, evicted.clone());
+        self.next
+    }
+}
+
+/// The place of one connection.
+struct Place {
+    places: Arc<Places>,
+    /// Its number among those without a request.
+    idle: Mutex<Option<u64>>,
+    /// Told when it has to make room.
+    evicted: CancellationToken,
+}
+
+impl Place {
+    /// A request is under way, until what this returns goes.
+    fn busy(&self) -> Busy<'_> {
+        let mut open = self.places.open();
+        let mut idle = self.idle.lock().expect("nobody panics here");
+        if let Some(number) = idle.take() {
+            open.idle.remove(&number);
+        }
+        Busy(self)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.places.open();
+        open.count -= 1;
+        if let Some(number) = self.idle.lock().expect("nobody panics here").take() {
+            open.idle.remove(&number);
+        }
+        drop(open);
+        self.places.changed.notify_one();
+    }
+}
+
+struct Busy<'a>(&'a Place);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut open = self.0.places.open();
+        let number = open.wait(&self.0.evicted);
+        *self.0.idle.lock().expect("nobody panics here") = Some(number);
+        drop(open);
+        self.0.places.changed.notify_one();
+    }
+}
