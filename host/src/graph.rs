@@ -249,7 +249,8 @@ impl<'a> Check<'a> {
         if self.config.dead_letters.is_none() {
             let sources = self.config.sources.iter().map(|source| &source.on_error);
             let stages = self.config.stages.iter().map(|stage| &stage.on_error);
-            for on_error in sources.chain(stages).filter(|o| o.value == OnError::DeadLetter) {
+            let sinks = self.config.sinks.iter().map(|sink| &sink.on_error);
+            for on_error in sources.chain(stages).chain(sinks).filter(|o| o.value == OnError::DeadLetter) {
                 self.mistakes.push(
                     Mistake::new(on_error.span.clone(), "there is no file for dead letters")
                         .help("add `dead_letters = \"FILE\"` to `[pipeline]`"),

@@ -316,8 +316,13 @@ fn with_inherited(
     Ok(mixed.into())
 }
 
-/// What the outputs of an answer take beside the lists that they are made of, and beside what
-/// they inherit: each for itself, its excerpts (a few numbers may stand for much), and the
+/// What the excerpts of an output hold, in bytes: a few numbers may stand for much.
+pub fn excerpt_bytes(output: &records::Output) -> usize {
+    let bytes = output.excerpts.iter().map(|excerpt| bytes_between(&excerpt.starts, &excerpt.ends));
+    bytes.fold(0, usize::saturating_add)
+}
+
+/// What the outputs of an answer take beside what their rows hold: each for itself, and the
 /// names of its attributes, which every row has to be written with.
 pub fn made_bytes(input: Option<&Batch>, outputs: &[records::Output]) -> usize {
     let bytes = outputs.iter().map(|output| {
@@ -329,12 +334,9 @@ pub fn made_bytes(input: Option<&Batch>, outputs: &[records::Output]) -> usize {
         let names = output.attributes.iter().map(|attribute| {
             attribute.name.len() * there(&attribute.change.ends, &attribute.change.nulls)
         });
-        let excerpts = output.excerpts.iter().map(|excerpt| {
-            let name = match &excerpt.to {
-                Target::Attribute(name) => name.len() * there(&excerpt.ends, &excerpt.nulls),
-                Target::Key | Target::Value => 0,
-            };
-            name.saturating_add(bytes_between(&excerpt.starts, &excerpt.ends))
+        let excerpts = output.excerpts.iter().map(|excerpt| match &excerpt.to {
+            Target::Attribute(name) => name.len() * there(&excerpt.ends, &excerpt.nulls),
+            Target::Key | Target::Value => 0,
         });
         let own = own_bytes(rows(input, output), inherited + changed);
         names.chain(excerpts).fold(own, usize::saturating_add)

@@ -122,6 +122,7 @@ fn chain(args: &PipelineArgs) -> Config {
         input: input(&last),
         batch: None,
         rate: None,
+        on_error: At::nowhere(OnError::Fail),
     });
     config
 }

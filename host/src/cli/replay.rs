@@ -129,9 +129,10 @@ fn select(
     let has = |name: &str| {
         config.sources.iter().any(|source| source.name.value == name)
             || config.stages.iter().any(|stage| stage.name.value == name)
+            || config.sinks.iter().any(|sink| sink.name.value == name)
     };
     if let Some(stage) = selection.stage.as_ref().filter(|stage| !has(stage)) {
-        return Err(Error::Usage(format!("the pipeline has no source or stage `{stage}`")));
+        return Err(Error::Usage(format!("the pipeline has no source, stage or sink `{stage}`")));
     }
     let (mut sent, mut stay) = (Vec::new(), Vec::new());
     let mut unknown: Vec<String> = Vec::new();
@@ -161,7 +162,9 @@ fn for_replay(config: &mut Config, letters: &Path) {
         path: letters.to_owned(),
     }));
     let sources = config.sources.iter_mut().map(|source| &mut source.on_error);
-    for on_error in sources.chain(config.stages.iter_mut().map(|stage| &mut stage.on_error)) {
+    let stages = config.stages.iter_mut().map(|stage| &mut stage.on_error);
+    let sinks = config.sinks.iter_mut().map(|sink| &mut sink.on_error);
+    for on_error in sources.chain(stages).chain(sinks) {
         on_error.value = OnError::DeadLetter;
     }
     let keeps_state = config.state.is_some();

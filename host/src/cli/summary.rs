@@ -78,7 +78,10 @@ fn row(node: &Node, elapsed: Duration) -> [String; 12] {
         name,
         number(metrics.records_in.get()),
         number(metrics.records_out.get()),
-        only(!matches!(node.id, NodeId::Sink(_)), number(metrics.rejected.get())),
+        only(
+            !matches!(node.id, NodeId::Sink(_)) || metrics.rejected.get() > 0,
+            number(metrics.rejected.get()),
+        ),
         only(!is_source, number(metrics.dropped.get())),
         only(!is_source, time(Duration::from_secs_f64(metrics.duration.get_sample_sum()))),
         only(is_stage, short(metrics.fuel.get())),

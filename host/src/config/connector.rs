@@ -165,6 +165,8 @@ pub struct Sink {
     pub batch: Option<Batching>,
     /// Records a second at most.
     pub rate: Option<u64>,
+    /// For what is refused where it is written.
+    pub on_error: At<OnError>,
 }
 
 #[derive(Debug, Clone)]
@@ -233,6 +235,8 @@ pub struct SqliteSink {
     /// Columns, and what each takes: `value`, `key`, `timestamp`, or an attribute.
     pub columns: Vec<(String, String)>,
     pub on_conflict: OnConflict,
+    /// While somebody else has the database locked.
+    pub retry: Retry,
 }
 
 /// What happens to a row that breaks a unique index of the table.

@@ -200,8 +200,8 @@ pub const DEFAULT_QUEUE: usize = 8;
 /// How often a retryable rejection is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
-    /// Attempts in all, the first included.
-    pub attempts: u32,
+    /// Attempts in all, the first included; none: without end.
+    pub attempts: Option<u32>,
     /// Before the second attempt; doubled for each further one, with jitter.
     pub backoff: Duration,
     pub max_backoff: Duration,
@@ -210,7 +210,7 @@ pub struct Retry {
 impl Default for Retry {
     fn default() -> Self {
         Self {
-            attempts: 3,
+            attempts: Some(3),
             backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(10),
         }
@@ -218,10 +218,15 @@ impl Default for Retry {
 }
 
 impl Retry {
+    /// Whether attempt `attempt` was the last.
+    pub fn is_over(&self, attempt: u32) -> bool {
+        self.attempts.is_some_and(|attempts| attempt >= attempts)
+    }
+
     /// Waits before attempt `attempt` (2 for the first retry): between half the
     /// backoff and the whole ("equal jitter").
     pub fn delay(&self, attempt: u32) -> Duration {
-        let doubled = self.backoff.saturating_mul(1 << (attempt - 2).min(30));
+        let doubled = self.backoff.saturating_mul(1 << attempt.saturating_sub(2).min(30));
         doubled.min(self.max_backoff).mul_f64(0.5 + 0.5 * fastrand::f64())
     }
 }

@@ -196,9 +196,17 @@ fn stage_config(table: &mut Reader<'_>) -> StageConfig {
 }
 
 pub(super) fn retry(mut table: Reader<'_>, default: &Retry) -> Retry {
-    let attempts = table.count("attempts", 1);
+    let unlimited = matches!(
+        table.get("attempts").map(|item| item.get_ref()),
+        Some(DeValue::String(text)) if text == "unlimited"
+    );
+    let attempts = if unlimited { None } else { table.count("attempts", 1) };
     let retry = Retry {
-        attempts: attempts.map_or(default.attempts, |n| n.min(1000) as u32),
+        attempts: match attempts {
+            _ if unlimited => None,
+            Some(attempts) => Some(attempts.min(1000) as u32),
+            None => default.attempts,
+        },
         backoff: table.duration("backoff").unwrap_or(default.backoff),
         max_backoff: table.duration("max_backoff").unwrap_or(default.max_backoff),
     };

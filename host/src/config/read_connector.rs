@@ -10,7 +10,7 @@ use super::read::{batching, head, input, name, on_error, retry, watermark};
 use super::reader::{self, Reader};
 use super::{
     Ack, At, DecodeFormat, Decoding, Encoding, FilePartition, FileSink, Generate, HttpSink,
-    HttpSource, JsonAttributes, JsonMembers, OnConflict, Retry, Rotate, Sink, SinkKind, Source,
+    HttpSource, JsonAttributes, JsonMembers, OnConflict, OnError, Retry, Rotate, Sink, SinkKind, Source,
     SourceKind, SqliteSink, SqliteSource, Tls,
 };
 use crate::mistake::Mistake;
@@ -215,10 +215,15 @@ pub(super) fn sink(mut table: Reader<'_>, base: &Path) -> Option<Sink> {
     let input = input(&mut table);
     let batch = batching(&mut table);
     let rate = table.count("rate", 1);
+    // What others write to refuses nothing.
+    let on_error = match kind {
+        Some(SinkKind::Http(_) | SinkKind::Sqlite(_)) => on_error(&mut table),
+        _ => At::nowhere(OnError::Fail),
+    };
     if known {
         table.finish();
     }
-    Some(Sink { name: name?, kind: kind?, input, batch, rate })
+    Some(Sink { name: name?, kind: kind?, input, batch, rate, on_error })
 }
 
 fn file_sink(table: &mut Reader<'_>, base: &Path) -> FileSink {
@@ -248,6 +253,15 @@ fn file_sink(table: &mut Reader<'_>, base: &Path) -> FileSink {
     FileSink { path, append, encoding, rotate, partition }
 }
 
+/// How a sink tries again, if nothing is said.
+fn sink_retry() -> Retry {
+    Retry {
+        attempts: Some(10),
+        backoff: Duration::from_millis(200),
+        max_backoff: Duration::from_secs(30),
+    }
+}
+
 fn http_sink(table: &mut Reader<'_>, base: &Path) -> HttpSink {
     let url = table.required("url", "where to post to, such as \"https://example.com/logs\"");
     let url = url.and_then(|text| {
@@ -262,19 +276,14 @@ fn http_sink(table: &mut Reader<'_>, base: &Path) -> HttpSink {
     });
     // Stands for one that was a mistake.
     let nowhere = || At::nowhere(Url::parse("http://localhost").expect("it is one"));
-    let default = Retry {
-        attempts: 10,
-        backoff: Duration::from_millis(200),
-        max_backoff: Duration::from_secs(30),
-    };
     HttpSink {
         url: url.unwrap_or_else(nowhere),
         encoding: encoding(table),
         token_env: table.string("token_env").map(|name| name.value),
         timeout: table.duration("timeout").unwrap_or(Duration::from_secs(30)),
         retry: table
-            .table("retry", "`retry`", |table| retry(table, &default))
-            .unwrap_or(default.clone()),
+            .table("retry", "`retry`", |table| retry(table, &sink_retry()))
+            .unwrap_or_else(sink_retry),
         ca: table.string("ca").map(|path| base.join(path.value)),
     }
 }
@@ -299,5 +308,8 @@ fn sqlite_sink(table: &mut Reader<'_>, base: &Path) -> SqliteSink {
         table: into.map_or(String::new(), |table| table.value),
         columns,
         on_conflict,
+        retry: table
+            .table("retry", "`retry`", |table| retry(table, &sink_retry()))
+            .unwrap_or_else(sink_retry),
     }
 }

@@ -1,7 +1,7 @@
 //! Batches that are posted.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Certificate, Client, Response, StatusCode};
@@ -9,6 +9,9 @@ use reqwest::{Certificate, Client, Response, StatusCode};
 use crate::codec;
 use crate::config::{Encoding, HttpSink as Config};
 use crate::engine::content_hash;
+use crate::foreign::Foreign;
+use crate::metrics::NodeMetrics;
+use crate::outcome::Rejected;
 use crate::record::Batch;
 
 /// What is told of an answer that is no success.
@@ -22,6 +25,9 @@ pub struct HttpSink {
     run: u64,
     /// Batches so far.
     batches: u64,
+    /// Of the request that was made last.
+    attempts: u32,
+    metrics: Arc<NodeMetrics>,
     config: Config,
     client: Client,
     token: Option<String>,
@@ -31,11 +37,16 @@ pub struct HttpSink {
 enum Refused {
     /// It may the next time, after so long if the server says so.
     ForNow(String, Option<Duration>),
-    ForGood(String),
+    /// And whether that is about what is in it, so that a part of it may go through.
+    ForGood(String, bool),
 }
 
 impl HttpSink {
-    pub(super) fn open(name: Arc<str>, config: &Config) -> Result<Self, String> {
+    pub(super) fn open(
+        name: Arc<str>,
+        config: &Config,
+        metrics: Arc<NodeMetrics>,
+    ) -> Result<Self, String> {
         super::use_ring();
         let mut client = Client::builder()
             .timeout(config.timeout)
@@ -52,31 +63,69 @@ impl HttpSink {
         let token = config.token_env.as_deref().map(super::token).transpose()?;
         let client =
             client.build().map_err(|error| format!("cannot make a client: {}", whole(&error)))?;
-        Ok(Self { name, run: fastrand::u64(..), batches: 0, config: config.clone(), client, token })
+        let (run, config) = (fastrand::u64(..), config.clone());
+        Ok(Self { name, run, batches: 0, attempts: 0, metrics, config, client, token })
     }
 
-    /// Posts a batch until it is taken.
-    pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), String> {
-        let mut body = Vec::new();
-        codec::encode(&self.config.encoding, batch, &mut body);
+    /// Posts a batch until it is taken. Where refusals are wanted, a batch that is refused for
+    /// what is in it is divided until the records at fault stand alone.
+    pub(super) async fn write(
+        &mut self,
+        batch: &Batch,
+        refusals: bool,
+    ) -> Result<Vec<Rejected>, String> {
         self.batches += 1;
-        let key = self.idempotency_key();
-        let body = bytes::Bytes::from(body);
-        let attempts = self.config.retry.attempts;
+        let mut rejected = Vec::new();
+        // First and last row, exclusive, of the parts still to do; the last comes next.
+        let mut pending = vec![(0, batch.len)];
+        while let Some((start, end)) = pending.pop() {
+            let is_whole = end - start == batch.len;
+            let part = if is_whole { batch.clone() } else { batch.slice(start..end) };
+            let (why, attempts, of_records) =
+                match self.deliver(&part, &self.idempotency_key(start, end, is_whole)).await {
+                    Ok(()) => continue,
+                    Err(Refused::ForNow(why, _)) if refusals => (why, self.attempts, false),
+                    Err(Refused::ForNow(why, _)) => return Err(why),
+                    Err(Refused::ForGood(why, of_records)) if refusals => (why, 1, of_records),
+                    Err(Refused::ForGood(why, _)) => return Err(why),
+                };
+            if of_records && end - start > 1 {
+                let middle = start + (end - start) / 2;
+                pending.extend([(middle, end), (start, middle)]);
+                continue;
+            }
+            let row = |row| Rejected { row, reason: why.clone(), retryable: false, attempts };
+            rejected.extend((start..end).map(row));
+        }
+        Ok(rejected)
+    }
+
+    /// Posts a part of a batch, and tries again as long as there is hope.
+    async fn deliver(&mut self, part: &Batch, key: &str) -> Result<(), Refused> {
+        let (encoding, part) = (self.config.encoding.clone(), part.clone());
+        // Much text can become of a batch.
+        let body = tokio::task::spawn_blocking(move || {
+            let mut body = Vec::new();
+            codec::encode(&encoding, &part, &mut body);
+            bytes::Bytes::from(body)
+        });
+        let body = body.await.expect("encoding does not panic");
         for attempt in 1.. {
-            let (why, after) = match self.post(body.clone(), &key).await {
-                Ok(()) => return Ok(()),
-                Err(Refused::ForGood(why)) => return Err(why),
-                Err(Refused::ForNow(why, _)) if attempt >= attempts => {
-                    return Err(format!("{why}, after {attempts} attempts"));
-                }
+            self.attempts = attempt;
+            let (why, after) = match self.post(body.clone(), key).await {
                 Err(Refused::ForNow(why, after)) => (why, after),
+                ended => return ended,
             };
-            let wait = after.unwrap_or_else(|| self.config.retry.delay(attempt + 1));
+            if self.config.retry.is_over(attempt) {
+                return Err(Refused::ForNow(format!("{why}, after {attempt} attempts"), None));
+            }
+            self.metrics.retries.inc_by(1);
+            // The server may ask for more time than we would give it, but not for less.
+            let wait = self.config.retry.delay(attempt + 1).max(after.unwrap_or_default());
             tracing::warn!("sink `{}`: {why}; again in {wait:?}", self.name);
             tokio::time::sleep(wait).await;
         }
-        unreachable!("the last attempt returns")
+        unreachable!("attempts do not end by themselves")
     }
 
     async fn post(&self, body: bytes::Bytes, key: &str) -> Result<(), Refused> {
@@ -108,35 +157,51 @@ impl HttpSink {
         let for_now = status.is_server_error()
             || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
         let after = retry_after(&response);
+        let of_records = [
+            StatusCode::BAD_REQUEST,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ]
+        .contains(&status);
         let why = format!("{shown} answers {status}{}", excerpt(response).await);
-        Err(if for_now { Refused::ForNow(why, after) } else { Refused::ForGood(why) })
+        Err(if for_now { Refused::ForNow(why, after) } else { Refused::ForGood(why, of_records) })
     }
 
-    /// The same whenever this batch is posted again, and that of no other batch.
-    fn idempotency_key(&self) -> String {
-        let key = format!("{} {:016x} {}", self.name, self.run, self.batches);
+    /// The same whenever these rows are posted again, and that of no others.
+    fn idempotency_key(&self, start: usize, end: usize, is_whole: bool) -> String {
+        let mut key = format!("{} {:016x} {}", self.name, self.run, self.batches);
+        if !is_whole {
+            key.push_str(&format!(" {start} {end}"));
+        }
         content_hash(key.as_bytes())[..32].to_owned()
     }
 }
 
-/// RFC 9110, section 10.2.3: seconds, or a date.
+/// RFC 9110, section 10.2.3: seconds, or a date in any of its three forms.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
-    let wait = match text.trim().parse::<u64>() {
+    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
-            let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            Duration::try_from(date - jiff::Timestamp::now()).unwrap_or_default()
+            let date = httpdate::parse_http_date(text).ok()?;
+            date.duration_since(SystemTime::now()).unwrap_or_default()
         }
     };
     Some(wait.min(LONGEST_WAIT))
 }
 
-async fn excerpt(response: Response) -> String {
-    let body = response.text().await.unwrap_or_default();
-    let line = body.lines().next().unwrap_or_default();
-    let text: String = line.chars().filter(|c| !c.is_control()).take(EXCERPT).collect();
-    if text.is_empty() { text } else { format!(": {text}") }
+/// The first line of an answer, of which no more is read than may hold it.
+async fn excerpt(mut response: Response) -> String {
+    let mut body = Vec::new();
+    while body.len() < 4 * EXCERPT && !body.contains(&b'\n') {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(4 * EXCERPT)]),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    let text = String::from_utf8_lossy(&body);
+    let line: String = text.lines().next().unwrap_or_default().chars().take(EXCERPT).collect();
+    if line.is_empty() { line } else { format!(": {}", Foreign::new(&line)) }
 }
 
 /// An error with its causes: the first says little.

@@ -26,6 +26,8 @@ use serde_json::Value;
 use crate::codec::frames::Letter;
 use crate::codec::Decoded;
 use crate::config::{Encoding, SinkKind, SourceKind};
+use crate::metrics::NodeMetrics;
+use crate::outcome::Rejected;
 use crate::pipeline::Acknowledgements;
 use crate::record::Batch;
 use bytes_source::BytesSource;
@@ -242,27 +244,45 @@ pub enum Sink {
 impl Sink {
     /// # Errors
     /// If there is no place to write to.
-    pub fn open(name: &str, kind: &SinkKind, resume: &Resume<'_>) -> Result<Self, String> {
+    pub fn open(
+        name: &str,
+        kind: &SinkKind,
+        resume: &Resume<'_>,
+        metrics: &Arc<NodeMetrics>,
+    ) -> Result<Self, String> {
         Ok(match kind {
             SinkKind::Stdout { encoding } => Self::Stdout(encoding.clone()),
             SinkKind::File(file) => Self::File(FileSink::open(file, resume)?),
-            SinkKind::Http(http) => Self::Http(HttpSink::open(name.into(), http)?.into()),
-            SinkKind::Sqlite(sqlite) => Self::Sqlite(SqliteSink::open(sqlite)?),
+            SinkKind::Http(http) => {
+                Self::Http(HttpSink::open(name.into(), http, metrics.clone())?.into())
+            },
+            SinkKind::Sqlite(sqlite) => {
+                Self::Sqlite(SqliteSink::open(name.into(), sqlite, metrics.clone())?)
+            },
             SinkKind::Null => Self::Null,
         })
     }
 
-    /// Writes a batch.
+    /// Writes a batch. Returns the records that were refused for good where they were to be
+    /// written, if `refusals` says that the others are to be written all the same.
     ///
     /// # Errors
     /// If it could not be written whole.
-    pub async fn write(&mut self, batch: &Batch) -> Result<(), SinkError> {
+    pub async fn write(
+        &mut self,
+        batch: &Batch,
+        refusals: bool,
+    ) -> Result<Vec<Rejected>, SinkError> {
         match self {
-            Self::Stdout(encoding) => stdout::write(encoding.clone(), batch.clone()).await,
-            Self::File(sink) => sink.write(batch).await.map_err(SinkError::Failed),
-            Self::Http(sink) => sink.write(batch).await.map_err(SinkError::Failed),
-            Self::Sqlite(sink) => sink.write(batch).await.map_err(SinkError::Failed),
-            Self::Null => Ok(()),
+            Self::Stdout(encoding) => {
+                stdout::write(encoding.clone(), batch.clone()).await.map(|()| Vec::new())
+            }
+            Self::File(sink) => {
+                sink.write(batch).await.map(|()| Vec::new()).map_err(SinkError::Failed)
+            }
+            Self::Http(sink) => sink.write(batch, refusals).await.map_err(SinkError::Failed),
+            Self::Sqlite(sink) => sink.write(batch, refusals).await.map_err(SinkError::Failed),
+            Self::Null => Ok(Vec::new()),
         }
     }
 

@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::types::{Null, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, ErrorCode, params_from_iter};
 
-use crate::config::{OnConflict, SqliteSink as Config};
+use crate::config::{OnConflict, Retry, SqliteSink as Config};
+use crate::metrics::NodeMetrics;
+use crate::outcome::Rejected;
 use crate::record::Batch;
 use crate::template::{key_or_attribute, rfc3339};
 
@@ -17,15 +19,27 @@ pub struct SqliteSink {
     /// What each column takes.
     columns: Arc<[String]>,
     what: Arc<str>,
+    name: Arc<str>,
+    retry: Retry,
+    metrics: Arc<NodeMetrics>,
 }
 
+/// How long a lock of somebody else is waited for before it is said.
+const LOCKED: Duration = Duration::from_secs(1);
+/// The same when the database is opened.
+const LOCKED_AT_FIRST: Duration = Duration::from_secs(10);
+
 impl SqliteSink {
-    pub(super) fn open(config: &Config) -> Result<Self, String> {
-        let Config { path, table, columns, on_conflict } = config;
+    pub(super) fn open(
+        name: Arc<str>,
+        config: &Config,
+        metrics: Arc<NodeMetrics>,
+    ) -> Result<Self, String> {
+        let Config { path, table, columns, on_conflict, retry } = config;
         let what: Arc<str> = format!("the table {table} of {}", path.value.display()).into();
         let failed = |error: rusqlite::Error| format!("cannot write {what}: {error}");
         let connection = Connection::open(&path.value).map_err(failed)?;
-        connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
+        connection.busy_timeout(LOCKED_AT_FIRST).map_err(failed)?;
         // Readers do not wait for this writer; what is committed is on the disk.
         connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
         connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
@@ -44,7 +58,11 @@ impl SqliteSink {
             vec!["?"; names.len()].join(", ")
         );
         connection.prepare(&insert).map_err(failed)?;
+        connection.busy_timeout(LOCKED).map_err(failed)?;
         Ok(Self {
+            name,
+            retry: retry.clone(),
+            metrics,
             connection: Arc::new(Mutex::new(connection)),
             insert: insert.into(),
             columns: columns.iter().map(|(_, what)| what.clone()).collect(),
@@ -52,25 +70,71 @@ impl SqliteSink {
         })
     }
 
-    /// Inserts a batch, whole or not at all; it is durable then.
-    pub(super) async fn write(&self, batch: &Batch) -> Result<(), String> {
+    /// Inserts a batch, whole or not at all; it is durable then. Where refusals are wanted, the
+    /// rows that the table does not take are left out. A lock of somebody else is waited for.
+    pub(super) async fn write(
+        &self,
+        batch: &Batch,
+        refusals: bool,
+    ) -> Result<Vec<Rejected>, String> {
+        for attempt in 1.. {
+            let error = match self.insert(batch, refusals).await {
+                Ok(rejected) => return Ok(rejected),
+                Err(error) => error,
+            };
+            let why = format!("cannot write {}: {error}", self.what);
+            if !is_locked(&error) {
+                return Err(why);
+            }
+            if self.retry.is_over(attempt) {
+                return Err(format!("{why}, after {attempt} attempts"));
+            }
+            self.metrics.retries.inc_by(1);
+            let wait = self.retry.delay(attempt + 1);
+            tracing::warn!("sink `{}`: {why}; again in {wait:?}", self.name);
+            tokio::time::sleep(wait).await;
+        }
+        unreachable!("attempts do not end by themselves")
+    }
+
+    async fn insert(&self, batch: &Batch, refusals: bool) -> rusqlite::Result<Vec<Rejected>> {
         let (connection, insert) = (self.connection.clone(), self.insert.clone());
-        let (columns, batch) = (self.columns.clone(), batch.clone());
-        let written = tokio::task::spawn_blocking(move || -> rusqlite::Result<()> {
+        let (columns, batch, what) = (self.columns.clone(), batch.clone(), self.what.clone());
+        let written = tokio::task::spawn_blocking(move || {
             let mut connection = connection.lock().expect("inserting does not panic");
             let transaction = connection.transaction()?;
+            let mut rejected = Vec::new();
             {
                 let mut statement = transaction.prepare_cached(&insert)?;
                 for row in 0..batch.len {
                     let values = columns.iter().map(|what| value(&batch, row, what));
-                    statement.execute(params_from_iter(values))?;
+                    match statement.execute(params_from_iter(values)) {
+                        Err(error) if refusals && is_of_the_row(&error) => rejected.push(Rejected {
+                            row,
+                            reason: format!("{what} does not take it: {error}"),
+                            retryable: false,
+                            attempts: 1,
+                        }),
+                        executed => drop(executed?),
+                    }
                 }
             }
-            transaction.commit()
+            transaction.commit()?;
+            Ok(rejected)
         });
-        let written = written.await.expect("inserting does not panic");
-        written.map_err(|error| format!("cannot write {}: {error}", self.what))
+        written.await.expect("inserting does not panic")
     }
+}
+
+fn is_locked(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+/// Whether another row may go through all the same.
+fn is_of_the_row(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
+    matches!(error.sqlite_error_code(), Some(ConstraintViolation | TooBig | TypeMismatch))
 }
 
 fn value<'a>(batch: &'a Batch, row: usize, what: &str) -> ToSqlOutput<'a> {

@@ -158,15 +158,25 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
             Some(position) => Resume::FromPosition(position),
         };
         let receivers = wiring.receivers(node.id);
-        let mut opened = Sink::open(&node.name, &sink.kind, &resume).map_err(at)?;
+        let mut opened = Sink::open(&node.name, &sink.kind, &resume, &node.metrics).map_err(at)?;
         if keeps_state && position.is_none() {
             let position = opened.sync().await.map_err(at)?;
             let cut = SinkCut { kind: sink.kind.to_string(), position };
             new_sinks.insert(node.name.clone(), cut);
         }
+        let letters = coordinator.letters();
         let task = SinkTask {
             name: node.name.as_str().into(),
             sink: opened,
+            rejections: Rejections {
+                pipeline: pipeline.clone(),
+                what: "sink",
+                name: node.name.as_str().into(),
+                on_error: sink.on_error.value,
+                letters: letters.clone(),
+                metrics: node.metrics.clone(),
+                component: "".into(),
+            },
             inlet: Inlet::new(receivers, node.metrics.clone(), sink.batch.clone(), false),
             metrics: node.metrics.clone(),
             processed: metrics.processed.clone(),
@@ -175,7 +185,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
             alone: config.sinks.len() == 1,
             gate: running.gate.clone(),
             pace: pace.clone(),
-            reporter: coordinator.reporter(node.id, coordinator.letters()),
+            reporter: coordinator.reporter(node.id, letters),
         };
         running.spawn(&node.name, task.run());
     }
@@ -357,7 +367,8 @@ fn shape(config: &Config, runners: &[Runner]) -> Shape {
 fn uses_dead_letters(config: &Config) -> bool {
     let sources = config.sources.iter().map(|source| source.on_error.value);
     let stages = config.stages.iter().map(|stage| stage.on_error.value);
-    sources.chain(stages).any(|policy| policy == OnError::DeadLetter)
+    let sinks = config.sinks.iter().map(|sink| sink.on_error.value);
+    sources.chain(stages).chain(sinks).any(|policy| policy == OnError::DeadLetter)
 }
 
 fn nodes(config: &Config, metrics: &Metrics) -> Nodes {
@@ -381,7 +392,7 @@ struct Wiring {
     receivers: Vec<(NodeId, Receiver)>,
 }
 
-/// Letters on their way back to the stage that refused them.
+/// Letters on their way back to the stage or sink that refused them.
 struct Replayed {
     letters: Vec<Letter>,
     sender: Sender,
@@ -400,13 +411,13 @@ impl Wiring {
         wiring
     }
 
-    /// One more edge to each input of a stage that has letters.
+    /// One more edge to each input of a stage or sink that has letters.
     fn replays(&mut self, nodes: &Nodes, letters: &[Letter]) -> Vec<Replayed> {
         let mut replays: Vec<Replayed> = Vec::new();
         let mut by_input: BTreeMap<(NodeId, u32), Vec<Letter>> = BTreeMap::new();
         for letter in letters {
             let stage = nodes.iter().find(|node| node.name == letter.stage);
-            if let Some(Node { id: id @ NodeId::Stage(_), .. }) = stage {
+            if let Some(Node { id: id @ (NodeId::Stage(_) | NodeId::Sink(_)), .. }) = stage {
                 by_input.entry((*id, letter.input)).or_default().push(letter.clone());
             }
         }

@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{NodeState, Reporter};
 use super::inlet::{Event, Inlet};
+use super::rejections::Rejections;
 use super::{Ended, Stopped};
+use crate::config::OnError;
 use crate::connector::{Sink, SinkError};
 use crate::metrics::{Doing, NodeMetrics};
 use crate::pace::Pace;
@@ -18,6 +20,8 @@ use crate::record::Batch;
 pub(super) struct SinkTask {
     pub name: Arc<str>,
     pub sink: Sink,
+    /// For what is refused where it is written.
+    pub rejections: Rejections,
     pub inlet: Inlet,
     pub metrics: Arc<NodeMetrics>,
     pub processed: IntCounter,
@@ -70,10 +74,13 @@ impl SinkTask {
         // What is begun is finished and counted, before a run that ends counts what is missing.
         let open = self.gate.read().await;
         let start = Instant::now();
-        let closed = match self.sink.write(batch).await {
-            Ok(()) => {
-                self.metrics.records_out.inc_by(batch.len as u64);
-                self.processed.inc_by(batch.len as u64);
+        let refusals = self.rejections.on_error != OnError::Fail;
+        let closed = match self.sink.write(batch, refusals).await {
+            Ok(rejected) => {
+                let written = (batch.len - rejected.len()) as u64;
+                self.metrics.records_out.inc_by(written);
+                self.processed.inc_by(written);
+                self.rejections.settle(batch, &rejected).await?;
                 if let Some(pace) = &self.pace {
                     pace.written(batch);
                 }

@@ -278,14 +278,15 @@ impl Instance {
         let made = outcome::made_bytes(batch, &outcome.outputs);
         if made > allowed && made > allowed.saturating_add(batch.map_or(0, Batch::held_bytes)) {
             let message = format!(
-                "its answer takes {} with all its outputs, names and excerpts, and limits.output \
-                 allows {}",
+                "its answer takes {} for its outputs and their names, and limits.output allows {}",
                 size(made),
                 size(allowed)
             );
             return Err(Failure::new(Cause::Output, message));
         }
-        let inherited = inherited_bytes(batch, &outcome.outputs);
+        let excerpts = outcome.outputs.iter().map(outcome::excerpt_bytes);
+        let inherited =
+            excerpts.fold(inherited_bytes(batch, &outcome.outputs), usize::saturating_add);
         if inherited > allowed && inherited > allowed.saturating_add(batch.map_or(0, Batch::bytes))
         {
             let message = format!(

@@ -184,7 +184,7 @@ impl Worker {
         let Some(retry) = self.retry.clone() else { return Ok(answer) };
         // All attempts together may answer what one call may.
         let mut room: Option<Room> = None;
-        for attempt in 2..=retry.attempts {
+        for attempt in (2..).take_while(|attempt| !retry.is_over(attempt - 1)) {
             let (again, settled): (Vec<_>, Vec<_>) =
                 answer.rejected.into_iter().partition(|rejected| rejected.retryable);
             answer.rejected = settled;

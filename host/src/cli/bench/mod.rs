@@ -134,6 +134,7 @@ fn around(component: &Path, config: serde_json::Value, args: &BenchArgs) -> Conf
             input: load::input(&name),
             batch: None,
             rate: None,
+            on_error: At::nowhere(OnError::Fail),
         }],
         ..Config::default()
     }
