@@ -1,23 +1,22 @@
-//! Wasmtime, narrowed to what stages need: its configuration, the clock that
-//! interrupts guests, compiling, and the cache of compiled components.
+//! Wasmtime, narrowed to what stages need: its configuration, the clock that interrupts
+//! guests, and the way to compiled components.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 use wasmtime::error::Context as _;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
 
+use crate::compile::{self, Cache, Source};
 use crate::profile::GuestProfile;
 
 /// How a guest that does not return is interrupted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Metering {
     /// Work is counted, and a guest yields now and then by its own count.
     Fuel,
@@ -30,7 +29,7 @@ const EPOCH: Duration = Duration::from_millis(5);
 
 /// What one component may bring: a component of Rust's `wasm32-wasip2` has four core
 /// instances, one memory and two tables.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
+const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
 const MEMORIES_PER_COMPONENT: u32 = 4;
 /// Memories beside one an instance, for components that have several: each takes four
 /// gibibytes of addresses, of which there are no more than for some thirty thousand.
@@ -44,7 +43,7 @@ pub struct Engine {
     pub(crate) metering: Metering,
     /// Who wants to know what guests are doing.
     pub(crate) profile: Option<Arc<GuestProfile>>,
-    cache: Option<PathBuf>,
+    cache: Option<Cache>,
 }
 
 impl Engine {
@@ -81,7 +80,7 @@ impl Engine {
                 }
             })?;
         }
-        Ok(Self { wasmtime, metering, profile, cache: cache_directory() })
+        Ok(Self { wasmtime, metering, profile, cache: Cache::of_user() })
     }
 
     /// The same, with nothing kept on the disk.
@@ -90,36 +89,61 @@ impl Engine {
         Self { cache: None, ..self }
     }
 
-    /// Compiles a component, or takes it from the cache.
-    ///
-    /// # Errors
-    /// What is wrong with the bytes.
-    pub fn compile(&self, bytes: &[u8], hash: &str) -> Result<Component> {
-        let Some(cached) = self.cache.as_ref().map(|dir| dir.join(self.cache_name(hash))) else {
-            return Component::new(&self.wasmtime, bytes);
-        };
-        if cached.exists() {
-            // SAFETY: the file is native code, and wasmtime trusts it. It was written by
-            // this program: the directory belongs to this user alone (see
-            // `cache_directory`), files appear in it complete, under the hash of the
-            // component and of all of wasmtime's settings.
-            match unsafe { Component::deserialize_file(&self.wasmtime, &cached) } {
-                Ok(component) => return Ok(component),
-                Err(error) => tracing::debug!("not using {}: {error:#}", cached.display()),
-            }
-        }
-        let component = Component::new(&self.wasmtime, bytes)?;
-        if let Err(error) = store(&cached, &component) {
-            tracing::debug!("cannot cache a compiled component: {error:#}");
-        }
-        Ok(component)
+    /// What is kept on the disk of what was compiled.
+    pub fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
     }
 
-    fn cache_name(&self, hash: &str) -> String {
+    /// Compiles a component, or takes it from the cache. Returns its SHA-256 in hexadecimal and
+    /// its size in bytes, too.
+    ///
+    /// # Errors
+    /// What is wrong with it, or which limit was met.
+    pub fn compile(
+        &self,
+        source: &Source,
+        limits: &compile::Limits,
+    ) -> Result<(Component, String, u64), String> {
+        let name = self.cache_name(&content_hash(&source.bytes), source.is_text);
+        if let Some(compiled) = self.cache.as_ref().and_then(|cache| cache.get(&name)) {
+            match self.load(&compiled.code) {
+                Ok(component) => return Ok((component, compiled.hash, compiled.size)),
+                Err(error) => tracing::debug!("not using {name}: {error:#}"),
+            }
+        }
+        let compiled = source.clone().compile(self.metering, self.has_epochs(), limits)?;
+        let component = self
+            .load(&compiled.code)
+            .map_err(|error| format!("it does not fit the limits of a stage: {error:#}"))?;
+        if let Some(cache) = &self.cache {
+            cache.put(&name, &compiled);
+        }
+        Ok((component, compiled.hash, compiled.size))
+    }
+
+    fn load(&self, code: &[u8]) -> Result<Component> {
+        // SAFETY: this is native code, and wasmtime trusts it. This program has compiled it:
+        // just now, or it was kept under a checksum, in a directory that belongs to this user
+        // alone, under the hash of what was compiled and of all of wasmtime's settings.
+        unsafe { Component::deserialize(&self.wasmtime, code) }
+    }
+
+    fn has_epochs(&self) -> bool {
+        self.metering == Metering::Epochs || self.profile.is_some()
+    }
+
+    fn cache_name(&self, hash: &str, is_text: bool) -> String {
         let mut settings = DefaultHasher::new();
         self.wasmtime.precompile_compatibility_hash().hash(&mut settings);
-        format!("{hash}-{:016x}.cwasm", settings.finish())
+        // The text of a module is wrapped by the contract of this version.
+        (is_text, env!("CARGO_PKG_VERSION")).hash(&mut settings);
+        format!("{hash}-{:016x}", settings.finish())
     }
+}
+
+/// An engine that compiles for another, and runs nothing.
+pub(crate) fn compiler(metering: Metering, epochs: bool) -> Result<wasmtime::Engine> {
+    wasmtime::Engine::new(settings(metering).epoch_interruption(epochs))
 }
 
 /// SHA-256 in hexadecimal: what `sha256sum` prints for the same file.
@@ -145,40 +169,26 @@ fn config(metering: Metering, instances: u32) -> Config {
         .table_keep_resident(64 << 10)
         // Only what a guest has touched is cleared behind it.
         .pagemap_scan(Enabled::Auto);
+    let mut config = settings(metering);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+/// What compiled code depends on.
+fn settings(metering: Metering) -> Config {
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .consume_fuel(metering == Metering::Fuel)
         // Halves the cost of a call; stages have no use for it.
         .concurrency_support(false)
+        // What wasmtime puts between composed components copies from memory to memory.
+        .wasm_multi_memory(true)
         // Proposals that stages have no use for are attack surface, no more.
         .wasm_gc(false)
         .wasm_exceptions(false)
         .wasm_function_references(false)
         .wasm_threads(false)
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
         .wasm_relaxed_simd(false);
     config
-}
-
-/// `pipehost` in the user's cache directory, readable by the user alone; none if
-/// there is no such place.
-fn cache_directory() -> Option<PathBuf> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
-    let dir = base.join("pipehost");
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).ok()?;
-    let metadata = fs::metadata(&dir).ok()?;
-    let mine = metadata.uid() == rustix::process::getuid().as_raw();
-    (mine && metadata.mode() & 0o022 == 0).then_some(dir)
-}
-
-fn store(path: &Path, component: &Component) -> Result<()> {
-    let dir = path.parent().context("a cached file lies in a directory")?;
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(&component.serialize()?)?;
-    file.persist(path)?;
-    Ok(())
 }

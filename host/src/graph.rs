@@ -250,7 +250,9 @@ impl<'a> Check<'a> {
             let sources = self.config.sources.iter().map(|source| &source.on_error);
             let stages = self.config.stages.iter().map(|stage| &stage.on_error);
             let sinks = self.config.sinks.iter().map(|sink| &sink.on_error);
-            for on_error in sources.chain(stages).chain(sinks).filter(|o| o.value == OnError::DeadLetter) {
+            for on_error in
+                sources.chain(stages).chain(sinks).filter(|o| o.value == OnError::DeadLetter)
+            {
                 self.mistakes.push(
                     Mistake::new(on_error.span.clone(), "there is no file for dead letters")
                         .help("add `dead_letters = \"FILE\"` to `[pipeline]`"),

@@ -3,6 +3,7 @@
 pub mod bindings;
 pub mod cli;
 pub mod codec;
+pub mod compile;
 pub mod config;
 pub mod connector;
 pub mod dead_letter;
@@ -26,8 +27,10 @@ pub mod plugin;
 pub mod prepare;
 pub mod profile;
 pub mod quantity;
+pub mod reach;
 pub mod record;
 pub mod rotation;
+pub mod secret;
 pub mod stage;
 pub mod state;
 pub mod telemetry;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::compile;
+
 /// The limits of one instance of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -23,6 +25,10 @@ pub struct Limits {
     pub files: u64,
     /// Size of the component.
     pub component_bytes: u64,
+    /// What compiling it may take, in bytes; none: as its size allows.
+    pub compile_memory: Option<u64>,
+    /// And how long.
+    pub compile_time: Option<Duration>,
 }
 
 /// Wasmtime's deterministic measure of work: about one unit an instruction, and one
@@ -45,6 +51,23 @@ impl Fuel {
 const LIFECYCLE_FUEL: u64 = 200_000_000;
 
 impl Limits {
+    /// What compiling a component of this size may take.
+    pub fn compile(&self, bytes: u64) -> compile::Limits {
+        self.or_usual(compile::Limits::for_size(bytes))
+    }
+
+    /// What a check of a configuration against a schema may take.
+    pub fn schema(&self) -> compile::Limits {
+        self.or_usual(compile::Limits::for_schema())
+    }
+
+    fn or_usual(&self, usual: compile::Limits) -> compile::Limits {
+        compile::Limits {
+            memory: self.compile_memory.unwrap_or(usual.memory),
+            time: self.compile_time.unwrap_or(usual.time),
+        }
+    }
+
     /// The fuel of a call on a batch of so many records; none if none is counted.
     pub fn call_fuel(&self, records: usize) -> Option<u64> {
         self.fuel.map(|fuel| fuel.of(records))
@@ -77,6 +100,8 @@ impl Default for Limits {
             disk_bytes: 10 << 30,
             files: 100_000,
             component_bytes: 32 << 20,
+            compile_memory: None,
+            compile_time: None,
         }
     }
 }

@@ -4,7 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pipehost::cli::{self, Cli};
+use pipehost::compile;
 
 fn main() -> ExitCode {
-    cli::main(Cli::parse())
+    match compile::begin() {
+        Some(code) => code,
+        None => cli::main(Cli::parse()),
+    }
 }

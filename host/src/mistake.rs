@@ -6,6 +6,7 @@ use std::path::Path;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
 use crate::foreign::{self, Foreign};
+use crate::secret;
 
 /// Where something stands in the text of a configuration, in bytes. None for what
 /// was given on the command line.
@@ -48,12 +49,13 @@ impl Mistake {
 pub fn render(mistakes: &[Mistake], path: &Path, text: &str, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let path = Foreign::new(&path.display().to_string()).to_string();
-    let text = &*foreign::in_place(text);
+    let text = &*secret::masked(&foreign::in_place(text));
     let mut sorted: Vec<_> = mistakes.iter().collect();
     sorted.sort_by_key(|mistake| mistake.span.as_ref().map(|span| (span.start, span.end)));
     let mut out = String::new();
     for mistake in sorted {
-        let message = Foreign::new(&mistake.message).whole().lines().to_string();
+        let message = secret::in_urls(&mistake.message);
+        let message = Foreign::new(&message).whole().lines().to_string();
         let title = Level::ERROR.primary_title(message);
         let mut group = annotate_snippets::Group::with_title(title);
         if let Some(span) = &mistake.span {

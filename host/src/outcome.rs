@@ -183,9 +183,9 @@ pub fn check_name(name: &str) -> Result<(), String> {
     match name.len() {
         0 => Err("an attribute has no name".to_owned()),
         1..=MAX_NAME => Ok(()),
-        long => Err(format!(
-            "the name of an attribute has {long} bytes, and it may have {MAX_NAME}"
-        )),
+        long => {
+            Err(format!("the name of an attribute has {long} bytes, and it may have {MAX_NAME}"))
+        }
     }
 }
 

@@ -1,22 +1,17 @@
-//! From what the user named to the bytes of a component: a file, a text, or a source
-//! folder, which is built.
+//! From what the user named to the bytes of a file: it itself, or what a source folder builds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use crate::compile::{Source, TARGET};
 
-/// The target that stages are built for.
-const TARGET: &str = "wasm32-wasip2";
-
-/// Reads a component, building it first if `path` is a folder. `say` is told what
+/// Reads a component or the text of one, building it first if `path` is a folder. `say` is told what
 /// takes time.
 ///
 /// # Errors
 /// What went wrong, for the operator.
-pub fn read(path: &Path, say: &mut dyn FnMut(&str)) -> Result<Vec<u8>, String> {
+pub fn read(path: &Path, say: &mut dyn FnMut(&str)) -> Result<Source, String> {
     let metadata = fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => format!("{} does not exist", path.display()),
         _ => format!("cannot read {}: {error}", path.display()),
@@ -30,45 +25,8 @@ pub fn read(path: &Path, say: &mut dyn FnMut(&str)) -> Result<Vec<u8>, String> {
     };
     let bytes =
         fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-    let bytes = match file.extension().and_then(|extension| extension.to_str()) {
-        Some("wat") => wat::parse_bytes(&bytes)
-            .map_err(|error| format!("{} is not WebAssembly text: {error}", file.display()))?
-            .into_owned(),
-        _ => bytes,
-    };
-    match bytes.get(..8) {
-        Some([0, b'a', b's', b'm', _, _, 1, 0]) => Ok(bytes),
-        Some([0, b'a', b's', b'm', _, _, 0, 0]) => wrap(&bytes).map_err(|error| {
-            format!(
-                "{} is a core module, not a component, and does not export the functions of a \
-                 stage: {error}; build it for {TARGET}",
-                file.display()
-            )
-        }),
-        _ => Err(format!("{} is not WebAssembly", file.display())),
-    }
-}
-
-/// Makes a component of a core module that exports the functions of the contract
-/// under their names in the canonical ABI, such as
-/// `pipehost:stage/stage@0.1.0#process`.
-pub(crate) fn wrap(module: &[u8]) -> Result<Vec<u8>, String> {
-    let wrap = || -> anyhow::Result<Vec<u8>> {
-        let mut resolve = Resolve::default();
-        let package = resolve.push_str("stage.wit", include_str!("../../wit/stage.wit"))?;
-        let exports =
-            |interface: &str| memchr::memmem::find(module, interface.as_bytes()).is_some();
-        let world = match exports("pipehost:stage/checkpoint@") {
-            true if exports("pipehost:stage/watermark@") => "timed-transform",
-            true => "stateful-transform",
-            false => "transform",
-        };
-        let world = resolve.select_world(&[package], Some(world))?;
-        let mut module = module.to_vec();
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
-        ComponentEncoder::default().module(&module)?.validate(true).encode()
-    };
-    wrap().map_err(|error| format!("{:#}", error.root_cause()))
+    let is_text = file.extension().is_some_and(|extension| extension == "wat");
+    Ok(Source { path: file.to_owned(), bytes, is_text })
 }
 
 /// Builds the crate in a folder. Cargo knows whether anything changed.

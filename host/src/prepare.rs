@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
-use tokio::sync::oneshot;
-
 use crate::codec::frames::Letter;
-use crate::config::{Config, Stage, StageConfig};
+use crate::compile::{self, Cache, Complaint, Source};
+use crate::config::{Config, Stage};
 use crate::engine::{Engine, Metering};
 use crate::graph::{self, Graph, Known, Said};
 use crate::metrics::Metrics;
@@ -16,6 +14,7 @@ use crate::mistake::Mistake;
 use crate::pace::Pace;
 use crate::plugin;
 use crate::profile::GuestProfile;
+use crate::reach;
 use crate::stage::{Program, Runner};
 
 /// A pipeline that can be run.
@@ -65,7 +64,7 @@ pub async fn prepare_profiled(
             .entry(stage.plugin.value.clone())
             .or_insert_with(|| plugin::read(&stage.plugin.value, say));
         let opened = match found {
-            Ok(bytes) => open(stage, bytes, &mut engines, &metrics).await,
+            Ok(source) => open(stage, source, &mut engines, &metrics).await,
             Err(why) => Err(vec![Mistake::new(stage.plugin.span.clone(), why.clone())]),
         };
         match opened {
@@ -81,6 +80,7 @@ pub async fn prepare_profiled(
     }
     let (graph, found) = graph::check(&config, &said);
     mistakes.extend(found);
+    mistakes.extend(reach::check(&config, Cache::of_user().as_ref().map(Cache::directory)));
     if mistakes.is_empty() {
         Ok(Prepared { config, graph, runners, metrics, replay: None, pace: None })
     } else {
@@ -90,7 +90,7 @@ pub async fn prepare_profiled(
 
 async fn open(
     stage: &Stage,
-    bytes: &[u8],
+    source: &Source,
     engines: &mut Engines,
     metrics: &Metrics,
 ) -> Result<Program, Vec<Mistake>> {
@@ -101,12 +101,12 @@ async fn open(
     let metering = if stage.limits.fuel.is_some() { Metering::Fuel } else { Metering::Epochs };
     let engine = engines.get(metering).map_err(|why| vec![at_plugin(why)])?;
     let (limits, grants) = (stage.limits.clone(), stage.grants.clone());
-    let mut program = Program::load(engine, name.clone(), bytes, limits, grants)
+    let mut program = Program::load(engine.clone(), name.clone(), source, limits, grants)
         .map_err(|reasons| reasons.into_iter().map(at_plugin).collect::<Vec<_>>())?;
     let node = metrics.node(&name);
     let description = (program.describe(&node).await)
         .map_err(|failure| vec![at_plugin(format!("asked to describe itself, {failure}"))])?;
-    check_config(stage, description.config_schema).await?;
+    check_config(stage, description.config_schema, engine.clone()).await?;
     program.open(stage.config.value.to_string(), &node).await.map_err(|failure| {
         let message = format!("stage `{}` does not open: {failure}", stage.name.value);
         vec![Mistake::new(stage.config.span.clone(), message)]
@@ -114,62 +114,27 @@ async fn open(
     Ok(program)
 }
 
-/// Checks a stage's configuration against its schema, within the time of a call: a few lines
-/// of schema can take for ever, and the stage wrote them.
-async fn check_config(stage: &Stage, schema: String) -> Result<(), Vec<Mistake>> {
-    let (name, config) = (stage.name.value.clone(), stage.config.clone());
-    let (send, receive) = oneshot::channel();
-    // A thread of its own, as nobody can stop it, and nobody is to wait for it.
-    std::thread::spawn(move || send.send(against_schema(&name, &config, &schema)));
-    let took = match tokio::time::timeout(stage.limits.timeout, receive).await {
-        Ok(Ok(checked)) => return checked,
-        Ok(Err(_)) => "failed".to_owned(), // It panicked.
-        Err(_) => format!("took longer than {:?} (limits.timeout)", stage.limits.timeout),
-    };
-    let name = &stage.name.value;
-    let message =
-        format!("stage `{name}`: the check of its configuration against its schema {took}");
-    Err(vec![Mistake::new(stage.config.span.clone(), message)])
-}
-
-fn against_schema(stage: &str, config: &StageConfig, schema: &str) -> Result<(), Vec<Mistake>> {
-    let at = |span, why: String| Mistake::new(span, format!("stage `{stage}`: {why}"));
-    let broken =
-        |why: String| vec![at(config.span.clone(), format!("its schema is not one: {why}"))];
-    let schema: Value = serde_json::from_str(schema).map_err(|error| broken(error.to_string()))?;
-    let validator =
-        jsonschema::validator_for(&schema).map_err(|error| broken(error.to_string()))?;
-    let mistakes: Vec<_> = (validator.iter_errors(&config.value))
-        .flat_map(|error| {
-            let pointer = error.instance_path().to_string();
-            if let jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } =
-                error.kind()
-            {
-                let known = schema["properties"].as_object();
-                return (unexpected.iter())
-                    .map(|name| {
-                        let span = config.place(&format!("{pointer}/{name}#"));
-                        let mistake = at(span, format!("its configuration has no member `{name}`"));
-                        match known {
-                            Some(known) => {
-                                mistake.did_you_mean(name, known.keys().map(String::as_str))
-                            }
-                            None => mistake,
-                        }
-                    })
-                    .collect();
+/// Checks a stage's configuration against its schema, which the stage wrote.
+async fn check_config(
+    stage: &Stage,
+    schema: String,
+    engine: Arc<Engine>,
+) -> Result<(), Vec<Mistake>> {
+    let at = |span, why: String| Mistake::new(span, format!("stage `{}`: {why}", stage.name.value));
+    let (config, limits) = (stage.config.value.clone(), stage.limits.schema());
+    let checked = tokio::task::spawn_blocking(move || {
+        compile::check(&schema, &config, &limits, engine.cache())
+    });
+    let checked = checked.await.unwrap_or_else(|_| Err("its schema cannot be checked".to_owned()));
+    let complaints = checked.map_err(|why| vec![at(stage.config.span.clone(), why)])?;
+    let mistakes: Vec<_> = (complaints.into_iter())
+        .map(|Complaint { place, message, help, unknown }| {
+            let mut mistake = at(stage.config.place(&place), message);
+            mistake.help = help;
+            match &unknown {
+                Some((name, known)) => mistake.did_you_mean(name, known.iter().map(String::as_str)),
+                None => mistake,
             }
-            let member = if pointer.is_empty() {
-                String::new()
-            } else {
-                format!("`config{}`: ", pointer.replace('/', "."))
-            };
-            let mut mistake = at(config.place(&pointer), format!("{member}{error}"));
-            let help = schema.pointer(&format!("/properties{pointer}/description"));
-            if let Some(help) = help.and_then(Value::as_str) {
-                mistake = mistake.help(help);
-            }
-            vec![mistake]
         })
         .collect();
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }

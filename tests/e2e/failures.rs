@@ -56,8 +56,9 @@ fn an_endless_loop_is_stopped_wherever_it_is() {
     guest("loop-in-open").settings(short).is_refused("does not open: it ran longer than 100ms");
     guest("loop-in-start").is_refused("it used up its fuel");
     guest("loop-in-start").settings(short).is_refused("it ran longer than 100ms");
-    guest("loop-in-schema").settings(short).is_refused(
-        "the check of its configuration against its schema took longer than 100ms (limits.timeout)",
+    guest("loop-in-schema").settings("limits = { compile = { time = \"1s\" } }").is_refused(
+        "the check of its configuration against its schema takes longer than 1s \
+         (limits.compile.time)",
     );
 }
 

@@ -169,7 +169,7 @@ fn a_pipe_among_files_is_read_in_its_turn() {
     let case = Case::new().file("a.log", "a\n").file("c.log", "c\n").file(
         "pipeline.toml",
         "[pipeline]\nstate = \"state\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"?.log\"\n\
+         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = [\"a.log\", \"b.log\", \"c.log\"]\n\
          [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n",
     );
     let pipe = case.path("b.log");
@@ -179,6 +179,27 @@ fn a_pipe_among_files_is_read_in_its_turn() {
         fs::write(&pipe, "b\n").unwrap(); // Waits until it is opened.
         wait(run).ok().prints(expected);
     }
+}
+
+#[test]
+fn a_pattern_means_regular_files_and_links_that_stay() {
+    let case = Case::new().file("outside.log", "outside\n").file(
+        "pipeline.toml",
+        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"logs/*.log\"\n\
+         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n",
+    );
+    fs::create_dir(case.path("logs")).unwrap();
+    let case = case.file("logs/a.log", "a\n").file("logs/b.txt", "b\n");
+    assert!(Command::new("mkfifo").arg(case.path("logs/c.log")).status().unwrap().success());
+    std::os::unix::fs::symlink("b.txt", case.path("logs/b.log")).unwrap();
+    std::os::unix::fs::symlink("../outside.log", case.path("logs/d.log")).unwrap();
+    case.pipeline()
+        .ok()
+        .prints("a\nb\n")
+        .says("logs/c.log is not read: it is no regular file")
+        .says("logs/d.log is not read: it is a link that leads out of the folder");
+    let text = case.read("pipeline.toml").replace("paths", "follow_links = true\npaths");
+    case.file("pipeline.toml", text).pipeline().ok().prints("a\nb\noutside\n");
 }
 
 #[test]

@@ -219,8 +219,8 @@ fn what_a_guest_prints_carries_its_stage_and_worker() {
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert_eq!(line["fields"]["stage"], "stage");
     assert_eq!(line["fields"]["worker"], 0);
-    assert_eq!(line["fields"]["message"], "hello\u{fffd}[2J", "and cannot move a cursor");
+    assert_eq!(line["fields"]["message"], "hello\\u{1b}[2J", "and cannot move a cursor");
     assert_eq!(line["target"], "guest");
     let text = case.pipeline().ok().stderr;
-    assert!(text.contains("hello\u{fffd}[2J stage=\"stage\" worker=0"), "{text}");
+    assert!(text.contains("hello\\u{1b}[2J stage=\"stage\" worker=0"), "{text}");
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pipehost::compile::Source;
 use pipehost::engine::{Engine, Metering};
 use pipehost::grants::Grants;
 use pipehost::limits::Limits;
@@ -153,7 +154,7 @@ fn many(runtime: &Runtime) {
     figure(&what, &against(lots_several, few_several), "1");
 }
 
-fn wat_component(text: &str) -> Vec<u8> {
+fn wat_component(text: &str) -> Source {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("guest.wat");
     std::fs::write(&path, text).expect("the folder takes it");

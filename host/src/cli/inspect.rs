@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use serde_json::{Value, json};
 
 use super::{Error, load};
+use crate::compile::Source;
 use crate::engine::{Engine, Metering};
 use crate::foreign::Foreign;
 use crate::grants::Grants;
@@ -19,7 +20,7 @@ use crate::stage::Program;
 
 pub(super) fn inspect(path: &Path, set: &[String]) -> Result<u8, Error> {
     let mut say = |what: &str| drop(writeln!(anstream::stderr(), "{what}"));
-    let bytes = plugin::read(path, &mut say).map_err(Error::Usage)?;
+    let source = plugin::read(path, &mut say).map_err(Error::Usage)?;
     let mut config = json!({});
     for setting in set {
         let (name, value) = setting
@@ -32,11 +33,11 @@ pub(super) fn inspect(path: &Path, set: &[String]) -> Result<u8, Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::Failed(format!("cannot start the runtime: {error}")))?;
-    let text = runtime.block_on(describe(path, &bytes, &config))?;
+    let text = runtime.block_on(describe(path, &source, &config))?;
     super::print(text.as_bytes())
 }
 
-async fn describe(path: &Path, bytes: &[u8], config: &Value) -> Result<String, Error> {
+async fn describe(path: &Path, source: &Source, config: &Value) -> Result<String, Error> {
     let failed = |why: String| Error::Failed(format!("{}: {why}", path.display()));
     let engine = Engine::new(Metering::Fuel, 2).map_err(|error| failed(format!("{error:#}")))?;
     let (limits, stem) = (Limits::default(), path.file_stem().unwrap_or_default());
@@ -44,7 +45,7 @@ async fn describe(path: &Path, bytes: &[u8], config: &Value) -> Result<String, E
     let network = vec![([127, 0, 0, 1], 0).into()];
     let grants = Grants { network, ..Grants::default() };
     let name = Arc::from(stem.to_string_lossy());
-    let mut program = Program::load(Arc::new(engine), name, bytes, limits, grants)
+    let mut program = Program::load(Arc::new(engine), name, source, limits, grants)
         .map_err(|reasons| Error::Usage(format!("{}: {}", path.display(), reasons.join("; "))))?;
     let metrics = Metrics::default().node("inspect");
     let about = program
@@ -60,7 +61,7 @@ async fn describe(path: &Path, bytes: &[u8], config: &Value) -> Result<String, E
     };
     line("name", &format!("{} {}", about.name, about.version));
     line("summary", &about.summary);
-    line("size", &format!("{} ({} bytes)", ByteSize::b(bytes.len() as u64), bytes.len()));
+    line("size", &format!("{} ({} bytes)", ByteSize::b(program.size), program.size));
     line("sha256", &program.hash);
     line(
         "state",
@@ -91,10 +92,7 @@ async fn describe(path: &Path, bytes: &[u8], config: &Value) -> Result<String, E
                 .join(", "),
         },
     );
-    line(
-        "imports",
-        &free.iter().map(|(import, _)| import.as_str()).collect::<Vec<_>>().join("\n"),
-    );
+    line("imports", &free.iter().map(|(import, _)| import.as_str()).collect::<Vec<_>>().join("\n"));
     let schema: Value =
         serde_json::from_str(&about.config_schema).unwrap_or(Value::from(about.config_schema));
     let schema = format!("{schema:#}");

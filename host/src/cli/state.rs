@@ -81,8 +81,12 @@ fn show(cut: &Cut) -> String {
     let width = |column: fn(&(&str, &str, String)) -> usize| rows.iter().map(column).max();
     let names = width(|row| row.0.chars().count()).unwrap_or(0);
     let kinds = width(|row| row.1.chars().count()).unwrap_or(0);
-    let mut out =
-        format!("{}: checkpoint {} of {}\n\n", Foreign::new(&cut.pipeline), number(cut.number), rfc3339(cut.time));
+    let mut out = format!(
+        "{}: checkpoint {} of {}\n\n",
+        Foreign::new(&cut.pipeline),
+        number(cut.number),
+        rfc3339(cut.time)
+    );
     for (name, kind, what) in &rows {
         let line = format!("  {name:<names$}  {kind:<kinds$}  {what}");
         let _ = writeln!(out, "{}", Foreign::new(&line).whole());

@@ -30,6 +30,8 @@ pub enum SourceKind {
         paths: Vec<At<PathBuf>>,
         /// Waits for more at the end, as `tail -F` does.
         follow: bool,
+        /// Whether a pattern also means links that lead out of its folder.
+        links: bool,
         codec: Decoding,
     },
     Generate(Generate),

@@ -220,6 +220,12 @@ fn limits(mut table: Reader<'_>) -> Limits {
     // `fuel = false` counts none.
     let unlimited =
         matches!(table.get("fuel").map(|item| item.get_ref()), Some(DeValue::Boolean(false)));
+    let compile = table.table("compile", "`compile`", |mut table| {
+        let limits = (table.bytes("memory"), table.duration("time"));
+        table.finish();
+        limits
+    });
+    let compile = compile.unwrap_or_default();
     let limits = Limits {
         fuel: if unlimited {
             table.get("fuel_per_record");
@@ -240,6 +246,8 @@ fn limits(mut table: Reader<'_>) -> Limits {
         disk_bytes: table.bytes("disk").unwrap_or(default.disk_bytes),
         files: table.count("files", 0).unwrap_or(default.files),
         component_bytes: table.bytes("component").unwrap_or(default.component_bytes),
+        compile_memory: compile.0,
+        compile_time: compile.1,
     };
     table.finish();
     limits

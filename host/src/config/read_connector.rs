@@ -10,8 +10,8 @@ use super::read::{batching, head, input, name, on_error, retry, watermark};
 use super::reader::{self, Reader};
 use super::{
     Ack, At, DecodeFormat, Decoding, Encoding, FilePartition, FileSink, Generate, HttpSink,
-    HttpSource, JsonAttributes, JsonMembers, OnConflict, OnError, Retry, Rotate, Sink, SinkKind, Source,
-    SourceKind, SqliteSink, SqliteSource, Tls,
+    HttpSource, JsonAttributes, JsonMembers, OnConflict, OnError, Retry, Rotate, Sink, SinkKind,
+    Source, SourceKind, SqliteSink, SqliteSource, Tls,
 };
 use crate::mistake::Mistake;
 use crate::template::Template;
@@ -34,7 +34,8 @@ pub(super) fn source(mut table: Reader<'_>, base: &Path) -> Option<Source> {
             let paths = paths.unwrap_or_default();
             let paths = paths.into_iter().map(|p| At::new(base.join(p.value), p.span)).collect();
             let follow = table.bool("follow").unwrap_or(false);
-            Some(SourceKind::File { paths, follow, codec: decoding(&mut table) })
+            let links = table.bool("follow_links").unwrap_or(false);
+            Some(SourceKind::File { paths, follow, links, codec: decoding(&mut table) })
         }
         Some(2) => Some(SourceKind::Http(http_source(&mut table, base))),
         Some(3) => Some(SourceKind::Sqlite(sqlite_source(&mut table, base))),

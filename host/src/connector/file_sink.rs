@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -20,6 +20,7 @@ use crate::codec;
 use crate::config::{FilePartition, FileSink as Config, Rotate};
 use crate::fingerprint::crc;
 use crate::folder;
+use crate::reach;
 use crate::record::Batch;
 use crate::rotation;
 use crate::template::key_or_attribute;
@@ -219,7 +220,7 @@ impl FileSink {
                         let path = config.path.value.display();
                         return Err(format!("{path} makes more than {MOST_FILES} files"));
                     }
-                    fs::create_dir_all(folder::of(&path)).map_err(|e| cannot_write(&path, &e))?;
+                    make_folder(&config, &path)?;
                     let back = files.gone.remove(&path).filter(|_| path.exists());
                     let resume = match &back {
                         Some(position) => Resume::FromPosition(position),
@@ -302,6 +303,36 @@ fn divide(partition: &FilePartition, batch: &Batch) -> BTreeMap<PathBuf, Option<
     }
     let whole = |path: Vec<u8>| partition.base.join(OsString::from_vec(path));
     by_path.into_iter().map(|(path, rows)| (whole(path), Some(rows))).collect()
+}
+
+/// Makes the folder of a file whose name strangers chose. It must be where it says: no link
+/// below the part of the path that the operator wrote leads anywhere else.
+fn make_folder(config: &Config, path: &Path) -> Result<(), String> {
+    let failed = |error: io::Error| cannot_write(path, &error);
+    let folder = folder::of(path);
+    let (fixed, _) = reach::fixed_before(&config.path.value, &['{']);
+    fs::create_dir_all(&fixed).map_err(failed)?;
+    let real = fixed.canonicalize().map_err(failed)?;
+    // Each before it is made: what is made behind a link is made elsewhere.
+    let mut there = fixed.clone();
+    for part in folder.strip_prefix(&fixed).unwrap_or(folder).components() {
+        if part == Component::CurDir {
+            continue;
+        }
+        there.push(part);
+        if !fs::symlink_metadata(&there).is_ok_and(|metadata| metadata.is_dir()) {
+            fs::create_dir(&there).map_err(failed)?;
+        }
+    }
+    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    if is_link || !folder.canonicalize().map_err(failed)?.starts_with(&real) {
+        return Err(format!(
+            "cannot write {}: there is a link, and its name was made of a record; name what it \
+             leads to, or take it away",
+            path.display()
+        ));
+    }
+    Ok(())
 }
 
 /// A value as a part of a path: it cannot lead to another folder, nor hide.

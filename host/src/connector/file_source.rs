@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,13 +11,14 @@ use serde_json::Value;
 
 use super::bytes_source::{Begin, BytesSource, Gone, Piece, Pieces};
 use super::file_positions::{FilePosition, FilePositions};
+use super::paths::Paths;
 use super::{Progress, compression, follow};
 use crate::config::Decoding;
 use crate::fingerprint::{Fingerprint, inode};
 
 /// Opens files; `position` is how far an earlier run came.
 pub(super) fn open(
-    paths: &[PathBuf],
+    mut paths: Paths,
     follow: bool,
     decoding: Decoding,
     position: Option<&Value>,
@@ -30,15 +31,11 @@ pub(super) fn open(
     };
     let known = FilePositions::from_iter(known);
     if follow {
-        let paths = paths.to_vec();
         return Ok(BytesSource::spawn(decoding, progress, Some(known.clone()), move |pieces| {
-            follow::follow(&paths, known, pieces)
+            follow::follow(paths, known, pieces)
         }));
     }
-    let mut files = Vec::new();
-    for path in paths {
-        files.extend(expand(path)?);
-    }
+    let files = paths.files()?;
     // Looked at before anything runs: a missing file should not be found after an hour.
     let (mut left, mut inputs, mut total) = (known.clone(), Vec::new(), 0);
     let mut seen = HashSet::new();
@@ -145,20 +142,6 @@ fn was_cut(path: &Path, offset: u64) -> String {
          from its begin, take the source out of the state: pipehost state reset DIR --node NAME",
         path.display()
     )
-}
-
-/// The files of a pattern; a path that is none stands for itself.
-pub(super) fn expand(path: &Path) -> Result<Vec<PathBuf>, String> {
-    let pattern = path.to_str().filter(|text| text.contains(['*', '?', '[']));
-    let Some(pattern) = pattern.filter(|_| !path.exists()) else {
-        return Ok(vec![path.to_owned()]);
-    };
-    let found: Result<Vec<_>, _> = glob::glob(pattern)
-        .map_err(|error| format!("{pattern:?} is not a pattern: {error}"))?
-        .filter(|path| path.as_ref().map_or(true, |path| !path.is_dir()))
-        .collect();
-    let found = found.map_err(|error| format!("cannot look for {pattern}: {error}"))?;
-    if found.is_empty() { Err(format!("no file matches {pattern}")) } else { Ok(found) }
 }
 
 pub(super) fn cannot_read(path: &Path, error: &io::Error) -> String {

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use super::bytes_source::{Begin, Chunk, Gone, Piece, Pieces};
 use super::compression;
 use super::file_positions::FilePositions;
-use super::file_source::{cannot_read, expand};
+use super::file_source::cannot_read;
+use super::paths::Paths;
 use crate::fingerprint::Fingerprint;
 use crate::folder;
 
@@ -47,14 +48,14 @@ struct Follower<'a> {
 }
 
 /// Follows files until the run is over.
-pub(super) fn follow(paths: &[PathBuf], known: FilePositions, pieces: &Pieces) -> Result<(), Gone> {
+pub(super) fn follow(mut paths: Paths, known: FilePositions, pieces: &Pieces) -> Result<(), Gone> {
     let mut follower =
         Follower { files: BTreeMap::new(), by_inode: HashMap::new(), known, next: 0, pieces };
     if let Err(why) = follower.catch_up()? {
         return pieces.send(Err(why));
     }
     while !pieces.are_unwanted() {
-        match follower.look(paths)? {
+        match follower.look(&mut paths)? {
             Ok(true) => {}
             Ok(false) => std::thread::sleep(LOOK),
             Err(why) => return pieces.send(Err(why)),
@@ -90,8 +91,8 @@ impl Follower<'_> {
     }
 
     /// Looks at everything once; true if something was read.
-    fn look(&mut self, paths: &[PathBuf]) -> Looked<bool> {
-        for path in paths.iter().flat_map(|path| expand(path).unwrap_or_default()) {
+    fn look(&mut self, paths: &mut Paths) -> Looked<bool> {
+        for path in paths.files_so_far() {
             if let Err(why) = self.find(&path)? {
                 return Ok(Err(why));
             }

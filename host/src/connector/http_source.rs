@@ -244,18 +244,15 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body)
 }
 
 /// The error is a response too: that nothing was taken.
-async fn deliver(
-    shared: &Shared,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Response, Response> {
+async fn deliver(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<Response, Response> {
     if let Some(token) = &shared.token {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| value.strip_prefix("Bearer "));
         if given.map(|given| Sha256::digest(given).into()) != Some(*token) {
             let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-            return Err((StatusCode::UNAUTHORIZED, challenge, "a bearer token is needed\n")
-                .into_response());
+            return Err(
+                (StatusCode::UNAUTHORIZED, challenge, "a bearer token is needed\n").into_response()
+            );
         }
     }
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
@@ -277,8 +274,7 @@ async fn deliver(
         let checked = tokio::task::spawn_blocking(move || http_body::check(&decoding, bytes));
         checked.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?
     };
-    let (body, records) =
-        checked.map_err(|why| (StatusCode::BAD_REQUEST, why).into_response())?;
+    let (body, records) = checked.map_err(|why| (StatusCode::BAD_REQUEST, why).into_response())?;
     let answer = format!("{{\"records\":{records}}}\n");
     let json = [(header::CONTENT_TYPE, "application/json")];
     if records == 0 {

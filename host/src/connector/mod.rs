@@ -12,19 +12,19 @@ mod http_sink;
 mod http_source;
 mod letters;
 mod paced;
+mod paths;
 mod sqlite_sink;
 mod sqlite_source;
 mod stdin;
 mod stdout;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
-use crate::codec::frames::Letter;
 use crate::codec::Decoded;
+use crate::codec::frames::Letter;
 use crate::config::{Encoding, SinkKind, SourceKind};
 use crate::metrics::NodeMetrics;
 use crate::outcome::Rejected;
@@ -37,6 +37,7 @@ use http_sink::HttpSink;
 use http_source::HttpSource;
 pub use letters::LetterSource;
 pub use paced::Paced;
+use paths::Paths;
 use sqlite_sink::SqliteSink;
 use sqlite_source::SqliteSource;
 
@@ -88,10 +89,10 @@ impl Source {
     ) -> Result<Self, String> {
         Ok(match kind {
             SourceKind::Stdin { codec } => Self::Bytes(stdin::open(codec.clone(), progress).into()),
-            SourceKind::File { paths, follow, codec } => {
-                let paths: Vec<PathBuf> = paths.iter().map(|path| path.value.clone()).collect();
+            SourceKind::File { paths, follow, links, codec } => {
+                let paths = Paths::new(paths.iter().map(|path| path.value.clone()), *links);
                 let codec = codec.clone();
-                Self::Bytes(file_source::open(&paths, *follow, codec, position, progress)?.into())
+                Self::Bytes(file_source::open(paths, *follow, codec, position, progress)?.into())
             }
             SourceKind::Generate(generate) => {
                 Self::Generate(Generator::new(generate.clone(), position, progress))
@@ -255,10 +256,10 @@ impl Sink {
             SinkKind::File(file) => Self::File(FileSink::open(file, resume)?),
             SinkKind::Http(http) => {
                 Self::Http(HttpSink::open(name.into(), http, metrics.clone())?.into())
-            },
+            }
             SinkKind::Sqlite(sqlite) => {
                 Self::Sqlite(SqliteSink::open(name.into(), sqlite, metrics.clone())?)
-            },
+            }
             SinkKind::Null => Self::Null,
         })
     }

@@ -109,12 +109,14 @@ impl SqliteSink {
                 for row in 0..batch.len {
                     let values = columns.iter().map(|what| value(&batch, row, what));
                     match statement.execute(params_from_iter(values)) {
-                        Err(error) if refusals && is_of_the_row(&error) => rejected.push(Rejected {
-                            row,
-                            reason: format!("{what} does not take it: {error}"),
-                            retryable: false,
-                            attempts: 1,
-                        }),
+                        Err(error) if refusals && is_of_the_row(&error) => {
+                            rejected.push(Rejected {
+                                row,
+                                reason: format!("{what} does not take it: {error}"),
+                                retryable: false,
+                                attempts: 1,
+                            })
+                        }
                         executed => drop(executed?),
                     }
                 }

@@ -10,11 +10,11 @@ use wasm_smith::{Config, Module};
 use super::guest_log::GuestLog;
 use super::instance::Instance;
 use super::program::Program;
+use crate::compile::Source;
 use crate::engine::{Engine, Metering};
 use crate::grants::Grants;
 use crate::limits::{Fuel, Limits};
 use crate::metrics::Metrics;
-use crate::plugin;
 use crate::record::{Batch, BatchBuilder};
 
 /// The exports of a stage with everything, as the canonical ABI has them.
@@ -73,11 +73,12 @@ async fn the_host_survives_arbitrary_guests() {
     while made < wanted {
         let Some(module) = module(&mut random) else { continue };
         made += 1;
-        let Ok(component) = plugin::wrap(&module) else { continue };
+        let path = "guest.wasm".into();
+        let source = Source { path, bytes: module, is_text: false };
         let program = Program::load(
             engine.clone(),
             "guest".into(),
-            &component,
+            &source,
             limits.clone(),
             Grants::default(),
         );

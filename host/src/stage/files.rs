@@ -138,8 +138,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     )?;
     types.func_wrap_async(
         "[method]descriptor.link-at",
-        |mut store: Store<'_>,
-         (fd, how, old, to, new): (Fd, PathFlags, String, Fd, String)| {
+        |mut store: Store<'_>, (fd, how, old, to, new): (Fd, PathFlags, String, Fd, String)| {
             Box::new(async move {
                 if let Err(full) = new_file(&mut store).await {
                     return Ok((Err(full),));

@@ -69,9 +69,9 @@ impl Instance {
         store.set_hostcall_fuel(limits.output_bytes);
         store.set_max_component_handles(1000);
         match program.engine.metering {
-            Metering::Fuel => store
-                .fuel_async_yield_interval(Some(turn::FUEL))
-                .expect("this engine counts fuel"),
+            Metering::Fuel => {
+                store.fuel_async_yield_interval(Some(turn::FUEL)).expect("this engine counts fuel")
+            }
             Metering::Epochs => store.epoch_deadline_async_yield_and_update(1),
         }
         if let Some(profile) = program.engine.profile.clone() {
@@ -319,8 +319,8 @@ impl Instance {
         // A tick that came while nothing ran is not to be laid on this call.
         self.store.set_epoch_deadline(1);
         let log = self.store.data().log.clone();
-        let result = within(&self.limits, &log, &self.turns, call(&mut self.store, &self.exports))
-            .await;
+        let result =
+            within(&self.limits, &log, &self.turns, call(&mut self.store, &self.exports)).await;
         count_fuel(&mut self.store, fuel, &self.metrics);
         self.count_memory();
         result

@@ -11,7 +11,8 @@ use super::instance::Instance;
 use super::quota::Quota;
 use super::wasi;
 use crate::bindings::{self, Transform, TransformPre};
-use crate::engine::{Engine, content_hash};
+use crate::compile::Source;
+use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::grants::Grants;
 use crate::limits::Limits;
@@ -33,6 +34,8 @@ pub struct Program {
     pub name: Arc<str>,
     /// SHA-256 of the component, in hexadecimal.
     pub hash: Arc<str>,
+    /// Bytes of the component.
+    pub size: u64,
     pub limits: Limits,
     pub(super) grants: Grants,
     pub(super) quota: Arc<Quota>,
@@ -56,21 +59,19 @@ impl Program {
     pub fn load(
         engine: Arc<Engine>,
         name: Arc<str>,
-        bytes: &[u8],
+        source: &Source,
         limits: Limits,
         grants: Grants,
     ) -> Result<Self, Vec<String>> {
-        if bytes.len() as u64 > limits.component_bytes {
-            let (size, limit) =
-                (ByteSize::b(bytes.len() as u64), ByteSize::b(limits.component_bytes));
+        let bytes = source.bytes.len() as u64;
+        if bytes > limits.component_bytes {
+            let (size, limit) = (ByteSize::b(bytes), ByteSize::b(limits.component_bytes));
             return Err(vec![format!(
                 "the component has {size}, and limits.component allows {limit}"
             )]);
         }
-        let hash = content_hash(bytes);
-        let component = engine.compile(bytes, &hash).map_err(|error| {
-            vec![format!("it is not a valid component: {}", error.root_cause())]
-        })?;
+        let compiled = engine.compile(source, &limits.compile(bytes));
+        let (component, hash, size) = compiled.map_err(|why| vec![why])?;
         let ty = component.component_type();
         let imports: Vec<String> =
             ty.imports(&engine.wasmtime).map(|(name, _)| name.to_owned()).collect();
@@ -103,6 +104,7 @@ impl Program {
         Ok(Self {
             name,
             hash: hash.into(),
+            size,
             limits,
             grants,
             quota,

@@ -103,10 +103,8 @@ impl Quota {
 
 impl State {
     fn take(&mut self, room: Room) -> bool {
-        let left = (
-            self.left.bytes.checked_sub(room.bytes),
-            self.left.files.checked_sub(room.files),
-        );
+        let left =
+            (self.left.bytes.checked_sub(room.bytes), self.left.files.checked_sub(room.files));
         let (Some(bytes), Some(files)) = left else { return false };
         self.left = Room { bytes, files };
         true

@@ -1,13 +1,15 @@
 //! The directory of a pipeline's state: one file, an embedded database.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::Cut;
+use crate::folder;
 
 /// The cut, as JSON, under [`CUT`]; the version of the format under [`FORMAT`].
 const HEAD: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("head");
@@ -66,7 +68,25 @@ impl Store {
         let at = directory.display();
         fs::create_dir_all(directory)
             .map_err(|error| format!("cannot make the state directory {at}: {error}"))?;
+        let damaged = |why: String| {
+            format!(
+                "the state in {at} is damaged: {why}; what it holds cannot be trusted. Take a copy \
+                 of the directory back, or begin anew: pipehost state reset {at}"
+            )
+        };
         let file = file_in(directory);
+        let failed = |error| format!("cannot make the state in {at}: {error}");
+        match fs::metadata(&file) {
+            Ok(metadata) if metadata.len() == 0 => return Err(damaged("it is empty".to_owned())),
+            Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
+                fs::set_permissions(&file, Permissions::from_mode(PRIVATE)).map_err(failed)?;
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                make(&file).map_err(|error| failed(std::io::Error::other(error)))?;
+            }
+            Err(error) => return Err(format!("cannot read the state in {at}: {error}")),
+        }
         // The database trusts a file that was closed in order, and may panic over one that
         // was changed since; checking it finds what is wrong in any case.
         let opened = quietly(|| -> Result<_, redb::Error> {
@@ -78,12 +98,6 @@ impl Store {
             let cut = load(&database)?;
             Ok((database, cut))
         });
-        let damaged = |why: String| {
-            format!(
-                "the state in {at} is damaged: {why}; what it holds cannot be trusted. Take a copy \
-                 of the directory back, or begin anew: pipehost state reset {at}"
-            )
-        };
         match opened {
             Ok(Ok((database, cut))) => {
                 let cut = cut.map(|cut| decode(cut).map_err(damaged)).transpose()?;
@@ -149,6 +163,24 @@ impl Store {
             redb::Error::Io(error) => format!("cannot write {}: {error}", self.file.display()),
             error => format!("cannot write {}: {error}", self.file.display()),
         })
+    }
+}
+
+/// Nobody else is to read what stages have saved.
+const PRIVATE: u32 = 0o600;
+
+/// Makes an empty database, which is there complete or not at all: one that is there and
+/// empty was emptied.
+fn make(file: &Path) -> Result<(), redb::Error> {
+    let new = tempfile::Builder::new().prefix(".new-").tempfile_in(folder::of(file))?;
+    drop(Database::create(new.path())?);
+    fs::set_permissions(new.path(), Permissions::from_mode(PRIVATE))?;
+    match new.persist_noclobber(file) {
+        // Another run was faster.
+        Err(error) if error.error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error.error.into())
+        }
+        _ => Ok(()),
     }
 }
 

@@ -105,7 +105,8 @@ fn around(component: &Path, config: serde_json::Value, args: &BenchArgs) -> Conf
     let lines = Decoding { format: DecodeFormat::Lines, max_line_bytes: 1 << 20 };
     let kind = match &args.input {
         Some(path) => {
-            SourceKind::File { paths: vec![At::nowhere(path.clone())], follow: false, codec: lines }
+            let paths = vec![At::nowhere(path.clone())];
+            SourceKind::File { paths, follow: false, links: false, codec: lines }
         }
         None => SourceKind::Generate(Generate {
             count: Some(args.records),

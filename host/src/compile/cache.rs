@@ -1,0 +1,194 @@
+//! Compiled components, kept in the user's cache directory.
+//!
+//! An entry is named by the SHA-256 of what was compiled and by wasmtime's settings. It begins
+//! with a checksum of all that follows: it is native code, and is run as it is. All entries
+//! together have a limit; those that were not used for longest go first.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::Compiled;
+
+/// Bytes of all entries together.
+const MOST: u64 = 1 << 30;
+/// When an entry was used is noted no more often.
+const NOTED: Duration = Duration::from_secs(3600);
+/// What was begun and not finished for so long never will be.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+const MAGIC: &[u8; 8] = b"pipehc01";
+/// The magic and the CRC-32 (IEEE, little-endian) of what follows: a postcard of
+/// [`Compiled`].
+const HEAD: usize = 12;
+
+/// A directory of entries.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    directory: PathBuf,
+    most: u64,
+}
+
+impl Cache {
+    /// `pipehost` in the user's cache directory, readable by the user alone; none if
+    /// there is no such place.
+    pub fn of_user() -> Option<Self> {
+        use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
+        let directory = base.join("pipehost");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).ok()?;
+        let metadata = fs::metadata(&directory).ok()?;
+        let mine = metadata.uid() == rustix::process::getuid().as_raw();
+        (mine && metadata.mode() & 0o022 == 0).then_some(Self { directory, most: MOST })
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// An entry, if there is one and it is whole.
+    pub fn get(&self, name: &str) -> Option<Compiled> {
+        let path = self.path(&format!("{name}.cwasm"));
+        let bytes = fs::read(&path).ok()?;
+        match open(&bytes) {
+            Some(compiled) => {
+                note_use(&path);
+                Some(compiled)
+            }
+            None => {
+                tracing::warn!(
+                    "{} is damaged: its checksum does not hold; it is compiled anew",
+                    path.display()
+                );
+                None
+            }
+        }
+    }
+
+    /// Keeps an entry, and lets others go if there is no room for it.
+    pub fn put(&self, name: &str, compiled: &Compiled) {
+        let kept = postcard::to_stdvec(compiled).map_err(io::Error::other).and_then(|body| {
+            let crc = crc32fast::hash(&body).to_le_bytes();
+            self.write(&format!("{name}.cwasm"), &[MAGIC, &crc, &body])
+        });
+        if let Err(error) = kept.and_then(|()| self.evict()) {
+            tracing::debug!("cannot keep a compiled component: {error}");
+        }
+    }
+
+    /// Whether something is noted to be so.
+    pub fn has_note(&self, name: &str) -> bool {
+        let path = self.path(&format!("{name}.ok"));
+        let there = path.is_file();
+        if there {
+            note_use(&path);
+        }
+        there
+    }
+
+    /// Notes that something is so.
+    pub fn note(&self, name: &str) {
+        let _ = self.write(&format!("{name}.ok"), &[]);
+    }
+
+    fn write(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
+        parts.iter().try_for_each(|part| file.write_all(part))?;
+        file.persist(self.path(name))?;
+        Ok(())
+    }
+
+    fn evict(&self) -> io::Result<()> {
+        let now = SystemTime::now();
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.directory)?.flatten() {
+            let (path, Ok(metadata)) = (entry.path(), entry.metadata()) else { continue };
+            let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            let is_entry = path.extension().is_some_and(|e| e == "cwasm" || e == "ok");
+            if is_entry {
+                entries.push((used, metadata.len().max(1), path));
+            } else if now.duration_since(used).is_ok_and(|age| age > ABANDONED) {
+                let _ = fs::remove_file(path);
+            }
+        }
+        entries.sort();
+        let mut all: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum();
+        for (_, bytes, path) in entries {
+            if all <= self.most {
+                return Ok(());
+            }
+            fs::remove_file(path)?;
+            all -= bytes;
+        }
+        Ok(())
+    }
+}
+
+fn open(bytes: &[u8]) -> Option<Compiled> {
+    let (head, body) = bytes.split_at_checked(HEAD)?;
+    let (magic, crc) = head.split_at(MAGIC.len());
+    let holds = magic == MAGIC && crc == crc32fast::hash(body).to_le_bytes();
+    if holds { postcard::from_bytes(body).ok() } else { None }
+}
+
+fn note_use(path: &Path) {
+    let old = |used: SystemTime| used.elapsed().is_ok_and(|age| age > NOTED);
+    if fs::metadata(path).and_then(|m| m.modified()).is_ok_and(old)
+        && let Ok(file) = File::options().append(true).open(path)
+    {
+        let _ = file.set_modified(SystemTime::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compiled(bytes: usize) -> Compiled {
+        Compiled { hash: "h".to_owned(), size: 1, code: vec![7; bytes] }
+    }
+
+    #[test]
+    fn a_damaged_entry_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache { directory: folder.path().to_owned(), most: MOST };
+        assert!(cache.get("a").is_none());
+        cache.put("a", &compiled(100));
+        assert_eq!(cache.get("a").unwrap().code, [7; 100]);
+        let path = folder.path().join("a.cwasm");
+        let whole = fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            fs::write(&path, damaged).unwrap();
+            assert!(cache.get("a").is_none(), "byte {at}");
+            fs::write(&path, &whole[..at]).unwrap();
+            assert!(cache.get("a").is_none(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache { directory: folder.path().to_owned(), most: 2500 };
+        let age = |name: &str, hours: u64| {
+            let file = File::options().append(true).open(folder.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(3600 * hours)).unwrap();
+        };
+        cache.put("a", &compiled(1000));
+        age("a.cwasm", 3);
+        cache.put("b", &compiled(1000));
+        age("b.cwasm", 2);
+        assert!(cache.get("a").is_some(), "used now");
+        cache.put("c", &compiled(1000));
+        assert!(cache.get("b").is_none());
+        assert!(cache.get("a").is_some() && cache.get("c").is_some());
+    }
+}

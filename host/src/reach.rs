@@ -1,0 +1,182 @@
+//! The host as somebody's deputy: what a stage may write must not decide what the host reads and
+//! writes for others.
+//!
+//! A guest may make links in a folder that it may write. So nothing that the pipeline itself
+//! reads or writes may lie in such a folder.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::config::{Config, SinkKind, SourceKind};
+use crate::mistake::{Mistake, Span};
+
+/// Something that the host reads or writes.
+struct Place<'a> {
+    /// "the source `x` reads"
+    what: String,
+    path: PathBuf,
+    span: &'a Span,
+    /// What is below it is meant too: a pattern, a folder.
+    below: bool,
+}
+
+/// Every place that lies in a folder that a stage may write.
+pub fn check(config: &Config, cache: Option<&Path>) -> Vec<Mistake> {
+    let mut written = Vec::new();
+    for stage in &config.stages {
+        for folder in stage.grants.folders.iter().filter(|folder| folder.writable) {
+            written.push((&stage.name.value, resolve(&folder.host)));
+        }
+    }
+    if written.is_empty() {
+        return Vec::new();
+    }
+    let mut mistakes = Vec::new();
+    for Place { what, path, span, below } in places(config, cache) {
+        let resolved = resolve(&path);
+        let within = |folder: &PathBuf| {
+            resolved.starts_with(folder) || (below && folder.starts_with(&resolved))
+        };
+        let found = written.iter().find(|(_, folder)| within(folder));
+        if let Some((stage, folder)) = found {
+            let message = format!(
+                "{what} {}, and the stage `{stage}` may write the folder {} (grants.write)",
+                path.display(),
+                folder.display()
+            );
+            mistakes.push(Mistake::new(span.clone(), message).help(
+                "a stage could put a link there, and so choose what is read or written: use \
+                 another folder",
+            ));
+        }
+    }
+    mistakes
+}
+
+fn places<'a>(config: &'a Config, cache: Option<&Path>) -> Vec<Place<'a>> {
+    const NOWHERE: &Span = &None;
+    let mut places = Vec::new();
+    let mut add = |what: String, path: &Path, span: &'a Span, below: bool| {
+        places.push(Place { what, path: path.to_owned(), span, below });
+    };
+    for source in &config.sources {
+        let what = |does: &str| format!("the source `{}` {does}", source.name.value);
+        match &source.kind {
+            SourceKind::File { paths, .. } => {
+                for path in paths {
+                    let (fixed, is_pattern) = fixed(&path.value);
+                    add(what("reads"), &fixed, &path.span, is_pattern);
+                }
+            }
+            SourceKind::Sqlite(sqlite) => {
+                add(what("reads"), &sqlite.path.value, &sqlite.path.span, false);
+            }
+            SourceKind::Http(http) => {
+                for file in http.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]) {
+                    add(what("reads"), file, &source.name.span, false);
+                }
+            }
+            SourceKind::Stdin { .. } | SourceKind::Generate(_) => {}
+        }
+    }
+    for stage in &config.stages {
+        let what = format!("the stage `{}` is", stage.name.value);
+        let is_folder = stage.plugin.value.is_dir();
+        add(what, &stage.plugin.value, &stage.plugin.span, is_folder);
+    }
+    for sink in &config.sinks {
+        let what = |does: &str| format!("the sink `{}` {does}", sink.name.value);
+        match &sink.kind {
+            SinkKind::File(file) => {
+                let (fixed, is_pattern) = match &file.partition {
+                    Some(_) => fixed_before(&file.path.value, &['{']),
+                    None => (file.path.value.clone(), false),
+                };
+                add(what("writes"), &fixed, &file.path.span, is_pattern);
+            }
+            SinkKind::Sqlite(sqlite) => {
+                add(what("writes"), &sqlite.path.value, &sqlite.path.span, false);
+            }
+            SinkKind::Http(http) => {
+                if let Some(ca) = &http.ca {
+                    add(what("reads"), ca, &sink.name.span, false);
+                }
+            }
+            SinkKind::Stdout { .. } | SinkKind::Null => {}
+        }
+    }
+    if let Some(letters) = &config.dead_letters {
+        let what = "the dead letters are in".to_owned();
+        add(what, &letters.value.path, &letters.span, false);
+    }
+    if let Some(state) = &config.state {
+        add("the state is in".to_owned(), &state.value, &state.span, false);
+    }
+    if let Some(cache) = cache {
+        add("compiled components are kept in".to_owned(), cache, NOWHERE, true);
+    }
+    places
+}
+
+/// The part of a path before its first pattern, and whether there is one.
+pub fn fixed(path: &Path) -> (PathBuf, bool) {
+    // A file of this very name is no pattern.
+    if path.exists() { (path.to_owned(), false) } else { fixed_before(path, &['*', '?', '[']) }
+}
+
+/// The folders of a path before the first that has one of these in its name.
+pub fn fixed_before(path: &Path, marks: &[char]) -> (PathBuf, bool) {
+    let has_mark = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(marks);
+    let fixed: PathBuf = path.components().take_while(|part| !has_mark(part)).collect();
+    let is_pattern = fixed.components().count() < path.components().count();
+    let here = fixed.as_os_str().is_empty();
+    (if here { PathBuf::from(".") } else { fixed }, is_pattern)
+}
+
+/// A path without links, as far as it is there, and without `..`.
+fn resolve(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut there = whole.as_path();
+    loop {
+        if let Ok(real) = there.canonicalize() {
+            let rest = whole.strip_prefix(there).unwrap_or(Path::new(""));
+            return rest.components().fold(real, |mut path, part| {
+                match part {
+                    Component::ParentDir => drop(path.pop()),
+                    part => path.push(part),
+                }
+                path
+            });
+        }
+        match there.parent() {
+            Some(parent) => there = parent,
+            None => return whole,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_before_a_pattern_is_fixed() {
+        let fixed = |path: &str| {
+            let (fixed, is_pattern) = fixed(Path::new(path));
+            (fixed.display().to_string(), is_pattern)
+        };
+        assert_eq!(fixed("a/b/*.log"), ("a/b".to_owned(), true));
+        assert_eq!(fixed("a/**/c.log"), ("a".to_owned(), true));
+        assert_eq!(fixed("*.log"), (".".to_owned(), true));
+        assert_eq!(fixed("/no-such/x.log"), ("/no-such/x.log".to_owned(), false));
+    }
+
+    #[test]
+    fn a_path_is_resolved_as_far_as_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(real.join("a")).unwrap();
+        std::os::unix::fs::symlink("a", real.join("link")).unwrap();
+        assert_eq!(resolve(&real.join("link/x/y")), real.join("a/x/y"));
+        assert_eq!(resolve(&real.join("b/../a/x")), real.join("a/x"));
+    }
+}
