@@ -105,27 +105,23 @@ impl Engine {
         limits: &compile::Limits,
     ) -> Result<(Component, String, u64), String> {
         let name = self.cache_name(&content_hash(&source.bytes), source.is_text);
-        if let Some(compiled) = self.cache.as_ref().and_then(|cache| cache.get(&name)) {
-            match self.load(&compiled.code) {
-                Ok(component) => return Ok((component, compiled.hash, compiled.size)),
+        if let Some(kept) = self.cache.as_ref().and_then(|cache| cache.get(&name)) {
+            // SAFETY: this is native code, and wasmtime trusts it. This program has compiled it,
+            // under the hash of what was compiled and of all of wasmtime's settings; the
+            // directory belongs to this user alone, and the checksum says that it is whole.
+            match unsafe { Component::deserialize_file(&self.wasmtime, &kept.code) } {
+                Ok(component) => return Ok((component, kept.hash, kept.size)),
                 Err(error) => tracing::debug!("not using {name}: {error:#}"),
             }
         }
         let compiled = source.clone().compile(self.metering, self.has_epochs(), limits)?;
-        let component = self
-            .load(&compiled.code)
+        // SAFETY: as above; it was compiled just now.
+        let component = unsafe { Component::deserialize(&self.wasmtime, &compiled.code) }
             .map_err(|error| format!("it does not fit the limits of a stage: {error:#}"))?;
         if let Some(cache) = &self.cache {
             cache.put(&name, &compiled);
         }
         Ok((component, compiled.hash, compiled.size))
-    }
-
-    fn load(&self, code: &[u8]) -> Result<Component> {
-        // SAFETY: this is native code, and wasmtime trusts it. This program has compiled it:
-        // just now, or it was kept under a checksum, in a directory that belongs to this user
-        // alone, under the hash of what was compiled and of all of wasmtime's settings.
-        unsafe { Component::deserialize(&self.wasmtime, code) }
     }
 
     fn has_epochs(&self) -> bool {

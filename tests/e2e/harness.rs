@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use assemble::assemble;
+pub use assemble::assemble;
 
 /// The root of the repository.
 pub fn root() -> PathBuf {
@@ -21,6 +21,11 @@ pub fn root() -> PathBuf {
 /// The path of a plugin's source folder.
 pub fn plugin(name: &str) -> String {
     root().join("plugins").join(name).display().to_string()
+}
+
+/// The path of any crate in the repository.
+pub fn plugin_folder(path: &str) -> String {
+    root().join(path).display().to_string()
 }
 
 /// What a run left behind.

@@ -1,13 +1,15 @@
 //! Compiled components, kept in the user's cache directory.
 //!
-//! An entry is named by the SHA-256 of what was compiled and by wasmtime's settings. It begins
-//! with a checksum of all that follows: it is native code, and is run as it is. All entries
+//! An entry is named by the SHA-256 of what was compiled and by wasmtime's settings. It is
+//! native code, and is run as it is; so its checksum is kept beside it. All entries
 //! together have a limit; those that were not used for longest go first.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
 
 use super::Compiled;
 
@@ -18,10 +20,25 @@ const NOTED: Duration = Duration::from_secs(3600);
 /// What was begun and not finished for so long never will be.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
-const MAGIC: &[u8; 8] = b"pipehc01";
-/// The magic and the CRC-32 (IEEE, little-endian) of what follows: a postcard of
-/// [`Compiled`].
-const HEAD: usize = 12;
+/// What is known of an entry, in postcard's wire format, in a file beside it.
+#[derive(Debug, Serialize, Deserialize)]
+struct About {
+    hash: String,
+    size: u64,
+    /// Bytes of the native code, and their CRC-32 (IEEE).
+    length: u64,
+    crc: u32,
+}
+
+/// An entry that is whole.
+#[derive(Debug)]
+pub struct Kept {
+    /// SHA-256 of the component, in hexadecimal, and its bytes.
+    pub hash: String,
+    pub size: u64,
+    /// The file of the native code.
+    pub code: PathBuf,
+}
 
 /// A directory of entries.
 #[derive(Debug, Clone)]
@@ -54,29 +71,38 @@ impl Cache {
     }
 
     /// An entry, if there is one and it is whole.
-    pub fn get(&self, name: &str) -> Option<Compiled> {
-        let path = self.path(&format!("{name}.cwasm"));
-        let bytes = fs::read(&path).ok()?;
-        match open(&bytes) {
-            Some(compiled) => {
-                note_use(&path);
-                Some(compiled)
-            }
-            None => {
-                tracing::warn!(
-                    "{} is damaged: its checksum does not hold; it is compiled anew",
-                    path.display()
-                );
-                None
-            }
+    pub fn get(&self, name: &str) -> Option<Kept> {
+        let code = self.path(&format!("{name}.cwasm"));
+        if !code.exists() {
+            return None;
         }
+        let about = fs::read(self.path(&format!("{name}.about"))).ok();
+        let about = about.and_then(|bytes| postcard::from_bytes::<About>(&bytes).ok());
+        let whole = about.filter(|about| {
+            checksum(&code).is_ok_and(|found| found == (about.length, about.crc))
+        });
+        let Some(About { hash, size, .. }) = whole else {
+            tracing::warn!(
+                "{} is damaged: its checksum does not hold; it is compiled anew",
+                code.display()
+            );
+            return None;
+        };
+        note_use(&code);
+        Some(Kept { hash, size, code })
     }
 
     /// Keeps an entry, and lets others go if there is no room for it.
     pub fn put(&self, name: &str, compiled: &Compiled) {
-        let kept = postcard::to_stdvec(compiled).map_err(io::Error::other).and_then(|body| {
-            let crc = crc32fast::hash(&body).to_le_bytes();
-            self.write(&format!("{name}.cwasm"), &[MAGIC, &crc, &body])
+        let about = About {
+            hash: compiled.hash.clone(),
+            size: compiled.size,
+            length: compiled.code.len() as u64,
+            crc: crc32fast::hash(&compiled.code),
+        };
+        let kept = postcard::to_stdvec(&about).map_err(io::Error::other).and_then(|about| {
+            self.write(&format!("{name}.about"), &about)?;
+            self.write(&format!("{name}.cwasm"), &compiled.code)
         });
         if let Err(error) = kept.and_then(|()| self.evict()) {
             tracing::debug!("cannot keep a compiled component: {error}");
@@ -98,9 +124,9 @@ impl Cache {
         let _ = self.write(&format!("{name}.ok"), &[]);
     }
 
-    fn write(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        parts.iter().try_for_each(|part| file.write_all(part))?;
+        file.write_all(bytes)?;
         file.persist(self.path(name))?;
         Ok(())
     }
@@ -111,8 +137,8 @@ impl Cache {
         for entry in fs::read_dir(&self.directory)?.flatten() {
             let (path, Ok(metadata)) = (entry.path(), entry.metadata()) else { continue };
             let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            let is_entry = path.extension().is_some_and(|e| e == "cwasm" || e == "ok");
-            if is_entry {
+            let kinds = ["cwasm", "about", "ok"];
+            if path.extension().is_some_and(|kind| kinds.iter().any(|k| kind == *k)) {
                 entries.push((used, metadata.len().max(1), path));
             } else if now.duration_since(used).is_ok_and(|age| age > ABANDONED) {
                 let _ = fs::remove_file(path);
@@ -131,11 +157,21 @@ impl Cache {
     }
 }
 
-fn open(bytes: &[u8]) -> Option<Compiled> {
-    let (head, body) = bytes.split_at_checked(HEAD)?;
-    let (magic, crc) = head.split_at(MAGIC.len());
-    let holds = magic == MAGIC && crc == crc32fast::hash(body).to_le_bytes();
-    if holds { postcard::from_bytes(body).ok() } else { None }
+/// Length and CRC-32 of a file, of which only a little is in memory at a time.
+fn checksum(path: &Path) -> io::Result<(u64, u32)> {
+    let mut file = File::open(path)?;
+    let mut crc = crc32fast::Hasher::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut length = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((length, crc.finalize())),
+            read => {
+                crc.update(&buffer[..read]);
+                length += read as u64;
+            }
+        }
+    }
 }
 
 fn note_use(path: &Path) {
@@ -161,7 +197,7 @@ mod tests {
         let cache = Cache { directory: folder.path().to_owned(), most: MOST };
         assert!(cache.get("a").is_none());
         cache.put("a", &compiled(100));
-        assert_eq!(cache.get("a").unwrap().code, [7; 100]);
+        assert_eq!(fs::read(cache.get("a").unwrap().code).unwrap(), [7; 100]);
         let path = folder.path().join("a.cwasm");
         let whole = fs::read(&path).unwrap();
         for at in 0..whole.len() {

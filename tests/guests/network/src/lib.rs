@@ -1,0 +1,40 @@
+//! Connects to the address in each record, and answers what it was told there.
+
+use std::io::Read as _;
+use std::net::TcpStream;
+
+use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {}
+
+pub struct NetworkGuest {
+    value: Field,
+}
+
+impl Stage for NetworkGuest {
+    type Config = Config;
+
+    fn open(_: Config, setup: &mut Setup) -> Result<Self, String> {
+        Ok(Self { value: setup.value() })
+    }
+
+    fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
+        let address = String::from_utf8_lossy(record.get(self.value).unwrap_or_default());
+        let told = TcpStream::connect(&*address).and_then(|mut stream| {
+            let mut told = String::new();
+            stream.read_to_string(&mut told)?;
+            Ok(told)
+        });
+        match told {
+            Ok(told) => drop(out.keep().value(told)),
+            Err(error) => return Err(Rejection::new(format!("refused: {}", error.kind()))),
+        }
+        Ok(())
+    }
+}
+
+pipehost_plugin::export!(NetworkGuest);

@@ -1,0 +1,207 @@
+//! Memory: an answer within its limits costs what the limits say, whatever it becomes.
+
+use fastrand::Rng;
+
+use crate::harness::{Case, plugin_folder};
+use crate::support::{PROGRAM, run_limited};
+
+/// What the stages of these tests may answer.
+const OUTPUT: usize = 8 << 20;
+/// A batch, and what it may become on its way: ten times what the limits allow.
+const BOUND: usize = PROGRAM + 10 * (OUTPUT + (1 << 20));
+
+/// What a guest answers to every batch.
+struct Answer {
+    outputs: usize,
+    /// None: all rows of the input.
+    fresh: Option<usize>,
+    attributes: usize,
+    /// Bytes of each of their names, of which the last four tell them apart.
+    name: usize,
+}
+
+/// So many rows, with so many attributes that hold nothing.
+pub fn fresh(rows: usize, attributes: usize, name: usize) -> String {
+    guest(&Answer { outputs: 1, fresh: Some(rows), attributes, name })
+}
+
+/// A guest that makes its answer with loops.
+fn guest(answer: &Answer) -> String {
+    let Answer { outputs, fresh, attributes, name } = answer;
+    let rows = fresh.unwrap_or(1);
+    let (which, count) = if fresh.is_some() { (2, rows) } else { (0, 0) };
+    let ends = 1 << 20;
+    let names = ends + 4 * rows;
+    let changes = (names + attributes * name).next_multiple_of(4);
+    let outs = changes + 40 * attributes;
+    let pages = (outs + 132 * outputs) / 65536 + 2;
+    crate::harness::assemble(&format!(
+        r#"
+(global $made (mut i32) (i32.const 0))
+(func $make
+  (local $i i32) (local $at i32)
+  (drop (memory.grow (i32.const {pages})))
+  (memory.fill (i32.const {names}) (i32.const 97) (i32.const {all_names}))
+  (local.set $at (i32.const {changes}))
+  (block $done (loop $next
+    (br_if $done (i32.ge_u (local.get $i) (i32.const {attributes})))
+    (i32.store (local.get $at) (i32.add (i32.const {names}) (i32.mul (local.get $i) (i32.const {name}))))
+    (i32.store offset=4 (local.get $at) (i32.const {name}))
+    (i32.store offset=8 (local.get $at) (i32.const {ends}))
+    (i32.store offset=12 (local.get $at) (i32.const {rows}))
+    (call $number (local.get $i)
+      (i32.add (i32.const {names}) (i32.sub (i32.mul (i32.add (local.get $i) (i32.const 1)) (i32.const {name})) (i32.const 4))))
+    (local.set $at (i32.add (local.get $at) (i32.const 40)))
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (br $next)))
+  (local.set $i (i32.const 0))
+  (local.set $at (i32.const {outs}))
+  (block $done (loop $next
+    (br_if $done (i32.ge_u (local.get $i) (i32.const {outputs})))
+    (i32.store offset=4 (local.get $at) (i32.const {which}))
+    (i32.store offset=8 (local.get $at) (i32.const {count}))
+    (i32.store offset=108 (local.get $at) (i32.const {changes}))
+    (i32.store offset=112 (local.get $at) (i32.const {attributes}))
+    (local.set $at (i32.add (local.get $at) (i32.const 132)))
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (br $next)))
+  (i32.store (i32.const 260) (i32.const {outs}))
+  (i32.store (i32.const 264) (i32.const {outputs})))
+;; Four letters for a number.
+(func $number (param $n i32) (param $at i32)
+  (i32.store8 offset=0 (local.get $at) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 12)) (i32.const 15))))
+  (i32.store8 offset=1 (local.get $at) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 8)) (i32.const 15))))
+  (i32.store8 offset=2 (local.get $at) (i32.add (i32.const 97) (i32.and (i32.shr_u (local.get $n) (i32.const 4)) (i32.const 15))))
+  (i32.store8 offset=3 (local.get $at) (i32.add (i32.const 97) (i32.and (local.get $n) (i32.const 15)))))
+(func $process (param i32) (result i32)
+  (if (i32.eqz (global.get $made)) (then (call $make) (global.set $made (i32.const 1))))
+  (i32.const 256))
+"#,
+        all_names = attributes * name,
+    ))
+}
+
+/// Runs it into every codec, and into the dead letters.
+fn run(guests: &[String], input: &str, source: &str) {
+    let mut text = format!(
+        "[pipeline]\ndead_letters = \"dead\"\n\
+         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n{source}\n"
+    );
+    let double = plugin_folder("plugins/double");
+    let mut last = "in".to_owned();
+    let limits = "limits = { output = \"8MiB\", memory = \"64MiB\" }\non_error = \"skip\"";
+    for n in 0..guests.len() {
+        text += &format!(
+            "[[stage]]\nname = \"g{n}\"\nplugin = \"g{n}.wat\"\ninput = \"{last}\"\nqueue = 1\n\
+             {limits}\n"
+        );
+        last = format!("g{n}");
+    }
+    for codec in ["json", "frames", "lines"] {
+        text += &format!(
+            "[[sink]]\nname = \"{codec}\"\ntype = \"file\"\npath = \"out-{codec}\"\n\
+             codec = \"{codec}\"\ninput = \"{last}\"\nqueue = 1\n"
+        );
+    }
+    text += &format!(
+        "[[stage]]\nname = \"refuses\"\nplugin = \"{double}\"\ninput = \"{last}\"\n\
+         on_error = \"dead-letter\"\nqueue = 1\n\
+         [[sink]]\nname = \"none\"\ntype = \"null\"\ninput = \"refuses\"\n"
+    );
+    let mut case = Case::new().file("pipeline.toml", text).file("in.txt", input);
+    for (n, guest) in guests.iter().enumerate() {
+        case = case.file(&format!("g{n}.wat"), guest);
+    }
+    let ran = run_limited(&case, &["run", "pipeline.toml"], BOUND);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+#[test]
+fn names_that_every_row_is_written_with() {
+    run(&[fresh(20_000, 1, 1024)], "x\n", "");
+    run(&[fresh(2_000, 1, 1024)], "x\n", "");
+    run(&[fresh(300, 1000, 16)], "x\n", "");
+}
+
+#[test]
+fn many_outputs_of_one_record() {
+    let wide = fresh(1, 1000, 5);
+    for outputs in [100, 90_000] {
+        let many = Answer { outputs, fresh: None, attributes: 0, name: 0 };
+        run(&[wide.clone(), guest(&many)], "x\n", "");
+        // Of a batch that is divided, too.
+        run(&[wide.clone(), guest(&many)], "x\nx\nx\nx\n", "batch = { linger = \"1h\" }");
+    }
+}
+
+#[test]
+fn any_answer_within_all_limits() {
+    let mut random = Rng::with_seed(9);
+    for _ in 0..12 {
+        let attributes = random.usize(0..60);
+        let answer = Answer {
+            outputs: random.usize(1..20),
+            fresh: Some(random.usize(1..3_000)),
+            attributes,
+            name: random.usize(4..200),
+        };
+        run(&[guest(&answer)], "x\ny\n", "batch = { records = 1 }");
+    }
+}
+
+#[test]
+fn large_batches_before_a_stage_with_state() {
+    // Each is 6 MB, and is kept until the state is saved.
+    let line = format!("{}\n", "x".repeat(6_000_000));
+    let dedupe = plugin_folder("plugins/dedupe");
+    let case = Case::new().file("in.txt", line.repeat(40)).file(
+        "pipeline.toml",
+        format!(
+            "[pipeline]\nstate = \"state\"\ncheckpoint_interval = \"1h\"\n\
+             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\nbatch = {{ records = 1 }}\n\
+             codec = {{ type = \"lines\", max_line = \"8MiB\" }}\n\
+             [[stage]]\nname = \"keeps\"\nplugin = \"{dedupe}\"\ninput = \"in\"\nqueue = 1\n\
+             [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"keeps\"\n"
+        ),
+    );
+    let ran = run_limited(&case, &["run", "pipeline.toml"], BOUND + (64 << 20));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+#[test]
+fn a_frame_with_more_than_a_record_may_have() {
+    // A frame is `PH`, its version, its kind, its length and CRC-32, and a postcard of the
+    // record: no time, no key, no value, and 60 million attributes without name or value.
+    let mut payload = vec![0, 0, 0, 0x80, 0x8e, 0xce, 0x1c];
+    payload.resize(payload.len() + 2 * 60_000_000, 0);
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(b"R");
+    crc.update(&payload);
+    let mut frame = b"PH\x03R".to_vec();
+    frame.extend((payload.len() as u32).to_le_bytes());
+    frame.extend(crc.finalize().to_le_bytes());
+    frame.extend(&payload);
+    let case = Case::new().file("in.frames", &frame).file(
+        "pipeline.toml",
+        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.frames\"\ncodec = \"frames\"\n\
+         [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"in\"\n",
+    );
+    let ran = run_limited(&case, &["run", "pipeline.toml"], PROGRAM + 3 * frame.len());
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("frame 1 of in.frames: the frame does not decode"), "{ran:?}");
+}
+
+#[test]
+fn lines_that_do_not_decode_are_settled_a_few_at_a_time() {
+    let input = "1\n".repeat(500_000);
+    let case = Case::new().file("in.json", &input).file(
+        "pipeline.toml",
+        "[pipeline]\ndead_letters = \"dead\"\n\
+         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\ncodec = \"json\"\n\
+         on_error = \"dead-letter\"\n\
+         [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"in\"\n",
+    );
+    let ran = run_limited(&case, &["run", "pipeline.toml"], PROGRAM + 20 * input.len());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("in: 500,000 records are in the dead letters"), "{ran:?}");
+}
