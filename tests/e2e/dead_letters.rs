@@ -100,7 +100,9 @@ fn only_those_that_were_asked_for_are_replayed() {
         let all = [&["dead-letter", "replay", "dead", "--pipeline", "mended.toml"], arguments];
         case.run(&all.concat())
     };
-    replay(&["--stage", "nobody"]).code(2).says("the pipeline has no source, stage or sink `nobody`");
+    replay(&["--stage", "nobody"])
+        .code(2)
+        .says("the pipeline has no source, stage or sink `nobody`");
     replay(&["--stage", "upper"]).ok().prints("no letters to replay\n");
     replay(&["--stage", "parse", "--reason", "is not a level"])
         .ok()

@@ -20,7 +20,7 @@ pub fn root() -> PathBuf {
 
 /// The path of a plugin's source folder.
 pub fn plugin(name: &str) -> String {
-    root().join("plugins").join(name).display().to_string()
+    plugin_folder(&format!("plugins/{name}"))
 }
 
 /// The path of any crate in the repository.

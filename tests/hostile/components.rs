@@ -57,16 +57,18 @@ fn functions_that_take_long() {
     for n in 0..200 {
         body += &format!("(loop $l{n} (local.set {n} (i32.add (local.get {n}) (i32.const 1)))");
     }
-    for n in 0..200 {
+    for n in (0..200).rev() {
         body += &format!("(br_if $l{n} (local.get {n})))");
     }
     let slow = assemble(&format!("(func $slow {body})"));
     let ran = checked(&slow);
     assert!(ran.code == 0 || ran.stderr.contains("limits.compile"), "{ran:?}");
-    let many = format!("(func {})", locals(50_000)).repeat(200);
-    refused(&assemble(&many), "its functions have more than 5000000 locals");
+    let ran = checked(&assemble(&format!("(func {})", locals(50_000)).repeat(40)));
+    assert!(ran.code == 0 || ran.stderr.contains("limits.compile"), "{ran:?}");
     let tables: String = (0..400)
-        .map(|_| format!("(func (param i32) (block $b (br_table {} (local.get 0))))", "$b ".repeat(5000)))
+        .map(|_| {
+            format!("(func (param i32) (block $b (br_table {} (local.get 0))))", "$b ".repeat(5000))
+        })
         .collect();
     let ran = checked(&assemble(&tables));
     assert!(ran.code == 0 || ran.stderr.contains("limits.compile"), "{ran:?}");
@@ -77,7 +79,8 @@ fn functions_that_take_long() {
 
 #[test]
 fn texts_that_are_none() {
-    for text in ["", "(", "(component", "(module (func", "\u{feff}(module)", "(component \"\\ff\")"] {
+    for text in ["", "(", "(component", "(module (func", "\u{feff}(module)", "(component \"\\ff\")"]
+    {
         checked(text).code(2);
     }
     // However deep.
@@ -95,7 +98,7 @@ fn a_component_of_two_that_pass_a_text_is_compiled() {
     (func (export "say") (param i32 i32)))
   (core instance $i (instantiate $m))
   (func (export "say") (param "text" string)
-    (canon lift (core func $i "say") (memory $i "memory") (realloc (func $i "realloc")))))"#,
+    (canon lift (core func $i "say") (memory (core memory $i "memory")) (realloc (core func $i "realloc")))))"#,
         r#"(component $outer
   (import "say" (func $say (param "text" string)))
   (core module $libc
@@ -103,7 +106,7 @@ fn a_component_of_two_that_pass_a_text_is_compiled() {
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
   (core instance $libc (instantiate $libc))
   (core func $lowered
-    (canon lower (func $say) (memory $libc "memory") (realloc (func $libc "realloc"))))
+    (canon lower (func $say) (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
   (core module $m
     (import "" "say" (func $say (param i32 i32)))
     (func (export "run") (call $say (i32.const 0) (i32.const 4))))
@@ -139,9 +142,8 @@ fn with_schema(schema: &str) -> String {
 #[test]
 fn schemas_that_are_hard_to_check() {
     let chain = |length: usize| {
-        let defs: Vec<_> = (0..length)
-            .map(|n| format!("\"{n}\":{{\"$ref\":\"#/$defs/{}\"}}", n + 1))
-            .collect();
+        let defs: Vec<_> =
+            (0..length).map(|n| format!("\"{n}\":{{\"$ref\":\"#/$defs/{}\"}}", n + 1)).collect();
         let defs = defs.join(",");
         format!("{{\"$ref\":\"#/$defs/0\",\"$defs\":{{{defs},\"{length}\":{{}}}}}}")
     };

@@ -15,7 +15,6 @@ pub const PROGRAM: usize = 220 << 20;
 /// The program with no more data than this: memory that it writes, on the heap and elsewhere.
 pub fn limited(case: &Case, arguments: &[&str], bytes: usize) -> Command {
     let plain = case.command(arguments);
-    let mut command = case.command(&[]);
     let mut limited = Command::new("sh");
     limited
         .arg("-c")
@@ -34,8 +33,7 @@ pub fn limited(case: &Case, arguments: &[&str], bytes: usize) -> Command {
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
-    std::mem::swap(&mut command, &mut limited);
-    command
+    limited
 }
 
 pub fn run_limited(case: &Case, arguments: &[&str], bytes: usize) -> Ran {
@@ -94,10 +92,11 @@ impl Run {
             let mut line = String::new();
             while log.read_line(&mut line).is_ok_and(|read| read > 0) {
                 let mut said = said.lock().unwrap();
-                // A flood is not kept.
-                if said.len() < 1 << 20 {
-                    said.push_str(&line);
+                // Of a flood, the end is kept.
+                if said.len() > 1 << 20 {
+                    said.clear();
                 }
+                said.push_str(&line);
                 line.clear();
             }
         });

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::replay::{self, Selection};
-use super::{DeadLetterVerb, Error, ExportFormat};
+use super::{DeadLetterVerb, Error, ExportFormat, stderr};
 use crate::codec::frames::{Letter, write_record};
 use crate::dead_letter::Reader;
 use crate::foreign::Foreign;
@@ -60,12 +60,11 @@ fn each(path: &Path, mut use_it: impl FnMut(u64, Letter) -> io::Result<()>) -> R
         use_it(number, letter)?;
     }
     if reader.torn() > 0 {
-        let _ = writeln!(
-            anstream::stderr(),
+        stderr::say(&format!(
             "note: the last letter of {} is torn ({} bytes of it are there): its writer was stopped",
             path.display(),
             reader.torn()
-        );
+        ));
     }
     Ok(())
 }

@@ -1,14 +1,13 @@
 //! `pipehost inspect`.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytesize::ByteSize;
 use serde_json::{Value, json};
 
-use super::{Error, load};
+use super::{Error, load, stderr};
 use crate::compile::Source;
 use crate::engine::{Engine, Metering};
 use crate::foreign::Foreign;
@@ -19,7 +18,7 @@ use crate::plugin;
 use crate::stage::Program;
 
 pub(super) fn inspect(path: &Path, set: &[String]) -> Result<u8, Error> {
-    let mut say = |what: &str| drop(writeln!(anstream::stderr(), "{what}"));
+    let mut say = stderr::say;
     let source = plugin::read(path, &mut say).map_err(Error::Usage)?;
     let mut config = json!({});
     for setting in set {

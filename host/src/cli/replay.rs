@@ -6,11 +6,12 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::summary::number;
-use super::{Error, load, run};
+use super::{Error, load, run, stderr};
 use crate::codec::frames::{Letter, write_letter};
 use crate::config::{At, Config, DeadLetters as Settings, OnError, SinkKind, WhenLettersFull};
 use crate::dead_letter::{self, DeadLetters, Reader};
 use crate::folder;
+use crate::foreign::Foreign;
 use crate::pipeline;
 use crate::prepare::prepare;
 use crate::state::{self, Store};
@@ -49,7 +50,7 @@ pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Res
     let mut replayed = config.clone();
     for_replay(&mut replayed, &refused.path);
     let threads = run::Threads::new()?;
-    let mut say = |what: &str| drop(writeln!(anstream::stderr(), "{what}"));
+    let mut say = stderr::say;
     let failed = threads.control.block_on(async {
         let mut prepared = prepare(replayed, known, &mut say)
             .await
@@ -145,10 +146,10 @@ fn select(
         if known && selection.has(&letter) { &mut sent } else { &mut stay }.push(letter);
     }
     for stage in unknown {
-        let _ = writeln!(
-            anstream::stderr(),
-            "note: the pipeline has no `{stage}`; its letters stay where they are"
-        );
+        stderr::say(&format!(
+            "note: the pipeline has no `{}`; its letters stay where they are",
+            Foreign::new(&stage)
+        ));
     }
     Ok((sent, stay))
 }

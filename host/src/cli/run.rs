@@ -1,7 +1,7 @@
 //! `pipehost run` and `pipehost check`.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::io::BufWriter;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ pub(super) fn runtime() -> Result<Runtime, Error> {
 async fn ready(args: &PipelineArgs, profile: Option<Arc<GuestProfile>>) -> Result<Prepared, Error> {
     let mut loaded = load::pipeline(args)?;
     let known = std::mem::take(&mut loaded.mistakes);
-    let mut say = |what: &str| drop(writeln!(anstream::stderr(), "{what}"));
+    let mut say = stderr::say;
     let prepared = prepare_profiled(loaded.config.clone(), known, profile, &mut say).await;
     prepared.map_err(|mistakes| loaded.render(&mistakes))
 }
@@ -213,7 +213,7 @@ fn conclude(ending: Ending) -> Result<u8, Error> {
             (format!("stopped by {name}"), 128 + number)
         }
     };
-    let _ = writeln!(anstream::stderr(), "{why}: {delivered}");
+    stderr::say(&format!("{why}: {delivered}"));
     Ok(u8::try_from(code).unwrap_or(1))
 }
 

@@ -72,19 +72,18 @@ impl Cache {
 
     /// An entry, if there is one and it is whole.
     pub fn get(&self, name: &str) -> Option<Kept> {
-        let code = self.path(&format!("{name}.cwasm"));
-        if !code.exists() {
-            return None;
+        let about = fs::read(self.path(&format!("{name}.about"))).ok()?;
+        let about = postcard::from_bytes::<About>(&about).ok();
+        let code = about.as_ref().map(|about| self.code(name, about.crc));
+        if code.as_ref().is_some_and(|code| !code.exists()) {
+            return None; // It made room for others.
         }
-        let about = fs::read(self.path(&format!("{name}.about"))).ok();
-        let about = about.and_then(|bytes| postcard::from_bytes::<About>(&bytes).ok());
-        let whole = about.filter(|about| {
-            checksum(&code).is_ok_and(|found| found == (about.length, about.crc))
+        let whole = about.zip(code).filter(|(about, code)| {
+            checksum(code).is_ok_and(|found| found == (about.length, about.crc))
         });
-        let Some(About { hash, size, .. }) = whole else {
+        let Some((About { hash, size, .. }, code)) = whole else {
             tracing::warn!(
-                "{} is damaged: its checksum does not hold; it is compiled anew",
-                code.display()
+                "{name} in the cache is damaged: its checksum does not hold; it is compiled anew"
             );
             return None;
         };
@@ -94,15 +93,16 @@ impl Cache {
 
     /// Keeps an entry, and lets others go if there is no room for it.
     pub fn put(&self, name: &str, compiled: &Compiled) {
+        let crc = crc32fast::hash(&compiled.code);
         let about = About {
             hash: compiled.hash.clone(),
             size: compiled.size,
             length: compiled.code.len() as u64,
-            crc: crc32fast::hash(&compiled.code),
+            crc,
         };
         let kept = postcard::to_stdvec(&about).map_err(io::Error::other).and_then(|about| {
-            self.write(&format!("{name}.about"), &about)?;
-            self.write(&format!("{name}.cwasm"), &compiled.code)
+            self.write(&self.code(name, crc), &compiled.code)?;
+            self.write(&self.path(&format!("{name}.about")), &about)
         });
         if let Err(error) = kept.and_then(|()| self.evict()) {
             tracing::debug!("cannot keep a compiled component: {error}");
@@ -121,13 +121,19 @@ impl Cache {
 
     /// Notes that something is so.
     pub fn note(&self, name: &str) {
-        let _ = self.write(&format!("{name}.ok"), &[]);
+        let _ = self.write(&self.path(&format!("{name}.ok")), &[]);
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    /// The file of some native code. It has its checksum in its name, so that runs that write
+    /// one entry at the same time do not mix theirs.
+    fn code(&self, name: &str, crc: u32) -> PathBuf {
+        self.path(&format!("{name}-{crc:08x}.cwasm"))
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
         file.write_all(bytes)?;
-        file.persist(self.path(name))?;
+        file.persist(path)?;
         Ok(())
     }
 
@@ -198,7 +204,7 @@ mod tests {
         assert!(cache.get("a").is_none());
         cache.put("a", &compiled(100));
         assert_eq!(fs::read(cache.get("a").unwrap().code).unwrap(), [7; 100]);
-        let path = folder.path().join("a.cwasm");
+        let path = cache.get("a").unwrap().code;
         let whole = fs::read(&path).unwrap();
         for at in 0..whole.len() {
             let mut damaged = whole.clone();
@@ -215,13 +221,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache { directory: folder.path().to_owned(), most: 2500 };
         let age = |name: &str, hours: u64| {
-            let file = File::options().append(true).open(folder.path().join(name)).unwrap();
+            let file = File::options().append(true).open(cache.get(name).unwrap().code).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_secs(3600 * hours)).unwrap();
         };
         cache.put("a", &compiled(1000));
-        age("a.cwasm", 3);
+        age("a", 3);
         cache.put("b", &compiled(1000));
-        age("b.cwasm", 2);
+        age("b", 2);
         assert!(cache.get("a").is_some(), "used now");
         cache.put("c", &compiled(1000));
         assert!(cache.get("b").is_none());

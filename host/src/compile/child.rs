@@ -8,7 +8,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit,
+};
 use serde::de::DeserializeOwned;
 
 use super::job::{Job, compile_here};
@@ -116,11 +118,15 @@ pub(super) fn work(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     let mut number = || arguments.next().and_then(|text| text.parse::<u64>().ok());
     let (Some(memory), Some(seconds)) = (number(), number()) else { return ExitCode::from(2) };
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    let limit = |most| Rlimit { current: Some(most), maximum: Some(most) };
+    // What this process was given is not to be raised, and cannot be.
+    let limit = |resource, most: u64| {
+        let most = getrlimit(resource).maximum.map_or(most, |given| given.min(most));
+        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
+    };
     // Of data, not of addresses: those that are reserved and not used cost nothing.
-    let limited = setrlimit(Resource::Data, limit(memory))
-        .and_then(|()| setrlimit(Resource::Cpu, limit(seconds.saturating_mul(cores))))
-        .and_then(|()| setrlimit(Resource::Core, limit(0)))
+    let limited = limit(Resource::Data, memory)
+        .and_then(|()| limit(Resource::Cpu, seconds.saturating_mul(cores)))
+        .and_then(|()| limit(Resource::Core, 0))
         .and_then(|()| set_parent_process_death_signal(Some(Signal::KILL)));
     if limited.is_err() {
         return ExitCode::from(2);

@@ -320,12 +320,17 @@ fn make_folder(config: &Config, path: &Path) -> Result<(), String> {
             continue;
         }
         there.push(part);
-        if !fs::symlink_metadata(&there).is_ok_and(|metadata| metadata.is_dir()) {
-            fs::create_dir(&there).map_err(failed)?;
+        match fs::symlink_metadata(&there) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(metadata) if metadata.is_symlink() => break,
+            _ => fs::create_dir(&there).map_err(failed)?,
         }
     }
-    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-    if is_link || !folder.canonicalize().map_err(failed)?.starts_with(&real) {
+    let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|there| there.is_symlink());
+    if is_link(&there) && there != fixed
+        || is_link(path)
+        || !folder.canonicalize().map_err(failed)?.starts_with(&real)
+    {
         return Err(format!(
             "cannot write {}: there is a link, and its name was made of a record; name what it \
              leads to, or take it away",

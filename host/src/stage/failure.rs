@@ -1,13 +1,13 @@
 //! What went wrong in a call, by the type of wasmtime's error.
 
-use wasmtime::Trap;
+use wasmtime::{Trap, WasmBacktrace};
 
 use super::host::MemoryExceeded;
 use crate::failure::{Cause, Failure};
 
 /// Classifies what wasmtime returned. `last_words` is what the guest wrote last: for Rust, the
-/// message of a panic. `in_host` says that the guest was last seen as it called the host.
-pub(super) fn classify(error: &wasmtime::Error, last_words: &str, in_host: bool) -> Failure {
+/// message of a panic.
+pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
     if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>() {
         return Failure::new(Cause::Memory, exceeded.to_string());
     }
@@ -29,7 +29,8 @@ pub(super) fn classify(error: &wasmtime::Error, last_words: &str, in_host: bool)
     }
     // Wasmtime keeps the type of this error to itself.
     if error.chain().any(|cause| cause.to_string().contains("fuel allocated for hostcalls")) {
-        if in_host {
+        // An answer is read once the guest has returned: then no function of it is under way.
+        if error.downcast_ref::<WasmBacktrace>().is_some() {
             return Failure::new(Cause::Trap, "it passed more than 1 MiB to one call of the host");
         }
         return Failure::new(Cause::Output, "its answer has more bytes than limits.output allows");

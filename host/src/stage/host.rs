@@ -79,6 +79,7 @@ impl Host {
         // Making random bytes is work of the host, which neither fuel nor a yield interrupts.
         wasi.max_random_size(RANDOM_BYTES);
         let allowed = grants.network.clone();
+        wasi.allow_tcp(!grants.network.is_empty());
         wasi.allow_udp(false).socket_addr_check(move |address, usage| {
             let granted = match usage {
                 SocketAddrUse::TcpConnect => allowed.contains(&address),

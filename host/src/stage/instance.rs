@@ -434,7 +434,7 @@ async fn within<R>(
     let late = took > limits.timeout;
     let result = match ended {
         Some(Ok(result)) if !late => Ok(result),
-        Some(Err(error)) => Err(classify(&error, &log.last_words(), turns.is_in_host())),
+        Some(Err(error)) => Err(classify(&error, &log.last_words())),
         Some(Ok(_)) | None => {
             let message = format!("it ran longer than {:?} (limits.timeout)", limits.timeout);
             Err(Failure::new(Cause::Timeout, message))

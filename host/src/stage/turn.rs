@@ -7,7 +7,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -50,15 +50,7 @@ pub(super) struct Turn {
 
 /// Gives an instance its turns, and counts them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Turns(Arc<Shared>);
-
-/// What is known of an instance while its store is in use. Only one thread polls it at a time.
-#[derive(Debug, Default)]
-struct Shared {
-    turns: AtomicU64,
-    /// The last that crossed was a call of the host.
-    in_host: AtomicBool,
-}
+pub(super) struct Turns(Arc<AtomicU64>);
 
 impl Turns {
     /// Gives a guest a turn: every poll of every guest goes through here.
@@ -67,21 +59,13 @@ impl Turns {
         call: Pin<&mut F>,
         context: &mut Context<'_>,
     ) -> Poll<F::Output> {
-        self.0.turns.store(self.count() + 1, Ordering::Relaxed);
+        // Only one thread polls an instance at a time.
+        self.0.store(self.count() + 1, Ordering::Relaxed);
         call.poll(context)
     }
 
     fn count(&self) -> u64 {
-        self.0.turns.load(Ordering::Relaxed)
-    }
-
-    /// Whether the guest was last seen as it called the host.
-    pub(super) fn is_in_host(&self) -> bool {
-        self.0.in_host.load(Ordering::Relaxed)
-    }
-
-    fn set_in_host(&self, in_host: bool) {
-        self.0.in_host.store(in_host, Ordering::Relaxed);
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -127,10 +111,8 @@ pub(super) fn cross(
 ) -> wasmtime::Result<()> {
     let turn = &mut store.data_mut().turn;
     match crossing {
-        CallHook::CallingWasm => {}
-        CallHook::ReturningFromWasm => turn.turns.set_in_host(false),
+        CallHook::CallingWasm | CallHook::ReturningFromWasm => {}
         CallHook::CallingHost => {
-            turn.turns.set_in_host(true);
             turn.entered = Some(Instant::now());
             store.set_hostcall_fuel(ARGUMENT_BYTES);
         }

@@ -4,7 +4,6 @@ mod picture;
 mod report;
 mod runs;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{BenchArgs, Error, load, run, summary};
+use super::{BenchArgs, Error, load, run, stderr, summary};
 use crate::config::{
     At, Batching, Config, DecodeFormat, Decoding, Generate, OnError, Rotate, Sink, SinkKind,
     Source, SourceKind, Stage, StageConfig,
@@ -51,7 +50,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<u8, Error> {
 async fn measure(args: &BenchArgs) -> Result<Report, Error> {
     let (config, known, render) = configuration(args)?;
     let Repeatable { config, mut notes, _folders } = repeatable(config)?;
-    let mut say = |what: &str| drop(writeln!(anstream::stderr(), "{what}"));
+    let mut say = stderr::say;
     let prepared = prepare(config, known, &mut say).await.map_err(render)?;
     let native = native_runners(&prepared).await;
     if !native.left.is_empty() && !native.names.is_empty() {

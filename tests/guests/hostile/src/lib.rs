@@ -67,17 +67,22 @@ impl Stage for HostileGuest {
                 std::hint::black_box((monotonic_clock::now(), wall_clock::now()));
             },
             "environment" => loop {
-                std::hint::black_box((environment::get_environment(), environment::get_arguments()));
+                std::hint::black_box((
+                    environment::get_environment(),
+                    environment::get_arguments(),
+                ));
             },
             "poll" => {
-                let ready = stdout::get_stdout().subscribe();
+                let stream = stdout::get_stdout();
+                let ready = stream.subscribe();
                 let list: Vec<_> = std::iter::repeat_n(&ready, number.max(1)).collect();
                 loop {
                     std::hint::black_box(poll::poll(&list));
                 }
             }
             "subscribe" => loop {
-                drop(stdout::get_stdout().subscribe());
+                let stream = stdout::get_stdout();
+                drop(stream.subscribe());
             },
             "preopens" => loop {
                 drop(preopens::get_directories());
@@ -132,7 +137,8 @@ impl Stage for HostileGuest {
                         Err(code) => break code.name().to_owned(),
                     }
                 };
-                let stream = file.append_via_stream().map_err(|code| Rejection::new(code.name()))?;
+                let stream =
+                    file.append_via_stream().map_err(|code| Rejection::new(code.name()))?;
                 let appended = stream.blocking_write_and_flush(&[b'x'; 4096]).is_ok();
                 let grown = file.set_size(1 << 40).is_ok();
                 out.keep().value(format!("{written} {refused} {appended} {grown}"));
