@@ -81,7 +81,7 @@ fn with_schema(schema: &str) -> String {
 ;; describe: name, version, summary, schema.
 (data (i32.const 64) "{description}")
 ;; open: ok; reads an attribute of this name; one port.
-(data (i32.const 512) "{plan}")
+(data (i32.const 512) "{head}{plan}")
 (data (i32.const 1024) "{attribute}")
 (data (i32.const 700) "{error}")
 (func $open (param i32 i32) (result i32) (i32.const 512))
@@ -100,7 +100,8 @@ fn with_schema(schema: &str) -> String {
             described,
             schema.len()
         ]),
-        plan = format!("{}{}", words(&[0, 1 << 16]), words(&[1024, 1, 96, 1, 0, 0])),
+        head = words(&[0, 1 << 16]),
+        plan = words(&[1024, 1, 96, 1, 0, 0]),
         attribute = words(&[text, HOSTILE.len()]),
         error = words(&[1, text, HOSTILE.len()]),
     ))

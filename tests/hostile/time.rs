@@ -173,8 +173,7 @@ fn many_names_with_one_beginning_take_no_time_to_compare() {
 #[test]
 fn pipes_in_a_folder_keep_no_thread() {
     let verbs = vec!["fifo"; 700];
-    let grants = format!("grants = {{ read = {{ \"/\" = \"granted\" }} }}");
-    let case = pipeline("", &[(hostile(), grants)], &verbs);
+    let case = pipeline("", &[(hostile(), READ.to_owned())], &verbs);
     assert!(
         std::process::Command::new("mkfifo")
             .arg(case.path("granted/fifo"))

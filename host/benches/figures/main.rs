@@ -8,6 +8,7 @@ mod codecs;
 mod crossing;
 mod graph;
 mod harness;
+mod hostile;
 mod loading;
 mod whole;
 
@@ -21,13 +22,14 @@ fn main() {
     let wanted: Vec<_> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let runtime = Runtime::new().expect("a runtime");
     type Figures = fn(&Runtime);
-    let parts: [(&str, Figures); 6] = [
+    let parts: [(&str, Figures); 7] = [
         ("crossing", crossing::figures),
         ("codecs", codecs::figures),
         ("graph", graph::figures),
         ("loading", loading::figures),
         ("whole", whole::figures),
         ("article", article::figures),
+        ("hostile", hostile::figures),
     ];
     println!("{:<64} {:>8} {:>10}", "", "", "bound");
     for (name, figures) in parts {

@@ -316,7 +316,7 @@ async fn read(
     }
     let start = Instant::now();
     let mut bytes = Vec::new();
-    let mut permit = units(shared, 1)?;
+    let mut permit = units(shared, 1).ok_or_else(later)?;
     let mut room = UNIT;
     loop {
         let earned = Duration::from_secs(bytes.len() as u64 / LEAST_BYTES_A_SECOND);
@@ -337,7 +337,7 @@ async fn read(
         }
         if length > room {
             let more = (length - room).div_ceil(UNIT);
-            permit.merge(units(shared, more)?);
+            permit.merge(units(shared, more).ok_or_else(later)?);
             room += more * UNIT;
         }
         bytes.extend_from_slice(data);
@@ -345,9 +345,10 @@ async fn read(
     Ok((bytes, permit))
 }
 
-fn units(shared: &Shared, count: usize) -> Result<OwnedSemaphorePermit, Response> {
+/// A part of the bytes of all bodies; none, if so many are not left.
+fn units(shared: &Shared, count: usize) -> Option<OwnedSemaphorePermit> {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    shared.bytes.clone().try_acquire_many_owned(count).map_err(|_| later())
+    shared.bytes.clone().try_acquire_many_owned(count).ok()
 }
 
 fn later() -> Response {
