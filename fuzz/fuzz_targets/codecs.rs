@@ -16,7 +16,7 @@ fn decode(decoder: &mut Decoder, bytes: &[u8], last: bool) -> Option<Vec<(u64, S
     let batch = out.batch.take();
     let records =
         (0..batch.len).map(|row| (batch.origin(row).number, format!("{:?}", batch.record(row))));
-    let refused = out.undecodable.into_iter().map(|refused| (refused.number, refused.reason));
+    let refused = out.take_undecodable().into_iter().map(|refused| (refused.number, refused.reason));
     let mut all: Vec<_> = records.chain(refused).collect();
     all.sort();
     whole.then_some(all)

@@ -12,7 +12,7 @@ mod job;
 mod look;
 mod schema;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -48,6 +48,9 @@ impl Limits {
 /// The program whose child does the work.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
+/// The program that a process runs: proc(5).
+const ITSELF: &str = "/proc/self/exe";
+
 /// The first argument of a child.
 const CHILD: &str = "__work";
 
@@ -58,10 +61,9 @@ pub fn begin() -> Option<ExitCode> {
     if arguments.next().as_deref() == Some(CHILD) {
         return Some(child::work(arguments));
     }
-    if program.is_some()
-        && let Ok(program) = std::env::current_exe()
-    {
-        let _ = PROGRAM.set(program);
+    // This very program, whatever has its name by now.
+    if program.is_some() && Path::new(ITSELF).exists() {
+        let _ = PROGRAM.set(ITSELF.into());
     }
     None
 }

@@ -60,7 +60,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
                 store.data_mut().turn.charge(bytes.len());
                 // A write far behind the end makes the file as large as that.
                 let end = offset.saturating_add(bytes.len() as u64);
-                if !room_up_to(&mut store, &fd, end, bytes.len() as u64).await? {
+                if !room_up_to(&mut store, &fd, end).await? {
                     return Ok((Err(FULL),));
                 }
                 let result = store.data_mut().filesystem().write(fd, bytes, offset).await;
@@ -72,7 +72,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         "[method]descriptor.set-size",
         |mut store: Store<'_>, (fd, size): (Fd, u64)| {
             Box::new(async move {
-                if !room_up_to(&mut store, &fd, size, 0).await? {
+                if !room_up_to(&mut store, &fd, size).await? {
                     return Ok((Err(FULL),));
                 }
                 let result = store.data_mut().filesystem().set_size(fd, size).await;
@@ -85,7 +85,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         |mut store: Store<'_>, (fd, offset): (Fd, u64)| {
             Box::new(async move {
                 // What it writes is asked for as it comes; the hole before it now.
-                if !room_up_to(&mut store, &fd, offset, 0).await? {
+                if !room_up_to(&mut store, &fd, offset).await? {
                     return Ok((Err(FULL),));
                 }
                 let stream = store.data_mut().filesystem().write_via_stream(fd, offset);
@@ -180,13 +180,8 @@ async fn open_at(
     answer(&mut store, result)
 }
 
-/// Asks for room for what makes a file as long as this, or writes so many bytes into it.
-async fn room_up_to(
-    store: &mut Store<'_>,
-    fd: &Fd,
-    end: u64,
-    written: u64,
-) -> wasmtime::Result<bool> {
+/// Asks for room for what makes a file as long as this.
+async fn room_up_to(store: &mut Store<'_>, fd: &Fd, end: u64) -> wasmtime::Result<bool> {
     let borrowed = Resource::new_borrow(fd.rep());
     let stat = store.data_mut().filesystem().stat(borrowed).await;
     let length = match answer(store, stat)?.0 {
@@ -194,10 +189,11 @@ async fn room_up_to(
         Err(_) => 0, // The call itself says what is wrong.
     };
     let quota = store.data().quota.clone();
-    Ok(quota.bytes(end.saturating_sub(length).max(written)).await)
+    Ok(quota.bytes(end.saturating_sub(length)).await)
 }
 
-/// A stream into a file, with the quota of the folder around it.
+/// A stream into a file, with the quota of the folder around it. All that it writes is charged,
+/// whether the file grows by it or not: it may have been cut since the stream was opened.
 fn limited(
     store: &mut Store<'_>,
     stream: Resource<DynOutputStream>,

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// The folders are not counted more often.
-const COUNT_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+/// Between two counts passes so many times what a count takes, and at least this: counting is
+/// no way to keep the machine busy.
+const PAUSE: u32 = 10;
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
 /// Folders within folders that are looked into.
 const DEPTH: usize = 64;
 
@@ -29,7 +31,8 @@ struct Room {
 
 struct State {
     left: Room,
-    counted: Option<Instant>,
+    /// When the folders were counted last, and how long that took.
+    counted: Option<(Instant, Duration)>,
 }
 
 impl Quota {
@@ -79,10 +82,12 @@ impl Quota {
     }
 
     async fn count(&self) {
-        let recent = |counted: Instant| counted.elapsed() < COUNT_AT_MOST_EVERY;
-        if self.state().counted.is_some_and(recent) {
-            return;
+        let counted = self.state().counted;
+        if let Some((at, took)) = counted {
+            let pause = (PAUSE * took).max(LEAST_PAUSE);
+            tokio::time::sleep(pause.saturating_sub(at.elapsed())).await;
         }
+        let start = Instant::now();
         let (folders, most) = (self.folders.clone(), self.most);
         let counted = tokio::task::spawn_blocking(move || {
             let mut used = Room { bytes: 0, files: 0 };
@@ -97,7 +102,7 @@ impl Quota {
             bytes: self.most.bytes.saturating_sub(used.bytes),
             files: self.most.files.saturating_sub(used.files),
         };
-        state.counted = Some(Instant::now());
+        state.counted = Some((Instant::now(), start.elapsed()));
     }
 }
 
