@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use hyper::body::Body as _;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -122,10 +123,13 @@ async fn http(
     place: Arc<Place>,
     stop: CancellationToken,
 ) {
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         let (mut router, place) = (router.clone(), place.clone());
+        request.extensions_mut().insert(place.clone());
         async move {
-            let _busy = place.busy();
+            // Who takes bodies says when one is whole: until then, it is the client's turn.
+            let is_whole = request.body().is_end_stream();
+            let _busy = is_whole.then(|| place.busy());
             router.call(request.map(Body::new)).await
         }
     });
@@ -150,7 +154,7 @@ async fn http(
 }
 
 /// The connections that there are.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Places {
     most: usize,
     open: Mutex<Open>,
@@ -158,7 +162,7 @@ struct Places {
     changed: Notify,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Open {
     count: usize,
     /// Those without a request, the longest first.
@@ -201,8 +205,9 @@ impl Open {
     }
 }
 
-/// The place of one connection.
-struct Place {
+/// The place of one connection: among the extensions of its requests.
+#[derive(Debug)]
+pub struct Place {
     places: Arc<Places>,
     /// Its number among those without a request.
     idle: Mutex<Option<u64>>,
@@ -211,8 +216,9 @@ struct Place {
 }
 
 impl Place {
-    /// A request is under way, until what this returns goes.
-    fn busy(&self) -> Busy<'_> {
+    /// A request is under way, and does not wait for its client, until what this returns goes:
+    /// the connection makes no room for others.
+    pub fn busy(&self) -> Busy<'_> {
         let mut open = self.places.open();
         let mut idle = self.idle.lock().expect("nobody panics here");
         if let Some(number) = idle.take() {
@@ -234,7 +240,9 @@ impl Drop for Place {
     }
 }
 
-struct Busy<'a>(&'a Place);
+/// See [`Place::busy`].
+#[derive(Debug)]
+pub struct Busy<'a>(&'a Place);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {

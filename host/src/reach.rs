@@ -119,8 +119,8 @@ fn places<'a>(config: &'a Config, cache: Option<&Path>) -> Vec<Place<'a>> {
 
 /// The part of a path before its first pattern, and whether there is one.
 pub fn fixed(path: &Path) -> (PathBuf, bool) {
-    // A file of this very name is no pattern.
-    if path.exists() { (path.to_owned(), false) } else { fixed_before(path, &['*', '?', '[']) }
+    let (fixed, is_pattern) = fixed_before(path, &['*', '?', '[']);
+    if is_pattern { (fixed, true) } else { (path.to_owned(), false) }
 }
 
 /// The folders of a path before the first that has one of these in its name.

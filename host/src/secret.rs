@@ -11,10 +11,12 @@ pub fn masked(text: &str) -> String {
     let mut table_has_env = false;
     let mut rest = text;
     while !rest.is_empty() {
-        let (statement, after) = rest.split_at(statement(rest));
+        let is_head = rest.trim_start_matches([' ', '\t']).starts_with('[');
+        let line = rest.find('\n').map_or(rest.len(), |end| end + 1);
+        let (statement, after) = rest.split_at(if is_head { line } else { statement(rest) });
         rest = after;
         let trimmed = statement.trim_start();
-        if trimmed.starts_with('[') {
+        if is_head {
             table_has_env = has_env(trimmed);
             out.push_str(statement);
         } else {
@@ -24,9 +26,13 @@ pub fn masked(text: &str) -> String {
     in_urls(&out)
 }
 
-/// Whether `env` is one of the names in a key.
+/// Whether `env` is one of the names in a key, or may be: with escapes, it can be written in
+/// many ways.
 fn has_env(text: &str) -> bool {
-    text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).any(|name| name == "env")
+    text.contains('\\')
+        || text
+            .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-'))
+            .any(|name| name == "env")
 }
 
 /// The length of a statement: to the end of its line, or of the last line of its value. A
@@ -77,46 +83,37 @@ fn text_length(text: &str, quote: char) -> usize {
     text.len()
 }
 
-/// Masks what is behind each `=` once `env` was named.
+/// Once `env` was named, masks all but names: what is before a `=`.
 fn mask_values(statement: &str, mut is_env: bool, out: &mut String) {
-    let mut in_value = false;
-    let mut at = 0;
+    let (mut at, mut in_value) = (0, false);
     while at < statement.len() {
         let here = &statement[at..];
-        let c = here.chars().next().expect("there is more");
-        if c == '"' || c == '\'' {
-            let long = LONG.into_iter().find(|quotes| here.starts_with(quotes));
-            let length = match long {
-                Some(quotes) => here[3..].find(quotes).map_or(here.len(), |end| end + 6),
-                None => 1 + text_length(&here[1..], c),
-            };
-            let text = &here[..length];
-            // A name in quotes may be `env`, too.
-            is_env |= !in_value && text.trim_matches(['"', '\'']) == "env";
-            if in_value && is_env {
-                mask(text, out)
-            } else {
-                out.push_str(text)
-            }
-            at += length;
-            continue;
+        let length = token(here);
+        let (token, after) = here.split_at(length);
+        at += length;
+        match token {
+            "=" => in_value = true,
+            "," | "{" | "}" => in_value = false,
+            _ => {}
         }
-        match c {
-            '=' => {
-                is_env |= has_env(&statement[..at]);
-                in_value = true;
-                out.push(c);
-            }
-            '{' | '[' | ',' | '}' | ']' => {
-                in_value &= c == '[' || c == ']';
-                out.push(c);
-            }
-            c if in_value && is_env && !c.is_whitespace() => {
-                mask(&here[..c.len_utf8()], out);
-            }
-            c => out.push(c),
-        }
-        at += c.len_utf8();
+        let is_name = !in_value && after.trim_start().starts_with(['=', '.']);
+        let is_mark = token.chars().all(|c| "=,{}[].".contains(c) || c.is_whitespace());
+        is_env |= is_name && has_env(token);
+        if is_env && !is_name && !is_mark { mask(token, out) } else { out.push_str(token) }
+    }
+}
+
+/// The length of the text, word or mark at the begin.
+fn token(text: &str) -> usize {
+    let first = text.chars().next().expect("there is more");
+    if let Some(quotes) = LONG.into_iter().find(|quotes| text.starts_with(quotes)) {
+        return text[3..].find(quotes).map_or(text.len(), |end| end + 6);
+    }
+    let is_word = |c: char| !c.is_whitespace() && !"=,{}[].\"'".contains(c);
+    match first {
+        '"' | '\'' => 1 + text_length(&text[1..], first),
+        c if is_word(c) => text.find(|c| !is_word(c)).unwrap_or(text.len()),
+        c => c.len_utf8(),
     }
 }
 
@@ -124,17 +121,18 @@ fn mask(text: &str, out: &mut String) {
     out.extend(text.bytes().map(|byte| if byte == b'\n' { '\n' } else { '*' }));
 }
 
-/// Masks what stands before the `@` of a URL.
+/// Masks what stands before the last `@` of a URL: a name or a password may have a `/` in it,
+/// where it should not.
 pub fn in_urls(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         out.push_str(before);
-        let ends = |c: char| c.is_whitespace() || ['/', '"', '\'', '`', '?', '#'].contains(&c);
-        let authority = &after[..after.find(ends).unwrap_or(after.len())];
-        let user = authority.rfind('@').unwrap_or(0);
-        mask(&authority[..user], &mut out);
+        let ends = |c: char| c.is_whitespace() || ['"', '\'', '`'].contains(&c);
+        let url = &after[..after.find(ends).unwrap_or(after.len())];
+        let user = url.rfind('@').unwrap_or(0);
+        mask(&url[..user], &mut out);
         rest = &after[user..];
     }
     out.push_str(rest);
@@ -169,12 +167,20 @@ mod tests {
         check("[stage.grants]\nenv = { T = [\"s3cret\"] }\nb = \"plain\"");
         check("url = \"ftp://s3cret:s3cret@plain/x\"");
         check("url = \"https://a@b:s3cret@plain\"");
+        check("url = \"http://user:s3cret/x@plain:99999/\"");
+        check("url = \"http://user:s3cret?x@plain/\"");
+        for line in ["T : \"s3cret\"", "T \"s3cret\"", "\"s3cret\"", "T = s3cret.s3cret"] {
+            check(&format!("a = \"plain\"\n[stage.grants.env]\n{line}\nU = 1"));
+        }
+        check("a = \"plain\"\n[stage.grants.env\nT = \"s3cret\"");
+        check("a = \"plain\"\n[stage.grants]\nenv = { T = \"ok\", \"s3cret\" }");
+        check("a = \"plain\"\n[stage.grants]\n\"\\u0065nv\" = { T = \"s3cret\", U = 1 }");
     }
 
     #[test]
     fn all_else_is_shown() {
         let text = "[[stage]]\nname = \"a\" # it's\nplugin = 'b.wasm'\nenvironment = \"c\"\n\
-                    [sink]\nurl = \"https://example.com/@x\"\nlist = [1, \"two\"]\n";
+                    [sink]\nurl = \"https://example.com/x\"\nlist = [1, \"two\"]\n";
         assert_eq!(masked(text), text);
     }
 }

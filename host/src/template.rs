@@ -55,6 +55,11 @@ impl Template {
         })
     }
 
+    /// Whether what a record holds comes last.
+    pub fn ends_with_name(&self) -> bool {
+        matches!(self.parts.last(), Some(Part::Name(_)))
+    }
+
     pub fn has_name(&self, name: &str) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Name(n) if n == name))
     }

@@ -198,8 +198,17 @@ fn a_pattern_means_regular_files_and_links_that_stay() {
         .prints("a\nb\n")
         .says("logs/c.log is not read: it is no regular file")
         .says("logs/d.log is not read: it is a link that leads out of the folder");
-    let text = case.read("pipeline.toml").replace("paths", "follow_links = true\npaths");
-    case.file("pipeline.toml", text).pipeline().ok().prints("a\nb\noutside\n");
+    let links = case.read("pipeline.toml").replace("paths", "follow_links = true\npaths");
+    let case = case.file("links.toml", links);
+    case.run(&["run", "links.toml"]).ok().prints("a\nb\noutside\n");
+    // Who writes the folder may use the very name of the pattern, and links that lead nowhere.
+    std::os::unix::fs::symlink("../outside.log", case.path("logs/*.log")).unwrap();
+    std::os::unix::fs::symlink("nowhere", case.path("logs/e.log")).unwrap();
+    std::os::unix::fs::symlink("f.log", case.path("logs/f.log")).unwrap();
+    case.pipeline().ok().prints("a\nb\n").says("logs/*.log is not read: it is a link");
+    fs::remove_file(case.path("logs/*.log")).unwrap();
+    let case = case.file("logs/*.log", "star\n");
+    case.pipeline().ok().prints("star\na\nb\n");
 }
 
 #[test]

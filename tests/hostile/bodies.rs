@@ -1,7 +1,8 @@
 //! Bodies that are posted: sixteen at once cost twenty times what was sent at most, and health
 //! is told meanwhile.
 
-use std::net::SocketAddr;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 
 use rustix::process::Signal;
@@ -26,16 +27,20 @@ fn all_different(records: usize) -> Vec<u8> {
     (0..records).map(record).collect::<String>().into_bytes()
 }
 
-/// Posts sixteen of a body at once; returns the statuses.
-fn sixteen(body: &[u8], codec: &str) -> Vec<u16> {
-    let case = Case::new().file(
+fn pipeline(codec: &str) -> Case {
+    Case::new().file(
         "pipeline.toml",
         format!(
             "[[source]]\nname = \"in\"\ntype = \"http\"\nlisten = \"127.0.0.1:0\"\n\
              codec = {codec}\n\
              [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out\"\nappend = true\ninput = \"in\"\n"
         ),
-    );
+    )
+}
+
+/// Posts sixteen of a body at once; returns the statuses.
+fn sixteen(body: &[u8], codec: &str) -> Vec<u16> {
+    let case = pipeline(codec);
     let bound = PROGRAM + 20 * 16 * body.len();
     let command = limited(&case, &["run", "pipeline.toml", "--metrics", "127.0.0.1:0"], bound);
     let mut run = Run::start(command);
@@ -68,6 +73,24 @@ fn sixteen(body: &[u8], codec: &str) -> Vec<u16> {
     run.signal(Signal::TERM);
     assert_eq!(run.end().code, 143);
     statuses
+}
+
+#[test]
+fn bodies_whose_clients_hang_up() {
+    let body = b"1\n".repeat(1 << 20);
+    let case = pipeline(ALL);
+    let command = limited(&case, &["run", "pipeline.toml"], PROGRAM + (64 << 20) + 4 * body.len());
+    let mut run = Run::start(command);
+    let address = run.address("taking records at http://");
+    let run = run.watch();
+    for _ in 0..100 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+    }
+    assert_eq!(until_taken(address, b"{}\n"), 200);
+    run.signal(Signal::TERM);
+    assert_eq!(run.end().code, 143);
 }
 
 /// Sends it again while the pipeline does not keep up, as its answer says.

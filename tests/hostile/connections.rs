@@ -98,6 +98,27 @@ fn bodies_that_do_not_end_take_no_place() {
 }
 
 #[test]
+fn bodies_that_do_not_end_make_room_for_others() {
+    many_descriptors();
+    let case = case("");
+    let (run, address, metrics) = run(&case, 1024);
+    // More than there may be connections.
+    let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nx";
+    let begun: Vec<_> = (0..1_100)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let _ = stream.write_all(head.as_bytes());
+            stream
+        })
+        .collect();
+    assert_eq!(post(address, "/", b"x\n").0, 200);
+    assert_eq!(get(metrics, "/healthz").0, 200);
+    drop(begun);
+    ends(run);
+    assert_eq!(case.read("out"), "x\n");
+}
+
+#[test]
 fn heads_and_bodies_that_are_too_large() {
     let case = case("max_body = \"1KiB\"");
     let (run, address, _) = run(&case, 1024);

@@ -132,13 +132,50 @@ fn links_that_are_planted_where_records_make_names() {
 }
 
 #[test]
+fn names_that_records_make_are_nobody_elses() {
+    let run = |template: &str, rest: &str, input: &str| {
+        let case = Case::new().file("in.json", input).file(
+            "pipeline.toml",
+            format!(
+                "[pipeline]\n{rest}\n\
+                 [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
+                 codec = {{ type = \"json\", key = \"k\", value = \"v\" }}\n\
+                 [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out/{template}\"\ninput = \"in\"\n"
+            ),
+        );
+        case.pipeline().ok();
+        case
+    };
+    // That of a file that was rotated away.
+    let input = "{\"k\":\"a\",\"v\":1}\n{\"k\":\"a.1\",\"v\":2}\n";
+    for state in ["", "state = \"state\""] {
+        let case = run("{key}", state, input);
+        case.pipeline().ok();
+        assert_eq!((&*case.read("out/a"), &*case.read("out/a_1")), ("1\n", "2\n"), "{state}");
+    }
+    // One that no file system takes.
+    let key = |last: char| format!("{}{last}", "x".repeat(99));
+    let input = format!("{{\"k\":\"{}\",\"v\":1}}\n{{\"k\":\"{}\",\"v\":2}}\n", key('a'), key('b'));
+    let case = run("{key}{key}{key}", "", &input);
+    let mut made: Vec<_> = fs::read_dir(case.path("out"))
+        .unwrap()
+        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    made.sort();
+    assert_eq!(made, ["1\n", "2\n"]);
+}
+
+#[test]
 fn what_is_written_has_a_quota() {
     let case = case("", "limits = { disk = \"100KiB\" }", &["fill"], "");
     let said = case.pipeline().ok().stdout;
     // Whole writes of 4 KiB, and nothing by another way.
     assert_eq!(said, "102400 insufficient-space false false\n");
     assert_eq!(fs::metadata(case.path("granted/big")).unwrap().len(), 102_400);
-    // What is there counts, whoever has made it.
+    // To write over what is there needs no room, and what is there counts, whoever has made it.
+    let said = case.pipeline().ok().stdout;
+    assert_eq!(said, "102400 insufficient-space false false\n");
+    std::fs::rename(case.path("granted/big"), case.path("granted/other")).unwrap();
     let said = case.pipeline().ok().stdout;
     assert_eq!(said, "0 insufficient-space false false\n");
 }

@@ -222,3 +222,18 @@ fn rows_that_a_table_does_not_take_are_left_out_and_a_lock_is_waited_for() {
     assert_eq!(letters.len(), 1);
     assert!(letters[0].reason.contains("UNIQUE constraint failed: t.n"), "{:?}", letters[0]);
 }
+
+#[test]
+fn a_table_that_undoes_what_came_before_fails_the_batch_whole() {
+    let case = Case::new().file("in.txt", "1\n2\n2\n3\n").file(
+        "pipeline.toml",
+        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\nbatch = { linger = \"1h\" }\n\
+         [[sink]]\nname = \"out\"\ntype = \"sqlite\"\npath = \"db\"\ntable = \"t\"\ninput = \"in\"\n\
+         columns = { n = \"value\" }\non_error = \"skip\"\n",
+    );
+    let db = rusqlite::Connection::open(case.path("db")).unwrap();
+    db.execute("CREATE TABLE t (n TEXT UNIQUE ON CONFLICT ROLLBACK)", []).unwrap();
+    case.pipeline().code(1).says("records not delivered: 4 before or in `out`");
+    let rows: i64 = db.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, 0);
+}

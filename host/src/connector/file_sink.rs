@@ -18,6 +18,7 @@ use tempfile::NamedTempFile;
 use super::Resume;
 use crate::codec;
 use crate::config::{FilePartition, FileSink as Config, Rotate};
+use crate::engine::content_hash;
 use crate::fingerprint::crc;
 use crate::folder;
 use crate::reach;
@@ -296,6 +297,7 @@ fn divide(partition: &FilePartition, batch: &Batch) -> BTreeMap<PathBuf, Option<
         partition.path.render_with(&mut path, |name, out| {
             push_name(key_or_attribute(batch, row, name).unwrap_or_default(), out);
         });
+        finish_names(&mut path, partition.path.ends_with_name());
         match by_path.get_mut(&path) {
             Some(rows) => rows.push(row as u32),
             None => drop(by_path.insert(path.clone(), vec![row as u32])),
@@ -303,6 +305,26 @@ fn divide(partition: &FilePartition, batch: &Batch) -> BTreeMap<PathBuf, Option<
     }
     let whole = |path: Vec<u8>| partition.base.join(OsString::from_vec(path));
     by_path.into_iter().map(|(path, rows)| (whole(path), Some(rows))).collect()
+}
+
+/// Makes names of what records have made: none is too long for a file system, and none is that
+/// of a file that was rotated away, `NAME.1`.
+fn finish_names(path: &mut Vec<u8>, ends_with_name: bool) {
+    const LONGEST: usize = 200;
+    if path.split(|&byte| byte == b'/').any(|name| name.len() > LONGEST) {
+        let name = |name: &[u8]| match name.len() {
+            0..=LONGEST => name.to_vec(),
+            // Told apart by what was cut off.
+            _ => [&name[..LONGEST - 33], b"-", &content_hash(name).as_bytes()[..32]].concat(),
+        };
+        let names: Vec<_> = path.split(|&byte| byte == b'/').map(name).collect();
+        *path = names.join(&b'/');
+    }
+    let digits = path.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let dot = path.len().checked_sub(digits + 1);
+    if let Some(dot) = dot.filter(|&dot| ends_with_name && digits > 0 && path[dot] == b'.') {
+        path[dot] = b'_';
+    }
 }
 
 /// Makes the folder of a file whose name strangers chose. It must be where it says: no link

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::bytes_source::{Begin, BytesSource, Gone, Piece, Pieces};
 use super::file_positions::{FilePosition, FilePositions};
-use super::paths::Paths;
+use super::paths::{Found, Paths};
 use super::{Progress, compression, follow};
 use crate::config::Decoding;
 use crate::fingerprint::{Fingerprint, inode};
@@ -39,7 +39,8 @@ pub(super) fn open(
     // Looked at before anything runs: a missing file should not be found after an hour.
     let (mut left, mut inputs, mut total) = (known.clone(), Vec::new(), 0);
     let mut seen = HashSet::new();
-    for path in files {
+    for found in files {
+        let path = found.path.clone();
         let metadata = fs::metadata(&path).map_err(|error| cannot_read(&path, &error))?;
         if metadata.is_dir() {
             return Err(format!(
@@ -49,10 +50,10 @@ pub(super) fn open(
             ));
         }
         if !metadata.is_file() {
-            inputs.push((path, None)); // A pipe: to open it may take until somebody writes.
+            inputs.push((found, None)); // A pipe: to open it may take until somebody writes.
             continue;
         }
-        let file = File::open(&path).map_err(|error| cannot_read(&path, &error))?;
+        let file = found.open().map_err(|error| cannot_read(&path, &error))?;
         // By several patterns, or by a link: there is one place up to which it is read.
         if !seen.insert(inode(&file).map_err(|error| cannot_read(&path, &error))?) {
             tracing::warn!("{} is named a second time: it is read once", path.display());
@@ -60,7 +61,7 @@ pub(super) fn open(
         }
         let begun = left.take(&path, &file).map_err(|error| cannot_read(&path, &error))?;
         total += metadata.len();
-        inputs.push((path, begun));
+        inputs.push((found, begun));
     }
     for gone in left.iter() {
         tracing::warn!(
@@ -71,8 +72,8 @@ pub(super) fn open(
     }
     progress.total.store(total, Ordering::Relaxed);
     Ok(BytesSource::spawn(decoding, progress, Some(known), move |pieces| {
-        for (number, (path, begun)) in inputs.into_iter().enumerate() {
-            read(number, &path, begun, pieces)?;
+        for (number, (found, begun)) in inputs.into_iter().enumerate() {
+            read(number, &found, begun, pieces)?;
         }
         Ok(())
     }))
@@ -80,12 +81,12 @@ pub(super) fn open(
 
 fn read(
     number: usize,
-    path: &Path,
+    found: &Found,
     begun: Option<FilePosition>,
     pieces: &Pieces,
 ) -> Result<(), Gone> {
-    let place = path.display().to_string();
-    let (begin, mut reader, file) = match begin(path, begun) {
+    let place = found.path.display().to_string();
+    let (begin, mut reader, file) = match begin(found, begun) {
         Ok(begun) => begun,
         Err(why) => return pieces.send(Err(why)),
     };
@@ -103,11 +104,12 @@ fn read(
 
 /// Opens a file where it was left off.
 fn begin(
-    path: &Path,
+    found: &Found,
     begun: Option<FilePosition>,
 ) -> Result<(Begin, Box<dyn Read + Send>, File), String> {
+    let path = &*found.path;
     let failed = |error: io::Error| cannot_read(path, &error);
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = found.open().map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let (offset, records) = begun.as_ref().map_or((0, 0), |begun| (begun.offset, begun.records));
     let place = path.display().to_string().into();

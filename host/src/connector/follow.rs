@@ -13,7 +13,7 @@ use super::bytes_source::{Begin, Chunk, Gone, Piece, Pieces};
 use super::compression;
 use super::file_positions::FilePositions;
 use super::file_source::cannot_read;
-use super::paths::Paths;
+use super::paths::{Found, Paths};
 use crate::fingerprint::Fingerprint;
 use crate::folder;
 
@@ -81,7 +81,11 @@ impl Follower<'_> {
                 known.path.file_name() != path.file_name()
                     && File::open(&path).and_then(|file| known.file.begins(&file)).unwrap_or(false)
             });
-            if renamed && let Err(why) = self.open(&path)? {
+            if !renamed {
+                continue;
+            }
+            let Ok(file) = File::open(&path) else { continue };
+            if let Err(why) = self.open(&path, file)? {
                 return Ok(Err(why));
             }
         }
@@ -92,8 +96,8 @@ impl Follower<'_> {
 
     /// Looks at everything once; true if something was read.
     fn look(&mut self, paths: &mut Paths) -> Looked<bool> {
-        for path in paths.files_so_far() {
-            if let Err(why) = self.find(&path)? {
+        for found in paths.files_so_far() {
+            if let Err(why) = self.find(&found)? {
                 return Ok(Err(why));
             }
         }
@@ -131,9 +135,13 @@ impl Follower<'_> {
     }
 
     /// Sees whether a path is a file that is not followed yet, or one that was truncated.
-    fn find(&mut self, path: &Path) -> Looked<()> {
+    fn find(&mut self, found: &Found) -> Looked<()> {
+        let path = &*found.path;
         let Ok(metadata) = fs::metadata(path) else { return Ok(Ok(())) }; // Not there (yet).
         if !metadata.is_file() {
+            if found.is_of_pattern() {
+                return Ok(Ok(())); // It has come since; the next look leaves it out.
+            }
             return Ok(Err(format!("cannot follow {}: it is no regular file", path.display())));
         }
         if let Some(&number) = self.by_inode.get(&(metadata.dev(), metadata.ino())) {
@@ -147,7 +155,14 @@ impl Follower<'_> {
             self.pieces.send(Ok(Piece::End(number)))?;
             self.forget(number);
         }
-        self.open(path)
+        match found.open() {
+            Ok(file) => self.open(path, file),
+            // It is not there any more, or is something else by now.
+            Err(error) if found.is_of_pattern() || error.kind() == io::ErrorKind::NotFound => {
+                Ok(Ok(()))
+            }
+            Err(error) => Ok(Err(cannot_read(path, &error))),
+        }
     }
 
     fn forget(&mut self, number: usize) {
@@ -156,10 +171,9 @@ impl Follower<'_> {
         }
     }
 
-    fn open(&mut self, path: &Path) -> Looked<()> {
+    fn open(&mut self, path: &Path, mut file: File) -> Looked<()> {
         let number = self.next;
-        let mut opened = || -> io::Result<_> {
-            let mut file = File::open(path)?;
+        let opened = || -> io::Result<_> {
             if compression::is_too_short(&file)? {
                 return Ok(None); // It is looked at again.
             }

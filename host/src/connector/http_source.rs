@@ -14,12 +14,12 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::{Extension, Router};
 use http_body_util::BodyExt as _;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -32,15 +32,15 @@ use tokio_util::sync::CancellationToken;
 use super::http_body::{self, Checked};
 use crate::codec::{Decoded, Decoder};
 use crate::config::{Ack, Decoding, HttpSource as Config};
-use crate::http_server::{self, Server};
+use crate::http_server::{self, Place, Server};
 use crate::pipeline::Acknowledgements;
 
 /// How long requests that are under way may take once the source has ended.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long the first piece of a body may take, and each after the one before.
-const PIECE: Duration = Duration::from_secs(10);
-/// A body may take as long as its first piece, and longer by what it has at this rate.
-const LEAST_BYTES_A_SECOND: u64 = 16 << 10;
+/// Within each such time, a body comes to its end or by so many bytes further. What came faster
+/// before buys no time.
+const WINDOW: Duration = Duration::from_secs(10);
+const LEAST_BYTES_A_WINDOW: usize = 160 << 10;
 /// Bytes of bodies that are read or wait at a time; or twice `max_body`, if that is more.
 const BODIES: usize = 64 << 20;
 /// What bodies are counted in.
@@ -86,7 +86,7 @@ struct Shared {
     /// Bytes of bodies that may still be read, in units.
     bytes: Arc<Semaphore>,
     /// Bodies that are decoded at a time: as many as there are cores.
-    decoders: Semaphore,
+    decoders: Arc<Semaphore>,
     /// SHA-256 of the token: comparing digests takes the same time whatever is wrong.
     token: Option<[u8; 32]>,
     ack: Ack,
@@ -115,7 +115,9 @@ impl HttpSource {
             max_body: config.max_body_bytes,
             deliveries: send,
             bytes: Arc::new(Semaphore::new(bytes)),
-            decoders: Semaphore::new(std::thread::available_parallelism().map_or(1, Into::into)),
+            decoders: Arc::new(Semaphore::new(
+                std::thread::available_parallelism().map_or(1, Into::into),
+            )),
             token,
             ack: config.ack,
         });
@@ -237,14 +239,24 @@ fn load_tls(tls: &crate::config::Tls) -> Result<TlsAcceptor, String> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Body) -> Response {
-    match deliver(&shared, &headers, body).await {
+async fn take(
+    State(shared): State<Arc<Shared>>,
+    Extension(place): Extension<Arc<Place>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match deliver(&shared, &place, &headers, body).await {
         Ok(response) | Err(response) => response,
     }
 }
 
 /// The error is a response too: that nothing was taken.
-async fn deliver(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<Response, Response> {
+async fn deliver(
+    shared: &Shared,
+    place: &Place,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Response> {
     if let Some(token) = &shared.token {
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| value.strip_prefix("Bearer "));
@@ -267,13 +279,20 @@ async fn deliver(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<Res
         return Err(later());
     }
     let (bytes, permit) = read(shared, body).await?;
-    let checked = {
-        let _decoder = shared.decoders.acquire().await.expect("the semaphore is never closed");
-        let decoding = shared.decoding.clone();
-        // A body may take long, and must not keep a thread that others need.
-        let checked = tokio::task::spawn_blocking(move || http_body::check(&decoding, bytes));
-        checked.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?
-    };
+    // From now on, the connection does not wait for its client.
+    let _busy = place.busy();
+    let decoder = shared.decoders.clone().acquire_owned().await;
+    let decoder = decoder.expect("the semaphore is never closed");
+    let decoding = shared.decoding.clone();
+    // A body may take long, and must not keep a thread that others need. Who hangs up does not
+    // stop it: until it is done, it is on the accounts.
+    let checked = tokio::task::spawn_blocking(move || {
+        let checked = http_body::check(&decoding, bytes);
+        drop(decoder);
+        (checked, permit)
+    });
+    let (checked, permit) =
+        checked.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
     let (body, records) = checked.map_err(|why| (StatusCode::BAD_REQUEST, why).into_response())?;
     let answer = format!("{{\"records\":{records}}}\n");
     let json = [(header::CONTENT_TYPE, "application/json")];
@@ -281,12 +300,12 @@ async fn deliver(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<Res
         return Ok((StatusCode::OK, json, answer).into_response());
     }
     // A place is for a whole body: one that does not come to its end takes none.
-    let place = shared.deliveries.try_reserve().map_err(|error| match error {
+    let slot = shared.deliveries.try_reserve().map_err(|error| match error {
         mpsc::error::TrySendError::Full(()) => later(),
         mpsc::error::TrySendError::Closed(()) => ended(),
     })?;
     let (done, told) = oneshot::channel();
-    place.send(Delivery { body, done, _bytes: permit });
+    slot.send(Delivery { body, done, _bytes: permit });
     match (told.await, shared.ack) {
         (Ok(()), Ack::Durable) => Ok((StatusCode::OK, json, answer).into_response()),
         (Ok(()), Ack::Queued) => Ok((StatusCode::ACCEPTED, json, answer).into_response()),
@@ -305,8 +324,8 @@ async fn read(
     };
     let too_slow = |received: usize| {
         let text = format!(
-            "the body took too long: {received} bytes came, and {LEAST_BYTES_A_SECOND} a second \
-             are the least\n"
+            "the body took too long: {received} bytes came, and in {WINDOW:?} it must end or come \
+             by {LEAST_BYTES_A_WINDOW} bytes further\n"
         );
         (StatusCode::REQUEST_TIMEOUT, text).into_response()
     };
@@ -314,13 +333,15 @@ async fn read(
     if hint.lower() > shared.max_body as u64 {
         return Err(too_large());
     }
-    let start = Instant::now();
+    let (mut window, mut before) = (Instant::now(), 0);
     let mut bytes = Vec::new();
     let mut permit = units(shared, 1).ok_or_else(later)?;
     let mut room = UNIT;
     loop {
-        let earned = Duration::from_secs(bytes.len() as u64 / LEAST_BYTES_A_SECOND);
-        let left = (PIECE + earned).saturating_sub(start.elapsed()).min(PIECE);
+        if bytes.len() - before >= LEAST_BYTES_A_WINDOW {
+            (window, before) = (Instant::now(), bytes.len());
+        }
+        let left = WINDOW.saturating_sub(window.elapsed());
         let frame = match tokio::time::timeout(left, body.frame()).await {
             Err(_) => return Err(too_slow(bytes.len())),
             Ok(None) => break,

@@ -109,7 +109,12 @@ impl SqliteSink {
                 for row in 0..batch.len {
                     let values = columns.iter().map(|what| value(&batch, row, what));
                     match statement.execute(params_from_iter(values)) {
-                        Err(error) if refusals && is_of_the_row(&error) => {
+                        // A table may undo all that came before: then nothing is written.
+                        Err(error)
+                            if refusals
+                                && is_of_the_row(&error)
+                                && !transaction.is_autocommit() =>
+                        {
                             rejected.push(Rejected {
                                 row,
                                 reason: format!("{what} does not take it: {error}"),

@@ -1,8 +1,9 @@
 //! The rows of a table in SQLite, as they are added.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
@@ -11,10 +12,15 @@ use tokio::sync::mpsc;
 use super::sqlite_sink::quoted;
 use crate::codec::Decoded;
 use crate::config::SqliteSource as Config;
-use crate::record::Record;
+use crate::record::{MAX_ATTRIBUTES, Record};
 
-/// Rows that are read at a time.
+/// Rows that are read at a time, and the bytes after which no more are.
 const ROWS: usize = 1000;
+const BYTES: usize = 1 << 20;
+/// The largest text or blob that is read, in bytes.
+const LARGEST: i32 = 64 << 20;
+/// How long the check may take that no row is without a number.
+const CHECK: Duration = Duration::from_secs(5);
 
 /// A row, and the number by which it is ordered.
 type Row = (i64, Record);
@@ -85,12 +91,13 @@ impl Reader {
         let Config { path, table, order_by, .. } = config;
         let what = format!("the table {table} of {}", path.value.display());
         let failed = |error: rusqlite::Error| format!("cannot read {what}: {error}");
-        let connection = Connection::open_with_flags(
+        let mut connection = Connection::open_with_flags(
             &path.value,
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(failed)?;
         connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST).map_err(failed)?;
         let names: Vec<String> = {
             let statement = connection.prepare(&format!("SELECT * FROM {} LIMIT 0", quoted(table)));
             let statement = statement.map_err(failed)?;
@@ -130,8 +137,20 @@ impl Reader {
         );
         connection.prepare(&query).map_err(failed)?;
         let without = format!("SELECT 1 FROM {} WHERE {order} IS NULL", quoted(table));
+        // A view may have no end.
+        let start = Instant::now();
+        let too_long = move || start.elapsed() > CHECK;
+        connection.progress_handler(10_000, Some(too_long)).map_err(failed)?;
         if connection.prepare(&without).and_then(|mut q| q.exists([])).map_err(failed)? {
             return Err(format!("{what} has rows without `{order_by}`, which would not be read"));
+        }
+        connection.progress_handler(0, None::<fn() -> bool>).map_err(failed)?;
+        if columns.len() > MAX_ATTRIBUTES {
+            let count = columns.len();
+            return Err(format!(
+                "{what} has {count} columns, and a record has at most {MAX_ATTRIBUTES} attributes: \
+                 name those that are wanted (attributes)"
+            ));
         }
         let columns = columns.into_iter().map(|(_, becomes)| becomes).collect();
         Ok(Self { connection, query, columns, what })
@@ -172,6 +191,7 @@ impl Reader {
         let mut found = statement.query([last.unwrap_or(i64::MIN)]).map_err(failed)?;
         let mut before = None;
         let mut rows = Vec::new();
+        let mut held = 0;
         while let Some(row) = found.next().map_err(failed)? {
             let number: i64 = row.get(0).map_err(|_| {
                 "the column that it is ordered by must hold whole numbers (order_by)".to_owned()
@@ -187,6 +207,7 @@ impl Reader {
             let mut record = Record::default();
             for (index, becomes) in self.columns.iter().enumerate() {
                 let Some(bytes) = bytes(row.get_ref(index + 1).map_err(failed)?) else { continue };
+                held += bytes.len();
                 match becomes {
                     Becomes::Key => record.key = Some(bytes),
                     Becomes::Value => record.value = Some(bytes),
@@ -194,6 +215,9 @@ impl Reader {
                 }
             }
             rows.push((number, record));
+            if held > BYTES {
+                break;
+            }
         }
         Ok(rows)
     }

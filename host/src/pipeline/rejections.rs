@@ -6,6 +6,7 @@ use super::Stopped;
 use super::checkpoint::Letters;
 use crate::codec::frames::Letter;
 use crate::config::OnError;
+use crate::foreign::Foreign;
 use crate::metrics::NodeMetrics;
 use crate::outcome::Rejected;
 use crate::record::{self, Batch, Origin, Record};
@@ -57,11 +58,12 @@ impl Rejections {
             OnError::Fail => {
                 let Refused { origin: Origin { place, number }, reason, .. } = first;
                 Err(Stopped::Cause(format!(
-                    "{} `{}` rejected record {number} of {place}: {} (to go on without such \
+                    "{} `{}` rejected record {number} of {}: {} (to go on without such \
                      records, set on_error; with --plugin, give --dead-letters)",
                     self.what,
                     self.name,
-                    reason.replace('\n', "\\n")
+                    Foreign::new(place),
+                    Foreign::new(reason)
                 )))
             }
             OnError::DeadLetter => {
