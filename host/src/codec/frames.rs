@@ -75,24 +75,19 @@ impl Serialize for Row<'_> {
         record.serialize_field("timestamp", &time)?;
         record.serialize_field("key", &bytes(batch.key.as_ref(), row))?;
         record.serialize_field("value", &bytes(batch.value.as_ref(), row))?;
-        record.serialize_field("attributes", &Attributes { batch, row })?;
+        record.serialize_field("attributes", &Attributes(self))?;
         record.end()
     }
 }
 
-struct Attributes<'a> {
-    batch: &'a Batch,
-    row: usize,
-}
+struct Attributes<'a>(&'a Row<'a>);
 
 impl Serialize for Attributes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let there = || {
-            let attributes = self.batch.attributes.iter();
-            attributes.filter_map(|(name, column)| Some((&**name, column.get(self.row)?)))
-        };
-        let mut list = serializer.serialize_seq(Some(there().count()))?;
-        for (name, bytes) in there() {
+        let Row { batch, row } = self.0;
+        // How many there are comes first.
+        let mut list = serializer.serialize_seq(Some(batch.attributes_of(*row).count()))?;
+        for (name, bytes) in batch.attributes_of(*row) {
             list.serialize_element(&(name, Bytes::new(bytes)))?;
         }
         list.end()

@@ -126,24 +126,19 @@ impl Serialize for Row<'_> {
                 object.serialize_entry(name, &Text(bytes))?;
             }
         }
-        if batch.attributes.iter().any(|(_, column)| column.get(row).is_some()) {
-            object.serialize_entry("attributes", &Attributes { batch, row })?;
+        if batch.attributes_of(row).next().is_some() {
+            object.serialize_entry("attributes", &Attributes(self))?;
         }
         object.end()
     }
 }
 
-struct Attributes<'a> {
-    batch: &'a Batch,
-    row: usize,
-}
+struct Attributes<'a>(&'a Row<'a>);
 
 impl Serialize for Attributes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let there = self.batch.attributes.iter();
-        serializer.collect_map(
-            there.filter_map(|(name, column)| Some((&**name, Text(column.get(self.row)?)))),
-        )
+        let Row { batch, row } = self.0;
+        serializer.collect_map(batch.attributes_of(*row).map(|(name, bytes)| (name, Text(bytes))))
     }
 }
 

@@ -43,6 +43,12 @@ impl Batch {
         self.attributes.iter().find(|(n, _)| &**n == name).map(|(_, column)| column)
     }
 
+    /// The attributes that a row has.
+    pub fn attributes_of(&self, row: usize) -> impl Iterator<Item = (&str, &[u8])> {
+        let attributes = self.attributes.iter();
+        attributes.filter_map(move |(name, column)| Some((&**name, column.get(row)?)))
+    }
+
     /// These rows, in this order; a row may come several times.
     pub fn pick(&self, rows: RowNumbers) -> Self {
         let len = rows.len();
@@ -202,8 +208,8 @@ impl Batch {
             timestamp: self.timestamps.as_ref().and_then(|times| times.get(row)),
             key: self.key.as_ref().and_then(copy),
             value: self.value.as_ref().and_then(copy),
-            attributes: (self.attributes.iter())
-                .filter_map(|(name, column)| Some((name.to_string(), copy(column)?)))
+            attributes: (self.attributes_of(row))
+                .map(|(name, bytes)| (name.to_owned(), bytes.to_vec()))
                 .collect(),
         }
     }

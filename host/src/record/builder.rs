@@ -147,8 +147,7 @@ impl BatchBuilder {
 
     /// Appends a row of another batch.
     pub fn push_row(&mut self, place: &Arc<str>, number: u64, batch: &Batch, row: usize) {
-        let attributes = batch.attributes.iter();
-        let attributes = attributes.filter_map(|(name, column)| Some((&**name, column.get(row)?)));
+        let attributes = batch.attributes_of(row);
         let timestamp = batch.timestamps.as_ref().and_then(|times| times.get(row));
         let key = batch.key.as_ref().and_then(|column| column.get(row));
         let value = batch.value.as_ref().and_then(|column| column.get(row));
