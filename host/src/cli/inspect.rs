@@ -36,6 +36,9 @@ pub(super) fn inspect(path: &Path, set: &[String]) -> Result<u8, Error> {
     super::print(text.as_bytes())
 }
 
+/// A schema that is longer than this, in bytes, nobody reads.
+const LONGEST_SCHEMA: usize = 256 << 10;
+
 async fn describe(path: &Path, source: &Source, config: &Value) -> Result<String, Error> {
     let failed = |why: String| Error::Failed(format!("{}: {why}", path.display()));
     let engine = Engine::new(Metering::Fuel, 2).map_err(|error| failed(format!("{error:#}")))?;
@@ -94,7 +97,10 @@ async fn describe(path: &Path, source: &Source, config: &Value) -> Result<String
     line("imports", &free.iter().map(|(import, _)| import.as_str()).collect::<Vec<_>>().join("\n"));
     let schema: Value =
         serde_json::from_str(&about.config_schema).unwrap_or(Value::from(about.config_schema));
-    let schema = format!("{schema:#}");
+    let mut schema = format!("{schema:#}");
+    if schema.len() > LONGEST_SCHEMA {
+        schema = format!("({} bytes, which are not shown)", schema.len());
+    }
     let schema = Foreign::json(&schema);
     let _ = write!(out, "\nconfiguration (JSON Schema)\n{schema}\n");
     Ok(out)

@@ -17,6 +17,8 @@ use super::Compiled;
 const MOST: u64 = 1 << 30;
 /// When an entry was used is noted no more often.
 const NOTED: Duration = Duration::from_secs(3600);
+/// What is noted of a configuration is kept so long after it was used.
+const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// What was begun and not finished for so long never will be.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
@@ -143,10 +145,15 @@ impl Cache {
         for entry in fs::read_dir(&self.directory)?.flatten() {
             let (path, Ok(metadata)) = (entry.path(), entry.metadata()) else { continue };
             let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            let age = now.duration_since(used).unwrap_or_default();
+            if path.extension().is_some_and(|kind| kind == "ok") && age > FORGOTTEN {
+                let _ = fs::remove_file(path);
+                continue;
+            }
             let kinds = ["cwasm", "about", "ok"];
             if path.extension().is_some_and(|kind| kinds.iter().any(|k| kind == *k)) {
                 entries.push((used, metadata.len().max(1), path));
-            } else if now.duration_since(used).is_ok_and(|age| age > ABANDONED) {
+            } else if age > ABANDONED {
                 let _ = fs::remove_file(path);
             }
         }

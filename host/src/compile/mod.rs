@@ -12,7 +12,7 @@ mod job;
 mod look;
 mod schema;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl Limits {
 /// The program whose child does the work.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// The program that a process runs: proc(5).
+/// The very program that runs, whatever has its name by now: proc(5).
 const ITSELF: &str = "/proc/self/exe";
 
 /// The first argument of a child.
@@ -56,14 +56,11 @@ const CHILD: &str = "__work";
 
 /// Does the work of a child, if this process is one. Called before anything else.
 pub fn begin() -> Option<ExitCode> {
-    let mut arguments = std::env::args();
-    let program = arguments.next();
+    let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some(CHILD) {
         return Some(child::work(arguments));
     }
-    // This very program, whatever has its name by now.
-    if program.is_some() && Path::new(ITSELF).exists() {
-        let _ = PROGRAM.set(ITSELF.into());
-    }
+    // Also where proc(5) is missing: then nothing is compiled, rather than without limits.
+    let _ = PROGRAM.set(ITSELF.into());
     None
 }
