@@ -58,8 +58,13 @@ pub fn is_harmful(c: char) -> bool {
 
 impl Display for Foreign<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut chars = self.text.chars();
-        for c in chars.by_ref().take(self.most) {
+        // Of what is shown, so that what has to be escaped is not longer than what has not.
+        let mut left = self.most;
+        for c in self.text.chars() {
+            if left == 0 {
+                return f.write_char('…');
+            }
+            left = left.saturating_sub(if is_harmful(c) { c.escape_default().len() } else { 1 });
             match c {
                 '\n' if self.lines => f.write_char(c)?,
                 '\t' if self.lines => f.write_char(' ')?,
@@ -73,7 +78,7 @@ impl Display for Foreign<'_> {
                 c => f.write_char(c)?,
             }
         }
-        if chars.next().is_some() { f.write_char('…') } else { Ok(()) }
+        Ok(())
     }
 }
 

@@ -23,7 +23,8 @@ pub struct Emitted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     pub row: usize,
-    pub reason: String,
+    /// Shared by all rows that were refused for it.
+    pub reason: Arc<str>,
     pub retryable: bool,
     pub attempts: u32,
 }
@@ -64,6 +65,7 @@ pub fn join(
             Some(true) => return Err(format!("it rejected row {row} twice")),
             Some(seen) => *seen = true,
         }
+        let reason = reason.into();
         answer.rejected.push(Rejected { row: row as usize, reason, retryable, attempts: 1 });
     }
     for parents in answer.emitted.iter().filter_map(|emitted| emitted.parents.as_ref()) {

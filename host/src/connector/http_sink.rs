@@ -94,6 +94,7 @@ impl HttpSink {
                 pending.extend([(middle, end), (start, middle)]);
                 continue;
             }
+            let why: Arc<str> = why.into();
             let row = |row| Rejected { row, reason: why.clone(), retryable: false, attempts };
             rejected.extend((start..end).map(row));
         }

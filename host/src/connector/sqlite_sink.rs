@@ -117,7 +117,7 @@ impl SqliteSink {
                         {
                             rejected.push(Rejected {
                                 row,
-                                reason: format!("{what} does not take it: {error}"),
+                                reason: format!("{what} does not take it: {error}").into(),
                                 retryable: false,
                                 attempts: 1,
                             })

@@ -22,11 +22,18 @@ pub use reader::Reader;
 /// How often it is looked whether there is room again.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Letters as they are written: as a row, they take far less than one by one.
+/// Letters as they are written, compressed while they wait: of many that were refused for one
+/// reason, most is the same.
 #[derive(Debug, Default)]
 pub struct Encoded {
-    pub bytes: Vec<u8>,
+    /// With the bytes of each before it was compressed.
+    parts: Vec<(Vec<u8>, usize)>,
+    /// Bytes that they will have in the file.
+    pub bytes: usize,
 }
+
+/// The level of Zstandard that costs least.
+const LEVEL: i32 = 1;
 
 impl Encoded {
     pub fn new(letters: &[Letter]) -> Self {
@@ -34,16 +41,23 @@ impl Encoded {
         for letter in letters {
             frames::write_letter(letter, &mut bytes);
         }
-        Self { bytes }
+        if bytes.is_empty() {
+            return Self::default();
+        }
+        let length = bytes.len();
+        let part = zstd::bulk::compress(&bytes, LEVEL).expect("a vector takes all");
+        Self { parts: vec![(part, length)], bytes: length }
     }
 
     /// Puts others behind these.
     pub fn extend(&mut self, others: Self) {
-        if self.bytes.is_empty() {
-            *self = others;
-        } else {
-            self.bytes.extend_from_slice(&others.bytes);
-        }
+        self.bytes += others.bytes;
+        self.parts.extend(others.parts);
+    }
+
+    /// Bytes that they take while they wait.
+    pub fn held_bytes(&self) -> usize {
+        self.parts.iter().map(|(part, _)| part.len()).sum()
     }
 }
 
@@ -171,8 +185,7 @@ impl DeadLetters {
     /// # Errors
     /// If they cannot be written: the records would be lost.
     pub fn write(&self, letters: &Encoded) -> Result<(), String> {
-        let bytes = &letters.bytes;
-        if bytes.is_empty() {
+        if letters.parts.is_empty() {
             return Ok(());
         }
         let path = &self.config.path;
@@ -183,9 +196,13 @@ impl DeadLetters {
             self.rotate(&mut current)?;
         }
         current.dirty = true;
-        current.length += bytes.len() as u64;
-        current.expected = current.expected.saturating_sub(bytes.len() as u64);
-        current.file.write_all(bytes).map_err(failed)
+        current.expected = current.expected.saturating_sub(letters.bytes as u64);
+        for (part, length) in &letters.parts {
+            let bytes = zstd::bulk::decompress(part, *length).map_err(failed)?;
+            current.length += bytes.len() as u64;
+            current.file.write_all(&bytes).map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Gives the file a number, and begins a new one.

@@ -102,7 +102,7 @@ impl Letters {
     pub(super) async fn keep(&self, letters: Vec<Letter>) -> Result<(), String> {
         let file = self.file.clone().expect("the graph was checked for it");
         let letters = Encoded::new(&letters);
-        file.room(letters.bytes.len()).await?;
+        file.room(letters.bytes).await?;
         let Some(waiting) = &self.waiting else {
             // A pipe may have nobody who reads it: not on a thread that others need.
             let written = tokio::task::spawn_blocking(move || file.write(&letters));
@@ -110,7 +110,7 @@ impl Letters {
         };
         let mut wait = waiting.letters.lock().expect("nobody panics here");
         wait.extend(letters);
-        if wait.bytes.len() > LETTERS {
+        if wait.held_bytes() > LETTERS || wait.bytes > 16 * LETTERS {
             waiting.demand.notify_one();
         }
         Ok(())

@@ -19,8 +19,8 @@ pub const MAX_NAME: usize = 1024;
 /// What a batch takes in memory whatever it holds, and each of its columns; in bytes, about.
 const BATCH: usize = 256;
 const COLUMN: usize = 128;
-/// What a row takes in each column that has nothing there.
-pub(super) const ABSENT: usize = 8;
+/// What a row takes in each column at least, also one that has nothing there.
+pub(super) const CELL: usize = 8;
 
 /// A named column of byte strings.
 pub type Attribute = (Arc<str>, Selected<Column>);
@@ -85,22 +85,34 @@ impl Batch {
     }
 
     /// Bytes that the records hold: keys, values, times, and attributes with their names. As
-    /// much has to be written for them at least, whatever the format.
+    /// much has to be written for them at least, whatever the format. A row takes [`CELL`] in
+    /// every column at least, also where it has nothing: that much a copy takes.
     pub fn bytes(&self) -> usize {
-        let columns = self.key.iter().chain(&self.value).map(Selected::bytes);
-        let attributes = self.attributes.iter().map(|(name, c)| c.bytes() + name.len() * c.there());
+        let least = |bytes: usize| bytes.max(self.len.saturating_mul(CELL));
+        let columns = self.key.iter().chain(&self.value).map(|column| least(column.bytes()));
+        let attributes = self.attributes.iter();
+        let attributes = attributes.map(|(name, c)| least(c.bytes() + name.len() * c.there()));
         let times = self.timestamps.as_ref().map_or(0, |times| times.count() * size_of::<i64>());
         columns.chain(attributes).fold(times, usize::saturating_add)
     }
 
-    /// As [`Batch::bytes`], of these rows alone. Rows that there are not count nothing.
-    pub fn bytes_of(&self, rows: &[u32]) -> usize {
+    /// As [`Batch::bytes`], of these rows alone, each as often as it is named. Rows that there
+    /// are not count nothing. What is more than `most` is not added up.
+    pub fn bytes_of(&self, rows: &[u32], most: usize) -> usize {
         let columns = self.key.iter().chain(&self.value).map(|column| (0, column));
         let columns: Vec<_> =
             columns.chain(self.attributes.iter().map(|(name, c)| (name.len(), c))).collect();
+        // So much it is in any case.
+        let least = rows.len().saturating_mul(columns.len()).saturating_mul(CELL);
+        if least > most {
+            return least;
+        }
         let here = rows.iter().map(|&row| row as usize).filter(|&row| row < self.len);
-        let bytes = |row| columns.iter().map(move |(name, column)| name + column.row_bytes(row));
-        here.flat_map(bytes).fold(0, usize::saturating_add)
+        let cell = |row: usize, (name, column): &(usize, &Selected<Column>)| {
+            CELL.max(name + column.row_bytes(row))
+        };
+        let bytes = |row| columns.iter().map(move |column| cell(row, column)).sum::<usize>();
+        here.map(bytes).fold(0, usize::saturating_add)
     }
 
     /// Bytes that this batch takes beside its columns, which it may share with others.
@@ -132,13 +144,13 @@ impl Batch {
         for part in parts {
             names.extend(part.attributes.iter().map(|(name, _)| name.clone()));
             rows += part.len;
-            bytes += part.held_bytes();
-            let filled = names.len() * rows * ABSENT;
+            bytes += part.bytes();
+            let filled = names.len() * rows * CELL;
             let fits = names.len() <= MAX_ATTRIBUTES && filled <= MOST_FILLED.max(4 * bytes);
             if !fits && !run.is_empty() {
                 joined.push(Self::concat(&std::mem::take(&mut run)));
                 names = part.attributes.iter().map(|(name, _)| name.clone()).collect();
-                (rows, bytes) = (part.len, part.held_bytes());
+                (rows, bytes) = (part.len, part.bytes());
             }
             run.push(part);
         }

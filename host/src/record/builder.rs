@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::batch::ABSENT;
+use super::batch::CELL;
 use super::{Batch, Column, NO_TIME, Origins, Record, Rows, Times};
 
 /// Attributes that are as quickly looked through as looked up.
@@ -91,7 +91,7 @@ impl BatchBuilder {
             let at = match self.place(number, name) {
                 Some(at) => at,
                 None => {
-                    self.bytes += row * ABSENT + name.len() + NEW_COLUMN;
+                    self.bytes += row * CELL + name.len() + NEW_COLUMN;
                     absent += 1;
                     self.add(name, row)
                 }
@@ -107,7 +107,7 @@ impl BatchBuilder {
             for (_, column) in &mut self.attributes {
                 if column.count() == row {
                     column.push(None);
-                    self.bytes += ABSENT;
+                    self.bytes += CELL;
                 }
             }
         }

@@ -43,8 +43,11 @@ mod tests {
         assert_eq!(records(&picked), [all.record(0), all.record(3)]);
         assert_eq!(picked.value.as_ref().unwrap().contiguous().data, b"a0d3");
         assert_eq!([picked.origin(0).number, picked.origin(1).number], [1, 4]);
-        // The first has an attribute, and so a name.
-        assert_eq!(picked.bytes(), "a0d3".len() + "first".len() + "a".len());
+        // Two rows in two columns: what they hold is less than what they take.
+        assert_eq!(picked.bytes(), 2 * 2 * 8);
+        let long = batch(&["a long value"]);
+        assert_eq!(long.bytes(), "a long value".len() + "first".len().max(8));
+        assert_eq!(long.bytes_of(&[0, 0, 7], usize::MAX), 2 * long.bytes());
     }
 
     #[test]

@@ -77,10 +77,10 @@ impl Selected<Column> {
         }
     }
 
-    /// Bytes that stay in memory for it, whoever else holds them.
+    /// Bytes that stay in memory for it, whoever else holds them; without the numbers of its
+    /// rows, which columns share.
     pub(super) fn held_bytes(&self) -> usize {
-        let rows = self.rows.as_ref().map_or(0, |rows| rows.len()) + self.base.count();
-        self.base.held_bytes() + rows * size_of::<u32>()
+        self.base.held_bytes() + self.base.count() * size_of::<u32>()
     }
 
     /// Rows that hold something.

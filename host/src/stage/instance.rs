@@ -284,16 +284,19 @@ impl Instance {
             );
             return Err(Failure::new(Cause::Output, message));
         }
-        let excerpts = outcome.outputs.iter().map(outcome::excerpt_bytes);
-        let inherited =
-            excerpts.fold(inherited_bytes(batch, &outcome.outputs), usize::saturating_add);
-        if inherited > allowed && inherited > allowed.saturating_add(batch.map_or(0, Batch::bytes))
-        {
-            let message = format!(
-                "its answer repeats what it was given up to {}, more than limits.output allows",
-                size(inherited)
-            );
-            return Err(Failure::new(Cause::Output, message));
+        let excerpts: usize =
+            (outcome.outputs.iter().map(outcome::excerpt_bytes)).fold(0, usize::saturating_add);
+        // Nearly always nothing is repeated, and what the batch has need not be known.
+        if repeats(&outcome.outputs) || excerpts > allowed {
+            let most = allowed.saturating_add(batch.map_or(0, Batch::bytes));
+            let inherited = inherited_bytes(batch, &outcome.outputs, most);
+            if inherited.saturating_add(excerpts) > most {
+                let message = format!(
+                    "its answer repeats what it was given up to {}, more than limits.output allows",
+                    size(inherited.saturating_add(excerpts))
+                );
+                return Err(Failure::new(Cause::Output, message));
+            }
         }
         outcome::join(input, self.plan.ports.len(), &self.name, outcome).map_err(|rule| {
             Failure::new(Cause::Contract, format!("its answer breaks the contract: {rule}"))
@@ -357,24 +360,37 @@ impl Drop for Instance {
     }
 }
 
-/// What the rows of an answer inherit at most. An answer that repeats no row inherits no
-/// more than there is, and is not looked at.
-fn inherited_bytes(input: Option<&Batch>, outputs: &[records::Output]) -> usize {
-    let Some(input) = input else { return 0 };
-    let ascending = |rows: &[u32]| rows.is_sorted_by(|a, b| a < b);
+/// Whether a row may come several times. An answer that repeats none inherits no more than
+/// there is.
+fn repeats(outputs: &[records::Output]) -> bool {
     match outputs {
-        [records::Output { rows: records::Rows::All, .. }] => return 0,
-        [records::Output { rows: records::Rows::Picked(rows), .. }] if ascending(rows) => return 0,
-        _ => {}
+        [] | [records::Output { rows: records::Rows::All, .. }] => false,
+        [records::Output { rows: records::Rows::Picked(rows), .. }] => !ascending(rows),
+        _ => true,
     }
+}
+
+fn ascending(rows: &[u32]) -> bool {
+    rows.is_sorted_by(|a, b| a < b)
+}
+
+/// What the rows of an answer inherit. What is more than `most` is not added up.
+fn inherited_bytes(input: Option<&Batch>, outputs: &[records::Output], most: usize) -> usize {
+    let Some(input) = input else { return 0 };
     let whole = input.bytes();
-    let bytes = outputs.iter().map(|output| match &output.rows {
-        records::Rows::All => whole,
-        records::Rows::Picked(rows) if ascending(rows) && rows.len() * 2 > input.len => whole,
-        records::Rows::Picked(rows) => input.bytes_of(rows),
-        records::Rows::Fresh(_) => 0,
-    });
-    bytes.fold(0, usize::saturating_add)
+    let mut bytes = 0usize;
+    for output in outputs {
+        bytes = bytes.saturating_add(match &output.rows {
+            records::Rows::All => whole,
+            records::Rows::Picked(rows) if ascending(rows) && rows.len() * 2 > input.len => whole,
+            records::Rows::Picked(rows) => input.bytes_of(rows, most),
+            records::Rows::Fresh(_) => 0,
+        });
+        if bytes > most {
+            break;
+        }
+    }
+    bytes
 }
 
 fn lower(column: &Column) -> records::Column<'_> {

@@ -455,6 +455,7 @@ fn rejected(failure: &Failure) -> Answer {
 }
 
 fn reject_all(rows: usize, reason: &str) -> Answer {
-    let rejected = |row| Rejected { row, reason: reason.to_owned(), retryable: false, attempts: 1 };
+    let reason: Arc<str> = reason.into();
+    let rejected = |row| Rejected { row, reason: reason.clone(), retryable: false, attempts: 1 };
     Answer { emitted: Vec::new(), rejected: (0..rows).map(rejected).collect() }
 }
