@@ -12,7 +12,7 @@ use wasmtime::component::Component;
 use wasmtime::error::Context as _;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
 
-use crate::compile::{self, Cache, Source};
+use crate::compile::{self, Cache, Compiled, Source};
 use crate::profile::GuestProfile;
 
 /// How a guest that does not return is interrupted.
@@ -36,6 +36,10 @@ const MEMORIES_PER_COMPONENT: u32 = 4;
 const SPARE_MEMORIES: u32 = 300;
 const TABLES_PER_COMPONENT: u32 = 16;
 const TABLE_ELEMENTS: usize = 20_000;
+
+/// Initial memory that is kept as one piece, however little of it is not zero; in bytes. What is
+/// larger is kept so if it is mostly not zero.
+const DENSE: u64 = 64 << 10;
 
 /// Compiles components, and holds the slots in which their instances live.
 pub struct Engine {
@@ -94,23 +98,21 @@ impl Engine {
         self.cache.as_ref()
     }
 
-    /// Compiles a component, or takes it from the cache. Returns its SHA-256 in hexadecimal and
-    /// its size in bytes, too.
+    /// Compiles a component, or takes it from the cache.
     ///
     /// # Errors
     /// What is wrong with it, or which limit was met.
-    pub fn compile(
-        &self,
-        source: &Source,
-        limits: &compile::Limits,
-    ) -> Result<(Component, String, u64), String> {
+    pub fn compile(&self, source: &Source, limits: &compile::Limits) -> Result<Loaded, String> {
         let name = self.cache_name(&content_hash(&source.bytes), source.is_text);
         if let Some(kept) = self.cache.as_ref().and_then(|cache| cache.get(&name)) {
             // SAFETY: this is native code, and wasmtime trusts it. This program has compiled it,
             // under the hash of what was compiled and of all of wasmtime's settings; the
             // directory belongs to this user alone, and the checksum says that it is whole.
             match unsafe { Component::deserialize_file(&self.wasmtime, &kept.code) } {
-                Ok(component) => return Ok((component, kept.hash, kept.size)),
+                Ok(component) => {
+                    let (hash, size) = (kept.hash, kept.size);
+                    return Ok(Loaded { component, hash, size, new: None });
+                }
                 Err(error) => tracing::debug!("not using {name}: {error:#}"),
             }
         }
@@ -118,10 +120,15 @@ impl Engine {
         // SAFETY: as above; it was compiled just now.
         let component = unsafe { Component::deserialize(&self.wasmtime, &compiled.code) }
             .map_err(|error| format!("it does not fit the limits of a stage: {error:#}"))?;
-        if let Some(cache) = &self.cache {
+        let (hash, size) = (compiled.hash.clone(), compiled.size);
+        Ok(Loaded { component, hash, size, new: Some((name, compiled)) })
+    }
+
+    /// Keeps what was compiled, if it is new: called once it is known to be a stage.
+    pub fn keep(&self, new: Option<(String, Compiled)>) {
+        if let (Some(cache), Some((name, compiled))) = (&self.cache, new) {
             cache.put(&name, &compiled);
         }
-        Ok((component, compiled.hash, compiled.size))
     }
 
     fn has_epochs(&self) -> bool {
@@ -135,6 +142,17 @@ impl Engine {
         (is_text, env!("CARGO_PKG_VERSION")).hash(&mut settings);
         format!("{hash}-{:016x}", settings.finish())
     }
+}
+
+/// A compiled component.
+pub struct Loaded {
+    pub component: Component,
+    /// SHA-256, in hexadecimal.
+    pub hash: String,
+    /// In bytes.
+    pub size: u64,
+    /// What may be kept: see [`Engine::keep`].
+    pub new: Option<(String, Compiled)>,
 }
 
 /// An engine that compiles for another, and runs nothing.
@@ -177,6 +195,8 @@ fn settings(metering: Metering) -> Config {
         .consume_fuel(metering == Metering::Fuel)
         // Halves the cost of a call; stages have no use for it.
         .concurrency_support(false)
+        // A few bytes far apart are not to become a file of megabytes.
+        .memory_guaranteed_dense_image_size(DENSE)
         // What wasmtime puts between composed components copies from memory to memory.
         .wasm_multi_memory(true)
         // Proposals that stages have no use for are attack surface, no more.

@@ -60,8 +60,10 @@ impl Grants {
     }
 
     /// Why a component with these imports may not run, one reason an import.
+    /// Not without end: a component may import as much as it likes.
     pub fn refuse<'a>(&self, imports: impl Iterator<Item = &'a str>) -> Vec<String> {
-        imports
+        const TOLD: usize = 20;
+        let mut refused: Vec<String> = imports
             .filter_map(|import| match need(import) {
                 Need::Nothing => None,
                 Need::Grant("network") if !self.network.is_empty() => None,
@@ -72,7 +74,13 @@ impl Grants {
                     "it imports `{import}`, which pipehost does not provide, under any grant"
                 )),
             })
-            .collect()
+            .collect();
+        let more = refused.len().saturating_sub(TOLD);
+        refused.truncate(TOLD);
+        if more > 0 {
+            refused.push(format!("it imports {more} more that it is not granted"));
+        }
+        refused
     }
 }
 

@@ -90,11 +90,16 @@ impl Cache {
             return None;
         };
         note_use(&code);
+        note_use(&self.path(&format!("{name}.about")));
         Some(Kept { hash, size, code })
     }
 
     /// Keeps an entry, and lets others go if there is no room for it.
     pub fn put(&self, name: &str, compiled: &Compiled) {
+        // One is not to take the place of all others.
+        if compiled.code.len() as u64 > self.most / 4 {
+            return;
+        }
         let crc = crc32fast::hash(&compiled.code);
         let about = About {
             hash: compiled.hash.clone(),
@@ -226,17 +231,20 @@ mod tests {
     #[test]
     fn what_was_not_used_for_longest_goes_first() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache { directory: folder.path().to_owned(), most: 2500 };
+        let cache = Cache { directory: folder.path().to_owned(), most: 5000 };
         let age = |name: &str, hours: u64| {
             let file = File::options().append(true).open(cache.get(name).unwrap().code).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_secs(3600 * hours)).unwrap();
         };
-        cache.put("a", &compiled(1000));
+        cache.put("a", &compiled(1200));
         age("a", 3);
-        cache.put("b", &compiled(1000));
+        cache.put("b", &compiled(1200));
         age("b", 2);
         assert!(cache.get("a").is_some(), "used now");
-        cache.put("c", &compiled(1000));
+        for name in ["c", "d"] {
+            cache.put(name, &compiled(1200));
+        }
+        cache.put("e", &compiled(1200));
         assert!(cache.get("b").is_none());
         assert!(cache.get("a").is_some() && cache.get("c").is_some());
     }

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, Resource};
+use wasmtime::component::{Linker, Resource, ResourceType};
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::filesystem::WasiFilesystemView as _;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    Descriptor, DescriptorFlags, DescriptorType, ErrorCode, Host as _, HostDescriptor, OpenFlags,
-    PathFlags,
+    Descriptor, DescriptorFlags, DescriptorType, DirectoryEntryStream, ErrorCode, Host as _,
+    HostDescriptor, HostDirectoryEntryStream, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::{DynOutputStream, FsResult, OutputStream, Pollable, StreamResult};
 use wasmtime_wasi_io::bytes::Bytes;
@@ -20,6 +20,7 @@ use super::quota::Quota;
 use super::wasi::VERSION;
 
 type Fd = Resource<Descriptor>;
+type Listing = Resource<DirectoryEntryStream>;
 type Store<'a> = StoreContextMut<'a, Host>;
 type Answer<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 
@@ -113,6 +114,18 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         },
     )?;
     types.func_wrap_async(
+        "[method]descriptor.read-directory",
+        |store: Store<'_>, (fd,): (Fd,)| Box::new(read_directory(store, fd)),
+    )?;
+    let stream = ResourceType::host::<DirectoryEntryStream>();
+    types.resource("directory-entry-stream", stream, |mut store: Store<'_>, rep| {
+        let host = store.data_mut();
+        if let Some(bytes) = host.listings.remove(&rep) {
+            host.memory.give(bytes);
+        }
+        HostDirectoryEntryStream::drop(&mut host.filesystem(), Resource::new_own(rep))
+    })?;
+    types.func_wrap_async(
         "[method]descriptor.create-directory-at",
         |mut store: Store<'_>, (fd, path): (Fd, String)| {
             Box::new(async move {
@@ -149,6 +162,49 @@ pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         },
     )?;
     Ok(())
+}
+
+/// What an entry of a listing takes beside its name.
+const ENTRY: usize = 64;
+/// Entries after which others get their turn.
+const ENTRIES_A_TURN: usize = 1000;
+
+/// Lists a folder. All of a listing is held until its handle is dropped: it is on the account
+/// of memory until then. How large it is can be seen only by reading it, so it is read once
+/// for that.
+async fn read_directory(mut store: Store<'_>, fd: Fd) -> Answer<Listing> {
+    let borrowed = Resource::new_borrow(fd.rep());
+    let listed = store.data_mut().filesystem().read_directory(borrowed).await;
+    let listing = match answer(&mut store, listed)?.0 {
+        Ok(listing) => listing,
+        Err(code) => return Ok((Err(code),)),
+    };
+    let (mut bytes, mut entries) = (0, 0);
+    loop {
+        let borrowed = Resource::new_borrow(listing.rep());
+        let entry = store.data_mut().filesystem().read_directory_entry(borrowed).await;
+        match answer(&mut store, entry)?.0 {
+            Ok(Some(entry)) => bytes += ENTRY + entry.name.len(),
+            Ok(None) => break,
+            Err(_) => bytes += ENTRY,
+        }
+        entries += 1;
+        if entries % ENTRIES_A_TURN == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    HostDirectoryEntryStream::drop(&mut store.data_mut().filesystem(), listing)?;
+    let host = store.data_mut();
+    host.turn.charge(bytes);
+    host.memory.take(bytes)?;
+    let listed = host.filesystem().read_directory(fd).await;
+    let answered = answer(&mut store, listed)?;
+    let host = store.data_mut();
+    match &answered.0 {
+        Ok(listing) => drop(host.listings.insert(listing.rep(), bytes)),
+        Err(_) => host.memory.give(bytes),
+    }
+    Ok(answered)
 }
 
 /// Opens a file or a folder: a pipe or a device could keep a thread for ever.

@@ -1,5 +1,6 @@
 //! What the host keeps beside each instance: WASI, the memory account, the log.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ pub(crate) struct Host {
     pub(super) turn: Turn,
     /// Of the folders that may be written.
     pub(super) quota: Arc<Quota>,
+    /// Bytes of the listings of folders that the guest holds, by their handles.
+    pub(super) listings: HashMap<u32, usize>,
     pub(super) memory: Memory,
     pub(super) log: GuestLog,
     pub(super) stopwatch: Stopwatch,
@@ -96,6 +99,7 @@ impl Host {
             table,
             turn: Turn::new(program.engine.metering, limits.output_bytes),
             quota: program.quota.clone(),
+            listings: HashMap::new(),
             memory: Memory { used: 0, limit: limits.memory_bytes },
             log,
             stopwatch: Stopwatch::default(),
@@ -109,7 +113,7 @@ impl WasiView for Host {
     }
 }
 
-/// Adds up all memories and tables of a store.
+/// Adds up all memories and tables of a store, and what the host holds for it.
 pub(super) struct Memory {
     pub(super) used: usize,
     limit: usize,
@@ -132,6 +136,16 @@ impl fmt::Display for MemoryExceeded {
 impl std::error::Error for MemoryExceeded {}
 
 impl Memory {
+    /// Takes memory of the host, such as that of a listing.
+    pub(super) fn take(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        self.grow(0, bytes).map(drop)
+    }
+
+    /// Gives back what was taken.
+    pub(super) fn give(&mut self, bytes: usize) {
+        self.used = self.used.saturating_sub(bytes);
+    }
+
     /// An error rather than a refusal: a guest cannot do without memory, and the
     /// error's type tells what happened.
     fn grow(&mut self, current: usize, desired: usize) -> wasmtime::Result<bool> {

@@ -12,7 +12,7 @@ use super::quota::Quota;
 use super::wasi;
 use crate::bindings::{self, Transform, TransformPre};
 use crate::compile::Source;
-use crate::engine::Engine;
+use crate::engine::{Engine, Loaded};
 use crate::failure::Failure;
 use crate::grants::Grants;
 use crate::limits::Limits;
@@ -70,8 +70,8 @@ impl Program {
                 "the component has {size}, and limits.component allows {limit}"
             )]);
         }
-        let compiled = engine.compile(source, &limits.compile(bytes));
-        let (component, hash, size) = compiled.map_err(|why| vec![why])?;
+        let loaded = engine.compile(source, &limits.compile(bytes));
+        let Loaded { component, hash, size, new } = loaded.map_err(|why| vec![why])?;
         let ty = component.component_type();
         let imports: Vec<String> =
             ty.imports(&engine.wasmtime).map(|(name, _)| name.to_owned()).collect();
@@ -80,10 +80,16 @@ impl Program {
             return Err(refused);
         }
         if component.get_export_index(None, bindings::STAGE).is_none() {
-            let exports: Vec<_> =
-                ty.exports(&engine.wasmtime).map(|(name, _)| format!("`{name}`")).collect();
-            let exports =
-                if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+            const TOLD: usize = 20;
+            let exports = ty.exports(&engine.wasmtime).map(|(name, _)| format!("`{name}`"));
+            let count = exports.len();
+            let mut exports: Vec<_> = exports.take(TOLD).collect();
+            match count {
+                0 => exports.push("nothing".to_owned()),
+                _ if count > TOLD => exports.push(format!("{} more", count - TOLD)),
+                _ => {}
+            }
+            let exports = exports.join(", ");
             return Err(vec![format!(
                 "it is not a stage: it exports {exports}, and a stage exports `{}` (see wit/stage.wit)",
                 bindings::STAGE
@@ -91,6 +97,7 @@ impl Program {
         }
         let pre = link(&engine, &component, &imports)
             .map_err(|error| vec![format!("it does not fit the contract: {error:#}")])?;
+        engine.keep(new);
         let function = |interface, name| {
             let interface = component.get_export_index(None, interface)?;
             component.get_export_index(Some(&interface), name)

@@ -2,9 +2,11 @@
 //!
 //! What is there is counted once, and what the stage adds is taken off before it is added.
 //! What it removes or writes over is not followed: once all is used up, the folders are
-//! counted again, as somebody may have removed something.
+//! counted again, as somebody may have removed something. A file that is removed while it is
+//! open is still there.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -13,7 +15,8 @@ use std::time::{Duration, Instant};
 /// no way to keep the machine busy.
 const PAUSE: u32 = 10;
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
-/// Folders within folders that are looked into.
+/// Folders within folders that are looked into. What is deeper is not counted, and then there is
+/// no room for anything.
 const DEPTH: usize = 64;
 
 /// The quota of all folders of one stage together, whichever of its instances writes.
@@ -93,6 +96,7 @@ impl Quota {
             let mut used = Room { bytes: 0, files: 0 };
             for folder in &folders {
                 count(folder, DEPTH, most, &mut used);
+                count_nameless(folder, &mut used);
             }
             used
         });
@@ -120,14 +124,33 @@ impl State {
 fn count(folder: &Path, depth: usize, most: Room, used: &mut Room) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let Ok(metadata) = entry.metadata() else { continue };
-        used.files += 1;
+        used.files = used.files.saturating_add(1);
         if metadata.is_file() {
             used.bytes = used.bytes.saturating_add(metadata.len());
         } else if metadata.is_dir() && depth > 0 {
             count(&entry.path(), depth - 1, most, used);
+        } else if metadata.is_dir() {
+            *used = Room { bytes: u64::MAX, files: u64::MAX };
         }
         if used.files > most.files || used.bytes > most.bytes {
             return;
+        }
+    }
+}
+
+/// Adds up files that were in a folder and have no name any more, but are still open in this
+/// process: they take room until they are closed. See proc(5).
+fn count_nameless(folder: &Path, used: &mut Room) {
+    let Ok(folder) = folder.canonicalize() else { return };
+    for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        let is_nameless = target.as_os_str().as_bytes().ends_with(b" (deleted)");
+        if is_nameless
+            && target.starts_with(&folder)
+            && let Ok(metadata) = fs::metadata(entry.path())
+        {
+            used.files = used.files.saturating_add(1);
+            used.bytes = used.bytes.saturating_add(metadata.len());
         }
     }
 }
