@@ -181,6 +181,43 @@ fn what_is_written_has_a_quota() {
 }
 
 #[test]
+fn what_was_removed_while_it_is_open_takes_its_room() {
+    let case = case("", "limits = { disk = \"100KiB\" }", &["fill-and-remove"], "");
+    assert_eq!(case.pipeline().ok().stdout, "102400 false true\n");
+}
+
+#[test]
+fn what_is_too_deep_to_be_counted_leaves_no_room() {
+    for (depth, room) in [(60, true), (70, false)] {
+        let case = case("", "limits = { disk = \"100KiB\" }", &["fill"], "");
+        let mut folder = case.path("granted");
+        folder.extend(std::iter::repeat_n("d", depth));
+        fs::create_dir_all(folder).unwrap();
+        if room {
+            let said = case.pipeline().ok().stdout;
+            assert_eq!(said, "102400 insufficient-space false false\n");
+        } else {
+            case.pipeline().code(1).says("insufficient-space");
+        }
+    }
+}
+
+#[test]
+fn listings_are_on_the_account_of_memory() {
+    let verb = |verb: &str| {
+        let case = case("", "", &[verb], "");
+        for n in 0..500 {
+            fs::write(case.path(&format!("granted/{n:0200}")), "").unwrap();
+        }
+        case.pipeline()
+    };
+    // Each is 500 names of 200 bytes: 100 KB and more.
+    verb("hold-listings 10").ok();
+    verb("drop-listings 1000").ok();
+    verb("hold-listings 1000").code(1).says("of memory and may have 64.0 MiB (limits.memory)");
+}
+
+#[test]
 fn files_have_a_quota() {
     let case = case("", "limits = { files = 50 }", &["many-files"], "");
     let said = case.pipeline().ok().stdout;

@@ -134,6 +134,75 @@ fn many_outputs_of_one_record() {
     }
 }
 
+/// A guest that answers so many times the first row, and fails at more than one.
+fn repeat_first(times: usize) -> String {
+    let rows = 1 << 20;
+    let pages = 4 * times / 65536 + 17;
+    crate::harness::assemble(&format!(
+        r#"
+(func $process (param $batch i32) (result i32)
+  (if (i32.ne (i32.load (local.get $batch)) (i32.const 1)) (then (unreachable)))
+  (if (i32.lt_u (memory.size) (i32.const {pages})) (then (drop (memory.grow (i32.const {pages})))))
+  (i32.store (i32.const 324) (i32.const 1))
+  (i32.store (i32.const 328) (i32.const {rows}))
+  (i32.store (i32.const 332) (i32.const {times}))
+  (i32.const 256))
+"#
+    ))
+}
+
+#[test]
+fn one_wide_row_many_times() {
+    for (rows, times) in [(1, 1_000_000), (64, 1_000), (64, 16_000)] {
+        run(&[fresh(rows, 1000, 5), repeat_first(times)], "x\n", "");
+    }
+}
+
+#[test]
+fn a_long_reason_for_many_records() {
+    // The characters are shown as escapes, which are longer.
+    let fails = crate::harness::assemble(
+        r#"
+(func $process (param i32) (result i32)
+  (if (i32.lt_u (memory.size) (i32.const 80)) (then (drop (memory.grow (i32.const 80)))))
+  (memory.fill (i32.const 65536) (i32.const 27) (i32.const 2000))
+  (i32.store8 (i32.const 256) (i32.const 1))
+  (i32.store (i32.const 260) (i32.const 65536))
+  (i32.store (i32.const 264) (i32.const 2000))
+  (i32.const 256))
+"#,
+    );
+    // Without a breaker each is tried on its own.
+    let breaker = "breaker = { failures = 3, on_open = \"dead-letter\" }";
+    for (on_error, breaker, records, shown) in [
+        ("skip", "", 40_000, "40,000"),
+        ("dead-letter", "", 40_000, "40,000"),
+        ("skip", breaker, 1_000_000, "1,000,000"),
+        ("dead-letter", breaker, 300_000, "300,000"),
+    ] {
+        let case = Case::new()
+            .file("in.txt", "x\n")
+            .file("many.wat", fresh(records, 0, 0))
+            .file("fails.wat", &fails)
+            .file(
+                "pipeline.toml",
+                format!(
+                    "[pipeline]\ndead_letters = \"dead\"\n\
+                     [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
+                     [[stage]]\nname = \"many\"\nplugin = \"many.wat\"\ninput = \"in\"\n\
+                     limits = {{ output = \"8MiB\" }}\n\
+                     [[stage]]\nname = \"fails\"\nplugin = \"fails.wat\"\ninput = \"many\"\n\
+                     on_error = \"{on_error}\"\n{breaker}\n\
+                     [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"fails\"\n"
+                ),
+            );
+        let ran =
+            run_limited(&case, &["run", "pipeline.toml"], PROGRAM + (24 << 20) + 64 * records);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("fails: {shown} records")), "{}", ran.stderr);
+    }
+}
+
 #[test]
 fn any_answer_within_all_limits() {
     let mut random = Rng::with_seed(9);

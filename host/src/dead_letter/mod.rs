@@ -1,5 +1,6 @@
 //! The files of dead letters: frames, one behind the other, in files that rotate.
 
+mod encoded;
 mod reader;
 
 use std::fs::{self, File, OpenOptions};
@@ -12,54 +13,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::codec::frames::{self, Letter};
 use crate::config::{self, WhenLettersFull};
 use crate::fingerprint::{Fingerprint, inode};
 use crate::folder;
 use crate::rotation::{self, files};
+pub use encoded::Encoded;
 pub use reader::Reader;
 
 /// How often it is looked whether there is room again.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// Letters as they are written, compressed while they wait: of many that were refused for one
-/// reason, most is the same.
-#[derive(Debug, Default)]
-pub struct Encoded {
-    /// With the bytes of each before it was compressed.
-    parts: Vec<(Vec<u8>, usize)>,
-    /// Bytes that they will have in the file.
-    pub bytes: usize,
-}
-
-/// The level of Zstandard that costs least.
-const LEVEL: i32 = 1;
-
-impl Encoded {
-    pub fn new(letters: &[Letter]) -> Self {
-        let mut bytes = Vec::new();
-        for letter in letters {
-            frames::write_letter(letter, &mut bytes);
-        }
-        if bytes.is_empty() {
-            return Self::default();
-        }
-        let length = bytes.len();
-        let part = zstd::bulk::compress(&bytes, LEVEL).expect("a vector takes all");
-        Self { parts: vec![(part, length)], bytes: length }
-    }
-
-    /// Puts others behind these.
-    pub fn extend(&mut self, others: Self) {
-        self.bytes += others.bytes;
-        self.parts.extend(others.parts);
-    }
-
-    /// Bytes that they take while they wait.
-    pub fn held_bytes(&self) -> usize {
-        self.parts.iter().map(|(part, _)| part.len()).sum()
-    }
-}
 
 /// Appends letters. Each batch of them is one write, so a crash tears the last at most.
 pub struct DeadLetters {
@@ -185,7 +147,7 @@ impl DeadLetters {
     /// # Errors
     /// If they cannot be written: the records would be lost.
     pub fn write(&self, letters: &Encoded) -> Result<(), String> {
-        if letters.parts.is_empty() {
+        if letters.bytes == 0 {
             return Ok(());
         }
         let path = &self.config.path;
@@ -197,12 +159,12 @@ impl DeadLetters {
         }
         current.dirty = true;
         current.expected = current.expected.saturating_sub(letters.bytes as u64);
-        for (part, length) in &letters.parts {
-            let bytes = zstd::bulk::decompress(part, *length).map_err(failed)?;
-            current.length += bytes.len() as u64;
-            current.file.write_all(&bytes).map_err(failed)?;
-        }
-        Ok(())
+        letters
+            .write_to(|bytes| {
+                current.length += bytes.len() as u64;
+                current.file.write_all(bytes)
+            })
+            .map_err(failed)
     }
 
     /// Gives the file a number, and begins a new one.

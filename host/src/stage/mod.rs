@@ -11,6 +11,7 @@ mod instance;
 mod program;
 mod quota;
 mod recovery;
+mod room;
 mod threads;
 mod turn;
 mod wasi;

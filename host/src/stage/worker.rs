@@ -12,12 +12,13 @@ use super::guest_log::GuestLog;
 use super::instance::Instance;
 use super::program::Program;
 use super::recovery::Recovery;
+use super::room::Room;
 use crate::config::Retry;
 use crate::failure::{Cause, Failure};
 use crate::metrics::{Doing, NodeMetrics};
-use crate::outcome::{Answer, Emitted, Rejected};
+use crate::outcome::{Answer, Rejected};
 use crate::plan::Plan;
-use crate::record::{Batch, MAX_ATTRIBUTES};
+use crate::record::Batch;
 
 /// A stage that is part of this program: what benchmarks compare the sandbox with.
 pub trait Native: Send {
@@ -52,14 +53,8 @@ impl Runner {
     /// What the answers to the parts of a batch may come to.
     fn answer_limits(&self, batch: &Batch) -> Room {
         match self {
-            Self::Sandboxed(program) => Room {
-                bytes: program.limits.output_bytes.saturating_add(bytes(batch)),
-                records: program.limits.output_records,
-                attributes: MAX_ATTRIBUTES,
-            },
-            Self::Native { .. } => {
-                Room { bytes: usize::MAX, records: usize::MAX, attributes: usize::MAX }
-            }
+            Self::Sandboxed(program) => Room::new(&program.limits, batch),
+            Self::Native { .. } => Room::endless(),
         }
     }
 
@@ -70,48 +65,6 @@ impl Runner {
             Self::Native { .. } => "".into(),
         }
     }
-}
-
-/// What is left for the answers to the parts of a batch.
-struct Room {
-    bytes: usize,
-    records: usize,
-    /// That the stage adds, counted anew for each part.
-    attributes: usize,
-}
-
-impl Room {
-    /// Takes what was answered within the limits of a call.
-    fn spend(&mut self, answer: &Answer) {
-        for Emitted { batch, .. } in &answer.emitted {
-            self.bytes = self.bytes.saturating_sub(bytes(batch));
-            self.records = self.records.saturating_sub(batch.len);
-        }
-    }
-
-    fn take(&mut self, answer: Answer) -> Result<Answer, Failure> {
-        let batches = || answer.emitted.iter().map(|emitted| &emitted.batch);
-        let bytes = batches().map(bytes).fold(0, usize::saturating_add);
-        let records = batches().map(|batch| batch.len).sum();
-        let left = (self.bytes.checked_sub(bytes), self.records.checked_sub(records));
-        let attributes = batches().map(|batch| batch.attributes.len()).max().unwrap_or(0);
-        match left {
-            (Some(bytes), Some(records)) if attributes <= self.attributes => {
-                (self.bytes, self.records) = (bytes, records);
-                Ok(answer)
-            }
-            _ => {
-                let message = "its answers to the parts of one batch are together more than \
-                               limits.output and limits.output_records allow";
-                Err(Failure::new(Cause::Output, message))
-            }
-        }
-    }
-}
-
-/// What a batch takes of the room: what its records hold, and what it takes itself.
-fn bytes(batch: &Batch) -> usize {
-    batch.bytes().saturating_add(batch.own_bytes())
 }
 
 enum Live {
@@ -305,7 +258,8 @@ impl Worker {
 
     /// Processes a batch that failed as a whole.
     async fn halves(&mut self, batch: &Batch, room: &mut Room) -> Result<Answer, String> {
-        let mut parts = Vec::new();
+        let mut parts: Vec<Answer> = Vec::new();
+        let mut reason = "".into();
         // First and last row, exclusive, of the parts still to do; the last comes next.
         let middle = batch.len / 2;
         let mut pending = vec![(middle, batch.len), (0, middle)];
@@ -321,9 +275,14 @@ impl Worker {
                     continue;
                 }
             };
+            room.keep_reasons(&mut answer, &mut reason);
             answer.renumber(&(start as u32..end as u32).collect::<Vec<_>>());
             let at_fault = answer.rejected.iter().any(|rejected| !rejected.retryable);
-            parts.push(answer);
+            match parts.last_mut() {
+                // There may be as many of these as records.
+                Some(last) if answer.emitted.is_empty() => last.rejected.extend(answer.rejected),
+                _ => parts.push(answer),
+            }
             if at_fault && self.first_fails {
                 break;
             }

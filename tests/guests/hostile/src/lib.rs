@@ -108,6 +108,17 @@ impl Stage for HostileGuest {
                     while let Ok(Some(_)) = entries.read_directory_entry() {}
                 }
             }
+            // Holds so many listings of the folder at once, or has them one after the other.
+            "hold-listings" => {
+                let folder = folder();
+                std::hint::black_box(
+                    (0..number).map(|_| folder.read_directory()).collect::<Vec<_>>(),
+                );
+            }
+            "drop-listings" => {
+                let folder = folder();
+                (0..number).for_each(|_| drop(folder.read_directory()));
+            }
             "read" => {
                 let how = PathFlags::SYMLINK_FOLLOW;
                 let opened =
@@ -142,6 +153,31 @@ impl Stage for HostileGuest {
                 let appended = stream.blocking_write_and_flush(&[b'x'; 4096]).is_ok();
                 let grown = file.set_size(1 << 40).is_ok();
                 out.keep().value(format!("{written} {refused} {appended} {grown}"));
+                return Ok(());
+            }
+            // Fills a file and removes it, but holds it open; says whether there is room for
+            // another, however long it tries, and whether there is once the first is closed.
+            "fill-and-remove" => {
+                let folder = folder();
+                let make = |name| {
+                    let flags = DescriptorFlags::WRITE;
+                    let opened = folder.open_at(PathFlags::empty(), name, OpenFlags::CREATE, flags);
+                    opened.map_err(|code| Rejection::new(code.name()))
+                };
+                let (first, second) = (make("first")?, make("second")?);
+                let mut written = 0;
+                while let Ok(more) = first.write(&[b'x'; 4096], written) {
+                    written += more;
+                }
+                folder.unlink_file_at("first").map_err(|code| Rejection::new(code.name()))?;
+                let until = monotonic_clock::now() + 200_000_000;
+                let mut held = false;
+                while !held && monotonic_clock::now() < until {
+                    held = second.write(&[b'x'; 4096], 0).is_ok();
+                }
+                drop(first);
+                while second.write(&[b'x'; 4096], 0).is_err() {}
+                out.keep().value(format!("{written} {held} true"));
                 return Ok(());
             }
             "many-files" => {
