@@ -85,7 +85,7 @@ impl Batch {
     }
 
     /// Bytes that the records hold: keys, values, times, and attributes with their names. As
-    /// much has to be written for them at least, whatever the format. A row takes [`CELL`] in
+    /// much has to be written for them at least, whatever the format. A row takes `CELL` in
     /// every column at least, also where it has nothing: that much a copy takes.
     pub fn bytes(&self) -> usize {
         let least = |bytes: usize| bytes.max(self.len.saturating_mul(CELL));
