@@ -1,17 +1,20 @@
 //! From what the user named to the bytes of a file: it itself, or what a source folder builds.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use bytesize::ByteSize;
 
 use crate::compile::{Source, TARGET};
 
 /// Reads a component or the text of one, building it first if `path` is a folder. `say` is told what
-/// takes time.
+/// takes time. No more than `limit` bytes are read: the file may be a stranger's, or never end.
 ///
 /// # Errors
 /// What went wrong, for the operator.
-pub fn read(path: &Path, say: &mut dyn FnMut(&str)) -> Result<Source, String> {
+pub fn read(path: &Path, limit: u64, say: &mut dyn FnMut(&str)) -> Result<Source, String> {
     let metadata = fs::metadata(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => format!("{} does not exist", path.display()),
         _ => format!("cannot read {}: {error}", path.display()),
@@ -23,8 +26,17 @@ pub fn read(path: &Path, say: &mut dyn FnMut(&str)) -> Result<Source, String> {
     } else {
         path
     };
-    let bytes =
-        fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let mut bytes = Vec::new();
+    fs::File::open(file)
+        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    if bytes.len() as u64 > limit {
+        return Err(format!(
+            "{} is too large: limits.component allows {}",
+            file.display(),
+            ByteSize::b(limit)
+        ));
+    }
     let is_text = file.extension().is_some_and(|extension| extension == "wat");
     Ok(Source { path: file.to_owned(), bytes, is_text })
 }

@@ -60,9 +60,12 @@ pub async fn prepare_profiled(
     let mut said = Known::new();
     let mut runners = Vec::new();
     for stage in &config.stages {
-        let found = sources
-            .entry(stage.plugin.value.clone())
-            .or_insert_with(|| plugin::read(&stage.plugin.value, say));
+        let path = &stage.plugin.value;
+        let found = sources.entry(path.clone()).or_insert_with(|| {
+            let same = config.stages.iter().filter(|other| other.plugin.value == *path);
+            let largest = same.map(|stage| stage.limits.component_bytes).max().unwrap_or(0);
+            plugin::read(path, largest, say)
+        });
         let opened = match found {
             Ok(source) => open(stage, source, &mut engines, &metrics).await,
             Err(why) => Err(vec![Mistake::new(stage.plugin.span.clone(), why.clone())]),

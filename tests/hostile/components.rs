@@ -187,3 +187,14 @@ fn a_compiled_component_that_was_overwritten_is_compiled_anew() {
     }
     assert!(!run().stderr.contains("damaged"));
 }
+
+/// A file without an end is not read to its end.
+#[test]
+fn endless_files() {
+    let case = case("");
+    std::fs::remove_file(case.path("guest.wat")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", case.path("guest.wat")).unwrap();
+    let why = "guest.wat is too large: limits.component allows 32.0 MiB";
+    case.run(&["check", "pipeline.toml"]).code(2).says(why);
+    case.run(&["inspect", "guest.wat"]).code(2).says(why);
+}
