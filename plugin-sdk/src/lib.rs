@@ -54,12 +54,14 @@ mod record;
 mod setup;
 pub mod state;
 pub mod testing;
+mod time;
 
 pub use opened::Opened;
 pub use output::{Out, Row};
-pub use period::{Period, rfc3339};
+pub use period::Period;
 pub use record::{Column, Input, Record};
 pub use setup::{Field, From, Plan, Port, Setup, Time};
+pub use time::{TimeError, parse_rfc3339, rfc3339};
 
 /// The contract's own types, for whoever drives a stage without the macro.
 pub use export::bindings::transform::pipehost::stage::records as contract;

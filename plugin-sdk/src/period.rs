@@ -1,11 +1,9 @@
-//! Time as people write it: durations in a configuration, and points in time.
+//! Durations as people write them in a configuration.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// A duration that is typed as text with a unit, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -35,14 +33,6 @@ impl JsonSchema for Period {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "examples": ["90s", "5m", "1h 30m"] })
     }
-}
-
-/// Nanoseconds since the Unix epoch as RFC 3339, in UTC.
-pub fn rfc3339(nanoseconds: i64) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(nanoseconds.into())
-        .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .expect("64 bits of nanoseconds lie between the years 1677 and 2262")
 }
 
 #[cfg(test)]

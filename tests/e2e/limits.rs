@@ -171,5 +171,6 @@ fn log_volume() {
 #[test]
 fn component_size() {
     limits("pass", "component = \"10KiB\"").passes();
-    limits("pass", "component = \"500B\"").is_refused("is too large: limits.component allows 500 B");
+    limits("pass", "component = \"500B\"")
+        .is_refused("is too large: limits.component allows 500 B");
 }

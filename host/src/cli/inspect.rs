@@ -19,7 +19,8 @@ use crate::stage::Program;
 
 pub(super) fn inspect(path: &Path, set: &[String]) -> Result<u8, Error> {
     let mut say = stderr::say;
-    let source = plugin::read(path, Limits::default().component_bytes, &mut say).map_err(Error::Usage)?;
+    let source =
+        plugin::read(path, Limits::default().component_bytes, &mut say).map_err(Error::Usage)?;
     let mut config = json!({});
     for setting in set {
         let (name, value) = setting

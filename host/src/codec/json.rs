@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use pipehost_plugin::json::{Member, Members as Object};
+use pipehost_plugin::parse_rfc3339;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
@@ -94,10 +95,7 @@ struct Parts<'a> {
 
 fn time(member: Member<'_>) -> Result<i64, String> {
     let text = member.text()?.ok_or("not a text with an RFC 3339 time")?;
-    let time: jiff::Timestamp =
-        text.parse().map_err(|error| format!("not an RFC 3339 time: {error}"))?;
-    i64::try_from(time.as_nanosecond())
-        .map_err(|_| "not between the years 1677 and 2262".to_owned())
+    parse_rfc3339(text.as_bytes()).map_err(|error| error.to_string())
 }
 
 /// Writes `timestamp`, `key`, `value` and `attributes`, of those that a record has.

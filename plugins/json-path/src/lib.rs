@@ -34,9 +34,6 @@ impl Stage for JsonPath {
     type Config = Config;
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
-        let parse = |path: &String| {
-            Path::parse(path).map_err(|error| format!("{path:?} is not a JSONPath: {error}"))
-        };
         if config.attributes.contains_key("") {
             return Err("an attribute has no name".to_owned());
         }
@@ -45,8 +42,8 @@ impl Stage for JsonPath {
             attributes: (config.attributes.iter())
                 .map(|(name, path)| Ok((name.clone(), parse(path)?)))
                 .collect::<Result<_, String>>()?,
-            key: config.key.as_ref().map(parse).transpose()?,
-            value: config.value.as_ref().map(parse).transpose()?,
+            key: config.key.as_deref().map(parse).transpose()?,
+            value: config.value.as_deref().map(parse).transpose()?,
             required: config.required,
         })
     }
@@ -78,6 +75,10 @@ impl Stage for JsonPath {
     }
 }
 
+fn parse(path: &str) -> Result<Path, String> {
+    Path::parse(path).map_err(|error| format!("{path:?} is not a JSONPath: {error}"))
+}
+
 pipehost_plugin::export!(JsonPath);
 
 #[cfg(test)]
@@ -85,7 +86,7 @@ mod tests {
     use super::JsonPath;
     use pipehost_plugin::Opened;
     use pipehost_plugin::testing::{record, run};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     const TEXT: &str = r#"{"user":{"id":7,"tags":["a","b"]},"items":[{"n":1},{"n":5}]}"#;
 
@@ -114,5 +115,42 @@ mod tests {
     #[test]
     fn a_path_that_is_none_is_a_mistake() {
         assert!(Opened::<JsonPath>::open(r#"{ "key": "user.id" }"#).is_err());
+    }
+
+    /// The cases of <https://github.com/jsonpath-standard/jsonpath-compliance-test-suite>.
+    const SUITE: &str = include_str!("../../../tests/tables/jsonpath.json");
+
+    #[derive(serde::Deserialize)]
+    struct Case {
+        name: String,
+        selector: String,
+        #[serde(default)]
+        document: Value,
+        result: Option<Vec<Value>>,
+        results: Option<Vec<Vec<Value>>>,
+        #[serde(default)]
+        invalid_selector: bool,
+    }
+
+    #[test]
+    fn the_compliance_suite_passes() {
+        let cases: Vec<Case> = serde_json::from_str(SUITE).unwrap();
+        assert_eq!(cases.len(), 703);
+        let mut wrong = Vec::new();
+        for case in cases {
+            let right = match super::parse(&case.selector) {
+                Err(_) => case.invalid_selector,
+                Ok(path) => {
+                    let found: Vec<_> =
+                        path.query(&case.document).iter().cloned().cloned().collect();
+                    let wanted = case.result.into_iter().chain(case.results.into_iter().flatten());
+                    !case.invalid_selector && wanted.into_iter().any(|wanted| wanted == found)
+                }
+            };
+            if !right {
+                wrong.push(case.name);
+            }
+        }
+        assert_eq!(wrong, [] as [&str; 0]);
     }
 }

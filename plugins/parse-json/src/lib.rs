@@ -1,9 +1,7 @@
 use pipehost_plugin::json::{Member, Members};
-use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
+use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage, parse_rfc3339};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -80,11 +78,8 @@ fn wrong(member: &str, why: &str) -> Rejection {
 }
 
 fn nanoseconds(member: Member) -> Result<i64, String> {
-    let text = member.text()?;
-    let time = text.and_then(|text| OffsetDateTime::parse(&text, &Rfc3339).ok());
-    let time = time.ok_or("not an RFC 3339 time")?;
-    i64::try_from(time.unix_timestamp_nanos())
-        .map_err(|_| "not between the years 1677 and 2262".to_owned())
+    let text = member.text()?.ok_or("not a text with an RFC 3339 time")?;
+    parse_rfc3339(text.as_bytes()).map_err(|error| error.to_string())
 }
 
 pipehost_plugin::export!(ParseJson);
@@ -122,6 +117,6 @@ mod tests {
         let out = run::<ParseJson>(config, ["", "[1]", "{", r#"{"t":5}"#].map(record));
         let rows: Vec<_> = out.rejected.iter().map(|(row, _)| *row).collect();
         assert_eq!(rows, [0, 1, 2, 3]);
-        assert_eq!(out.rejected[3].1, "the member `t` is not an RFC 3339 time");
+        assert_eq!(out.rejected[3].1, "the member `t` is not a text with an RFC 3339 time");
     }
 }

@@ -1,9 +1,7 @@
 use memchr::memchr;
-use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
+use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage, TimeError, parse_rfc3339};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -32,27 +30,25 @@ impl Stage for ParseLog {
     #[inline(always)]
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         let line = record.get(self.line).unwrap_or_default();
-        let (time, rest) = word(line).ok_or_else(|| Rejection::new("the line is empty"))?;
+        let (time, rest) = time(line).ok_or_else(|| Rejection::new("the line is empty"))?;
         // Levels are so short that it does not pay to search for their end.
         let end = rest.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(rest.len());
         let (level, message) = match &rest[end..] {
             [] | [b' ', ..] if end > 0 => (&rest[..end], rest.get(end + 1..).unwrap_or_default()),
             _ => return Err(no_level(rest)),
         };
-        let time = std::str::from_utf8(time)
-            .ok()
-            .and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok())
-            .ok_or_else(|| Rejection::new(format!("{:?} is not an RFC 3339 time", text(time))))?;
-        // Checked before it is multiplied: a multiplication that checks by itself takes
-        // arithmetic of 128 bits, which is slow in wasm.
-        let seconds = time.unix_timestamp();
-        if !(-9_223_372_035..=9_223_372_035).contains(&seconds) {
-            return Err(Rejection::new("the time is not between the years 1677 and 2262"));
-        }
-        let nanoseconds = seconds * 1_000_000_000 + i64::from(time.nanosecond());
+        let nanoseconds = parse_rfc3339(time).map_err(|error| no_time(time, error))?;
         out.keep().timestamp(nanoseconds).attribute(&self.attribute, level).value(message);
         Ok(())
     }
+}
+
+#[cold]
+fn no_time(time: &[u8], error: TimeError) -> Rejection {
+    Rejection::new(match error {
+        TimeError::Format => format!("{:?} is {error}", text(time)),
+        TimeError::Range => format!("the time is {error}"),
+    })
 }
 
 #[cold]
@@ -60,6 +56,20 @@ fn no_level(rest: &[u8]) -> Rejection {
     match word(rest) {
         None => Rejection::new("no level after the time"),
         Some((level, _)) => Rejection::new(format!("{:?} is not a level", text(level))),
+    }
+}
+
+/// The time that a line begins with, and what comes after the space behind it. There may be a
+/// space in it, too: between date and time.
+#[inline(always)]
+fn time(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    const DATE: usize = "yyyy-mm-dd".len();
+    match line.get(DATE..DATE + 2) {
+        Some([b' ', b'0'..=b'9']) => {
+            let end = memchr(b' ', &line[DATE + 1..]).map_or(line.len(), |at| DATE + 1 + at);
+            Some((&line[..end], line.get(end + 1..).unwrap_or_default()))
+        }
+        _ => word(line),
     }
 }
 
