@@ -158,7 +158,7 @@ fn wat_component(text: &str) -> Source {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("guest.wat");
     std::fs::write(&path, text).expect("the folder takes it");
-    pipehost::plugin::read(&path, &mut |_| {}).expect("it is a component")
+    pipehost::plugin::read(&path, u64::MAX, &mut |_| {}).expect("it is a component")
 }
 
 /// Memory of this process that is resident, in bytes.

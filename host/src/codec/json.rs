@@ -1,4 +1,4 @@
-//! A JSON object a line.
+//! A JSON object a line (RFC 8259). Lines that are empty are passed over.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,7 +24,11 @@ impl Members {
         Self(members)
     }
 
+    /// A line; one that is empty says nothing.
     pub(super) fn decode(&self, place: &Arc<str>, number: u64, line: &[u8], out: &mut Decoded) {
+        if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
+            return;
+        }
         match self.parts(line) {
             Ok(Parts { timestamp, key, value, attributes }) => {
                 let key = key.as_deref().map(str::as_bytes);

@@ -111,7 +111,7 @@ impl Splitter {
     }
 }
 
-fn without_return(line: &[u8]) -> &[u8] {
+pub(super) fn without_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 

@@ -1,13 +1,17 @@
-//! Bytes to batches and back: lines, JSON, frames.
+//! Bytes to batches and back: lines, CSV, JSON, frames.
 
+mod csv;
 pub mod frames;
 mod json;
 mod lines;
+mod prefix;
 
 use std::sync::Arc;
 
 use crate::config::{DecodeFormat, Decoding, Encoding};
 use crate::record::{Batch, BatchBuilder, Record};
+use prefix::Prefix;
+pub use prefix::{CONVERT, is_utf16};
 
 /// A piece of input that is no record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,38 +63,61 @@ impl Decoded {
 }
 
 /// Decodes one input: a file, or stdin.
-pub enum Decoder {
+pub struct Decoder {
+    /// What may stand in front of a text, until the first bytes have come.
+    prefix: Prefix,
+    splitter: Splitter,
+}
+
+enum Splitter {
     Lines(lines::Splitter),
+    Csv(csv::Splitter),
     Json(lines::Splitter, json::Members),
     Frames(frames::Splitter),
 }
 
 impl Decoder {
     /// `place` is what records of this input give as their origin; `number` of them have
-    /// gone before.
+    /// gone before. If none has, this is the begin of the input.
     pub fn new(decoding: &Decoding, place: Arc<str>, number: u64) -> Self {
-        let lines = lines::Splitter::new(place.clone(), decoding.max_line_bytes, number);
-        match &decoding.format {
-            DecodeFormat::Lines => Self::Lines(lines),
-            DecodeFormat::Json(members) => Self::Json(lines, json::Members::new(members.clone())),
-            DecodeFormat::Frames => Self::Frames(frames::Splitter::new(place, number)),
-        }
+        let max = decoding.max_line_bytes;
+        let lines = || lines::Splitter::new(place.clone(), max, number);
+        let splitter = match &decoding.format {
+            DecodeFormat::Lines => Splitter::Lines(lines()),
+            DecodeFormat::Csv { delimiter } => {
+                Splitter::Csv(csv::Splitter::new(place.clone(), max, *delimiter, number))
+            }
+            DecodeFormat::Json(members) => {
+                Splitter::Json(lines(), json::Members::new(members.clone()))
+            }
+            DecodeFormat::Frames => Splitter::Frames(frames::Splitter::new(place.clone(), number)),
+        };
+        Self { prefix: Prefix::new(place), splitter }.at_begin(number == 0)
     }
 
-    /// Records so far, those included that went before.
+    /// Says whether this is the begin of the input, where a byte order mark may stand.
+    pub fn at_begin(mut self, begin: bool) -> Self {
+        self.prefix.look(begin && !matches!(self.splitter, Splitter::Frames(_)));
+        self
+    }
+
+    /// Records so far, those included that went before; of texts, lines.
     pub fn number(&self) -> u64 {
-        match self {
-            Self::Lines(lines) | Self::Json(lines, _) => lines.number(),
-            Self::Frames(frames) => frames.number(),
+        match &self.splitter {
+            Splitter::Lines(lines) | Splitter::Json(lines, _) => lines.number(),
+            Splitter::Csv(csv) => csv.number(),
+            Splitter::Frames(frames) => frames.number(),
         }
     }
 
     /// Bytes that were taken and are the begin of a record.
     pub fn begun(&self) -> u64 {
-        match self {
-            Self::Lines(lines) | Self::Json(lines, _) => lines.begun(),
-            Self::Frames(frames) => frames.begun(),
-        }
+        let begun = match &self.splitter {
+            Splitter::Lines(lines) | Splitter::Json(lines, _) => lines.begun(),
+            Splitter::Csv(csv) => csv.begun(),
+            Splitter::Frames(frames) => frames.begun(),
+        };
+        begun + self.prefix.begun()
     }
 
     /// Takes bytes until they end or `full` says that the batch should go on first.
@@ -104,8 +131,33 @@ impl Decoder {
         out: &mut Decoded,
         full: impl Fn(&Decoded) -> bool,
     ) -> Result<usize, String> {
+        let (taken, first) = self.prefix.take(bytes)?;
+        if let Some(first) = first {
+            // Too few to end a record.
+            self.splitter.split(&first, out, &full)?;
+        }
+        Ok(taken + self.splitter.split(&bytes[taken..], out, full)?)
+    }
+
+    /// At the end of the input: what was begun there.
+    pub fn end(&mut self, out: &mut Decoded) {
+        if let Some(first) = self.prefix.end() {
+            self.splitter.split(&first, out, |_| false).expect("texts always split");
+        }
+        self.splitter.end(out);
+    }
+}
+
+impl Splitter {
+    fn split(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Decoded,
+        full: impl Fn(&Decoded) -> bool,
+    ) -> Result<usize, String> {
         match self {
             Self::Lines(lines) => Ok(lines.split(bytes, out, full, lines::value)),
+            Self::Csv(csv) => Ok(csv.split(bytes, out, full)),
             Self::Json(lines, members) => {
                 Ok(lines.split(bytes, out, full, |place, number, line, out| {
                     members.decode(place, number, line, out);
@@ -115,10 +167,10 @@ impl Decoder {
         }
     }
 
-    /// At the end of the input: what was begun there.
-    pub fn end(&mut self, out: &mut Decoded) {
+    fn end(&mut self, out: &mut Decoded) {
         match self {
             Self::Lines(lines) => lines.end(out, lines::value),
+            Self::Csv(csv) => csv.end(out),
             Self::Json(lines, members) => lines.end(out, |place, number, line, out| {
                 members.decode(place, number, line, out);
             }),

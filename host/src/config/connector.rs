@@ -127,6 +127,10 @@ pub struct Decoding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeFormat {
     Lines,
+    /// RFC 4180; fields may hold line breaks.
+    Csv {
+        delimiter: u8,
+    },
     Json(JsonMembers),
     Frames,
 }

@@ -132,8 +132,14 @@ fn generate(table: &mut Reader<'_>) -> Generate {
 
 fn decoding(table: &mut Reader<'_>) -> Decoding {
     let mut out = Decoding { format: DecodeFormat::Lines, max_line_bytes: 1 << 20 };
-    codec(table, |kind, table| {
+    codec(table, &DECODERS, |kind, table| {
         match kind {
+            "csv" => {
+                let delimiter = table.string("delimiter");
+                let delimiter =
+                    delimiter.and_then(|text| table.parse("delimiter", &text, csv_delimiter));
+                out.format = DecodeFormat::Csv { delimiter: delimiter.unwrap_or(b',') };
+            }
             "json" => {
                 let attributes = table.strings("attributes").map(|names| match &names[..] {
                     [all] if all.value == "*" => JsonAttributes::All,
@@ -159,7 +165,7 @@ fn decoding(table: &mut Reader<'_>) -> Decoding {
 
 fn encoding(table: &mut Reader<'_>) -> Encoding {
     let mut out = Encoding::Lines(None);
-    codec(table, |kind, table| match kind {
+    codec(table, &ENCODERS, |kind, table| match kind {
         "json" => out = Encoding::Json,
         "frames" => out = Encoding::Frames,
         _ => {
@@ -172,25 +178,38 @@ fn encoding(table: &mut Reader<'_>) -> Encoding {
     out
 }
 
-const CODECS: [(&str, &str); 3] = [("lines", "lines"), ("json", "json"), ("frames", "frames")];
+fn csv_delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n') => Ok(*byte),
+        _ => Err(format!("{text:?} is not one ASCII character that can stand between fields")),
+    }
+}
+
+const ENCODERS: [(&str, &str); 3] = [("lines", "lines"), ("json", "json"), ("frames", "frames")];
+const DECODERS: [(&str, &str); 4] =
+    [("lines", "lines"), ("csv", "csv"), ("json", "json"), ("frames", "frames")];
 
 /// `codec = "lines"`, or `codec = { type = "lines", … }`.
-fn codec(table: &mut Reader<'_>, read: impl FnOnce(&str, &mut Reader<'_>)) {
+fn codec(
+    table: &mut Reader<'_>,
+    codecs: &[(&'static str, &'static str)],
+    read: impl FnOnce(&str, &mut Reader<'_>),
+) {
     let Some(item) = table.get("codec") else { return };
     match item.get_ref() {
         DeValue::String(text) => {
             let text = At::new(text.to_string(), reader::span(item));
             let empty = DeTable::default();
-            if let Some(kind) = table.choose("codec", &text, &CODECS) {
+            if let Some(kind) = table.choose("codec", &text, codecs) {
                 let mut unused = Vec::new();
                 read(kind, &mut Reader::new("`codec`", &empty, None, &mut unused));
             }
         }
         _ => {
             table.table("codec", "`codec`", |mut table| {
-                let help = "\"lines\", \"json\" or \"frames\"";
-                let kind = table.required("type", help);
-                if let Some(kind) = kind.and_then(|kind| table.choose("type", &kind, &CODECS)) {
+                let words: Vec<_> = codecs.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+                let kind = table.required("type", &reader::any_of(&words));
+                if let Some(kind) = kind.and_then(|kind| table.choose("type", &kind, codecs)) {
                     read(kind, &mut table);
                     table.finish();
                 }

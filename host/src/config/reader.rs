@@ -290,7 +290,7 @@ fn article(noun: &str) -> &'static str {
     if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
-fn any_of(words: &[String]) -> String {
+pub(super) fn any_of(words: &[String]) -> String {
     match words {
         [] => String::new(),
         [one] => one.clone(),

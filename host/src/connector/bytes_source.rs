@@ -188,7 +188,8 @@ impl BytesSource {
             None => return Ok(()),
             Some(Piece::Begin(number, begin)) => {
                 self.place = begin.place.clone();
-                let decoder = Decoder::new(&self.decoding, begin.place.clone(), begin.records);
+                let decoder = Decoder::new(&self.decoding, begin.place.clone(), begin.records)
+                    .at_begin(begin.offset == 0);
                 let fed = begin.offset;
                 // What was remembered of this file, this input says from now on.
                 let inode = begin.file.as_ref().map(|(_, file)| file.inode());

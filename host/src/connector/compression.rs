@@ -1,10 +1,10 @@
 //! gzip and Zstandard, told by how a file begins.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::os::unix::fs::FileExt;
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 /// RFC 1952, section 2.3.1.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -34,10 +34,54 @@ pub(super) fn decompress(file: &File) -> io::Result<Option<Box<dyn Read + Send>>
     };
     let head = &head[..read];
     Ok(if head.starts_with(&GZIP) {
-        Some(Box::new(MultiGzDecoder::new(file.try_clone()?)))
+        Some(Box::new(Gzip { member: Some(GzDecoder::new(BufReader::new(file.try_clone()?))) }))
     } else if head.starts_with(&ZSTD) {
         Some(Box::new(zstd::Decoder::new(file.try_clone()?)?))
     } else {
         None
     })
+}
+
+/// Members of gzip behind each other; zero bytes behind the last one, with which tapes are
+/// filled up, are no part of it.
+struct Gzip {
+    /// None at the end.
+    member: Option<GzDecoder<BufReader<File>>>,
+}
+
+impl Read for Gzip {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let mut file = self.member.take().expect("it was just read").into_inner();
+            if has_member(&mut file)? {
+                self.member = Some(GzDecoder::new(file));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Whether another member follows, rather than zero bytes or nothing.
+fn has_member(file: &mut BufReader<File>) -> io::Result<bool> {
+    let mut is_first = true;
+    loop {
+        let bytes = file.fill_buf()?;
+        let Some(&byte) = bytes.first() else { return Ok(false) };
+        if is_first && byte != 0 {
+            return Ok(true);
+        }
+        is_first = false;
+        if bytes.iter().any(|&byte| byte != 0) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "something follows the zero bytes behind the last member of gzip",
+            ));
+        }
+        let length = bytes.len();
+        file.consume(length);
+    }
 }

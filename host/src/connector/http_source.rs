@@ -148,7 +148,8 @@ impl HttpSource {
             let delivery = self.deliveries.recv().await;
             self.current = delivery.map(|delivery| Current {
                 delivery,
-                decoder: Decoder::new(&self.decoding, self.place.clone(), self.number),
+                decoder: Decoder::new(&self.decoding, self.place.clone(), self.number)
+                    .at_begin(true),
                 given: 0,
             });
         }

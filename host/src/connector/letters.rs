@@ -44,7 +44,8 @@ impl LetterSource {
                 continue;
             };
             let mut decoder =
-                Decoder::new(decoding, self.place.clone(), letter.number.saturating_sub(1));
+                Decoder::new(decoding, self.place.clone(), letter.number.saturating_sub(1))
+                    .at_begin(false);
             let before = out.batch.len() + out.undecodable().len();
             if let Some(bytes) = &letter.record.value {
                 decoder.decode(bytes, out, |_| false)?;

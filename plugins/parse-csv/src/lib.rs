@@ -20,10 +20,12 @@ fn delimiter() -> char {
     ','
 }
 
-/// Fields may be quoted as in RFC 4180, but hold no line breaks: a record is a line.
+/// Fields may be quoted as in RFC 4180. The value is one record: with the codec `csv`, the fields
+/// of one may hold line breaks.
 pub struct ParseCsv {
     line: Field,
     reader: Reader,
+    delimiter: u8,
     columns: Vec<String>,
     key: Option<usize>,
     /// What the fields of a line hold, and where each ends.
@@ -38,8 +40,8 @@ impl Stage for ParseCsv {
         let Config { columns, delimiter, key } = config;
         let delimiter = u8::try_from(delimiter)
             .ok()
-            .filter(u8::is_ascii)
-            .ok_or("`delimiter` must be an ASCII character")?;
+            .filter(|byte| byte.is_ascii() && !b"\"\r\n".contains(byte))
+            .ok_or("`delimiter` must be an ASCII character that can stand between fields")?;
         let twice = |(i, name): (usize, &String)| !name.is_empty() && columns[..i].contains(name);
         if let Some(name) = columns.iter().enumerate().find(|&column| twice(column)) {
             return Err(format!("`columns` names {:?} twice", name.1));
@@ -57,6 +59,7 @@ impl Stage for ParseCsv {
                 .delimiter(delimiter)
                 .terminator(Terminator::Any(b'\n'))
                 .build(),
+            delimiter,
             columns,
             key,
             fields: Vec::new(),
@@ -65,7 +68,9 @@ impl Stage for ParseCsv {
     }
 
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
-        self.split(record.get(self.line).unwrap_or_default());
+        let line = record.get(self.line).unwrap_or_default();
+        check(line, self.delimiter)?;
+        self.split(line);
         let (wanted, found) = (self.columns.len(), self.ends.len());
         if found != wanted {
             return Err(Rejection::new(format!("it has {found} fields, and `columns` {wanted}")));
@@ -84,6 +89,41 @@ impl Stage for ParseCsv {
         }
         Ok(())
     }
+}
+
+/// Refuses what cannot be right, and would be read as something else. (The host's codec has the
+/// same rules, as it looks for the end of a record.)
+fn check(line: &[u8], delimiter: u8) -> Result<(), Rejection> {
+    const SPECIAL: [u8; 2] = *b"\"\n";
+    let mut at = 0;
+    while let Some(found) = line[at..].iter().position(|byte| SPECIAL.contains(byte)) {
+        let quote = at + found;
+        if line[quote] == b'\n' {
+            return Err(Rejection::new("a line break stands outside of quotes"));
+        }
+        if quote > 0 && line[quote - 1] != delimiter {
+            return Err(Rejection::new("a quote stands in a field that does not begin with one"));
+        }
+        // To the quote that closes it, which no other follows.
+        at = quote + 1;
+        loop {
+            let Some(found) = line[at..].iter().position(|&byte| byte == b'"') else {
+                return Err(Rejection::new("a quote is not closed"));
+            };
+            at += found + 1;
+            match line.get(at) {
+                Some(b'"') => at += 1,
+                None => return Ok(()),
+                Some(&byte) if byte == delimiter => break,
+                Some(_) => {
+                    return Err(Rejection::new(
+                        "something else than a delimiter follows a closing quote",
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 impl ParseCsv {
@@ -147,6 +187,46 @@ mod tests {
         assert_eq!(
             reasons,
             ["it has 1 fields, and `columns` 2", "it has 3 fields, and `columns` 2"]
+        );
+    }
+
+    /// What the host's codec makes of an input, and what each of its records is.
+    const TABLE: &str = include_str!("../../../tests/tables/csv.jsonl");
+
+    #[test]
+    fn records_are_what_the_table_says() {
+        for line in TABLE.lines() {
+            let case: serde_json::Value = serde_json::from_str(line).unwrap();
+            for expected in case["records"].as_array().unwrap() {
+                let raw = expected["raw"].as_str().unwrap();
+                let out = run::<ParseCsv>(json!({ "columns": ["a", "b"] }), [record(raw)]);
+                let Some(fields) = expected["fields"].as_array() else {
+                    assert_eq!(out.rejected.len(), 1, "{raw:?}");
+                    continue;
+                };
+                let field = |at: usize| fields[at].as_str().unwrap();
+                let expected = record(raw).attribute("a", field(0)).attribute("b", field(1));
+                assert_eq!(out.port("out"), [expected]);
+            }
+        }
+    }
+
+    #[test]
+    fn fields_may_hold_line_breaks_and_what_cannot_be_right_is_rejected() {
+        let config = json!({ "columns": ["a", "b"] });
+        let lines = ["1,\"one\nline \"\"two\"\"\"", "1,\"open", "1,in\"side", "1,\"a\"b", "1\n,2"];
+        let out = run::<ParseCsv>(config, lines.map(record));
+        let expected = record(lines[0]).attribute("a", "1").attribute("b", "one\nline \"two\"");
+        assert_eq!(out.port("out"), [expected]);
+        let reasons: Vec<_> = out.rejected.iter().map(|(_, reason)| &**reason).collect();
+        assert_eq!(
+            reasons,
+            [
+                "a quote is not closed",
+                "a quote stands in a field that does not begin with one",
+                "something else than a delimiter follows a closing quote",
+                "a line break stands outside of quotes",
+            ]
         );
     }
 

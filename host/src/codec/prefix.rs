@@ -1,0 +1,68 @@
+//! What stands in front of a text: a byte order mark, which is no part of the first record.
+
+use std::sync::Arc;
+
+/// UTF-8's byte order mark.
+const UTF8: [u8; 3] = [0xef, 0xbb, 0xbf];
+/// Those of UTF-16, both byte orders. That of UTF-32 begins with the second.
+const UTF16: [[u8; 2]; 2] = [[0xfe, 0xff], [0xff, 0xfe]];
+
+/// Whether a text that begins like this is UTF-16 or UTF-32.
+pub fn is_utf16(head: &[u8]) -> bool {
+    UTF16.iter().any(|mark| head.starts_with(mark))
+}
+
+/// What is done about UTF-16.
+pub const CONVERT: &str =
+    "it is UTF-16, and only UTF-8 is read: convert it first, as with iconv -f UTF-16 -t UTF-8";
+
+/// Holds back the first bytes of an input until they say what it is.
+pub(super) struct Prefix {
+    place: Arc<str>,
+    /// None, once that is known.
+    held: Option<Vec<u8>>,
+}
+
+impl Prefix {
+    pub(super) fn new(place: Arc<str>) -> Self {
+        Self { place, held: None }
+    }
+
+    /// Says whether there may be a mark.
+    pub(super) fn look(&mut self, looks: bool) {
+        self.held = looks.then(Vec::new);
+    }
+
+    /// Bytes that are held back.
+    pub(super) fn begun(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.len() as u64)
+    }
+
+    /// Says how many of these bytes it has taken, and what of all that it took belongs to the
+    /// text.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(usize, Option<Vec<u8>>), String> {
+        let Some(held) = &mut self.held else { return Ok((0, None)) };
+        for (taken, &byte) in (1..).zip(bytes) {
+            held.push(byte);
+            if is_utf16(held) {
+                return Err(format!("{}: {CONVERT}", self.place));
+            }
+            if **held == UTF8 {
+                self.held = None;
+                return Ok((taken, None));
+            }
+            let may_come = UTF8.starts_with(held) || UTF16.iter().any(|m| m.starts_with(held));
+            if !may_come {
+                // The byte that says so may end a record: it is left to who ends them.
+                held.pop();
+                return Ok((taken - 1, self.end()));
+            }
+        }
+        Ok((bytes.len(), None))
+    }
+
+    /// What was held back, and is text.
+    pub(super) fn end(&mut self) -> Option<Vec<u8>> {
+        self.held.take().filter(|held| !held.is_empty())
+    }
+}
