@@ -3,7 +3,8 @@
 use crate::record::Batch;
 
 /// A parsed template. `{value}`, `{key}` and `{timestamp}` (RFC 3339) stand for
-/// those, any other name for the attribute; `{{` and `}}` for braces.
+/// those, any other name for the attribute, as does `{attribute:value}` for one that is called
+/// like one of them; `{{` and `}}` stand for braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     parts: Vec<Part>,
@@ -88,12 +89,16 @@ impl Template {
     }
 }
 
+/// In front of the name of an attribute that may be called as something else is.
+const ATTRIBUTE: &str = "attribute:";
+
 /// What `{name}` stands for in a row: the key, or an attribute.
 pub fn key_or_attribute<'a>(batch: &'a Batch, row: usize, name: &str) -> Option<&'a [u8]> {
-    match name {
-        "key" => batch.key.as_ref().and_then(|column| column.get(row)),
-        name => batch.attribute(name).and_then(|column| column.get(row)),
-    }
+    let attribute = match name {
+        "key" => return batch.key.as_ref().and_then(|column| column.get(row)),
+        name => name.strip_prefix(ATTRIBUTE).unwrap_or(name),
+    };
+    batch.attribute(attribute).and_then(|column| column.get(row))
 }
 
 fn extend(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
@@ -115,7 +120,7 @@ mod tests {
     #[test]
     fn names_stand_for_what_a_record_holds() {
         let mut builder = BatchBuilder::default();
-        let attributes = [("level", &b"INFO"[..])];
+        let attributes = [("level", &b"INFO"[..]), ("value", b"v"), ("key", b"k")];
         builder.push(&"t".into(), 1, Some(0), None, Some(b"started"), attributes.into_iter());
         let batch = builder.take();
         let render = |text: &str| {
@@ -125,6 +130,7 @@ mod tests {
         };
         assert_eq!(render("{timestamp} {level}: {value}"), "1970-01-01T00:00:00Z INFO: started");
         assert_eq!(render("{{{value}}} [{key}]"), "{started} []");
+        assert_eq!(render("{attribute:value} {attribute:key} {attribute:level}"), "v k INFO");
     }
 
     #[test]

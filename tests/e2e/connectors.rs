@@ -270,7 +270,8 @@ fn records_go_to_files_by_what_they_hold_and_never_to_another_folder() {
             .file("in.json", input)
             .file("pipeline.toml", pipeline(state, "out/{l}.txt"));
         case.pipeline().ok();
-        let files = [("INFO", "1\n5\n"), ("_._.._x", "2\n"), ("none", "3\n"), ("_hidden", "4\n")];
+        let files =
+            [("INFO", "1\n5\n"), ("%2E.%2F..%2Fx", "2\n"), ("none", "3\n"), ("%2Ehidden", "4\n")];
         for (name, expected) in files {
             assert_eq!(case.read(&format!("out/{name}.txt")), expected, "{name}");
         }

@@ -1,6 +1,7 @@
 //! The command line: one file a verb.
 
 mod bench;
+mod closed;
 mod dead_letter;
 mod graph;
 mod inspect;

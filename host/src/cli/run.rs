@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::NamedTempFile;
@@ -15,8 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::progress::Drawing;
-use super::{Error, PipelineArgs, RunArgs, load, logging, stderr, summary};
-use crate::config::SinkKind;
+use super::{Error, PipelineArgs, RunArgs, closed, load, logging, stderr, summary};
+use crate::config::{Config, SinkKind, SourceKind};
 use crate::folder;
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Ending, Stop, StoppedBy};
@@ -151,6 +151,7 @@ async fn run_async(args: RunArgs, work: &Handle) -> Result<u8, Error> {
     let name = prepared.config.name.clone();
     let stdout_is_used =
         prepared.config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
+    are_open(&prepared.config)?;
     let mut stops = signals()?;
     let ready = match args.metrics {
         Some(address) => Some(serve(address, metrics.clone())?),
@@ -191,6 +192,27 @@ async fn run_async(args: RunArgs, work: &Handle) -> Result<u8, Error> {
     conclude(ending).and_then(|code| profiled.map(|()| code))
 }
 
+/// Sees that stdin and stdout are there, if the pipeline reads or writes them.
+fn are_open(config: &Config) -> Result<(), Error> {
+    for sink in &config.sinks {
+        if matches!(sink.kind, SinkKind::Stdout { .. }) && closed::stdout() {
+            let name = &sink.name.value;
+            return Err(Error::Failed(format!(
+                "the sink `{name}` writes to stdout, and stdout is closed"
+            )));
+        }
+    }
+    for source in &config.sources {
+        if matches!(source.kind, SourceKind::Stdin { .. }) && closed::stdin() {
+            let name = &source.name.value;
+            return Err(Error::Failed(format!(
+                "the source `{name}` reads stdin, and stdin is closed (for none, give </dev/null)"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn conclude(ending: Ending) -> Result<u8, Error> {
     let lost: Vec<_> = (ending.undelivered.iter())
         .map(|(node, records)| format!("{} before or in `{node}`", summary::number(*records)))
@@ -209,7 +231,7 @@ fn conclude(ending: Ending) -> Result<u8, Error> {
         None => return Ok(0),
         Some(StoppedBy::Deadline) => ("the deadline passed".to_owned(), 124),
         Some(StoppedBy::Signal(number)) => {
-            let name = if number == sigint() { "SIGINT" } else { "SIGTERM" };
+            let name = name_of(number);
             (format!("stopped by {name}"), 128 + number)
         }
     };
@@ -217,19 +239,42 @@ fn conclude(ending: Ending) -> Result<u8, Error> {
     Ok(u8::try_from(code).unwrap_or(1))
 }
 
-fn sigint() -> i32 {
-    SignalKind::interrupt().as_raw_value()
+fn name_of(signal: i32) -> &'static str {
+    match signal {
+        signal if signal == SignalKind::interrupt().as_raw_value() => "SIGINT",
+        signal if signal == SignalKind::hangup().as_raw_value() => "SIGHUP",
+        _ => "SIGTERM",
+    }
 }
 
-/// SIGINT and SIGTERM, from now on.
+/// A signal that comes again so soon is the same one: timeout(1) sends each twice.
+const BURST: Duration = Duration::from_millis(200);
+
+/// Whether a signal is ignored since before this program: nohup(1) has said so.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & (1 << (kind.as_raw_value() - 1)) != 0)
+}
+
+/// SIGINT, SIGTERM and SIGHUP, from now on.
 pub(super) fn signals() -> Result<mpsc::Receiver<Stop>, Error> {
     let cannot = |error| Error::Failed(format!("cannot wait for signals: {error}"));
     let (send, receive) = mpsc::channel(4);
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+    let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
+    if !is_ignored(SignalKind::hangup()) {
+        kinds.push(SignalKind::hangup());
+    }
+    for kind in kinds {
         let mut signals = signal(kind).map_err(cannot)?;
         let send = send.clone();
         tokio::spawn(async move {
+            let mut last: Option<Instant> = None;
             while signals.recv().await.is_some() {
+                if last.replace(Instant::now()).is_some_and(|last| last.elapsed() < BURST) {
+                    continue;
+                }
                 if send.send(Stop::Signal(kind.as_raw_value())).await.is_err() {
                     return;
                 }

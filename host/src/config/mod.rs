@@ -140,6 +140,8 @@ pub struct Watermark {
     pub lag: Duration,
     /// After so long without a record, time goes on with the clock; none: it does not.
     pub idle: Option<Duration>,
+    /// How far ahead of the clock a record may be and still move time.
+    pub max_ahead: Duration,
 }
 
 /// What happens when a queue is full.

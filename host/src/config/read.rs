@@ -73,11 +73,15 @@ fn dead_letters(table: &mut Reader<'_>, base: &Path) -> Option<At<DeadLetters>> 
     Some(At::new(letters??, span))
 }
 
+/// How far ahead of the clock a record may be and still move time, if nothing is said.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 pub(super) fn watermark(table: &mut Reader<'_>) -> Option<Watermark> {
     table.table("watermark", "`watermark`", |mut table| {
         let watermark = Watermark {
             lag: table.duration("lag").unwrap_or_default(),
             idle: table.duration("idle").map(|idle| idle.max(Duration::from_millis(1))),
+            max_ahead: table.duration("max_ahead").unwrap_or(DAY),
         };
         table.finish();
         watermark

@@ -308,23 +308,30 @@ fn divide(partition: &FilePartition, batch: &Batch) -> BTreeMap<PathBuf, Option<
 }
 
 /// Makes names of what records have made: none is too long for a file system, and none is that
-/// of a file that was rotated away, `NAME.1`.
+/// of a file that was rotated away, `NAME.1`. Two that differ stay different.
 fn finish_names(path: &mut Vec<u8>, ends_with_name: bool) {
     const LONGEST: usize = 200;
+    let digits = path.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let dot = path.len().checked_sub(digits + 1);
+    if let Some(dot) = dot.filter(|&dot| ends_with_name && digits > 0 && path[dot] == b'.') {
+        path.splice(dot..=dot, *b"%2E");
+    }
     if path.split(|&byte| byte == b'/').any(|name| name.len() > LONGEST) {
         let name = |name: &[u8]| match name.len() {
             0..=LONGEST => name.to_vec(),
-            // Told apart by what was cut off.
-            _ => [&name[..LONGEST - 33], b"-", &content_hash(name).as_bytes()[..32]].concat(),
+            _ => shortened(name, name, LONGEST),
         };
         let names: Vec<_> = path.split(|&byte| byte == b'/').map(name).collect();
         *path = names.join(&b'/');
     }
-    let digits = path.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    let dot = path.len().checked_sub(digits + 1);
-    if let Some(dot) = dot.filter(|&dot| ends_with_name && digits > 0 && path[dot] == b'.') {
-        path[dot] = b'_';
-    }
+}
+
+/// The begin of a name that is too long, told apart from others by what it stands for.
+fn shortened(name: &[u8], meaning: &[u8], longest: usize) -> Vec<u8> {
+    const DIGITS: usize = 32;
+    let digest = content_hash(meaning);
+    // No value is written like this: behind a `%` stand hexadecimal digits then.
+    [&name[..longest - DIGITS - 2], b"%-", &digest.as_bytes()[..DIGITS]].concat()
 }
 
 /// Makes the folder of a file whose name strangers chose. It must be where it says: no link
@@ -362,20 +369,31 @@ fn make_folder(config: &Config, path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// A value as a part of a path: it cannot lead to another folder, nor hide.
+/// A value as a part of a path: it cannot lead to another folder, nor hide. What is not plain is
+/// written as in a URL (RFC 3986, section 2.1), so that no two values have one name.
 fn push_name(value: &[u8], out: &mut Vec<u8>) {
     const LONGEST: usize = 100;
+    const NONE: &[u8] = b"none";
     if value.is_empty() {
-        out.extend_from_slice(b"none");
+        out.extend_from_slice(NONE);
         return;
     }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    let named = value.iter().take(LONGEST).enumerate().map(|(at, &byte)| match byte {
-        b'.' if at > 0 => b'.',
-        byte if plain(byte) => byte,
-        _ => b'_',
-    });
-    out.extend(named);
+    let start = out.len();
+    for (at, &byte) in value.iter().take(LONGEST + 1).enumerate() {
+        let is_plain = match byte {
+            b'.' => at > 0,
+            byte => byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_',
+        };
+        match byte {
+            _ if value == NONE && at == 0 => out.extend_from_slice(b"%6E"),
+            byte if is_plain => out.push(byte),
+            byte => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+        }
+    }
+    if out.len() - start > LONGEST {
+        let name = shortened(&out[start..], value, LONGEST);
+        out.splice(start.., name);
+    }
 }
 
 impl Open {
@@ -478,4 +496,41 @@ fn unknown_position(error: serde_json::Error) -> String {
 
 fn cannot_write(path: &Path, error: &io::Error) -> String {
     format!("cannot write {}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_values_have_one_name() {
+        let name = |value: &[u8]| {
+            let mut path = b"out/".to_vec();
+            push_name(value, &mut path);
+            finish_names(&mut path, true);
+            String::from_utf8(path).unwrap()
+        };
+        for (value, expected) in [
+            ("INFO", "INFO"),
+            ("a/b", "a%2Fb"),
+            ("a_b", "a_b"),
+            ("a%2Fb", "a%252Fb"),
+            ("..", "%2E."),
+            (".hidden", "%2Ehidden"),
+            ("1.2", "1%2E2"),
+            ("1.2.3", "1.2%2E3"),
+            ("1_2", "1_2"),
+            ("none", "%6Eone"),
+            ("", "none"),
+            ("a\0\n", "a%00%0A"),
+        ] {
+            assert_eq!(name(value.as_bytes()), format!("out/{expected}"));
+        }
+        let long: Vec<_> = ["x", "y", "/"].map(|end| "a".repeat(150) + end).into();
+        let names: std::collections::BTreeSet<_> =
+            long.iter().map(|l| name(l.as_bytes())).collect();
+        assert_eq!(names.len(), 3);
+        assert!(names.iter().all(|name| name.len() == "out/".len() + 100));
+        assert_ne!(name(&[b'/'; 100]), name(&[b'/'; 101]));
+    }
 }

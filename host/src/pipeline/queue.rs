@@ -14,13 +14,15 @@ use crate::record::Batch;
 
 /// Bytes that the batches in one queue may hold. A batch that holds more has it for itself.
 const BYTES: usize = 64 << 20;
+/// Bytes that the batches in all queues of a run may hold, but for one batch in each.
+const ALL_BYTES: usize = 128 << 20;
 /// What they are counted in.
 const UNIT: usize = 1024;
 
 /// What goes over a queue.
 pub(super) enum Message {
-    /// With its part of the bytes of the queue, which is free once it is received.
-    Batch(Batch, OwnedSemaphorePermit),
+    /// With its room in the queue, which is free once it is received.
+    Batch(Batch, Room),
     /// The cut of this number: what came before is in it, what comes after is not.
     Barrier(u64),
     /// The records before this time have come.
@@ -28,6 +30,22 @@ pub(super) enum Message {
     /// The end is said: a queue that merely closes means that its sender failed, and
     /// what came over it is not all.
     End(Close),
+}
+
+/// What a batch takes of the bytes of its queue, and of those of all queues.
+pub(super) struct Room {
+    _queue: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+/// The bytes of all queues of a run.
+#[derive(Clone)]
+pub(super) struct AllBytes(Arc<Semaphore>);
+
+impl Default for AllBytes {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ALL_BYTES / UNIT)))
+    }
 }
 
 /// Why nothing more comes.
@@ -44,6 +62,10 @@ pub(super) struct Sender {
     queue: mpsc::Sender<Message>,
     /// In units.
     bytes: Arc<Semaphore>,
+    all: AllBytes,
+    /// One batch is always let in: if all queues waited for each other, none would ever
+    /// become empty.
+    first: Arc<Semaphore>,
     when_full: WhenFull,
     to: Arc<NodeMetrics>,
 }
@@ -56,6 +78,7 @@ const FOR_A_BARRIER: usize = 1;
 pub(super) fn edge(
     capacity: usize,
     when_full: WhenFull,
+    all: AllBytes,
     to: Arc<NodeMetrics>,
 ) -> (Sender, mpsc::Receiver<Message>) {
     let places = match when_full {
@@ -64,31 +87,48 @@ pub(super) fn edge(
     };
     let (queue, receiver) = mpsc::channel(places);
     let bytes = Arc::new(Semaphore::new(BYTES / UNIT));
-    (Sender { queue, bytes, when_full, to }, receiver)
+    let first = Arc::new(Semaphore::new(1));
+    (Sender { queue, bytes, all, first, when_full, to }, receiver)
 }
 
 impl Sender {
     async fn send(&self, batch: Batch) -> Result<(), Stopped> {
         let records = batch.len;
         let units = (batch.held_bytes() / UNIT).clamp(1, BYTES / UNIT) as u32;
-        let permit = match self.bytes.clone().try_acquire_many_owned(units) {
-            Ok(permit) if !self.is_full_and_drops() => permit,
-            Err(_) if self.when_full == WhenFull::Block => {
-                let permit = self.bytes.clone().acquire_many_owned(units).await;
-                permit.expect("the semaphore is never closed")
-            }
-            Ok(_) | Err(_) => {
+        let room = match self.room_now(units) {
+            Some(room) if !self.is_full_and_drops() => room,
+            None if self.when_full == WhenFull::Block => self.room(units).await,
+            Some(_) | None => {
                 self.to.dropped.inc_by(records as u64);
                 return Ok(());
             }
         };
-        self.pass(Message::Batch(batch, permit)).await?;
+        self.pass(Message::Batch(batch, room)).await?;
         // The receiver may have counted down already: in between, counts are negative.
         self.to.in_flight.fetch_add(records as i64, Ordering::Relaxed);
         self.to.queue.inc();
         // The receiver may have taken it already; it was there all the same.
         self.to.note_queue_depth((self.queue.max_capacity() - self.queue.capacity()).max(1));
         Ok(())
+    }
+
+    /// Room for so many units, if there is.
+    fn room_now(&self, units: u32) -> Option<Room> {
+        let queue = self.bytes.clone().try_acquire_many_owned(units).ok()?;
+        let first = || self.first.clone().try_acquire_owned();
+        let all = self.all.0.clone().try_acquire_many_owned(units).or_else(|_| first()).ok()?;
+        Some(Room { _queue: queue, _all: all })
+    }
+
+    /// Room for so many units, once there is.
+    async fn room(&self, units: u32) -> Room {
+        let queue = self.bytes.clone().acquire_many_owned(units).await;
+        let all = tokio::select! {
+            all = self.all.0.clone().acquire_many_owned(units) => all,
+            first = self.first.clone().acquire_owned() => first,
+        };
+        let open = "the semaphores are never closed";
+        Room { _queue: queue.expect(open), _all: all.expect(open) }
     }
 
     /// Whether there is no place for a batch and nobody waits for one. No other task sends

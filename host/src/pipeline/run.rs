@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::checkpoint::{Coordinator, Setting};
 use super::inlet::{Inlet, Receiver};
 use super::parallel::Parallel;
-use super::queue::{Close, Outlet, Sender, edge};
+use super::queue::{AllBytes, Close, Outlet, Sender, edge};
 use super::rejections::Rejections;
 use super::sink::SinkTask;
 use super::source::SourceTask;
@@ -390,6 +390,7 @@ fn nodes(config: &Config, metrics: &Metrics) -> Nodes {
 struct Wiring {
     senders: Vec<(NodeId, usize, Sender)>,
     receivers: Vec<(NodeId, Receiver)>,
+    bytes: AllBytes,
 }
 
 /// Letters on their way back to the stage or sink that refused them.
@@ -400,10 +401,12 @@ struct Replayed {
 
 impl Wiring {
     fn new(graph: &graph::Graph, nodes: &Nodes) -> Self {
-        let mut wiring = Self { senders: Vec::new(), receivers: Vec::new() };
+        let mut wiring =
+            Self { senders: Vec::new(), receivers: Vec::new(), bytes: AllBytes::default() };
         for e in &graph.edges {
             let to = nodes.iter().find(|node| node.id == e.to).expect("edges lead to nodes");
-            let (sender, queue) = edge(e.queue, e.when_full, to.metrics.clone());
+            let (sender, queue) =
+                edge(e.queue, e.when_full, wiring.bytes.clone(), to.metrics.clone());
             let input = wiring.receivers.iter().filter(|(id, _)| *id == e.to).count() as u32;
             wiring.senders.push((e.from, e.port, sender));
             wiring.receivers.push((e.to, Receiver { input, queue }));
@@ -423,8 +426,9 @@ impl Wiring {
         }
         for ((id, input), letters) in by_input {
             let node = nodes.iter().find(|node| node.id == id).expect("it was just found");
+            let (bytes, metrics) = (self.bytes.clone(), node.metrics.clone());
             let (sender, queue) =
-                edge(config::DEFAULT_QUEUE, config::WhenFull::Block, node.metrics.clone());
+                edge(config::DEFAULT_QUEUE, config::WhenFull::Block, bytes, metrics);
             self.receivers.push((id, Receiver { input, queue }));
             replays.push(Replayed { letters, sender });
         }

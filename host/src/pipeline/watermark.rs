@@ -1,9 +1,13 @@
 //! Watermarks made from the timestamps of what a node sends.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::Watermark;
-use crate::record::Batch;
+use crate::foreign::Foreign;
+use crate::record::{self, Batch};
+use crate::template::rfc3339;
 
 /// The clock of a node: see `watermark` in the contract.
 pub(super) struct Assigner {
@@ -14,18 +18,44 @@ pub(super) struct Assigner {
     sent: Option<i64>,
     /// How far the clock went on since, in nanoseconds.
     idle: i64,
+    /// It was said that a record is too far ahead.
+    told: bool,
 }
 
 impl Assigner {
     /// Goes on from the latest timestamp of an earlier run.
     pub(super) fn new(config: Watermark, latest: Option<i64>) -> Self {
-        Self { config, latest, seen: Instant::now(), sent: None, idle: 0 }
+        let mut assigner =
+            Self { config, latest, seen: Instant::now(), sent: None, idle: 0, told: false };
+        // The earlier run may have had another clock, or another bound.
+        let bound = assigner.bound();
+        assigner.latest = latest.filter(|latest| *latest <= bound);
+        assigner
+    }
+
+    /// What is later than this does not move time: it would make all that is right late.
+    fn bound(&self) -> i64 {
+        record::now().saturating_add(nanoseconds(self.config.max_ahead))
     }
 
     pub(super) fn see(&mut self, batch: &Batch) {
-        let Some(latest) = batch.timestamps.as_ref().and_then(|times| times.latest()) else {
-            return;
-        };
+        let Some(times) = &batch.timestamps else { return };
+        let Some(mut latest) = times.latest() else { return };
+        // The clock is only asked where it may matter: time does not go on with most batches.
+        if self.latest.is_none_or(|before| latest > before) && latest > self.bound() {
+            let (bound, ahead) = (self.bound(), latest);
+            if !std::mem::replace(&mut self.told, true) {
+                tracing::warn!(
+                    "a record of {} has the time {}, which is more than {:?} ahead of the clock: \
+                     such records do not move time (watermark.max_ahead)",
+                    Foreign::new(&batch.origin(0).place),
+                    rfc3339(ahead),
+                    self.config.max_ahead
+                );
+            }
+            let Some(within) = times.latest_until(bound) else { return };
+            latest = within;
+        }
         self.seen = Instant::now();
         // What the clock added was a guess: time that was not reached by a record. A record
         // that lies within it says that the stream is slower than the clock.
@@ -37,7 +67,7 @@ impl Assigner {
 
     /// The watermark, if it is later than the one before.
     pub(super) fn advanced(&mut self) -> Option<i64> {
-        let lag = i64::try_from(self.config.lag.as_nanos()).unwrap_or(i64::MAX);
+        let lag = nanoseconds(self.config.lag);
         let watermark = self.latest?.saturating_add(self.idle).saturating_sub(lag);
         if self.sent.is_some_and(|sent| watermark <= sent) {
             return None;
@@ -52,8 +82,7 @@ impl Assigner {
         };
         sleep_until(self.seen + idle).await;
         let now = Instant::now();
-        let passed = i64::try_from((now - self.seen).as_nanos()).unwrap_or(i64::MAX);
-        self.idle = self.idle.saturating_add(passed);
+        self.idle = self.idle.saturating_add(nanoseconds(now - self.seen));
         self.seen = now;
     }
 
@@ -61,4 +90,8 @@ impl Assigner {
         // What the clock added belongs to it: time does not go back with the next run.
         self.latest.map(|latest| latest.saturating_add(self.idle))
     }
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -109,9 +109,15 @@ impl Selected<Times> {
 
     /// The latest of all; none if no row has a time.
     pub fn latest(&self) -> Option<i64> {
+        self.latest_until(i64::MAX)
+    }
+
+    /// The latest that is not later than `bound`.
+    pub fn latest_until(&self, bound: i64) -> Option<i64> {
+        let within = |time: &i64| *time <= bound;
         let latest = match &self.rows {
-            None => self.base.iter().copied().max(),
-            Some(rows) => rows.iter().map(|&row| self.base[row as usize]).max(),
+            None => self.base.iter().copied().filter(within).max(),
+            Some(rows) => rows.iter().map(|&row| self.base[row as usize]).filter(within).max(),
         };
         latest.filter(|&time| time != NO_TIME)
     }

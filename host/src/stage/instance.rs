@@ -13,6 +13,7 @@ use super::failure::classify;
 use super::guest_log::GuestLog;
 use super::host::{self, Host};
 use super::program::{Description, Exports, Program};
+use super::stopped;
 use super::turn::{self, Turns};
 use crate::bindings::records;
 use crate::engine::Metering;
@@ -434,11 +435,17 @@ async fn within<R>(
         Poll::Pending => {
             let left = limits.timeout.saturating_sub(start.elapsed());
             let mut timer = pin!(tokio::time::sleep(left));
+            let mut allowed = limits.timeout;
             poll_fn(|context| {
                 // The timer wakes a guest that waits; one that computes may keep the thread from
                 // looking at timers.
-                if start.elapsed() >= limits.timeout || timer.as_mut().poll(context).is_ready() {
-                    return Poll::Ready(None);
+                while start.elapsed() >= allowed || timer.as_mut().poll(context).is_ready() {
+                    let before = allowed;
+                    allowed = limits.timeout.saturating_add(stopped::since(start));
+                    if start.elapsed() >= allowed || allowed <= before {
+                        return Poll::Ready(None);
+                    }
+                    timer.as_mut().reset((start + allowed).into());
                 }
                 turns.poll(call.as_mut(), context).map(Some)
             })
@@ -447,7 +454,7 @@ async fn within<R>(
     };
     // An answer that came late, because the guest never yielded, is late all the same.
     let took = start.elapsed();
-    let late = took > limits.timeout;
+    let late = took > limits.timeout && took - stopped::since(start) > limits.timeout;
     let result = match ended {
         Some(Ok(result)) if !late => Ok(result),
         Some(Err(error)) => Err(classify(&error, &log.last_words())),

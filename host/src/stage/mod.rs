@@ -12,6 +12,7 @@ mod program;
 mod quota;
 mod recovery;
 mod room;
+mod stopped;
 mod threads;
 mod turn;
 mod wasi;

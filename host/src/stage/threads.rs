@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use super::stopped;
+
 /// Polls between two looks at timers and sockets. A turn of a guest takes a millisecond or
 /// two, and each look is worth some microseconds.
 const EVENT_INTERVAL: u32 = 13;
@@ -13,6 +15,7 @@ const EVENT_INTERVAL: u32 = 13;
 const BLOCKING_THREADS: usize = 64;
 
 static GUESTS: LazyLock<Runtime> = LazyLock::new(|| {
+    stopped::begin();
     Builder::new_multi_thread()
         .thread_name("guests")
         .enable_all()
