@@ -230,22 +230,6 @@ impl<'a> Check<'a> {
             let message = "two sources read stdin: each would get a part of it";
             self.mistakes.push(Mistake::new(second.name.span.clone(), message));
         }
-        // Told apart by name alone: `./out` and `out` are one file.
-        let plain = |path: &Path| -> PathBuf {
-            path.components().filter(|part| *part != Component::CurDir).collect()
-        };
-        let mut paths: Vec<PathBuf> = Vec::new();
-        paths.extend(self.config.dead_letters.as_ref().map(|l| plain(&l.value.path)));
-        for sink in &self.config.sinks {
-            if let SinkKind::File(FileSink { path, .. }) = &sink.kind {
-                let file = plain(&path.value);
-                if paths.contains(&file) {
-                    let message = format!("something else already writes {}", file.display());
-                    self.mistakes.push(Mistake::new(path.span.clone(), message));
-                }
-                paths.push(file);
-            }
-        }
         if self.config.dead_letters.is_none() {
             let sources = self.config.sources.iter().map(|source| &source.on_error);
             let stages = self.config.stages.iter().map(|stage| &stage.on_error);

@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod mistake;
 pub mod native;
 pub mod outcome;
+pub mod outputs;
 pub mod pace;
 pub mod pipeline;
 pub mod plan;

@@ -11,6 +11,7 @@ use crate::engine::{Engine, Metering};
 use crate::graph::{self, Graph, Known, Said};
 use crate::metrics::Metrics;
 use crate::mistake::Mistake;
+use crate::outputs;
 use crate::pace::Pace;
 use crate::plugin;
 use crate::profile::GuestProfile;
@@ -83,6 +84,7 @@ pub async fn prepare_profiled(
     }
     let (graph, found) = graph::check(&config, &said);
     mistakes.extend(found);
+    mistakes.extend(outputs::check(&config));
     mistakes.extend(reach::check(&config, Cache::of_user().as_ref().map(Cache::directory)));
     if mistakes.is_empty() {
         Ok(Prepared { config, graph, runners, metrics, replay: None, pace: None })

@@ -61,8 +61,8 @@ fn places<'a>(config: &'a Config, cache: Option<&Path>) -> Vec<Place<'a>> {
     for source in &config.sources {
         let what = |does: &str| format!("the source `{}` {does}", source.name.value);
         match &source.kind {
-            SourceKind::File { paths, .. } => {
-                for path in paths {
+            SourceKind::File(file) => {
+                for path in &file.paths {
                     let (fixed, is_pattern) = fixed(&path.value);
                     add(what("reads"), &fixed, &path.span, is_pattern);
                 }
@@ -133,7 +133,7 @@ pub fn fixed_before(path: &Path, marks: &[char]) -> (PathBuf, bool) {
 }
 
 /// A path without links, as far as it is there, and without `..`.
-fn resolve(path: &Path) -> PathBuf {
+pub fn resolve(path: &Path) -> PathBuf {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut there = whole.as_path();
     loop {

@@ -1,7 +1,6 @@
 //! The names of files that were rotated away: `NAME.1`, `NAME.2`, the higher the newer.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::folder;
@@ -46,17 +45,4 @@ pub fn numbered(path: &Path, number: u64) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{number}"));
     path.with_file_name(name)
-}
-
-/// Takes back all rotations after the one of this number: what was written since is gone.
-///
-/// # Errors
-/// If a file cannot be removed or renamed.
-pub fn undo_after(path: &Path, number: u64) -> io::Result<()> {
-    let mut later = rotated(path).into_iter().filter(|(n, _)| *n > number);
-    let Some((_, first)) = later.next() else { return Ok(()) };
-    for (_, file) in later {
-        fs::remove_file(file)?;
-    }
-    fs::rename(first, path)
 }

@@ -113,7 +113,7 @@ fn cut_back(config: &Config) -> Result<(), Error> {
     let (_store, cut) = Store::open(&directory.value).map_err(Error::Failed)?;
     let position = cut.and_then(|cut| cut.dead_letters);
     let opened = DeadLetters::open(&letters.value, &config.name, position.as_ref());
-    opened.map(drop).map_err(Error::Failed)
+    opened.and_then(|letters| letters.begin()).map_err(Error::Failed)
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

@@ -75,7 +75,7 @@ fn show(cut: &Cut) -> String {
         rows.push((name, "stage", what));
     }
     for (name, sink) in &cut.sinks {
-        let what = sink_position(sink.position.as_ref());
+        let what = sink_position(&sink.kind, sink.position.as_ref());
         rows.push((name, &sink.kind, what));
     }
     let width = |column: fn(&(&str, &str, String)) -> usize| rows.iter().map(column).max();
@@ -94,17 +94,19 @@ fn show(cut: &Cut) -> String {
     out
 }
 
-fn sink_position(position: Option<&Value>) -> String {
+fn sink_position(kind: &str, position: Option<&Value>) -> String {
     let Some(position) = position else {
         return "cannot be cut back: at least once".to_owned();
     };
-    if let Some(length) = position["length"].as_u64() {
-        return format!("{} bytes", number(length));
-    }
-    let lengths: Vec<u64> = (position.as_object().into_iter().flatten())
-        .filter_map(|(_, file)| file["length"].as_u64())
+    let files = position["files"].as_object();
+    let lengths: Vec<u64> = (files.into_iter().flatten())
+        .filter_map(|(_, file)| file["mark"]["length"].as_u64())
         .collect();
-    format!("{} bytes in {} files", number(lengths.iter().sum()), number(lengths.len() as u64))
+    let bytes = number(lengths.iter().sum());
+    match kind.contains('{') {
+        false => format!("{bytes} bytes"),
+        true => format!("{bytes} bytes in {} files", number(lengths.len() as u64)),
+    }
 }
 
 fn source_position(position: Option<&Value>) -> String {

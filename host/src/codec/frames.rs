@@ -158,6 +158,12 @@ pub fn read(bytes: &[u8]) -> Result<Option<(Frame, usize)>, String> {
     Ok(Some((frame, HEADER + length)))
 }
 
+/// The length of the whole frame at the start of `bytes`, which is known to be one.
+pub fn length(bytes: &[u8]) -> usize {
+    let length = bytes.get(4..8).and_then(|length| length.try_into().ok());
+    HEADER + length.map_or(0, u32::from_le_bytes) as usize
+}
+
 fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
     match postcard::take_from_bytes(payload) {
         Ok((value, [])) => Ok(value),

@@ -22,18 +22,8 @@ pub struct Source {
 
 #[derive(Debug, Clone)]
 pub enum SourceKind {
-    Stdin {
-        codec: Decoding,
-    },
-    /// Files, in this order; patterns are expanded when the run starts.
-    File {
-        paths: Vec<At<PathBuf>>,
-        /// Waits for more at the end, as `tail -F` does.
-        follow: bool,
-        /// Whether a pattern also means links that lead out of its folder.
-        links: bool,
-        codec: Decoding,
-    },
+    Stdin { codec: Decoding },
+    File(FileSource),
     Generate(Generate),
     Http(HttpSource),
     Sqlite(SqliteSource),
@@ -49,12 +39,27 @@ impl SourceKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Stdin { .. } => "stdin",
-            Self::File { .. } => "file",
+            Self::File(_) => "file",
             Self::Generate(_) => "generate",
             Self::Http(_) => "http",
             Self::Sqlite(_) => "sqlite",
         }
     }
+}
+
+/// Files, in this order; patterns are expanded when the run starts.
+#[derive(Debug, Clone)]
+pub struct FileSource {
+    /// The folder of the pipeline: where files lie is kept from there.
+    pub base: PathBuf,
+    pub paths: Vec<At<PathBuf>>,
+    /// Waits for more at the end, as `tail -F` does.
+    pub follow: bool,
+    /// How long a file that was renamed or removed may be quiet before it is done with.
+    pub rotate_wait: Duration,
+    /// Whether a pattern also means links that lead out of its folder.
+    pub links: bool,
+    pub codec: Decoding,
 }
 
 /// Takes records that are posted.
@@ -186,6 +191,8 @@ pub enum SinkKind {
 
 #[derive(Debug, Clone)]
 pub struct FileSink {
+    /// The folder of the pipeline: where files lie is kept from there.
+    pub base: PathBuf,
     pub path: At<PathBuf>,
     pub append: bool,
     pub encoding: Encoding,
@@ -236,6 +243,8 @@ impl HttpSink {
 /// Inserts records into a table.
 #[derive(Debug, Clone)]
 pub struct SqliteSink {
+    /// The folder of the pipeline.
+    pub base: PathBuf,
     pub path: At<PathBuf>,
     pub table: String,
     /// Columns, and what each takes: `value`, `key`, `timestamp`, or an attribute.
@@ -256,19 +265,22 @@ pub enum OnConflict {
 }
 
 impl fmt::Display for SinkKind {
-    /// What it is, and what it writes to.
+    /// What it is, and what it writes to: files from the folder of the pipeline, if they lie
+    /// below it, so that it is the same wherever that is moved.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The same file, from whatever folder the program is started.
-        let whole = |path: &At<PathBuf>| {
-            std::path::absolute(&path.value).unwrap_or_else(|_| path.value.clone())
-        };
         match self {
             Self::Stdout { .. } => f.write_str("stdout"),
             Self::Null => f.write_str("null"),
-            Self::File(sink) => write!(f, "the file {}", whole(&sink.path).display()),
+            Self::File(sink) => {
+                let path = &sink.path.value;
+                let path = path.strip_prefix(&sink.base).unwrap_or(path);
+                write!(f, "the file {}", path.display())
+            }
             Self::Http(sink) => f.write_str(&sink.shown()),
             Self::Sqlite(sink) => {
-                write!(f, "the table {} of {}", sink.table, whole(&sink.path).display())
+                let path = &sink.path.value;
+                let path = path.strip_prefix(&sink.base).unwrap_or(path);
+                write!(f, "the table {} of {}", sink.table, path.display())
             }
         }
     }

@@ -9,9 +9,9 @@ use toml::de::{DeTable, DeValue};
 use super::read::{batching, head, input, name, on_error, retry, watermark};
 use super::reader::{self, Reader};
 use super::{
-    Ack, At, DecodeFormat, Decoding, Encoding, FilePartition, FileSink, Generate, HttpSink,
-    HttpSource, JsonAttributes, JsonMembers, OnConflict, OnError, Retry, Rotate, Sink, SinkKind,
-    Source, SourceKind, SqliteSink, SqliteSource, Tls,
+    Ack, At, DecodeFormat, Decoding, Encoding, FilePartition, FileSink, FileSource, Generate,
+    HttpSink, HttpSource, JsonAttributes, JsonMembers, OnConflict, OnError, Retry, Rotate, Sink,
+    SinkKind, Source, SourceKind, SqliteSink, SqliteSource, Tls,
 };
 use crate::mistake::Mistake;
 use crate::template::Template;
@@ -35,7 +35,9 @@ pub(super) fn source(mut table: Reader<'_>, base: &Path) -> Option<Source> {
             let paths = paths.into_iter().map(|p| At::new(base.join(p.value), p.span)).collect();
             let follow = table.bool("follow").unwrap_or(false);
             let links = table.bool("follow_links").unwrap_or(false);
-            Some(SourceKind::File { paths, follow, links, codec: decoding(&mut table) })
+            let rotate_wait = table.duration("rotate_wait").unwrap_or(Duration::from_secs(2));
+            let (base, codec) = (base.to_owned(), decoding(&mut table));
+            Some(SourceKind::File(FileSource { base, paths, follow, rotate_wait, links, codec }))
         }
         Some(2) => Some(SourceKind::Http(http_source(&mut table, base))),
         Some(3) => Some(SourceKind::Sqlite(sqlite_source(&mut table, base))),
@@ -270,7 +272,7 @@ fn file_sink(table: &mut Reader<'_>, base: &Path) -> FileSink {
         rotate
     });
     let (path, rotate) = (path_of(path, base), rotate.unwrap_or_default());
-    FileSink { path, append, encoding, rotate, partition }
+    FileSink { base: base.to_owned(), path, append, encoding, rotate, partition }
 }
 
 /// How a sink tries again, if nothing is said.
@@ -324,6 +326,7 @@ fn sqlite_sink(table: &mut Reader<'_>, base: &Path) -> SqliteSink {
     ];
     let on_conflict = table.choice("on_conflict", &on_conflict).unwrap_or(OnConflict::Fail);
     SqliteSink {
+        base: base.to_owned(),
         path: path_of(path, base),
         table: into.map_or(String::new(), |table| table.value),
         columns,

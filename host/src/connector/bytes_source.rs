@@ -2,15 +2,20 @@
 //! disk) holds up nothing else, and batches can still be flushed meanwhile.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::{self, PipeReader, PipeWriter, Read};
 use std::ops::Deref;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc as std_mpsc};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::Progress;
+use super::compression::keep_tail;
 use super::file_positions::{FilePosition, FilePositions};
 use crate::codec::{Decoded, Decoder};
 use crate::config::Decoding;
@@ -28,6 +33,11 @@ pub(super) enum Piece {
     Bytes(usize, Chunk),
     /// Nothing more comes of it.
     End(usize),
+    /// The same, and the file of this device and inode is gone: nobody will ask how far it was
+    /// read.
+    Gone(usize, (u64, u64)),
+    /// Files of an earlier run that are not there.
+    Missing(Vec<(u64, u64)>),
 }
 
 /// An input, and where in it is begun.
@@ -40,6 +50,8 @@ pub(super) struct Begin {
     /// Bytes that went before, and the records in them.
     pub offset: u64,
     pub records: u64,
+    /// The last of those bytes.
+    pub tail: Vec<u8>,
     /// What an earlier run said of it: this says it from now on.
     pub known: Option<FilePosition>,
 }
@@ -64,6 +76,16 @@ pub(super) struct Pieces {
     /// Buffers that were decoded, to be filled again: a new one would have to be cleared,
     /// and is in no cache.
     spent: std_mpsc::Receiver<Vec<u8>>,
+    /// Closed, once nothing more is to be taken from the world.
+    stop: PipeReader,
+    runtime: Handle,
+}
+
+/// What comes of an attempt to send.
+pub(super) enum Sent {
+    Yes,
+    /// There is no place for it yet.
+    NotYet(Result<Piece, String>),
 }
 
 /// The receiver has gone: the run is over.
@@ -74,9 +96,61 @@ impl Pieces {
         self.send.blocking_send(piece)
     }
 
-    /// Whether nobody reads them any more.
+    /// The same, as long as it takes no longer than this.
+    pub(super) fn send_within(
+        &self,
+        piece: Result<Piece, String>,
+        time: Duration,
+    ) -> Result<Sent, Gone> {
+        let place = async { tokio::time::timeout(time, self.send.reserve()).await };
+        match self.runtime.block_on(place) {
+            Ok(Ok(place)) => {
+                place.send(piece);
+                Ok(Sent::Yes)
+            }
+            Ok(Err(_)) => Err(mpsc::error::SendError(piece)),
+            Err(_) => Ok(Sent::NotYet(piece)),
+        }
+    }
+
+    /// Whether nothing more is to be read.
     pub(super) fn are_unwanted(&self) -> bool {
-        self.send.is_closed()
+        let mut stop = [PollFd::new(&self.stop, PollFlags::empty())];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.send.is_closed() || poll(&mut stop, Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Sends what a stream has, to its end; false if that was not reached: nothing more is to be
+    /// taken, or it could not be read, which was sent too. What it has not given stays in it.
+    pub(super) fn read_stream(
+        &self,
+        number: usize,
+        place: &str,
+        stream: &impl AsFd,
+    ) -> Result<bool, Gone> {
+        loop {
+            let mut ready =
+                [PollFd::new(stream, PollFlags::IN), PollFd::new(&self.stop, PollFlags::empty())];
+            let polled = poll(&mut ready, None);
+            if !ready[1].revents().is_empty() {
+                return Ok(false);
+            }
+            let mut reader = Descriptor(stream);
+            let read = polled.map_err(io::Error::from).and_then(|_| self.read(&mut reader));
+            match read {
+                Ok(chunk) if chunk.is_empty() => return Ok(true),
+                Ok(chunk) => self.send(Ok(Piece::Bytes(number, chunk)))?,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => {
+                    self.send(Err(format!("cannot read {place}: {error}")))?;
+                    return Ok(false);
+                }
+            }
+        }
     }
 
     /// What can be read at once; nothing at the end.
@@ -91,8 +165,8 @@ impl Pieces {
         }
     }
 
-    /// Sends what a reader has, to its end; false if that could not be read, which was sent
-    /// too.
+    /// Sends what a reader has, to its end; false if that was not reached: nothing more is to be
+    /// read, or it could not be read, which was sent too.
     pub(super) fn read_to_end(
         &self,
         number: usize,
@@ -100,6 +174,9 @@ impl Pieces {
         reader: &mut dyn Read,
     ) -> Result<bool, Gone> {
         loop {
+            if self.are_unwanted() {
+                return Ok(false);
+            }
             match self.read(reader) {
                 Ok(chunk) if chunk.is_empty() => return Ok(true),
                 Ok(chunk) => self.send(Ok(Piece::Bytes(number, chunk)))?,
@@ -112,8 +189,33 @@ impl Pieces {
     }
 }
 
+/// Reads a file, a pipe or a terminal, and holds nothing of it.
+struct Descriptor<'a, T>(&'a T);
+
+impl<T: AsFd> Read for Descriptor<'_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(self.0, buffer)?)
+    }
+}
+
+/// What becomes of bytes that were read ahead when a run is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AtStop {
+    /// They can be read again: they are left where they are.
+    Leave,
+    /// They are decoded: what they were read from does not have them any more, or nobody
+    /// would know how far it was read.
+    Decode,
+}
+
 /// Decodes inputs of bytes, several side by side.
 pub struct BytesSource {
+    /// What the reading thread does, until it is started: nothing is taken from the world before
+    /// it is asked for.
+    read: Option<Box<dyn FnOnce() + Send>>,
+    /// Dropped to say that nothing more is to be read.
+    stop: Option<PipeWriter>,
+    at_stop: AtStop,
     pieces: mpsc::Receiver<Result<Piece, String>>,
     spent: std_mpsc::Sender<Vec<u8>>,
     decoding: Decoding,
@@ -134,31 +236,53 @@ struct Input {
     decoder: Decoder,
     /// Bytes that the decoder got, those included that went before.
     fed: u64,
+    /// The last of them.
+    last: Vec<u8>,
+    /// The last of those before the record that has begun.
+    tail: Vec<u8>,
 }
 
 impl Input {
     fn position(&self) -> Option<FilePosition> {
         let (path, file) = self.begin.file.clone()?;
         let offset = self.fed - self.decoder.begun();
-        Some(FilePosition { path, file, offset, records: self.decoder.number() })
+        let (records, tail) = (self.decoder.number(), crc32fast::hash(&self.tail));
+        Some(FilePosition { path, file, offset, records, tail, gone: None })
+    }
+
+    /// Notes what the decoder has taken.
+    fn take(&mut self, taken: &[u8]) {
+        self.fed += taken.len() as u64;
+        let begun = self.decoder.begun() as usize;
+        if let Some(ended) = taken.len().checked_sub(begun) {
+            self.tail.clone_from(&self.last);
+            keep_tail(&mut self.tail, &taken[..ended]);
+        }
+        keep_tail(&mut self.last, taken);
     }
 }
 
 impl BytesSource {
-    /// Starts to read: `read` runs on a thread of its own. `known` is how far files were
+    /// Will read: `read` runs on a thread of its own, from the first [`Self::ready`] on. `known` is how far files were
     /// read by an earlier run; none if the inputs are no files.
     pub(super) fn spawn(
         decoding: Decoding,
         progress: Arc<Progress>,
         known: Option<FilePositions>,
+        at_stop: AtStop,
         read: impl FnOnce(&Pieces) -> Result<(), Gone> + Send + 'static,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (send, pieces) = mpsc::channel(AHEAD);
         let (spent, spent_before) = std_mpsc::channel();
-        std::thread::spawn(move || {
-            let _ = read(&Pieces { send, spent: spent_before });
-        });
-        Self {
+        let (until, stop) = io::pipe()?;
+        let runtime = Handle::current();
+        let read = move || {
+            let _ = read(&Pieces { send, spent: spent_before, stop: until, runtime });
+        };
+        Ok(Self {
+            read: Some(Box::new(read)),
+            stop: Some(stop),
+            at_stop,
             pieces,
             spent,
             decoding,
@@ -169,10 +293,31 @@ impl BytesSource {
             piece: None,
             taken: 0,
             progress,
-        }
+        })
+    }
+
+    /// Has nothing more read; true if there may be something to decode that was.
+    pub(super) fn stop(&mut self) -> bool {
+        (self.read, self.stop) = (None, None);
+        self.at_stop == AtStop::Decode
+    }
+
+    /// Records of streams that have begun, and of which the rest was not taken.
+    pub(super) fn torn(&self) -> u64 {
+        let streams = self.inputs.values().filter(|input| input.begin.file.is_none());
+        streams.filter(|input| input.decoder.begun() > 0).count() as u64
+    }
+
+    /// The bytes of those.
+    pub(super) fn torn_bytes(&self) -> u64 {
+        let streams = self.inputs.values().filter(|input| input.begin.file.is_none());
+        streams.map(|input| input.decoder.begun()).sum()
     }
 
     pub(super) async fn ready(&mut self) -> Result<bool, String> {
+        if let Some(read) = self.read.take() {
+            std::thread::spawn(read);
+        }
         if self.piece.is_none() {
             self.piece = self.pieces.recv().await.transpose()?;
         }
@@ -194,7 +339,9 @@ impl BytesSource {
                 // What was remembered of this file, this input says from now on.
                 let inode = begin.file.as_ref().map(|(_, file)| file.inode());
                 self.ended.replace(inode, begin.known.as_ref());
-                self.inputs.insert(*number, Input { begin: (**begin).clone(), decoder, fed });
+                let (begin, tail) = ((**begin).clone(), begin.tail.clone());
+                let input = Input { begin, decoder, fed, last: tail.clone(), tail };
+                self.inputs.insert(*number, input);
             }
             Some(Piece::Known(number, fingerprint)) => {
                 let input = self.inputs.get_mut(number).expect("it has begun");
@@ -205,8 +352,9 @@ impl BytesSource {
             Some(Piece::Bytes(number, bytes)) => {
                 let input = self.inputs.get_mut(number).expect("it has begun");
                 self.place = input.begin.place.clone();
-                let taken = input.decoder.decode(&bytes[self.taken..], out, full)?;
-                input.fed += taken as u64;
+                let rest = &bytes[self.taken..];
+                let taken = input.decoder.decode(rest, out, full)?;
+                input.take(&rest[..taken]);
                 self.taken += taken;
                 self.progress.add(taken as u64);
                 if self.taken < bytes.len() {
@@ -215,18 +363,31 @@ impl BytesSource {
                 self.taken = 0;
             }
             Some(Piece::End(number)) => {
-                let mut input = self.inputs.remove(number).expect("it has begun");
-                self.place = input.begin.place.clone();
-                input.decoder.end(out);
-                if let Some(position) = input.position() {
-                    self.ended.insert(FilePosition { offset: input.fed, ..position });
-                }
+                let number = *number;
+                self.end(number, out);
             }
+            Some(Piece::Gone(number, inode)) => {
+                let (number, inode) = (*number, *inode);
+                self.end(number, out);
+                self.ended.take_inode(inode);
+            }
+            Some(Piece::Missing(files)) => self.ended.note_gone(files.iter().copied()),
         }
         if let Some(Piece::Bytes(_, chunk)) = self.piece.take() {
             let _ = self.spent.send(chunk.buffer); // Nobody reads any more: it is freed.
         }
         Ok(())
+    }
+
+    /// Ends an input, if that was not said before.
+    fn end(&mut self, number: usize, out: &mut Decoded) {
+        let Some(mut input) = self.inputs.remove(&number) else { return };
+        self.place = input.begin.place.clone();
+        input.decoder.end(out);
+        if let Some(position) = input.position() {
+            let tail = crc32fast::hash(&input.last);
+            self.ended.insert(FilePosition { offset: input.fed, tail, ..position });
+        }
     }
 
     pub(super) fn place(&self) -> Arc<str> {

@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 
 use flate2::bufread::GzDecoder;
 
+use crate::fingerprint::TAIL;
+
 /// RFC 1952, section 2.3.1.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// RFC 8878, section 3.1.1.
@@ -40,6 +42,34 @@ pub(super) fn decompress(file: &File) -> io::Result<Option<Box<dyn Read + Send>>
     } else {
         None
     })
+}
+
+/// Passes over the begin of what a compressed file holds. Returns the last bytes of that,
+/// [`TAIL`] at most; fewer than there should be, if it holds less.
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) fn skip(reader: &mut dyn Read, bytes: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut reader = reader.take(bytes);
+    let (mut tail, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
+    let mut passed = 0;
+    loop {
+        match reader.read(&mut buffer)? {
+            0 => return Ok((passed == bytes).then_some(tail)),
+            read => {
+                passed += read as u64;
+                keep_tail(&mut tail, &buffer[..read]);
+            }
+        }
+    }
+}
+
+/// Keeps the last bytes of all that went before, [`TAIL`] at most.
+pub(super) fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
+    let bytes = &bytes[bytes.len().saturating_sub(TAIL)..];
+    let room = TAIL - bytes.len();
+    tail.drain(..tail.len().saturating_sub(room));
+    tail.extend_from_slice(bytes);
 }
 
 /// Members of gzip behind each other; zero bytes behind the last one, with which tapes are

@@ -4,28 +4,46 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint::{Fingerprint, inode};
+use crate::fingerprint::{Fingerprint, ends_before, inode};
+use crate::record;
 
 /// Files that are remembered; beyond, the oldest are forgotten.
 const MOST: usize = 1_000_000;
+/// How long a file that is gone is remembered: it may come back.
+const GONE: Duration = Duration::from_secs(24 * 3600);
 
 /// How far a file is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FilePosition {
+    /// From the folder of the pipeline, if it lies below it.
     #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
     pub file: Fingerprint,
     /// Of a compressed file, what it holds counts.
     pub offset: u64,
     pub records: u64,
+    /// The CRC-32 of what it holds before that, [`crate::fingerprint::TAIL`] bytes at most.
+    pub tail: u32,
+    /// Since when it is not there, in nanoseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<i64>,
 }
 
 /// A name that is no text is known by its inode.
 fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
+}
+
+/// What a file that was known is now.
+pub(super) enum Known {
+    /// The same, and perhaps longer.
+    Same(FilePosition),
+    /// It was truncated, or written anew from its begin.
+    Rewritten(FilePosition),
 }
 
 /// Positions of many files, one an inode. Each is found at once.
@@ -64,28 +82,69 @@ impl FilePositions {
     }
 
     /// Takes the position of a file out. It may have been renamed; or copied, with the whole
-    /// directory.
+    /// directory. What a compressed file holds is not compared: see
+    /// [`super::compression::skip`].
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub(super) fn take(&mut self, path: &Path, file: &File) -> io::Result<Option<FilePosition>> {
+    pub(super) fn take(
+        &mut self,
+        path: &Path,
+        file: &File,
+        is_compressed: bool,
+    ) -> io::Result<Option<Known>> {
         let same_inode = self.by_inode.get(&inode(file)?).copied();
-        let same_path = self.by_path.get(path).into_iter().flatten().copied();
+        let same_path: Vec<_> = self.by_path.get(path).into_iter().flatten().copied().collect();
         for age in same_inode.into_iter().chain(same_path) {
-            if self.by_age[&age].file.begins(file)? {
-                return Ok(self.remove(age));
+            let position = &self.by_age[&age];
+            if position.file.begins(file)?
+                && (is_compressed || ends_before(file, position.offset, position.tail)?)
+            {
+                return Ok(self.remove(age).map(Known::Same));
             }
         }
-        Ok(None)
+        // An inode whose begin is another, too, is used again by another file.
+        match same_inode {
+            Some(age) if self.by_age[&age].file.begins(file)? => {
+                Ok(self.remove(age).map(Known::Rewritten))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Takes one out.
+    pub(super) fn take_inode(&mut self, inode: (u64, u64)) -> Option<FilePosition> {
+        self.remove(*self.by_inode.get(&inode)?)
     }
 
     /// Forgets one that was said again: by its inode, or as it was.
     pub(super) fn replace(&mut self, inode: Option<(u64, u64)>, known: Option<&FilePosition>) {
         let known = known.filter(|known| self.of_inode(known.file.inode()) == Some(*known));
         for inode in inode.into_iter().chain(known.map(|known| known.file.inode())) {
-            if let Some(&age) = self.by_inode.get(&inode) {
-                self.remove(age);
+            self.take_inode(inode);
+        }
+    }
+
+    /// Notes that these files are not there, says so once, and forgets those that have not been
+    /// there for long.
+    pub(super) fn note_gone(&mut self, gone: impl Iterator<Item = (u64, u64)>) {
+        let now = record::now();
+        for inode in gone {
+            let Some(mut position) = self.take_inode(inode) else { continue };
+            match position.gone {
+                Some(since) if u128::from(now.abs_diff(since)) > GONE.as_nanos() => continue,
+                Some(_) => {}
+                None => {
+                    tracing::warn!(
+                        "{}, of which {} bytes were read, is not there any more: what was written \
+                         to it behind them is not read",
+                        position.path.display(),
+                        position.offset
+                    );
+                    position.gone = Some(now);
+                }
             }
+            self.insert(position);
         }
     }
 

@@ -1,194 +1,131 @@
-//! A file: one that appears complete or not at all, one that is appended to, or one that a
-//! state directory cuts back to where its last cut ended.
+//! A file, or a file for each value that records hold.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use tempfile::NamedTempFile;
 
-use super::Resume;
+use super::file_names::{divide, make_folder};
+use super::file_source::kept;
+use super::sink_file::{GoOn, New, Position, Rename, SinkFile, Temporaries, cannot_write};
+use super::{Resume, Synced, Written};
 use crate::codec;
-use crate::config::{FilePartition, FileSink as Config, Rotate};
-use crate::engine::content_hash;
-use crate::fingerprint::crc;
+use crate::config::FileSink as Config;
 use crate::folder;
 use crate::reach;
 use crate::record::Batch;
-use crate::rotation;
-use crate::template::key_or_attribute;
 
 pub struct FileSink {
     config: Arc<Config>,
-    /// Whether files are cut back after a crash.
-    kept: bool,
+    written: Written,
+    /// What is done before the first write.
+    plan: Option<Plan>,
     /// None while a write is under way.
     files: Option<Files>,
 }
 
+/// What is done before the first write; nothing was changed before.
+enum Plan {
+    New,
+    /// Go on with these.
+    GoOn(Vec<(PathBuf, GoOn)>),
+}
+
 /// By path.
-#[derive(Default)]
 struct Files {
-    open: BTreeMap<PathBuf, Open>,
+    open: BTreeMap<PathBuf, SinkFile>,
     /// Of those that were not there when the sink was opened, where they ended: they may
     /// come back.
-    gone: BTreeMap<PathBuf, Value>,
+    gone: BTreeMap<PathBuf, Position>,
+    /// Where files are cut back after a crash.
+    keeping: Option<Keeping>,
+}
+
+/// How files are kept.
+struct Keeping {
+    tag: String,
+    temporaries: Temporaries,
+    /// The pipeline began anew: what an earlier one wrote is replaced.
+    replaces: bool,
+}
+
+/// Where all files ended.
+#[derive(Debug, Serialize, Deserialize)]
+struct Positions {
+    /// In the names of files that no cut knows.
+    tag: String,
+    replaces: bool,
+    /// By path, from the folder of the pipeline.
+    files: BTreeMap<PathBuf, Position>,
 }
 
 /// Files that a sink may write, one for each value in its path: what a stage makes up must
 /// not make files without end.
 const MOST_FILES: usize = 1000;
 
-/// The file that is written now.
-struct Open {
-    path: PathBuf,
-    target: Target,
-    /// Bytes in it.
-    length: u64,
-    /// When it was begun.
-    begun: SystemTime,
-    /// Written since it was synced.
-    dirty: bool,
-    rotate: Rotate,
-    /// The highest number that a rotated file had.
-    rotated: u64,
-}
-
-enum Target {
-    /// Written beside the path and renamed at the end; removed if that does not come.
-    Complete(NamedTempFile),
-    /// Written in place, by appending.
-    Appended(File),
-    /// A device or a pipe, which a rename would replace.
-    Stream(File),
-    /// Written in place, and cut back after a crash.
-    Kept(File),
-}
-
-/// Where a file ended.
-#[derive(Debug, Serialize, Deserialize)]
-struct Position {
-    length: u64,
-    /// The CRC-32 of its last bytes, [`TAIL`] at most: another file does not end like this.
-    tail: u32,
-    begun: SystemTime,
-    /// The highest number that a rotated file had.
-    rotated: u64,
-}
-
-const TAIL: u64 = 4096;
-
-impl Open {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.is_due() {
-            self.rotate()?;
-        }
-        self.dirty = true;
-        self.target.file().write_all(bytes)?;
-        self.length += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn is_due(&self) -> bool {
-        let age = || self.begun.elapsed().unwrap_or_default();
-        !matches!(self.target, Target::Stream(_))
-            && self.length > 0
-            && (self.rotate.bytes.is_some_and(|bytes| self.length >= bytes)
-                || self.rotate.every.is_some_and(|every| age() >= every))
-    }
-
-    /// Gives the file a number, and begins a new one.
-    fn rotate(&mut self) -> io::Result<()> {
-        self.sync()?;
-        // Numbers are not used again, also if somebody has taken files away.
-        self.rotated = self.rotated.max(rotation::highest(&self.path)) + 1;
-        let next = rotation::numbered(&self.path, self.rotated);
-        self.target = match &self.target {
-            Target::Stream(_) => unreachable!("a stream is never due"),
-            Target::Complete(file) => {
-                let new = folder::temporary(&self.path, file.as_file().metadata()?.permissions())?;
-                match std::mem::replace(&mut self.target, Target::Complete(new)) {
-                    Target::Complete(file) => file.persist(next).map_err(|error| error.error)?,
-                    _ => unreachable!("it was complete a moment ago"),
-                };
-                (self.length, self.begun) = (0, SystemTime::now());
-                return Ok(());
-            }
-            Target::Appended(_) => {
-                fs::rename(&self.path, next)?;
-                Target::Appended(OpenOptions::new().create(true).append(true).open(&self.path)?)
-            }
-            Target::Kept(_) => {
-                fs::rename(&self.path, next)?;
-                Target::Kept(create(&self.path, true)?)
-            }
-        };
-        (self.length, self.begun) = (0, SystemTime::now());
-        folder::keep_name(&self.path)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        if !std::mem::take(&mut self.dirty) {
-            return Ok(());
-        }
-        match self.target.file().sync_all() {
-            // Pipes and terminals have nothing to sync.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            result => result,
-        }
-    }
-
-    fn position(&self) -> io::Result<Option<Position>> {
-        let Target::Kept(file) = &self.target else { return Ok(None) };
-        let (length, tail) = (self.length, TAIL.min(self.length));
-        let tail = crc(file, length - tail, tail)?;
-        let (begun, rotated) = (self.begun, self.rotated);
-        Ok(Some(Position { length, tail, begun, rotated }))
-    }
-}
-
-impl Target {
-    fn file(&mut self) -> &mut File {
-        match self {
-            Self::Complete(file) => file.as_file_mut(),
-            Self::Appended(file) | Self::Stream(file) | Self::Kept(file) => file,
-        }
-    }
-}
-
-/// A file to read and write, at its end.
-fn create(path: &Path, truncate: bool) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    let mut file = options.create(true).read(true).write(true).truncate(truncate).open(path)?;
-    file.seek(SeekFrom::End(0))?;
-    Ok(file)
-}
-
 impl FileSink {
-    pub(super) fn open(config: &Config, resume: &Resume<'_>) -> Result<Self, String> {
-        let mut files = Files::default();
-        match (&config.partition, resume) {
-            (None, _) => {
-                let path = &config.path.value;
-                files.open.insert(path.clone(), Open::new(path, config, resume)?);
+    /// Checks whether the file can be written, and changes nothing.
+    pub(super) fn open(
+        config: &Config,
+        resume: &Resume<'_>,
+        written: Written,
+    ) -> Result<Self, String> {
+        let path = &config.path.value;
+        let is_divided = config.partition.is_some();
+        if !is_divided {
+            if !folder::of(path).is_dir() {
+                let folder = folder::of(path).display();
+                return Err(format!(
+                    "cannot write {}: the folder {folder} does not exist",
+                    path.display()
+                ));
             }
-            (Some(_), Resume::FromPosition(position)) => {
-                let positions: BTreeMap<PathBuf, Value> =
-                    serde_json::from_value((*position).clone()).map_err(unknown_position)?;
-                for (path, position) in positions {
-                    let Position { rotated, .. } =
-                        serde_json::from_value(position.clone()).map_err(unknown_position)?;
-                    let undone = rotation::undo_after(&path, rotated);
-                    undone.map_err(|error| cannot_write(&path, &error))?;
-                    if !path.try_exists().map_err(|error| cannot_write(&path, &error))? {
+            if path.is_dir() {
+                return Err(format!("cannot write {}: it is a folder", path.display()));
+            }
+            // What grows in its place must not be read, from now on.
+            let grows = config.append || !matches!(resume, Resume::NotAtAll);
+            if grows
+                && path.is_file()
+                && let Ok(file) = fs::File::open(path)
+            {
+                written.note(&file);
+            }
+        }
+        let mut files = Files { open: BTreeMap::new(), gone: BTreeMap::new(), keeping: None };
+        let keeping = |tag: String, replaces| {
+            let temporaries = Temporaries::new(&tag);
+            Some(Keeping { tag, temporaries, replaces })
+        };
+        let mut plan = Plan::New;
+        match resume {
+            Resume::NotAtAll => {}
+            Resume::New { first } => {
+                let is_empty = fs::metadata(path).map_or(true, |m| !m.is_file() || m.len() == 0);
+                if !is_divided && !first && !config.append && !is_empty {
+                    return Err(format!(
+                        "will not write {} anew: the state does not know this sink, and there is \
+                         something in the file. Move it away, or say `append = true`",
+                        path.display()
+                    ));
+                }
+                files.keeping = keeping(format!("{:016x}", fastrand::u64(..)), *first);
+            }
+            Resume::FromPosition(position) => {
+                let positions: Positions = serde_json::from_value((*position).clone())
+                    .map_err(|error| format!("the state does not know where it ended: {error}"))?;
+                files.keeping = keeping(positions.tag, positions.replaces);
+                let mut known = Vec::new();
+                for (kept, position) in positions.files {
+                    let path = config.base.join(kept);
+                    let is_there = || {
+                        let folder = folder::of(&path).to_owned();
+                        path.exists() || position.own_in(&folder)
+                    };
+                    if is_divided && !is_there() {
                         tracing::warn!(
                             "{} is gone: if it stays so, it is begun anew",
                             path.display()
@@ -196,81 +133,86 @@ impl FileSink {
                         files.gone.insert(path, position); // Taken away when it was done with.
                         continue;
                     }
-                    let open = Open::new(&path, config, &Resume::FromPosition(&position))?;
-                    files.open.insert(path, open);
+                    let go_on = GoOn::check(&path, &position)?;
+                    known.push((path, go_on));
+                }
+                plan = Plan::GoOn(known);
+            }
+        }
+        let config = Arc::new(config.clone());
+        Ok(Self { config, written, plan: Some(plan), files: Some(files) })
+    }
+
+    /// Makes the file, or goes on with it.
+    pub(super) fn begin(&mut self) -> Result<(), String> {
+        let files = self.files.as_mut().expect("nothing is written yet");
+        let (path, rotate) = (&self.config.path.value, &self.config.rotate);
+        match self.plan.take() {
+            None => {}
+            Some(Plan::GoOn(known)) => {
+                let keeping = files.keeping.as_ref().expect("there is a position");
+                let of_cut: Vec<PathBuf> =
+                    known.iter().flat_map(|(_, go_on)| go_on.temporaries()).collect();
+                let template = self.config.partition.as_ref().map(|_| path.as_path());
+                for folder in folders(path, template) {
+                    let removed = keeping.temporaries.remove_others(&folder, &of_cut);
+                    removed.map_err(|error| cannot_write(&folder, &error))?;
+                }
+                for (path, go_on) in known {
+                    let file = go_on.begin(rotate, &keeping.temporaries, &self.written)?;
+                    files.open.insert(path, file);
                 }
             }
-            (Some(_), _) => {}
+            Some(Plan::New) if self.config.partition.is_some() => {}
+            Some(Plan::New) => {
+                let new = match &files.keeping {
+                    None if self.config.append => New::Append,
+                    None => New::Complete,
+                    Some(Keeping { temporaries, .. }) => {
+                        New::Kept { temporaries, appends: self.config.append }
+                    }
+                };
+                let file = SinkFile::new(path, new, rotate, &self.written)?;
+                files.open.insert(path.clone(), file);
+            }
         }
-        let kept = !matches!(resume, Resume::NotAtAll);
-        Ok(Self { config: Arc::new(config.clone()), kept, files: Some(files) })
+        Ok(())
     }
 
     pub(super) async fn write(&mut self, batch: &Batch) -> Result<(), String> {
         let batch = batch.clone();
-        let (config, kept) = (self.config.clone(), self.kept);
+        let (config, written) = (self.config.clone(), self.written.clone());
         // Encoded there too: a batch can become much text.
         self.blocking(move |files| {
-            let parts = match &config.partition {
-                None => BTreeMap::from([(config.path.value.clone(), None)]),
-                Some(partition) => divide(partition, &batch),
+            let Some(partition) = &config.partition else {
+                let path = &config.path.value;
+                let file = files.open.get_mut(path).expect("it was begun");
+                return write(file, path, &config, &batch, &written);
             };
-            for (path, rows) in parts {
+            for (path, rows) in divide(partition, &batch) {
                 if !files.open.contains_key(&path) {
-                    if files.open.len() >= MOST_FILES {
-                        let path = config.path.value.display();
-                        return Err(format!("{path} makes more than {MOST_FILES} files"));
-                    }
-                    make_folder(&config, &path)?;
-                    let back = files.gone.remove(&path).filter(|_| path.exists());
-                    let resume = match &back {
-                        Some(position) => Resume::FromPosition(position),
-                        None if kept => Resume::New,
-                        None => Resume::NotAtAll,
-                    };
-                    files.open.insert(path.clone(), Open::new(&path, &config, &resume)?);
+                    let file = files.begin(&path, &config, &written)?;
+                    files.open.insert(path.clone(), file);
                 }
-                let open = files.open.get_mut(&path).expect("it was just made");
-                let part = rows.map_or_else(|| batch.clone(), |rows| batch.pick(Arc::new(rows)));
-                codec::encode_pieces(&config.encoding, &part, |piece| open.write(piece))
-                    .map_err(|error| cannot_write(&path, &error))?;
+                let file = files.open.get_mut(&path).expect("it was just made");
+                write(file, &path, &config, &batch.pick(Arc::new(rows)), &written)?;
             }
             Ok(())
         })
         .await
     }
 
-    /// Makes durable what was written, and says where it ends; none if it cannot be cut
-    /// back.
-    pub(super) async fn sync(&mut self) -> Result<Option<Value>, String> {
-        let is_divided = self.config.partition.is_some();
-        self.blocking(move |files| {
-            let mut positions = files.gone.clone();
-            for (path, open) in &mut files.open {
-                let position = open.sync().and_then(|()| open.position());
-                if let Some(position) = position.map_err(|error| cannot_write(path, &error))? {
-                    let json = serde_json::to_value(position).expect("its keys are texts");
-                    positions.insert(path.clone(), json);
-                }
-            }
-            Ok(match is_divided {
-                true => Some(serde_json::to_value(positions).map_err(|error| error.to_string())?),
-                false => positions.into_values().next(),
-            })
-        })
-        .await
+    /// Makes durable what was written, and says where it ends.
+    pub(super) async fn sync(&mut self) -> Result<Synced, String> {
+        let base = self.config.base.clone();
+        self.blocking(move |files| files.sync(&base)).await
     }
 
-    pub(super) async fn finish(mut self) -> Result<Option<Value>, String> {
-        let position = self.sync().await?;
-        for open in self.files.unwrap_or_default().open.into_values() {
-            if let Target::Complete(file) = open.target {
-                let persisted = file.persist(&open.path);
-                persisted.map_err(|error| cannot_write(&open.path, &error.error))?;
-                folder::keep_name(&open.path).map_err(|error| cannot_write(&open.path, &error))?;
-            }
-        }
-        Ok(position)
+    pub(super) async fn finish(mut self) -> Result<Synced, String> {
+        let synced = self.sync().await?;
+        let files = self.files.expect("nothing is under way");
+        files.open.into_values().try_for_each(SinkFile::finish)?;
+        Ok(synced)
     }
 
     async fn blocking<R: Send + 'static>(
@@ -288,249 +230,106 @@ impl FileSink {
     }
 }
 
-/// The rows of a batch, by the file that they go to; none: all.
-fn divide(partition: &FilePartition, batch: &Batch) -> BTreeMap<PathBuf, Option<Vec<u32>>> {
-    let mut by_path: BTreeMap<Vec<u8>, Vec<u32>> = BTreeMap::new();
-    let mut path = Vec::new();
-    for row in 0..batch.len {
-        path.clear();
-        partition.path.render_with(&mut path, |name, out| {
-            push_name(key_or_attribute(batch, row, name).unwrap_or_default(), out);
-        });
-        finish_names(&mut path, partition.path.ends_with_name());
-        match by_path.get_mut(&path) {
-            Some(rows) => rows.push(row as u32),
-            None => drop(by_path.insert(path.clone(), vec![row as u32])),
-        }
-    }
-    let whole = |path: Vec<u8>| partition.base.join(OsString::from_vec(path));
-    by_path.into_iter().map(|(path, rows)| (whole(path), Some(rows))).collect()
+fn write(
+    file: &mut SinkFile,
+    path: &Path,
+    config: &Config,
+    batch: &Batch,
+    written: &Written,
+) -> Result<(), String> {
+    codec::encode_pieces(&config.encoding, batch, |piece| file.write(piece, written))
+        .map_err(|error| cannot_write(path, &error))
 }
 
-/// Makes names of what records have made: none is too long for a file system, and none is that
-/// of a file that was rotated away, `NAME.1`. Two that differ stay different.
-fn finish_names(path: &mut Vec<u8>, ends_with_name: bool) {
-    const LONGEST: usize = 200;
-    let digits = path.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    let dot = path.len().checked_sub(digits + 1);
-    if let Some(dot) = dot.filter(|&dot| ends_with_name && digits > 0 && path[dot] == b'.') {
-        path.splice(dot..=dot, *b"%2E");
-    }
-    if path.split(|&byte| byte == b'/').any(|name| name.len() > LONGEST) {
-        let name = |name: &[u8]| match name.len() {
-            0..=LONGEST => name.to_vec(),
-            _ => shortened(name, name, LONGEST),
+impl Files {
+    /// Begins a file that is named by what records hold.
+    fn begin(
+        &mut self,
+        path: &Path,
+        config: &Config,
+        written: &Written,
+    ) -> Result<SinkFile, String> {
+        if self.open.len() >= MOST_FILES {
+            let path = config.path.value.display();
+            return Err(format!("{path} makes more than {MOST_FILES} files"));
+        }
+        make_folder(&config.path.value, path)?;
+        let Some(keeping) = &self.keeping else {
+            let new = if config.append { New::Append } else { New::Complete };
+            return SinkFile::new(path, new, &config.rotate, written);
         };
-        let names: Vec<_> = path.split(|&byte| byte == b'/').map(name).collect();
-        *path = names.join(&b'/');
-    }
-}
-
-/// The begin of a name that is too long, told apart from others by what it stands for.
-fn shortened(name: &[u8], meaning: &[u8], longest: usize) -> Vec<u8> {
-    const DIGITS: usize = 32;
-    let digest = content_hash(meaning);
-    // No value is written like this: behind a `%` stand hexadecimal digits then.
-    [&name[..longest - DIGITS - 2], b"%-", &digest.as_bytes()[..DIGITS]].concat()
-}
-
-/// Makes the folder of a file whose name strangers chose. It must be where it says: no link
-/// below the part of the path that the operator wrote leads anywhere else.
-fn make_folder(config: &Config, path: &Path) -> Result<(), String> {
-    let failed = |error: io::Error| cannot_write(path, &error);
-    let folder = folder::of(path);
-    let (fixed, _) = reach::fixed_before(&config.path.value, &['{']);
-    fs::create_dir_all(&fixed).map_err(failed)?;
-    let real = fixed.canonicalize().map_err(failed)?;
-    // Each before it is made: what is made behind a link is made elsewhere.
-    let mut there = fixed.clone();
-    for part in folder.strip_prefix(&fixed).unwrap_or(folder).components() {
-        if part == Component::CurDir {
-            continue;
+        let temporaries = &keeping.temporaries;
+        if let Some(position) = self.gone.remove(path).filter(|_| path.exists()) {
+            let go_on = GoOn::check(path, &position)?;
+            return go_on.begin(&config.rotate, temporaries, written);
         }
-        there.push(part);
-        match fs::symlink_metadata(&there) {
-            Ok(metadata) if metadata.is_dir() => {}
-            Ok(metadata) if metadata.is_symlink() => break,
-            _ => fs::create_dir(&there).map_err(failed)?,
-        }
-    }
-    let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|there| there.is_symlink());
-    if is_link(&there) && there != fixed
-        || is_link(path)
-        || !folder.canonicalize().map_err(failed)?.starts_with(&real)
-    {
-        return Err(format!(
-            "cannot write {}: there is a link, and its name was made of a record; name what it \
-             leads to, or take it away",
-            path.display()
-        ));
-    }
-    Ok(())
-}
-
-/// A value as a part of a path: it cannot lead to another folder, nor hide. What is not plain is
-/// written as in a URL (RFC 3986, section 2.1), so that no two values have one name.
-fn push_name(value: &[u8], out: &mut Vec<u8>) {
-    const LONGEST: usize = 100;
-    const NONE: &[u8] = b"none";
-    if value.is_empty() {
-        out.extend_from_slice(NONE);
-        return;
-    }
-    let start = out.len();
-    for (at, &byte) in value.iter().take(LONGEST + 1).enumerate() {
-        let is_plain = match byte {
-            b'.' => at > 0,
-            byte => byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_',
-        };
-        match byte {
-            _ if value == NONE && at == 0 => out.extend_from_slice(b"%6E"),
-            byte if is_plain => out.push(byte),
-            byte => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-        }
-    }
-    if out.len() - start > LONGEST {
-        let name = shortened(&out[start..], value, LONGEST);
-        out.splice(start.., name);
-    }
-}
-
-impl Open {
-    fn new(path: &Path, config: &Config, resume: &Resume<'_>) -> Result<Self, String> {
-        let failed = |error: io::Error| cannot_write(path, &error);
-        let existing = fs::metadata(path).ok();
-        if !folder::of(path).is_dir() {
-            let folder = folder::of(path).display();
+        if path.symlink_metadata().is_ok() && !keeping.replaces {
             return Err(format!(
-                "cannot write {}: the folder {folder} does not exist",
+                "cannot write {}: there is a file that no checkpoint of this pipeline knows. Move \
+                 it away",
                 path.display()
             ));
         }
-        // A link stays, and what it points to is replaced.
-        let path =
-            if existing.is_some() { path.canonicalize().map_err(failed)? } else { path.to_owned() };
-        let is_regular = existing.as_ref().is_none_or(fs::Metadata::is_file);
-        let (mut begun, mut rotated) = (SystemTime::now(), 0);
-        let target = match resume {
-            Resume::FromPosition(position) if is_regular => {
-                let position: Position =
-                    serde_json::from_value((*position).clone()).map_err(unknown_position)?;
-                (begun, rotated) = (position.begun, position.rotated);
-                go_on(&path, &position)?
+        SinkFile::new(path, New::KeptUnnamed { temporaries }, &config.rotate, written)
+    }
+
+    fn sync(&mut self, base: &Path) -> Result<Synced, String> {
+        let Some(keeping) = &self.keeping else {
+            for (path, file) in &mut self.open {
+                file.sync().map_err(|error| cannot_write(path, &error))?;
             }
-            Resume::New if is_regular => {
-                let file = create(&path, !config.append).map_err(failed)?;
-                rotated = rotation::highest(&path);
-                folder::keep_name(&path).map_err(failed)?;
-                Target::Kept(file)
+            return Ok(Synced::default());
+        };
+        let mut names: Vec<Rename> = Vec::new();
+        let kept = |path: &Path| kept(base, path).to_owned();
+        let mut files: BTreeMap<PathBuf, Position> =
+            self.gone.iter().map(|(path, position)| (kept(path), position.clone())).collect();
+        let mut is_stream = false;
+        for (path, file) in &mut self.open {
+            let cut = file.sync().and_then(|()| file.cut(keeping.replaces));
+            match cut.map_err(|error| cannot_write(path, &error))? {
+                None => is_stream = true,
+                Some((position, renames)) => {
+                    files.insert(kept(path), position);
+                    names.extend(renames);
+                }
             }
-            _ if !is_regular => {
-                Target::Stream(OpenOptions::new().append(true).open(&path).map_err(failed)?)
-            }
-            _ if config.append => {
-                let file = OpenOptions::new().create(true).append(true).open(&path);
-                folder::keep_name(&path).map_err(failed)?;
-                Target::Appended(file.map_err(failed)?)
-            }
-            _ => {
-                // Those of the file that it replaces; else what any new file gets, less the
-                // umask.
-                let new = || Permissions::from_mode(0o666);
-                let permissions = existing.map_or_else(new, |metadata| metadata.permissions());
-                Target::Complete(folder::temporary(&path, permissions).map_err(failed)?)
+        }
+        if is_stream && files.is_empty() {
+            return Ok(Synced::default()); // It cannot be cut back.
+        }
+        let positions = |files| {
+            let positions =
+                Positions { tag: keeping.tag.clone(), replaces: keeping.replaces, files };
+            serde_json::to_value(positions).map_err(|error| error.to_string())
+        };
+        let settled = match names.is_empty() {
+            true => None,
+            false => {
+                let settled = files.iter().map(|(path, p)| (path.clone(), p.clone().settled()));
+                Some(positions(settled.collect())?)
             }
         };
-        let mut open = Self {
-            target,
-            length: 0,
-            begun,
-            dirty: true,
-            rotate: config.rotate.clone(),
-            rotated,
-            path,
+        Ok(Synced { position: Some(positions(files)?), names, settled })
+    }
+}
+
+/// The folders in which a sink may have begun files: of a template, all below its fixed part.
+fn folders(path: &Path, template: Option<&Path>) -> Vec<PathBuf> {
+    let Some(template) = template else { return vec![folder::of(path).to_owned()] };
+    let (fixed, _) = reach::fixed_before(template, &['{']);
+    let below = template.components().count().saturating_sub(fixed.components().count() + 1);
+    let mut found = Vec::new();
+    let mut level = vec![fixed];
+    for _ in 0..=below {
+        let children = |folder: &PathBuf| -> io::Result<Vec<PathBuf>> {
+            let entries = fs::read_dir(folder)?.flatten();
+            let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|t| t.is_dir());
+            Ok(entries.filter(is_folder).map(|entry| entry.path()).collect())
         };
-        if is_regular {
-            let metadata = open.target.file().metadata();
-            open.length = metadata.map_err(|error| cannot_write(&open.path, &error))?.len();
-        }
-        Ok(open)
+        let next = level.iter().flat_map(children).flatten().collect();
+        found.extend(std::mem::replace(&mut level, next));
     }
-}
-
-/// Cuts a file back to where it ended, and goes on from there.
-fn go_on(path: &Path, position: &Position) -> Result<Target, String> {
-    let failed = |error: io::Error| cannot_write(path, &error);
-    let Position { length, tail, rotated, .. } = *position;
-    rotation::undo_after(path, rotated).map_err(failed)?;
-    let differs = |what: &str| {
-        format!(
-            "cannot go on with {}: {what}. Bring it back as it was, or write it anew from here on: \
-             pipehost state reset DIR --node NAME",
-            path.display()
-        )
-    };
-    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(differs(&format!("it had {length} bytes, and is gone")));
-        }
-        Err(error) => return Err(failed(error)),
-    };
-    let there = file.metadata().map_err(failed)?.len();
-    if there < length {
-        return Err(differs(&format!("it had {length} bytes, and has {there}")));
-    }
-    let end = TAIL.min(length);
-    if crc(&file, length - end, end).map_err(failed)? != tail {
-        return Err(differs("it is not the file that was written"));
-    }
-    file.set_len(length).map_err(failed)?;
-    file.seek(SeekFrom::End(0)).map_err(failed)?;
-    Ok(Target::Kept(file))
-}
-
-fn unknown_position(error: serde_json::Error) -> String {
-    format!("the state does not know where it ended: {error}")
-}
-
-fn cannot_write(path: &Path, error: &io::Error) -> String {
-    format!("cannot write {}: {error}", path.display())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_two_values_have_one_name() {
-        let name = |value: &[u8]| {
-            let mut path = b"out/".to_vec();
-            push_name(value, &mut path);
-            finish_names(&mut path, true);
-            String::from_utf8(path).unwrap()
-        };
-        for (value, expected) in [
-            ("INFO", "INFO"),
-            ("a/b", "a%2Fb"),
-            ("a_b", "a_b"),
-            ("a%2Fb", "a%252Fb"),
-            ("..", "%2E."),
-            (".hidden", "%2Ehidden"),
-            ("1.2", "1%2E2"),
-            ("1.2.3", "1.2%2E3"),
-            ("1_2", "1_2"),
-            ("none", "%6Eone"),
-            ("", "none"),
-            ("a\0\n", "a%00%0A"),
-        ] {
-            assert_eq!(name(value.as_bytes()), format!("out/{expected}"));
-        }
-        let long: Vec<_> = ["x", "y", "/"].map(|end| "a".repeat(150) + end).into();
-        let names: std::collections::BTreeSet<_> =
-            long.iter().map(|l| name(l.as_bytes())).collect();
-        assert_eq!(names.len(), 3);
-        assert!(names.iter().all(|name| name.len() == "out/".len() + 100));
-        assert_ne!(name(&[b'/'; 100]), name(&[b'/'; 101]));
-    }
+    found.retain(|folder| folder.is_dir());
+    found
 }

@@ -1,242 +1,644 @@
 //! Files that grow, as `tail -F` reads them: through rotation, truncation, and a file that
 //! is not there yet. Files are looked at in turn, not watched, so that network file
 //! systems work too.
+//!
+//! Nothing that is looked for waits for the pipeline: a file that gets another name while a queue
+//! is full is opened before it is gone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::bytes_source::{Begin, Chunk, Gone, Piece, Pieces};
-use super::compression;
-use super::file_positions::FilePositions;
-use super::file_source::cannot_read;
+use super::bytes_source::{Begin, Gone, Piece, Pieces, Sent};
+use super::compression::{self, keep_tail};
+use super::file_positions::{FilePositions, Known};
+use super::file_source::{
+    begins_as_utf16, cannot_read, is_text, is_written, kept, tail_of, warn_rewritten,
+};
 use super::paths::{Found, Paths};
-use crate::fingerprint::Fingerprint;
+use super::written::Written;
+use crate::codec::{CONVERT, is_utf16};
+use crate::config::FileSource as Config;
+use crate::fingerprint::{Fingerprint, inode};
 use crate::folder;
+use crate::foreign::Foreign;
 
-/// How long to wait when no file has grown.
+/// How long to wait when no file has grown, and between two looks for new files.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long a file whose name is gone may still grow: a writer does not know at once.
-const LINGER: Duration = Duration::from_secs(2);
+/// A change that is more recent may share its time with another one, still to come.
+const SETTLES: Duration = Duration::from_millis(50);
+/// Files without a name of their own that are held open.
+const MOST_NAMELESS: usize = 1000;
 
 /// A file that is being followed.
 struct Followed {
     path: PathBuf,
+    /// As it is kept in the state.
+    kept: PathBuf,
+    is_text: bool,
+    /// The name by which it was first found: files that had it one after the other are rotated.
+    rotation: PathBuf,
     file: File,
     fingerprint: Fingerprint,
-    /// Bytes that were read.
-    offset: u64,
-    /// Its name is gone, or is another file's: it ends where it ends.
-    last: bool,
-    /// Since when its name is gone and it has not grown.
+    content: Content,
+    /// Its name is gone, or is another file's.
+    nameless: bool,
+    /// Since when it is nameless and has not grown.
     quiet: Option<Instant>,
-    /// It was compressed, and read whole: it stays here to be known.
-    done: bool,
+}
+
+enum Content {
+    Plain(Plain),
+    Compressed(Compressed),
+    /// Nothing more is to be read of it: it stays here to be known.
+    Done,
+}
+
+struct Plain {
+    /// Bytes that were read, and the last of them.
+    offset: u64,
+    tail: Vec<u8>,
+    /// As of the last look at what was read.
+    seen: Option<Change>,
+}
+
+struct Compressed {
+    reader: Box<dyn Read + Send>,
+    /// Bytes of what it holds that were read.
+    offset: u64,
+    /// It ended within: how it was then.
+    torn: Option<Change>,
+}
+
+/// When a file was changed last, and how large it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Change {
+    size: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Change {
+    fn of(metadata: &fs::Metadata) -> Self {
+        let (seconds, nanoseconds) = (metadata.ctime(), metadata.ctime_nsec());
+        Self { size: metadata.len(), seconds, nanoseconds }
+    }
+
+    /// Whether a later change would have another time.
+    fn is_settled(self) -> bool {
+        let at = Duration::new(
+            self.seconds.max(0).unsigned_abs(),
+            u32::try_from(self.nanoseconds).unwrap_or(0),
+        );
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        now.checked_sub(at).is_some_and(|since| since > SETTLES)
+    }
 }
 
 struct Follower<'a> {
+    config: &'a Config,
     /// By number, in the order in which they were found.
     files: BTreeMap<usize, Followed>,
     by_inode: HashMap<(u64, u64), usize>,
     /// Files of an earlier run that have not been found yet.
     known: FilePositions,
+    written: Written,
     next: usize,
-    pieces: &'a Pieces,
+    /// What is to be sent, in this order.
+    out: VecDeque<Result<Piece, String>>,
+    /// Files that cannot be read, and of which that was said.
+    told: HashSet<PathBuf>,
+    keeps_state: bool,
 }
 
 /// Follows files until the run is over.
-pub(super) fn follow(mut paths: Paths, known: FilePositions, pieces: &Pieces) -> Result<(), Gone> {
-    let mut follower =
-        Follower { files: BTreeMap::new(), by_inode: HashMap::new(), known, next: 0, pieces };
-    if let Err(why) = follower.catch_up()? {
-        return pieces.send(Err(why));
-    }
+pub(super) fn follow(
+    config: &Config,
+    mut paths: Paths,
+    known: FilePositions,
+    written: Written,
+    keeps_state: bool,
+    pieces: &Pieces,
+) -> Result<(), Gone> {
+    let mut follower = Follower {
+        config,
+        files: BTreeMap::new(),
+        by_inode: HashMap::new(),
+        known,
+        written,
+        next: 0,
+        out: VecDeque::new(),
+        told: HashSet::new(),
+        keeps_state,
+    };
+    follower.catch_up();
+    let mut is_first = true;
     while !pieces.are_unwanted() {
-        match follower.look(&mut paths)? {
-            Ok(true) => {}
-            Ok(false) => std::thread::sleep(LOOK),
-            Err(why) => return pieces.send(Err(why)),
+        follower.look(&mut paths);
+        if std::mem::take(&mut is_first) {
+            follower.note_gone();
+        }
+        let read = follower.read(pieces);
+        while let Some(piece) = follower.out.pop_front() {
+            let failed = piece.is_err();
+            match pieces.send_within(piece, LOOK)? {
+                Sent::Yes if failed => return Ok(()),
+                Sent::Yes => {}
+                Sent::NotYet(piece) => {
+                    follower.out.push_front(piece);
+                    follower.look(&mut paths);
+                }
+            }
+            if pieces.are_unwanted() {
+                break;
+            }
+        }
+        if !read {
+            std::thread::sleep(LOOK);
         }
     }
-    Ok(())
+    follower.stop(pieces)
 }
 
-type Looked<T> = Result<Result<T, String>, Gone>;
-
 impl Follower<'_> {
-    /// Reads the rest of files that were renamed since the earlier run.
-    fn catch_up(&mut self) -> Looked<()> {
-        let folders: BTreeSet<_> =
-            self.known.iter().map(|position| folder::of(&position.path).to_owned()).collect();
-        for entry in folders.iter().flat_map(fs::read_dir).flatten().flatten() {
+    /// Finds files that were renamed since the earlier run, or compressed.
+    fn catch_up(&mut self) {
+        let folders: BTreeSet<_> = (self.known.iter())
+            .map(|position| folder::of(&self.config.base.join(&position.path)).to_owned())
+            .collect();
+        let entries = || folders.iter().flat_map(fs::read_dir).flatten().flatten();
+        for entry in entries() {
             let path = entry.path();
             let Ok(metadata) = entry.metadata() else { continue };
             let known = self.known.of_inode((metadata.dev(), metadata.ino()));
             // Those that still have their name are found by it.
             // An inode may be used again: by a file that nobody named.
-            let renamed = known.is_some_and(|known| {
+            let renamed = known.filter(|known| {
                 known.path.file_name() != path.file_name()
                     && File::open(&path).and_then(|file| known.file.begins(&file)).unwrap_or(false)
             });
-            if !renamed {
+            let Some(rotation) = renamed.map(|known| self.config.base.join(&known.path)) else {
                 continue;
-            }
-            let Ok(file) = File::open(&path) else { continue };
-            if let Err(why) = self.open(&path, file)? {
-                return Ok(Err(why));
-            }
-        }
-        // These end where they end.
-        self.files.values_mut().for_each(|file| file.last = true);
-        Ok(Ok(()))
-    }
-
-    /// Looks at everything once; true if something was read.
-    fn look(&mut self, paths: &mut Paths) -> Looked<bool> {
-        for found in paths.files_so_far() {
-            if let Err(why) = self.find(&found)? {
-                return Ok(Err(why));
-            }
-        }
-        let mut read = false;
-        let mut gone = Vec::new();
-        for (&number, file) in &mut self.files {
-            // Asked first: what is written before the name goes is read.
-            let nameless = file.last || !is_at(&file.path, &file.file);
-            if file.done {
-                if nameless {
-                    gone.push(number);
-                }
-                continue;
-            }
-            // Most files have not grown: those are not read.
-            let grown = file.file.metadata().map_or(true, |metadata| metadata.len() > file.offset);
-            let chunk = match grown.then(|| self.pieces.read(&mut file.file)).transpose() {
-                Ok(chunk) => chunk.filter(|chunk| !chunk.is_empty()),
-                Err(error) => return Ok(Err(cannot_read(&file.path, &error))),
             };
-            if chunk.is_some() || !nameless {
-                file.quiet = None;
-            } else if file.quiet.get_or_insert_with(Instant::now).elapsed() >= LINGER {
-                self.pieces.send(Ok(Piece::End(number)))?;
-                gone.push(number);
-                continue;
-            }
-            if let Some(chunk) = chunk {
-                read = true;
-                file.grow(number, chunk, self.pieces)?;
+            let Ok(file) = File::open(&path) else { continue };
+            self.open(&path, &rotation, file);
+        }
+        // What is left may be in a compressed copy: it holds what was read, and the rest.
+        for entry in entries() {
+            let is_compressed =
+                |file: &File| compression::decompress(file).is_ok_and(|d| d.is_some());
+            let Ok(file) = File::open(entry.path()) else { continue };
+            if entry.metadata().is_ok_and(|metadata| metadata.is_file()) && is_compressed(&file) {
+                self.find_copy(&entry.path(), file);
             }
         }
-        gone.into_iter().for_each(|number| self.forget(number));
-        Ok(Ok(read))
     }
 
-    /// Sees whether a path is a file that is not followed yet, or one that was truncated.
-    fn find(&mut self, found: &Found) -> Looked<()> {
-        let path = &*found.path;
-        let Ok(metadata) = fs::metadata(path) else { return Ok(Ok(())) }; // Not there (yet).
-        if !metadata.is_file() {
-            if found.is_of_pattern() {
-                return Ok(Ok(())); // It has come since; the next look leaves it out.
-            }
-            return Ok(Err(format!("cannot follow {}: it is no regular file", path.display())));
+    /// Goes on with what a compressed file holds, if that is a file that was known and is not
+    /// there any more.
+    fn find_copy(&mut self, path: &Path, file: File) {
+        if inode(&file).is_ok_and(|inode| self.known.of_inode(inode).is_some()) {
+            return;
         }
-        if let Some(&number) = self.by_inode.get(&(metadata.dev(), metadata.ino())) {
+        let candidates: Vec<_> = (self.known.iter())
+            .filter(|known| {
+                let there = fs::metadata(self.config.base.join(&known.path));
+                known.file.head > 0
+                    && !there.is_ok_and(|there| (there.dev(), there.ino()) == known.file.inode())
+            })
+            .cloned()
+            .collect();
+        for known in candidates {
+            let holds = |length: u64| -> io::Result<Option<Vec<u8>>> {
+                let reader = compression::decompress(&file)?;
+                reader.map_or(Ok(None), |mut reader| compression::skip(&mut reader, length))
+            };
+            let is_it = |length: u64, crc: u32| {
+                holds(length).is_ok_and(|tail| tail.is_some_and(|t| crc32fast::hash(&t) == crc))
+            };
+            if !is_it(known.file.head, known.file.crc) || !is_it(known.offset, known.tail) {
+                continue;
+            }
+            tracing::info!(
+                "{} was compressed to {}: the rest of it is read there",
+                known.path.display(),
+                path.display()
+            );
+            self.known.take_inode(known.file.inode());
+            let (Ok(fingerprint), Ok(Some(mut reader))) =
+                (Fingerprint::of(&file, u64::MAX), compression::decompress(&file))
+            else {
+                return;
+            };
+            let Ok(Some(tail)) = compression::skip(&mut reader, known.offset) else { return };
+            let (offset, records) = (known.offset, known.records);
+            let content = Content::Compressed(Compressed { reader, offset, torn: None });
+            let rotation = self.config.base.join(&known.path);
+            let begin = Begin {
+                place: path.display().to_string().into(),
+                file: Some((kept(&self.config.base, path).to_owned(), fingerprint.clone())),
+                offset,
+                records,
+                tail,
+                known: Some(known),
+            };
+            self.begin(&rotation, file, fingerprint, content, begin);
+            return;
+        }
+    }
+
+    /// Says which files of the earlier run are not there.
+    fn note_gone(&mut self) {
+        let gone = self.known.iter().map(|known| known.file.inode()).collect();
+        self.out.push_back(Ok(Piece::Missing(gone)));
+    }
+
+    /// Looks for new files and new names, and reads nothing.
+    fn look(&mut self, paths: &mut Paths) {
+        for found in paths.files_so_far() {
+            self.find(&found);
+        }
+        for file in self.files.values_mut() {
+            file.nameless = !is_at(&file.path, &file.file);
+        }
+    }
+
+    /// Reads what has come to each file; true if there was something.
+    fn read(&mut self, pieces: &Pieces) -> bool {
+        let mut read = false;
+        let newest = self.newest_nameless();
+        for number in self.files.keys().copied().collect::<Vec<_>>() {
+            let file = self.files.get_mut(&number).expect("it is there");
+            let out = &mut self.out;
+            let told = &mut self.told;
+            let got = match &mut file.content {
+                Content::Plain(_) => file.read_plain(number, pieces, out, told),
+                Content::Compressed(_) => file.read_compressed(number, pieces, out, told),
+                Content::Done => Ok(false),
+            };
+            match got {
+                Ok(got) => read |= got,
+                Err(error) => {
+                    self.out.push_back(Err(cannot_read(&file.path, &error)));
+                    return true;
+                }
+            }
+            if matches!(got, Ok(true)) || !file.nameless {
+                file.quiet = None;
+                continue;
+            }
+            // A writer does not know at once that its file has another name. Who rotates it again
+            // knows that it does.
+            let waited = file.quiet.get_or_insert_with(Instant::now).elapsed();
+            let is_removed = file.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+            let is_whole = matches!(file.content, Content::Done);
+            let is_over = is_whole || is_removed || !newest.contains(&number);
+            if is_over && waited >= self.config.rotate_wait {
+                self.forget(number, is_removed);
+            }
+        }
+        read
+    }
+
+    /// Of files that are nameless, the last of each rotation.
+    fn newest_nameless(&self) -> HashSet<usize> {
+        let nameless = || self.files.iter().filter(|(_, file)| file.nameless);
+        let by_rotation: HashMap<&Path, usize> =
+            nameless().map(|(&number, file)| (&*file.rotation, number)).collect();
+        let mut newest: Vec<_> = by_rotation.into_values().collect();
+        newest.sort_unstable();
+        newest.into_iter().rev().take(MOST_NAMELESS).collect()
+    }
+
+    /// Sees whether a path is a file that is not followed yet.
+    fn find(&mut self, found: &Found) {
+        let path = &*found.path;
+        let Ok(metadata) = fs::metadata(path) else { return }; // Not there (yet).
+        if !metadata.is_file() {
+            if !found.is_of_pattern() {
+                let why = format!("cannot follow {}: it is no regular file", path.display());
+                self.out.push_back(Err(why));
+            }
+            return; // It has come since; the next look leaves it out.
+        }
+        let inode = (metadata.dev(), metadata.ino());
+        if let Some(&number) = self.by_inode.get(&inode) {
             let followed = self.files.get_mut(&number).expect("it is known by its inode");
             followed.path = path.to_owned(); // It may have been renamed.
-            followed.last = false;
-            if followed.done || metadata.len() >= followed.offset {
-                return Ok(Ok(()));
-            }
-            tracing::warn!("{} was truncated: it is read from its begin", path.display());
-            self.pieces.send(Ok(Piece::End(number)))?;
-            self.forget(number);
+            return;
+        }
+        if self.written.has(inode) {
+            self.out.push_back(Err(is_written(path)));
+            return;
         }
         match found.open() {
-            Ok(file) => self.open(path, file),
-            // It is not there any more, or is something else by now.
-            Err(error) if found.is_of_pattern() || error.kind() == io::ErrorKind::NotFound => {
-                Ok(Ok(()))
-            }
-            Err(error) => Ok(Err(cannot_read(path, &error))),
+            Ok(file) => self.open(path, path, file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.tell(path, &error.to_string()),
         }
     }
 
-    fn forget(&mut self, number: usize) {
-        if let Some(file) = self.files.remove(&number) {
-            self.by_inode.remove(&file.fingerprint.inode());
-        }
+    /// Says that a file is not read, once.
+    fn tell(&mut self, path: &Path, why: &str) {
+        tell(&mut self.told, path, why);
     }
 
-    fn open(&mut self, path: &Path, mut file: File) -> Looked<()> {
-        let number = self.next;
-        let opened = || -> io::Result<_> {
-            if compression::is_too_short(&file)? {
-                return Ok(None); // It is looked at again.
+    fn forget(&mut self, number: usize, is_removed: bool) {
+        let Some(file) = self.files.remove(&number) else { return };
+        let inode = file.fingerprint.inode();
+        self.by_inode.remove(&inode);
+        self.out.push_back(Ok(match is_removed {
+            true => Piece::Gone(number, inode),
+            false => Piece::End(number),
+        }));
+    }
+
+    fn open(&mut self, path: &Path, rotation: &Path, file: File) {
+        let mut opened = || -> io::Result<_> {
+            if is_text(&self.config.codec) && begins_as_utf16(&file)? {
+                return Err(io::Error::other(CONVERT));
             }
-            let begun = self.known.take(path, &file)?;
-            let fingerprint = Fingerprint::of(&file, u64::MAX)?;
-            let (mut offset, mut records) =
-                begun.as_ref().map_or((0, 0), |p| (p.offset, p.records));
-            let mut compressed = compression::decompress(&file)?;
-            if let Some(reader) = &mut compressed {
-                io::copy(&mut reader.by_ref().take(offset), &mut io::sink())?;
-            } else {
-                if file.metadata()?.len() < offset {
-                    tracing::warn!("{} was truncated: it is read from its begin", path.display());
-                    (offset, records) = (0, 0);
+            let mut reader = compression::decompress(&file)?;
+            let kept = kept(&self.config.base, path);
+            let mut begun = match self.known.take(kept, &file, reader.is_some())? {
+                Some(Known::Rewritten(position)) => {
+                    warn_rewritten(path, position.offset);
+                    Some((position, false))
                 }
-                file.seek(SeekFrom::Start(offset))?;
-            }
-            Ok(Some((file, fingerprint, offset, records, compressed, begun)))
+                Some(Known::Same(position)) => Some((position, true)),
+                None => None,
+            };
+            let fingerprint = Fingerprint::of(&file, u64::MAX)?;
+            let place = |begun: &Option<(_, bool)>| match begun {
+                Some((position, true)) => {
+                    let position: &super::file_positions::FilePosition = position;
+                    (position.offset, position.records)
+                }
+                _ => (0, 0),
+            };
+            let (mut offset, mut records) = place(&begun);
+            let mut tail = Vec::new();
+            let content = match &mut reader {
+                None => {
+                    tail = tail_of(&file, offset)?;
+                    Content::Plain(Plain { offset, tail: tail.clone(), seen: None })
+                }
+                Some(compressed) => {
+                    let skipped = compression::skip(compressed, offset)?;
+                    let expected = begun.as_ref().map(|(position, _)| position.tail);
+                    let is_it =
+                        |tail: &Vec<u8>| offset == 0 || expected == Some(crc32fast::hash(tail));
+                    match skipped.filter(is_it) {
+                        Some(skipped) => tail = skipped,
+                        None => {
+                            warn_rewritten(path, offset);
+                            if let Some((_, same)) = &mut begun {
+                                *same = false;
+                            }
+                            (offset, records) = (0, 0);
+                            reader = compression::decompress(&file)?;
+                        }
+                    }
+                    let reader = reader.expect("it is compressed");
+                    Content::Compressed(Compressed { reader, offset, torn: None })
+                }
+            };
+            let known = begun.map(|(position, _)| position);
+            Ok((fingerprint, offset, records, tail, content, known))
         };
-        let (file, fingerprint, offset, records, compressed, known) = match opened() {
-            Ok(Some(opened)) => opened,
-            Ok(None) => return Ok(Ok(())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(())),
-            Err(error) => return Ok(Err(cannot_read(path, &error))),
+        let (fingerprint, offset, records, tail, content, known) = match opened() {
+            Ok(opened) => opened,
+            // What was not there yet when it was looked at, or ended: it is looked at again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return self.tell(path, &error.to_string()),
         };
-        self.next += 1;
-        let place: std::sync::Arc<str> = path.display().to_string().into();
         let begin = Begin {
-            place: place.clone(),
-            file: Some((path.to_owned(), fingerprint.clone())),
+            place: path.display().to_string().into(),
+            file: Some((kept(&self.config.base, path).to_owned(), fingerprint.clone())),
             offset,
             records,
+            tail,
             known,
         };
-        self.pieces.send(Ok(Piece::Begin(number, begin.into())))?;
-        let path = path.to_owned();
-        let done = compressed.is_some();
-        if let Some(mut reader) = compressed {
-            // Whole when it appears, and then done with.
-            if self.pieces.read_to_end(number, &place, &mut reader)? {
-                self.pieces.send(Ok(Piece::End(number)))?;
+        self.told.remove(path);
+        self.begin(rotation, file, fingerprint, content, begin);
+    }
+
+    fn begin(
+        &mut self,
+        rotation: &Path,
+        file: File,
+        fingerprint: Fingerprint,
+        content: Content,
+        begin: Begin,
+    ) {
+        let number = self.next;
+        self.next += 1;
+        let kept = begin.file.as_ref().map_or_else(PathBuf::new, |(kept, _)| kept.clone());
+        self.out.push_back(Ok(Piece::Begin(number, begin.into())));
+        self.by_inode.insert(fingerprint.inode(), number);
+        let followed = Followed {
+            // By another name, it is found if that is looked for.
+            path: rotation.to_owned(),
+            kept,
+            is_text: is_text(&self.config.codec),
+            rotation: rotation.to_owned(),
+            file,
+            fingerprint,
+            content,
+            nameless: false,
+            quiet: None,
+        };
+        self.files.insert(number, followed);
+    }
+
+    /// Gives last lines that have no end, where no later run would.
+    fn stop(mut self, pieces: &Pieces) -> Result<(), Gone> {
+        if self.keeps_state {
+            return Ok(());
+        }
+        for (&number, file) in &self.files {
+            let is_read = match &file.content {
+                Content::Plain(plain) => {
+                    file.file.metadata().is_ok_and(|metadata| metadata.len() == plain.offset)
+                }
+                Content::Compressed(_) | Content::Done => false,
+            };
+            if is_read {
+                self.out.push_back(Ok(Piece::End(number)));
             }
         }
-        self.by_inode.insert(fingerprint.inode(), number);
-        let quiet = None;
-        let followed = Followed { path, file, fingerprint, offset, last: false, quiet, done };
-        self.files.insert(number, followed);
-        Ok(Ok(()))
+        for piece in self.out {
+            pieces.send(piece)?;
+        }
+        Ok(())
     }
 }
 
+fn tell(told: &mut HashSet<PathBuf>, path: &Path, why: &str) {
+    if told.insert(path.to_owned()) {
+        let path = path.display().to_string();
+        tracing::warn!("{} is not read: {why}. It is looked at again", Foreign::new(&path));
+    }
+}
+
+type Out = VecDeque<Result<Piece, String>>;
+
 impl Followed {
-    /// Passes on what was read.
-    fn grow(&mut self, number: usize, chunk: Chunk, pieces: &Pieces) -> Result<(), Gone> {
-        self.offset += chunk.len() as u64;
-        // A file that was empty when it was found could be any.
-        if let Ok(fingerprint) = Fingerprint::of(&self.file, self.offset)
-            && fingerprint.head > self.fingerprint.head
-        {
-            self.fingerprint = fingerprint.clone();
-            pieces.send(Ok(Piece::Known(number, fingerprint)))?;
+    /// Reads on in a file that grows; true if something has come.
+    fn read_plain(
+        &mut self,
+        number: usize,
+        pieces: &Pieces,
+        out: &mut Out,
+        told: &mut HashSet<PathBuf>,
+    ) -> io::Result<bool> {
+        let Content::Plain(plain) = &mut self.content else { return Ok(false) };
+        let metadata = self.file.metadata()?;
+        let change = Change::of(&metadata);
+        // Most files have not changed: those are not read.
+        if change.size == plain.offset && plain.seen == Some(change) {
+            return Ok(false);
         }
-        pieces.send(Ok(Piece::Bytes(number, chunk)))
+        if plain.offset == 0 {
+            // What it is shows only now.
+            if compression::is_too_short(&self.file)? {
+                return Ok(false);
+            }
+            if let Some(reader) = compression::decompress(&self.file)? {
+                self.content = Content::Compressed(Compressed { reader, offset: 0, torn: None });
+                return Ok(true);
+            }
+            if self.is_text && begins_as_utf16(&self.file)? {
+                tell(told, &self.path, CONVERT);
+                self.content = Content::Done;
+                return Ok(true);
+            }
+        }
+        let is_what_it_was = |plain: &Plain| {
+            Ok::<_, io::Error>(
+                self.fingerprint.begins(&self.file)?
+                    && crate::fingerprint::ends_before(
+                        &self.file,
+                        plain.offset,
+                        crc32fast::hash(&plain.tail),
+                    )?,
+            )
+        };
+        let rewritten = !is_what_it_was(plain)?;
+        let chunk = match rewritten {
+            true => None,
+            false => {
+                let mut at = At { file: &self.file, offset: plain.offset };
+                Some(pieces.read(&mut at)?).filter(|chunk| !chunk.is_empty())
+            }
+        };
+        // It may have been written anew in between. What was read then is still to come.
+        let stays = match &chunk {
+            Some(chunk) if !is_what_it_was(plain)? => {
+                let mut now = vec![0; chunk.len()];
+                self.file.read_exact_at(&mut now, plain.offset).is_err() || now != **chunk
+            }
+            _ => true,
+        };
+        if let Some(chunk) = chunk.filter(|_| stays) {
+            plain.offset += chunk.len() as u64;
+            keep_tail(&mut plain.tail, &chunk);
+            // A file that was empty when it was found could be any.
+            if let Ok(fingerprint) = Fingerprint::of(&self.file, plain.offset)
+                && fingerprint.head > self.fingerprint.head
+                && is_what_it_was(plain)?
+            {
+                self.fingerprint = fingerprint.clone();
+                out.push_back(Ok(Piece::Known(number, fingerprint)));
+            }
+            out.push_back(Ok(Piece::Bytes(number, chunk)));
+            return Ok(true);
+        }
+        if rewritten || !stays {
+            warn_rewritten(&self.path, plain.offset);
+            *plain = Plain { offset: 0, tail: Vec::new(), seen: None };
+            self.fingerprint = Fingerprint::of(&self.file, 0)?;
+            out.push_back(Ok(Piece::End(number)));
+            let begin = Begin {
+                place: self.path.display().to_string().into(),
+                file: Some((self.kept.clone(), self.fingerprint.clone())),
+                offset: 0,
+                records: 0,
+                tail: Vec::new(),
+                known: None,
+            };
+            out.push_back(Ok(Piece::Begin(number, begin.into())));
+            return Ok(true);
+        }
+        plain.seen = change.is_settled().then_some(change);
+        Ok(false)
+    }
+
+    /// Reads on in a compressed file; true if something has come.
+    fn read_compressed(
+        &mut self,
+        number: usize,
+        pieces: &Pieces,
+        out: &mut Out,
+        told: &mut HashSet<PathBuf>,
+    ) -> io::Result<bool> {
+        let Content::Compressed(compressed) = &mut self.content else { return Ok(false) };
+        let change = Change::of(&self.file.metadata()?);
+        if let Some(torn) = compressed.torn {
+            if torn == change && change.is_settled() {
+                return Ok(false);
+            }
+            // From its begin: what was torn cannot be gone on with.
+            let Some(mut reader) = compression::decompress(&self.file)? else { return Ok(false) };
+            match compression::skip(&mut reader, compressed.offset) {
+                Ok(Some(_)) => *compressed = Compressed { reader, torn: None, ..*compressed },
+                Ok(None) | Err(_) => {
+                    compressed.torn = Some(change);
+                    return Ok(false);
+                }
+            }
+        }
+        match pieces.read(&mut compressed.reader) {
+            Ok(chunk) if chunk.is_empty() => {
+                self.content = Content::Done;
+                if let Ok(fingerprint) = Fingerprint::of(&self.file, u64::MAX) {
+                    self.fingerprint = fingerprint.clone();
+                    out.push_back(Ok(Piece::Known(number, fingerprint)));
+                }
+                out.push_back(Ok(Piece::End(number)));
+            }
+            Ok(chunk) if compressed.offset == 0 && self.is_text && is_utf16(&chunk) => {
+                tell(told, &self.path, CONVERT);
+                self.content = Content::Done;
+            }
+            Ok(chunk) => {
+                compressed.offset += chunk.len() as u64;
+                out.push_back(Ok(Piece::Bytes(number, chunk)));
+            }
+            Err(error) => {
+                compressed.torn = Some(change);
+                let why = format!("it cannot be read to its end: {error}");
+                tell(told, &self.path, &why);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A file from a place on.
+struct At<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(buffer, self.offset)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bytes_source;
 mod compression;
+mod file_names;
 mod file_positions;
 mod file_sink;
 mod file_source;
@@ -13,10 +14,12 @@ mod http_source;
 mod letters;
 mod paced;
 mod paths;
+mod sink_file;
 mod sqlite_sink;
 mod sqlite_source;
 mod stdin;
 mod stdout;
+mod written;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +28,7 @@ use serde_json::Value;
 
 use crate::codec::Decoded;
 use crate::codec::frames::Letter;
-use crate::config::{Encoding, SinkKind, SourceKind};
+use crate::config::{Encoding, FileSource, SinkKind, SourceKind};
 use crate::metrics::NodeMetrics;
 use crate::outcome::Rejected;
 use crate::pipeline::Acknowledgements;
@@ -37,9 +40,10 @@ use http_sink::HttpSink;
 use http_source::HttpSource;
 pub use letters::LetterSource;
 pub use paced::Paced;
-use paths::Paths;
+pub use sink_file::Rename;
 use sqlite_sink::SqliteSink;
 use sqlite_source::SqliteSource;
+pub use written::Written;
 
 /// How far a source is, in bytes or records.
 #[derive(Debug, Default)]
@@ -68,7 +72,8 @@ impl Progress {
 
 /// An opened source.
 pub enum Source {
-    Bytes(Box<BytesSource>),
+    Stdin(Box<BytesSource>),
+    Files(Box<BytesSource>),
     Generate(Generator),
     Letters(LetterSource),
     Http(Box<HttpSource>),
@@ -77,23 +82,26 @@ pub enum Source {
 }
 
 impl Source {
-    /// `position` is how far an earlier run came.
+    /// `position` is how far an earlier run came; `keeps_state`, whether a later one will know
+    /// how far this came.
     ///
     /// # Errors
     /// If there is nothing to read from, or it cannot be gone on from there.
     pub fn open(
         kind: &SourceKind,
         position: Option<&Value>,
+        keeps_state: bool,
         progress: Arc<Progress>,
         acknowledgements: Acknowledgements,
+        written: &Written,
     ) -> Result<Self, String> {
         Ok(match kind {
-            SourceKind::Stdin { codec } => Self::Bytes(stdin::open(codec.clone(), progress).into()),
-            SourceKind::File { paths, follow, links, codec } => {
-                let paths = Paths::new(paths.iter().map(|path| path.value.clone()), *links);
-                let codec = codec.clone();
-                Self::Bytes(file_source::open(paths, *follow, codec, position, progress)?.into())
+            SourceKind::Stdin { codec } => {
+                Self::Stdin(stdin::open(codec.clone(), progress)?.into())
             }
+            SourceKind::File(file) => Self::Files(
+                file_source::open(file, position, keeps_state, progress, written.clone())?.into(),
+            ),
             SourceKind::Generate(generate) => {
                 Self::Generate(Generator::new(generate.clone(), position, progress))
             }
@@ -109,7 +117,9 @@ impl Source {
         position: Option<&Value>,
     ) -> Self {
         let decoding = match kind {
-            SourceKind::Stdin { codec } | SourceKind::File { codec, .. } => Some(codec.clone()),
+            SourceKind::Stdin { codec } | SourceKind::File(FileSource { codec, .. }) => {
+                Some(codec.clone())
+            }
             // These refuse nothing.
             SourceKind::Generate(_) | SourceKind::Http(_) | SourceKind::Sqlite(_) => None,
         };
@@ -123,7 +133,7 @@ impl Source {
     /// If the input cannot be read.
     pub async fn ready(&mut self) -> Result<bool, String> {
         match self {
-            Self::Bytes(source) => source.ready().await,
+            Self::Stdin(source) | Self::Files(source) => source.ready().await,
             Self::Generate(source) => Ok(source.ready().await),
             Self::Letters(source) => Ok(source.has_more()),
             Self::Http(source) => Ok(source.ready().await),
@@ -142,7 +152,7 @@ impl Source {
         full: impl Fn(&Decoded) -> bool,
     ) -> Result<(), String> {
         match self {
-            Self::Bytes(source) => source.decode(out, full),
+            Self::Stdin(source) | Self::Files(source) => source.decode(out, full),
             Self::Generate(source) => {
                 source.fill(out, full);
                 Ok(())
@@ -163,12 +173,38 @@ impl Source {
     /// Where it is: what it has given is before it. None if it cannot go back.
     pub fn position(&self) -> Option<Value> {
         match self {
-            Self::Bytes(source) => source.position(),
+            Self::Stdin(source) | Self::Files(source) => source.position(),
             Self::Generate(source) => Some(source.position()),
             Self::Letters(source) => source.position(),
             // Who posts has to send again what was not acknowledged; who measures keeps nothing.
             Self::Http(_) | Self::Paced(_) => None,
             Self::Sqlite(source) => source.position(),
+        }
+    }
+
+    /// Takes nothing more from the world; true if what it has taken is still to be decoded.
+    pub fn stop(&mut self) -> bool {
+        match self {
+            Self::Stdin(source) | Self::Files(source) => source.stop(),
+            Self::Generate(_)
+            | Self::Letters(_)
+            | Self::Http(_)
+            | Self::Sqlite(_)
+            | Self::Paced(_) => false,
+        }
+    }
+
+    /// Records of which a part was taken from the world, and the rest was not, because it was
+    /// told to stop. What can be given back is.
+    pub fn torn(&self) -> u64 {
+        match self {
+            Self::Stdin(source) if stdin::give_back(source.torn_bytes()) => 0,
+            Self::Stdin(source) | Self::Files(source) => source.torn(),
+            Self::Generate(_)
+            | Self::Letters(_)
+            | Self::Http(_)
+            | Self::Sqlite(_)
+            | Self::Paced(_) => 0,
         }
     }
 
@@ -184,7 +220,8 @@ impl Source {
     pub fn cut(&mut self, number: u64) {
         match self {
             Self::Http(source) => source.cut(number),
-            Self::Bytes(_)
+            Self::Stdin(_)
+            | Self::Files(_)
             | Self::Generate(_)
             | Self::Letters(_)
             | Self::Sqlite(_)
@@ -195,7 +232,7 @@ impl Source {
     /// What records of this source say of their origin right now.
     pub fn place(&self) -> Arc<str> {
         match self {
-            Self::Bytes(source) => source.place(),
+            Self::Stdin(source) | Self::Files(source) => source.place(),
             Self::Generate(_) => "generate".into(),
             Self::Letters(source) => source.place(),
             Self::Http(_) => "http".into(),
@@ -219,8 +256,8 @@ fn use_ring() {
 pub enum Resume<'a> {
     /// Nothing is kept: a run is complete or failed.
     NotAtAll,
-    /// A state directory is kept, and does not know the sink yet.
-    New,
+    /// A state directory is kept, and does not know the sink yet; `first`, if it knows nothing.
+    New { first: bool },
     /// To where it ended at the last cut.
     FromPosition(&'a Value),
 }
@@ -233,6 +270,17 @@ pub enum SinkError {
     Failed(String),
 }
 
+/// What a sink says of itself at a cut.
+#[derive(Debug, Default)]
+pub struct Synced {
+    /// To where it can be cut back, if it can.
+    pub position: Option<Value>,
+    /// Names to give to files once the cut is written, in this order.
+    pub names: Vec<Rename>,
+    /// The position once they were given, if there are any.
+    pub settled: Option<Value>,
+}
+
 /// An opened sink.
 pub enum Sink {
     Stdout(Encoding),
@@ -243,17 +291,20 @@ pub enum Sink {
 }
 
 impl Sink {
+    /// Checks whether there is a place to write to, and changes nothing there.
+    ///
     /// # Errors
-    /// If there is no place to write to.
+    /// If there is none.
     pub fn open(
         name: &str,
         kind: &SinkKind,
         resume: &Resume<'_>,
         metrics: &Arc<NodeMetrics>,
+        written: &Written,
     ) -> Result<Self, String> {
         Ok(match kind {
             SinkKind::Stdout { encoding } => Self::Stdout(encoding.clone()),
-            SinkKind::File(file) => Self::File(FileSink::open(file, resume)?),
+            SinkKind::File(file) => Self::File(FileSink::open(file, resume, written.clone())?),
             SinkKind::Http(http) => {
                 Self::Http(HttpSink::open(name.into(), http, metrics.clone())?.into())
             }
@@ -262,6 +313,17 @@ impl Sink {
             }
             SinkKind::Null => Self::Null,
         })
+    }
+
+    /// Makes what it writes to, or cuts it back to where it ended: once everything else is open.
+    ///
+    /// # Errors
+    /// If that failed.
+    pub fn begin(&mut self) -> Result<(), String> {
+        match self {
+            Self::File(sink) => sink.begin(),
+            Self::Stdout(_) | Self::Http(_) | Self::Sqlite(_) | Self::Null => Ok(()),
+        }
     }
 
     /// Writes a batch. Returns the records that were refused for good where they were to be
@@ -291,11 +353,11 @@ impl Sink {
     ///
     /// # Errors
     /// If that failed.
-    pub async fn sync(&mut self) -> Result<Option<Value>, String> {
+    pub async fn sync(&mut self) -> Result<Synced, String> {
         match self {
             Self::File(sink) => sink.sync().await,
             // Written is durable, as far as this program can say.
-            Self::Stdout(_) | Self::Http(_) | Self::Sqlite(_) | Self::Null => Ok(None),
+            Self::Stdout(_) | Self::Http(_) | Self::Sqlite(_) | Self::Null => Ok(Synced::default()),
         }
     }
 
@@ -303,10 +365,10 @@ impl Sink {
     ///
     /// # Errors
     /// If that failed.
-    pub async fn finish(self) -> Result<Option<Value>, String> {
+    pub async fn finish(self) -> Result<Synced, String> {
         match self {
             Self::File(sink) => sink.finish().await,
-            Self::Stdout(_) | Self::Http(_) | Self::Sqlite(_) | Self::Null => Ok(None),
+            Self::Stdout(_) | Self::Http(_) | Self::Sqlite(_) | Self::Null => Ok(Synced::default()),
         }
     }
 }

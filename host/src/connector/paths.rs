@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
+use crate::folder;
 use crate::foreign::Foreign;
 use crate::reach;
 
@@ -123,6 +124,11 @@ impl Paths {
     /// Whether a pattern means what it has found. What cannot be told here is said when it is
     /// opened.
     fn is_meant(&mut self, found: &Found) -> bool {
+        // Of this program, and not complete.
+        let name = found.path.file_name().unwrap_or_default();
+        if name.as_encoded_bytes().starts_with(folder::TEMPORARY.as_bytes()) {
+            return false;
+        }
         let Ok(metadata) = fs::symlink_metadata(&found.path) else { return true };
         let kind = metadata.file_type();
         let why = if kind.is_file() {

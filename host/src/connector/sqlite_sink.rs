@@ -35,7 +35,7 @@ impl SqliteSink {
         config: &Config,
         metrics: Arc<NodeMetrics>,
     ) -> Result<Self, String> {
-        let Config { path, table, columns, on_conflict, retry } = config;
+        let Config { path, table, columns, on_conflict, retry, .. } = config;
         let what: Arc<str> = format!("the table {table} of {}", path.value.display()).into();
         let failed = |error: rusqlite::Error| format!("cannot write {what}: {error}");
         let connection = Connection::open(&path.value).map_err(failed)?;

@@ -2,18 +2,31 @@
 
 use std::sync::Arc;
 
+use rustix::fs::{FileType, SeekFrom, fstat, seek};
+use rustix::stdio::stdin;
+
 use super::Progress;
-use super::bytes_source::{Begin, BytesSource, Piece};
+use super::bytes_source::{AtStop, Begin, BytesSource, Piece};
 use crate::config::Decoding;
 
-pub(super) fn open(decoding: Decoding, progress: Arc<Progress>) -> BytesSource {
-    BytesSource::spawn(decoding, progress, None, |pieces| {
-        let begin = Begin { place: "stdin".into(), file: None, offset: 0, records: 0, known: None };
+pub(super) fn open(decoding: Decoding, progress: Arc<Progress>) -> Result<BytesSource, String> {
+    let source = BytesSource::spawn(decoding, progress, None, AtStop::Decode, |pieces| {
+        let place = "stdin".into();
+        let begin =
+            Begin { place, file: None, offset: 0, records: 0, tail: Vec::new(), known: None };
         pieces.send(Ok(Piece::Begin(0, begin.into())))?;
-        // Not locked: the lock cannot move to the reading thread.
-        match pieces.read_to_end(0, "stdin", &mut std::io::stdin())? {
+        match pieces.read_stream(0, "stdin", &stdin())? {
             true => pieces.send(Ok(Piece::End(0))),
             false => Ok(()),
         }
-    })
+    });
+    source.map_err(|error| format!("cannot read stdin: {error}"))
+}
+
+/// Gives bytes back that were taken last, for whoever reads stdin next; false if it is no file.
+pub(super) fn give_back(bytes: u64) -> bool {
+    let is_file = fstat(stdin())
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    let back = i64::try_from(bytes).map(|bytes| SeekFrom::Current(-bytes));
+    is_file && back.is_ok_and(|back| seek(stdin(), back).is_ok())
 }

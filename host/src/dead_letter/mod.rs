@@ -8,22 +8,20 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::codec::frames;
 use crate::config::{self, WhenLettersFull};
-use crate::fingerprint::{Fingerprint, inode};
+use crate::connector::Written;
+use crate::fingerprint::Mark;
 use crate::folder;
-use crate::rotation::{self, files};
+use crate::rotation;
 pub use encoded::Encoded;
 pub use reader::Reader;
 
-/// How often it is looked whether there is room again.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// Appends letters. Each batch of them is one write, so a crash tears the last at most.
+/// Appends letters. A crash tears the last at most.
 pub struct DeadLetters {
     config: config::DeadLetters,
     current: Mutex<Current>,
@@ -35,29 +33,43 @@ struct Current {
     length: u64,
     /// Bytes in those that were rotated away, as far as is known.
     rotated: u64,
+    /// The highest number that a rotated file had: none is used again.
+    highest: u64,
     /// Bytes that were asked room for and are not written yet.
     expected: u64,
     /// Written since it was synced.
     dirty: bool,
     /// A pipe or a device: there is nothing to lock, rotate or cut.
     is_stream: bool,
+    /// What is done before the first write.
+    begin: Option<Begin>,
+}
+
+/// What is done before the first write.
+enum Begin {
+    /// Nothing was written behind the last cut that anybody knows: only what is torn is cut off.
+    AsItIs,
+    /// Cut off what was written behind the cut.
+    Cut(u64),
+    /// The file was rotated since the cut: it gets its name back, too.
+    CutRotated(PathBuf, u64),
 }
 
 /// Where the letters of a cut end.
 #[derive(Debug, Serialize, Deserialize)]
 struct Position {
-    file: Fingerprint,
-    length: u64,
+    mark: Mark,
+    /// The highest number that a rotated file had.
+    highest: u64,
 }
 
 impl DeadLetters {
-    /// Opens a file to append to, and creates it if there is none. What an earlier run
-    /// left torn at its end is cut off, or nothing behind it could be read; as is what it
-    /// wrote after the cut that ends at `position`.
+    /// Opens a file to append to, and creates it if there is none. Looks at what an earlier run
+    /// left, and changes nothing of it before [`DeadLetters::begin`].
     ///
     /// # Errors
     /// If the file cannot be opened, is in use by another run, or holds something else than
-    /// dead letters, or if another pipeline has written behind the cut.
+    /// dead letters, or if another pipeline has written behind the cut that ends at `position`.
     pub fn open(
         config: &config::DeadLetters,
         pipeline: &str,
@@ -66,105 +78,177 @@ impl DeadLetters {
         let path = &config.path;
         let failed =
             |error: io::Error| format!("cannot open the dead letters {}: {error}", path.display());
-        let mut file = open_locked(path)?;
-        if let Some(position) = position {
-            cut_back(path, pipeline, position)?;
-            drop(file); // It may have been renamed.
-            file = open_locked(path)?;
-        }
+        let file = open_locked(path)?;
         let is_stream = !file.metadata().map_err(failed)?.is_file();
-        if !is_stream {
-            let mut reader = Reader::open(path)?;
-            for letter in reader.by_ref() {
+        let mut highest = rotation::highest(path);
+        let mut begin = Begin::AsItIs;
+        if let Some(position) = position {
+            let position: Position = serde_json::from_value(position.clone()).map_err(|error| {
+                format!("the state does not know where its dead letters end: {error}")
+            })?;
+            begin = since_cut(path, pipeline, &position)?;
+            highest = highest.max(position.highest);
+        }
+        if matches!(begin, Begin::AsItIs) && !is_stream {
+            for letter in Reader::open(path)? {
                 letter.map_err(|why| format!("will not append to {}: {why}", path.display()))?;
             }
-            if reader.torn() > 0 {
-                tracing::warn!(
-                    "cut {} bytes off the end of {}: an earlier run was stopped while it wrote them",
-                    reader.torn(),
-                    path.display()
-                );
-                file.set_len(reader.offset).map_err(failed)?;
+        }
+        let current = Current {
+            file,
+            length: 0,
+            rotated: 0,
+            highest,
+            expected: 0,
+            dirty: false,
+            is_stream,
+            begin: Some(begin),
+        };
+        Ok(Self { config: config.clone(), current: Mutex::new(current) })
+    }
+
+    /// Cuts off what an earlier run wrote behind the last cut, and what it left torn at the end:
+    /// nothing behind that could be read.
+    ///
+    /// # Errors
+    /// If that failed.
+    pub fn begin(&self) -> Result<(), String> {
+        let path = &self.config.path;
+        let failed = |error: io::Error| {
+            format!("cannot cut the dead letters {} back: {error}", path.display())
+        };
+        let mut current = self.current();
+        let Some(begin) = current.begin.take() else { return Ok(()) };
+        if current.is_stream {
+            return Ok(());
+        }
+        match begin {
+            Begin::AsItIs => {
+                let mut reader = Reader::open(path)?;
+                reader.by_ref().try_for_each(|letter| letter.map(drop))?;
+                if reader.torn() > 0 {
+                    tracing::warn!(
+                        "cut {} bytes off the end of {}: an earlier run was stopped while it wrote \
+                         them",
+                        reader.torn(),
+                        path.display()
+                    );
+                    current.file.set_len(reader.offset).map_err(failed)?;
+                }
+            }
+            Begin::Cut(length) => current.file.set_len(length).map_err(failed)?,
+            Begin::CutRotated(rotated, length) => {
+                let file = OpenOptions::new().write(true).open(&rotated).map_err(failed)?;
+                file.set_len(length).map_err(failed)?;
+                fs::rename(&rotated, path).map_err(failed)?;
+                current.file = open_locked(path)?;
             }
         }
-        let length = if is_stream { 0 } else { file.metadata().map_err(failed)?.len() };
-        let rotated = rotation::bytes(path);
-        let current = Current { file, length, rotated, expected: 0, dirty: false, is_stream };
-        Ok(Self { config: config.clone(), current: Mutex::new(current) })
+        current.length = current.file.metadata().map_err(failed)?.len();
+        current.rotated = rotation::bytes(path);
+        Ok(())
+    }
+
+    /// The file that is written, not to be read meanwhile.
+    pub fn note(&self, written: &Written) {
+        let current = self.current();
+        if !current.is_stream {
+            written.note(&current.file);
+        }
     }
 
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().expect("nobody panics while writing")
     }
 
-    /// Asks for room for letters that will be written. If there is none, waits until
-    /// somebody has taken letters away, or fails, as the pipeline says.
+    /// Asks for room for letters that will be written, where the pipeline does not wait for it.
     ///
     /// # Errors
-    /// If there is no room, and the pipeline does not wait.
-    pub async fn room(&self, bytes: usize) -> Result<(), String> {
-        let mut said = false;
-        loop {
-            {
-                let mut current = self.current();
-                // Who waits must wait for what can be taken away: letters that are not written
-                // yet wait for a cut, which waits for this.
-                let waits = self.config.when_full == WhenLettersFull::Wait;
-                let expected = if waits { 0 } else { current.expected };
-                let used = current.length + current.rotated + expected;
-                if used == 0 || used + bytes as u64 <= self.config.max_bytes {
-                    current.expected += bytes as u64;
-                    return Ok(());
-                }
-                // Somebody may have taken some away.
-                current.rotated = rotation::bytes(&self.config.path);
-                if current.length + current.rotated + expected < used {
-                    continue;
-                }
-                if waits && current.length > 0 && !current.is_stream {
-                    self.rotate(&mut current)?; // The one that is written cannot be replayed.
-                }
+    /// If there is none.
+    pub fn expect(&self, bytes: usize) -> Result<(), String> {
+        let mut current = self.current();
+        let used = current.length + current.rotated + current.expected;
+        let is_full = used > 0 && used + bytes as u64 > self.config.max_bytes;
+        if is_full && !self.waits() {
+            // Somebody may have taken some away.
+            current.rotated = rotation::bytes(&self.config.path);
+            let used = current.length + current.rotated + current.expected;
+            if used > 0 && used + bytes as u64 > self.config.max_bytes {
+                return Err(self.full());
             }
-            let (path, limit) =
-                (self.config.path.display(), bytesize::ByteSize::b(self.config.max_bytes));
-            let full = format!(
-                "the dead letters {path} are full: dead_letters.max_size allows {limit}; replay \
-                 them (pipehost dead-letter replay) or move away those that were rotated"
-            );
-            if self.config.when_full == WhenLettersFull::Fail {
-                return Err(full);
-            }
-            if !std::mem::replace(&mut said, true) {
-                tracing::warn!("{full}. The pipeline waits");
-            }
-            tokio::time::sleep(LOOK).await;
         }
+        current.expected += bytes as u64;
+        Ok(())
     }
 
-    /// Appends letters, for which room was asked. Begins a new file if this one has grown
-    /// past the size at which it rotates.
+    /// Whether the pipeline waits where there is no room.
+    pub fn waits(&self) -> bool {
+        self.config.when_full == WhenLettersFull::Wait
+    }
+
+    /// What is said where there is no room.
+    pub fn full(&self) -> String {
+        let limit = bytesize::ByteSize::b(self.config.max_bytes);
+        format!(
+            "the dead letters {} are full: dead_letters.max_size allows {limit}; replay them \
+             (pipehost dead-letter replay) or move away those that were rotated",
+            self.config.path.display()
+        )
+    }
+
+    /// Appends letters, as long as there is room, and no longer than until the second file has
+    /// been begun: the first is to be in a cut by then. What is not written stays.
     ///
     /// # Errors
     /// If they cannot be written: the records would be lost.
-    pub fn write(&self, letters: &Encoded) -> Result<(), String> {
-        if letters.bytes == 0 {
-            return Ok(());
-        }
+    pub fn write(&self, letters: &mut Encoded) -> Result<(), String> {
         let path = &self.config.path;
         let failed =
             |error: io::Error| format!("cannot write the dead letters {}: {error}", path.display());
         let mut current = self.current();
-        if !current.is_stream && current.length >= self.config.rotate_bytes {
-            self.rotate(&mut current)?;
+        let mut has_rotated = false;
+        while let Some(part) = letters.pop() {
+            let (mut start, mut end) = (0, 0);
+            let mut stop = false;
+            while end < part.len() && !stop {
+                let length = frames::length(&part[end..]) as u64;
+                let written = current.length + (end - start) as u64;
+                let is_due = written >= self.config.rotate_bytes && written > 0;
+                let is_full = !self.has_room(&mut current, (end - start) as u64, length);
+                if current.is_stream || !(is_due || is_full) {
+                    end += length as usize;
+                    continue;
+                }
+                current.append(&part[start..end]).map_err(failed)?;
+                start = end;
+                // The one that is written cannot be replayed.
+                let rotates = is_due || (is_full && self.waits() && current.length > 0);
+                if rotates && !has_rotated {
+                    self.rotate(&mut current)?;
+                    has_rotated = true;
+                }
+                stop = is_full || (is_due && current.length > 0);
+            }
+            current.append(&part[start..end]).map_err(failed)?;
+            if end < part.len() {
+                letters.push_front(part[end..].to_vec());
+                break;
+            }
         }
-        current.dirty = true;
-        current.expected = current.expected.saturating_sub(letters.bytes as u64);
-        letters
-            .write_to(|bytes| {
-                current.length += bytes.len() as u64;
-                current.file.write_all(bytes)
-            })
-            .map_err(failed)
+        Ok(())
+    }
+
+    /// Whether so many bytes fit in behind what is written, and `more` that is about to be.
+    fn has_room(&self, current: &mut Current, more: u64, bytes: u64) -> bool {
+        let fits = |current: &Current| {
+            let used = current.length + current.rotated + more;
+            used == 0 || used + bytes <= self.config.max_bytes
+        };
+        if !fits(current) {
+            // Somebody may have taken some away.
+            current.rotated = rotation::bytes(&self.config.path);
+        }
+        fits(current)
     }
 
     /// Gives the file a number, and begins a new one.
@@ -174,8 +258,8 @@ impl DeadLetters {
             format!("cannot rotate the dead letters {}: {error}", path.display())
         };
         current.file.sync_all().map_err(failed)?;
-        let next = rotation::numbered(path, rotation::highest(path) + 1);
-        fs::rename(path, next).map_err(failed)?;
+        current.highest = current.highest.max(rotation::highest(path)) + 1;
+        fs::rename(path, rotation::numbered(path, current.highest)).map_err(failed)?;
         current.file = open_locked(path)?;
         current.rotated += std::mem::take(&mut current.length);
         Ok(())
@@ -197,9 +281,22 @@ impl DeadLetters {
             current.file.sync_all().map_err(failed)?;
         }
         // Opened to append, it can be read all the same.
-        let file = Fingerprint::of(&current.file, current.length).map_err(failed)?;
-        let position = Position { file, length: current.length };
+        let mark = Mark::of(&current.file, current.length).map_err(failed)?;
+        let position = Position { mark, highest: current.highest };
         Ok(Some(serde_json::to_value(position).expect("its keys are texts")))
+    }
+}
+
+impl Current {
+    fn append(&mut self, letters: &[u8]) -> io::Result<()> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        self.dirty = true;
+        self.expected = self.expected.saturating_sub(letters.len() as u64);
+        self.file.write_all(letters)?;
+        self.length += letters.len() as u64;
+        Ok(())
     }
 }
 
@@ -242,41 +339,30 @@ fn open_locked(path: &Path) -> Result<File, String> {
     }
 }
 
-/// Takes away what was written after a cut. Files that the cut does not know are left as
-/// they are: somebody has replayed or moved letters since.
-fn cut_back(path: &Path, pipeline: &str, position: &Value) -> Result<(), String> {
-    let failed =
-        |error: io::Error| format!("cannot cut the dead letters {} back: {error}", path.display());
-    let position: Position = serde_json::from_value(position.clone())
-        .map_err(|error| format!("the state does not know where its dead letters end: {error}"))?;
-    let is_it = |path: &Path| -> io::Result<bool> {
-        let file = File::open(path)?;
-        Ok(position.file.inode() == inode(&file)? && position.file.begins(&file)?)
-    };
-    // Newest first: if the file was rotated since, what is newer came after the cut.
-    let mut newer: Vec<PathBuf> = Vec::new();
-    for file in files(path).into_iter().rev() {
-        if is_it(&file).map_err(failed)? {
-            let open = OpenOptions::new().write(true).open(&file).map_err(failed)?;
-            if open.metadata().map_err(failed)?.len() < position.length {
-                return Ok(());
-            }
-            only_of(pipeline, &file, position.length)?;
-            for later in &newer {
-                only_of(pipeline, later, 0)?;
-            }
-            for later in newer {
-                fs::remove_file(later).map_err(failed)?;
-            }
-            open.set_len(position.length).map_err(failed)?;
-            if file != path {
-                fs::rename(&file, path).map_err(failed)?;
-            }
-            return Ok(());
+/// What was written after a cut. Files that the cut does not know are left as they are: somebody
+/// has replayed or moved letters since.
+fn since_cut(path: &Path, pipeline: &str, position: &Position) -> Result<Begin, String> {
+    let Position { mark, highest } = position;
+    let is_it = |path: &Path| match File::open(path) {
+        Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => {
+            mark.is_in(&file).map_err(|error| format!("cannot read {}: {error}", path.display()))
         }
-        newer.push(file);
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+    };
+    if is_it(path)? {
+        only_of(pipeline, path, mark.length)?;
+        return Ok(Begin::Cut(mark.length));
     }
-    Ok(())
+    // No more than one file is begun between two cuts.
+    let rotated = rotation::numbered(path, highest + 1);
+    if is_it(&rotated)? {
+        only_of(pipeline, path, 0)?;
+        only_of(pipeline, &rotated, mark.length)?;
+        return Ok(Begin::CutRotated(rotated, mark.length));
+    }
+    Ok(Begin::AsItIs)
 }
 
 /// Sees that all letters behind an offset are those of one pipeline.

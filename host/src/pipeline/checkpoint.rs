@@ -15,6 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Ended, Stopped};
 use crate::codec::frames::Letter;
+use crate::connector::{Rename, Synced};
 use crate::dead_letter::{DeadLetters, Encoded};
 use crate::graph::NodeId;
 use crate::metrics::Metrics;
@@ -37,9 +38,7 @@ pub(super) enum NodeState {
         finished: bool,
         latest: Option<i64>,
     },
-    Sink {
-        position: Option<Value>,
-    },
+    Sink(Synced),
 }
 
 /// What a node says of itself.
@@ -95,24 +94,29 @@ pub(super) struct Letters {
 struct Waiting {
     letters: Mutex<Encoded>,
     demand: Arc<Notify>,
+    /// Whether there is no room for those of the last cut.
+    full: watch::Receiver<bool>,
 }
+
+/// How often it is looked whether there is room for dead letters again.
+const LOOK: Duration = Duration::from_millis(500);
 
 impl Letters {
     /// Takes letters, and waits while there is no room for them.
     pub(super) async fn keep(&self, letters: Vec<Letter>) -> Result<(), String> {
         let file = self.file.clone().expect("the graph was checked for it");
         let letters = Encoded::new(&letters);
-        file.room(letters.bytes).await?;
-        let Some(waiting) = &self.waiting else {
-            // A pipe may have nobody who reads it: not on a thread that others need.
-            let written = tokio::task::spawn_blocking(move || file.write(&letters));
-            return written.await.expect("writing does not panic");
-        };
-        let mut wait = waiting.letters.lock().expect("nobody panics here");
-        wait.extend(letters);
-        if wait.held_bytes() > LETTERS || wait.bytes > 16 * LETTERS {
-            waiting.demand.notify_one();
+        let Some(waiting) = &self.waiting else { return write_all(file, letters).await };
+        file.expect(letters.bytes)?;
+        {
+            let mut wait = waiting.letters.lock().expect("nobody panics here");
+            wait.extend(letters);
+            if wait.held_bytes() > LETTERS || wait.bytes > 16 * LETTERS {
+                waiting.demand.notify_one();
+            }
         }
+        // Where those of the last cut wait for room, so do all others, and all who make them.
+        let _ = waiting.full.clone().wait_for(|full| !full).await;
         Ok(())
     }
 
@@ -120,6 +124,38 @@ impl Letters {
         let Some(waiting) = &self.waiting else { return Encoded::default() };
         std::mem::take(&mut waiting.letters.lock().expect("nobody panics here"))
     }
+}
+
+/// Writes letters as there is room, where no cut has to know of them.
+async fn write_all(file: Arc<DeadLetters>, mut letters: Encoded) -> Result<(), String> {
+    let mut told = false;
+    loop {
+        let (writer, before) = (file.clone(), letters.bytes);
+        // A pipe may have nobody who reads it: not on a thread that others need.
+        let written = tokio::task::spawn_blocking(move || {
+            writer.write(&mut letters)?;
+            Ok::<_, String>(letters)
+        });
+        letters = written.await.expect("writing does not panic")?;
+        if letters.is_empty() {
+            return Ok(());
+        }
+        if letters.bytes == before {
+            wait_for_room(&file, &mut told).await?;
+        }
+    }
+}
+
+/// There is no room: fails, or waits a while.
+async fn wait_for_room(file: &DeadLetters, told: &mut bool) -> Result<(), String> {
+    if !file.waits() {
+        return Err(file.full());
+    }
+    if !std::mem::replace(told, true) {
+        tracing::warn!("{}. The pipeline waits", file.full());
+    }
+    tokio::time::sleep(LOOK).await;
+    Ok(())
 }
 
 /// Tells a source to begin a cut.
@@ -185,11 +221,18 @@ pub(super) struct Coordinator {
     begin: watch::Sender<u64>,
     durable: watch::Sender<u64>,
     demand: Arc<Notify>,
+    /// Whether there is no room for dead letters.
+    full: watch::Sender<bool>,
     /// What nodes said last that have ended.
     ended: BTreeMap<NodeId, NodeState>,
     /// Letters for the next cut.
     letters: Encoded,
+    /// When something was written last.
+    written: Instant,
 }
+
+/// How often a cut is written in which nothing has changed: its time says that the run lives.
+const UNCHANGED: Duration = Duration::from_secs(10);
 
 impl Coordinator {
     pub(super) fn new(setting: Setting) -> Self {
@@ -200,14 +243,29 @@ impl Coordinator {
             begin: watch::Sender::new(setting.cut.number),
             durable: watch::Sender::new(setting.cut.number),
             demand: Arc::default(),
+            full: watch::Sender::new(false),
             ended: BTreeMap::new(),
             letters: Encoded::default(),
+            written: Instant::now(),
             setting,
         }
     }
 
+    /// Takes the letters that an earlier run had no room for, if they are to be written here.
+    fn take_letters(&mut self) -> Result<(), String> {
+        let Setting { cut, dead_letters, own_letters, .. } = &mut self.setting;
+        if dead_letters.is_some() && *own_letters {
+            self.letters = Encoded::from_bytes(&cut.letters)?;
+        }
+        Ok(())
+    }
+
     /// Keeps where new sinks and the dead letters are before the run writes to them.
     pub(super) fn keep_begin(&mut self, sinks: BTreeMap<String, SinkCut>) -> Result<(), String> {
+        if let Some(letters) = &self.setting.dead_letters {
+            letters.begin()?;
+        }
+        self.take_letters()?;
         let Setting { store: Some(store), cut, dead_letters, shape, own_letters, .. } =
             &mut self.setting
         else {
@@ -232,7 +290,11 @@ impl Coordinator {
 
     /// The letters of one node.
     pub(super) fn letters(&self) -> Letters {
-        let waiting = || Waiting { letters: Mutex::default(), demand: self.demand.clone() };
+        let waiting = || Waiting {
+            letters: Mutex::default(),
+            demand: self.demand.clone(),
+            full: self.full.subscribe(),
+        };
         let Setting { active, dead_letters, .. } = &self.setting;
         Letters { file: dead_letters.clone(), waiting: active.then(|| Arc::new(waiting())) }
     }
@@ -319,36 +381,98 @@ impl Coordinator {
     }
 
     async fn write(&mut self, number: u64, reached: Reached) -> Result<(), String> {
-        let Reached { states, letters, .. } = reached;
+        let Reached { mut states, mut letters, .. } = reached;
+        let is_last = self.all_ended();
         let mut changed = BTreeMap::new();
         let mut cut = Cut {
             pipeline: self.setting.shape.pipeline.clone(),
             number,
             time: record::now(),
+            dead_letters: self.setting.cut.dead_letters.clone(),
+            letters: self.setting.cut.letters.clone(),
             ..Cut::default()
         };
-        for (node, name) in &self.setting.names {
-            let state = states.get(node).or_else(|| self.ended.get(node));
-            self.enter(&mut cut, &mut changed, name, state.expect("every node has reported"));
-        }
-        let dead_letters = self.setting.dead_letters.clone();
-        let store = self.setting.store.take();
-        let own_letters = self.setting.own_letters;
-        cut.dead_letters = self.setting.cut.dead_letters.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            // The letters first: if what follows fails, they are cut off again.
-            if let Some(file) = &dead_letters {
-                file.write(&letters)?;
-                let end = file.sync()?;
-                if own_letters {
-                    cut.dead_letters = end;
+        let (mut names, mut settled) = (Vec::new(), BTreeMap::new());
+        for (node, name) in self.setting.names.clone() {
+            let reached = states.remove(&node);
+            let has_ended = reached.is_none();
+            let state = reached.or_else(|| self.ended.remove(&node));
+            let mut state = state.expect("every node has reported");
+            self.enter(&mut cut, &mut changed, &name, &state);
+            if let NodeState::Sink(sink) = &mut state {
+                names.append(&mut sink.names);
+                if let Some(position) = sink.settled.take() {
+                    sink.position = Some(position.clone());
+                    settled.insert(name, position);
                 }
             }
-            let Some(mut store) = store else { return Ok((cut, None)) };
-            store.commit(&cut, &changed)?;
-            Ok::<_, String>((cut, Some(store)))
-        });
-        (self.setting.cut, self.setting.store) = done.await.expect("writing does not panic")?;
+            if has_ended {
+                self.ended.insert(node, state);
+            }
+        }
+        let recent = self.written.elapsed() < UNCHANGED && !is_last;
+        let mut told = false;
+        loop {
+            let (file, store) = (self.setting.dead_letters.clone(), self.setting.store.take());
+            let (own_letters, before) = (self.setting.own_letters, letters.bytes);
+            let same = recent.then(|| self.setting.cut.clone());
+            let (given, then, new) = (
+                std::mem::take(&mut names),
+                std::mem::take(&mut settled),
+                std::mem::take(&mut changed),
+            );
+            let done = tokio::task::spawn_blocking(move || {
+                // The letters first: if what follows fails, they are cut off again.
+                if let Some(file) = &file {
+                    file.write(&mut letters)?;
+                    let end = file.sync()?;
+                    if own_letters {
+                        cut.dead_letters = end;
+                        cut.letters = letters.to_bytes();
+                    }
+                }
+                let is_same = new.is_empty()
+                    && given.is_empty()
+                    && same.is_some_and(|same| {
+                        let Cut { number, time, .. } = cut;
+                        cut == Cut { number, time, ..same }
+                    });
+                let Some(mut store) = store else {
+                    given.iter().try_for_each(Rename::apply)?;
+                    return Ok((cut, None, letters, is_same));
+                };
+                if !is_same {
+                    store.commit(&cut, &new)?;
+                }
+                // Files that this cut knows get their names, and so they are in the next one.
+                given.iter().try_for_each(Rename::apply)?;
+                for (name, position) in then {
+                    if let Some(sink) = cut.sinks.get_mut(&name) {
+                        sink.position = Some(position);
+                    }
+                }
+                if is_last && !given.is_empty() {
+                    store.commit(&cut, &BTreeMap::new())?;
+                }
+                Ok::<_, String>((cut, Some(store), letters, is_same))
+            });
+            let is_same;
+            (cut, self.setting.store, letters, is_same) =
+                done.await.expect("writing does not panic")?;
+            self.setting.cut = cut.clone();
+            if !is_same {
+                self.written = Instant::now();
+            }
+            let Some(file) = self.setting.dead_letters.clone().filter(|_| !letters.is_empty())
+            else {
+                break;
+            };
+            if letters.bytes == before {
+                self.full.send_replace(true);
+                wait_for_room(&file, &mut told).await?;
+            }
+        }
+        self.full.send_replace(false);
         Ok(())
     }
 
@@ -382,6 +506,7 @@ impl Coordinator {
                 }
                 let stage = StageCut {
                     component: shape.component.clone(),
+                    config: shape.config.clone(),
                     workers: shape.workers,
                     partition: shape.partition.clone(),
                     finished: *finished,
@@ -391,7 +516,7 @@ impl Coordinator {
                 };
                 cut.stages.insert(name, stage);
             }
-            NodeState::Sink { position } => {
+            NodeState::Sink(Synced { position, .. }) => {
                 let kind = self.setting.shape.sinks[&name].kind.clone();
                 cut.sinks.insert(name, SinkCut { kind, position: position.clone() });
             }

@@ -24,8 +24,9 @@ use super::watermark::Assigner;
 use super::{Ended, Stopped};
 use crate::codec::frames::Letter;
 use crate::config::{self, Batching, Config, OnError};
-use crate::connector::{LetterSource, Paced, Progress, Resume, Sink, Source};
+use crate::connector::{LetterSource, Paced, Progress, Resume, Sink, Source, Written};
 use crate::dead_letter::DeadLetters;
+use crate::engine::content_hash;
 use crate::graph::{self, NodeId};
 use crate::metrics::{Metrics, NodeMetrics};
 use crate::prepare::Prepared;
@@ -102,15 +103,19 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
     let start = Instant::now();
     let shape = shape(&config, &runners);
     let pipeline: Arc<str> = config.name.as_str().into();
-    let (store, cut) = match &config.state {
+    let (store, found) = match &config.state {
         Some(directory) => open_state(&directory.value, &shape)?,
-        None => (None, Cut::default()),
+        None => (None, None),
     };
+    let is_first = found.is_none();
+    let cut = found.unwrap_or_default();
     let keeps_state = store.is_some();
+    let written = Written::default();
     let dead_letters = match &config.dead_letters {
         Some(letters) if uses_dead_letters(&config) => {
             let opened =
                 DeadLetters::open(&letters.value, &config.name, cut.dead_letters.as_ref())?;
+            opened.note(&written);
             Some(Arc::new(opened))
         }
         _ => None,
@@ -146,7 +151,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         metrics: metrics.clone(),
     });
 
-    let mut new_sinks = BTreeMap::new();
+    let mut sinks = Vec::new();
     // Sinks first: nothing is read from a source before there is a place for it.
     for (index, sink) in config.sinks.iter().enumerate() {
         let node = &by_id[&NodeId::Sink(index)];
@@ -154,16 +159,12 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         let position = cut.sinks.get(&node.name).and_then(|sink| sink.position.as_ref());
         let resume = match position {
             _ if !keeps_state => Resume::NotAtAll,
-            None => Resume::New,
+            None => Resume::New { first: is_first },
             Some(position) => Resume::FromPosition(position),
         };
         let receivers = wiring.receivers(node.id);
-        let mut opened = Sink::open(&node.name, &sink.kind, &resume, &node.metrics).map_err(at)?;
-        if keeps_state && position.is_none() {
-            let position = opened.sync().await.map_err(at)?;
-            let cut = SinkCut { kind: sink.kind.to_string(), position };
-            new_sinks.insert(node.name.clone(), cut);
-        }
+        let opened =
+            Sink::open(&node.name, &sink.kind, &resume, &node.metrics, &written).map_err(at)?;
         let letters = coordinator.letters();
         let task = SinkTask {
             name: node.name.as_str().into(),
@@ -187,10 +188,8 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
             pace: pace.clone(),
             reporter: coordinator.reporter(node.id, letters),
         };
-        running.spawn(&node.name, task.run());
+        sinks.push((node.clone(), task));
     }
-    // Before anything is written: what comes before the first cut is cut off too.
-    coordinator.keep_begin(new_sinks)?;
     for (index, (stage, runner)) in config.stages.iter().zip(runners).enumerate() {
         let node = &by_id[&NodeId::Stage(index)];
         let before = cut.stages.get(&node.name);
@@ -249,17 +248,25 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
             }
         }
     }
+    let mut sources = Vec::new();
     for (index, source) in config.sources.iter().enumerate() {
         let node = &by_id[&NodeId::Source(index)];
         let progress = node.progress.clone().expect("sources have progress");
         let before = cut.sources.get(&node.name);
         let position = before.and_then(|source| source.position.as_ref());
         let opened = match &replay {
-            None => Source::open(&source.kind, position, progress, coordinator.acknowledgements())
-                .map(|source| match &pace {
-                    None => source,
-                    Some(pace) => Source::Paced(Paced::new(source, pace.clone()).into()),
-                }),
+            None => Source::open(
+                &source.kind,
+                position,
+                keeps_state,
+                progress,
+                coordinator.acknowledgements(),
+                &written,
+            )
+            .map(|source| match &pace {
+                None => source,
+                Some(pace) => Source::Paced(Paced::new(source, pace.clone()).into()),
+            }),
             Some(letters) => {
                 let letters = letters.iter().filter(|letter| letter.stage == node.name);
                 Ok(Source::replay_source(&source.kind, letters.cloned().collect(), position))
@@ -287,7 +294,26 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
             when_stopped,
             when_done: if replay.is_some() { when_stopped } else { Close::Finished },
         };
+        sources.push((node.name.clone(), task));
+    }
+    // All that could refuse has been asked: only now are files made, cut and given their names.
+    let mut new_sinks = BTreeMap::new();
+    for (node, mut task) in sinks {
+        let at = |why| format!("sink `{}`: {why}", node.name);
+        task.sink.begin().map_err(at)?;
+        let is_known = cut.sinks.get(&node.name).is_some_and(|sink| sink.position.is_some());
+        if keeps_state && !is_known {
+            let NodeId::Sink(index) = node.id else { unreachable!("it is a sink") };
+            let position = task.sink.sync().await.map_err(at)?.position;
+            let kind = config.sinks[index].kind.to_string();
+            new_sinks.insert(node.name.clone(), SinkCut { kind, position });
+        }
         running.spawn(&node.name, task.run());
+    }
+    // Before anything is written: what comes before the first cut is cut off too.
+    coordinator.keep_begin(new_sinks)?;
+    for (name, task) in sources {
+        running.spawn(&name, task.run());
     }
     for (number, Replayed { letters, sender }) in replays.into_iter().enumerate() {
         // Not a node of the pipeline: no cut speaks of it.
@@ -323,10 +349,10 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
 }
 
 /// Opens a state directory, and sees that it is this pipeline's.
-fn open_state(directory: &Path, shape: &Shape) -> Result<(Option<Store>, Cut), String> {
+fn open_state(directory: &Path, shape: &Shape) -> Result<(Option<Store>, Option<Cut>), String> {
     let at = directory.display();
     let (store, cut) = Store::open(directory)?;
-    let Some(cut) = cut else { return Ok((Some(store), Cut::default())) };
+    let Some(cut) = cut else { return Ok((Some(store), None)) };
     let differences = state::differences(&cut, shape);
     if !differences.is_empty() {
         return Err(format!(
@@ -340,13 +366,20 @@ fn open_state(directory: &Path, shape: &Shape) -> Result<(Option<Store>, Cut), S
     for name in shape.new_nodes(&cut) {
         tracing::info!("`{name}` is new, and begins at its beginning");
     }
-    Ok((Some(store), cut))
+    for name in shape.new_components(&cut) {
+        tracing::warn!(
+            "the component of `{name}` is another than that of the checkpoint: it gets what the \
+             other one saved"
+        );
+    }
+    Ok((Some(store), Some(cut)))
 }
 
 fn shape(config: &Config, runners: &[Runner]) -> Shape {
     let stage = |(stage, runner): (&config::Stage, &Runner)| {
         let shape = StageShape {
             component: runner.hash().to_string(),
+            config: settings(&stage.config.value),
             workers: stage.workers,
             partition: stage.partition.as_ref().map(ToString::to_string),
         };
@@ -362,6 +395,14 @@ fn shape(config: &Config, runners: &[Runner]) -> Shape {
             .map(|s| (s.name.value.clone(), SinkShape { kind: s.kind.to_string() }))
             .collect(),
     }
+}
+
+/// SHA-256 of each setting of a stage, by name.
+fn settings(config: &serde_json::Value) -> BTreeMap<String, String> {
+    let settings = config.as_object().into_iter().flatten();
+    settings
+        .map(|(name, value)| (name.clone(), content_hash(value.to_string().as_bytes())))
+        .collect()
 }
 
 fn uses_dead_letters(config: &Config) -> bool {

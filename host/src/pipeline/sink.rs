@@ -55,17 +55,17 @@ impl SinkTask {
                 }
                 Event::Watermark(_) => {}
                 Event::Barrier(number) => {
-                    let position = self.sink.sync().await;
-                    let position = position.map_err(|why| self.failed(&why))?;
-                    self.reporter.reached(number, NodeState::Sink { position });
+                    let synced = self.sink.sync().await;
+                    let synced = synced.map_err(|why| self.failed(&why))?;
+                    self.reporter.reached(number, NodeState::Sink(synced));
                 }
                 Event::End(_) => break,
             }
         }
         let name = self.name.clone();
-        let position = self.sink.finish().await;
-        let position = position.map_err(|why| Stopped::Cause(format!("sink `{name}`: {why}")))?;
-        self.reporter.ended(NodeState::Sink { position });
+        let synced = self.sink.finish().await;
+        let synced = synced.map_err(|why| Stopped::Cause(format!("sink `{name}`: {why}")))?;
+        self.reporter.ended(NodeState::Sink(synced));
         Ok(())
     }
 

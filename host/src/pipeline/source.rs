@@ -46,11 +46,19 @@ impl SourceTask {
             metrics.spent(Doing::WaitingForInput, since.elapsed());
         };
         let mut due = Instant::now();
+        let mut stopping = false;
         let close = loop {
             let waiting = std::time::Instant::now();
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => break self.when_stopped,
+                () = self.stop.cancelled(), if !stopping => {
+                    starved(waiting);
+                    stopping = true;
+                    // What was taken from the world is delivered.
+                    if !self.source.stop() {
+                        break self.when_stopped;
+                    }
+                }
                 number = self.cuts.next() => {
                     starved(waiting);
                     self.flush(&mut out).await?;
@@ -65,7 +73,7 @@ impl SourceTask {
                 more = self.source.ready() => {
                     starved(waiting);
                     if !more.map_err(|why| self.failed(&why))? {
-                        break self.when_done;
+                        break if stopping { self.when_stopped } else { self.when_done };
                     }
                     if out.batch.is_empty() {
                         due = Instant::now() + batching.linger;
@@ -92,6 +100,11 @@ impl SourceTask {
             }
         };
         self.flush(&mut out).await?;
+        if stopping {
+            let torn = self.source.torn();
+            metrics.records_in.inc_by(torn);
+            metrics.in_flight.fetch_add(torn as i64, Ordering::Relaxed);
+        }
         // What it still answers for belongs to the last cut, which has no barrier.
         self.source.cut(u64::MAX);
         if self.reporter.is_heard() {
@@ -124,7 +137,7 @@ impl SourceTask {
         self.outlet.settle().await
     }
 
-    async fn reject(&self, out: &mut Decoded) -> Ended {
+    async fn reject(&mut self, out: &mut Decoded) -> Ended {
         let undecodable = out.take_undecodable();
         self.rejections.metrics.records_in.inc_by(undecodable.len() as u64);
         let place = self.source.place();

@@ -1,6 +1,6 @@
 //! Whether a cut belongs to a pipeline, and what differs if not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Cut;
 
@@ -21,6 +21,8 @@ pub struct SourceShape {
 #[derive(Debug, Clone)]
 pub struct StageShape {
     pub component: String,
+    /// As [`super::StageCut::config`].
+    pub config: BTreeMap<String, String>,
     pub workers: usize,
     pub partition: Option<String>,
 }
@@ -31,6 +33,15 @@ pub struct SinkShape {
 }
 
 impl Shape {
+    /// Stages that held something, and whose component is another now.
+    pub fn new_components<'a>(&'a self, cut: &'a Cut) -> impl Iterator<Item = &'a str> {
+        let held = cut.stages.iter().filter(|(_, then)| then.has_saved());
+        held.filter_map(|(name, then)| {
+            let now = self.stages.get(name)?;
+            (now.component != then.component).then_some(name.as_str())
+        })
+    }
+
     /// Sources, stages and sinks that a cut does not know.
     pub fn new_nodes(&self, cut: &Cut) -> Vec<&str> {
         let sources = self.sources.keys().filter(|name| !cut.sources.contains_key(*name));
@@ -68,6 +79,18 @@ pub fn differences(cut: &Cut, shape: &Shape) -> Vec<String> {
             }
             continue;
         };
+        let names: BTreeSet<_> = now.config.keys().chain(then.config.keys()).collect();
+        let changed: Vec<_> = (names.into_iter())
+            .filter(|name| now.config.get(*name) != then.config.get(*name))
+            .map(|name| format!("`{name}`"))
+            .collect();
+        if !changed.is_empty() {
+            found.push(format!(
+                "the configuration of the stage `{name}` is another, and what it holds was made \
+                 with the one before: {}",
+                changed.join(", ")
+            ));
+        }
         if now.workers != then.workers {
             found.push(format!(
                 "the stage `{name}` had {} workers, and has {}: what each held cannot be divided anew",

@@ -31,6 +31,10 @@ pub struct Cut {
     pub sinks: BTreeMap<String, SinkCut>,
     /// How far the dead letters had come.
     pub dead_letters: Option<Value>,
+    /// Those that there was no room for, as [`crate::dead_letter::Encoded`] keeps them; stored
+    /// apart.
+    #[serde(skip)]
+    pub letters: Vec<u8>,
 }
 
 impl Cut {
@@ -55,6 +59,8 @@ pub struct SourceCut {
 pub struct StageCut {
     /// SHA-256 of the component.
     pub component: String,
+    /// SHA-256 of each setting of its configuration, by name: what is in them may be a secret.
+    pub config: BTreeMap<String, String>,
     pub workers: usize,
     pub partition: Option<String>,
     /// It was asked to finish, and holds no records any more.

@@ -18,7 +18,9 @@ const STAGES: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("st
 
 const CUT: &str = "cut";
 const FORMAT: &str = "format";
-const VERSION: &[u8] = b"1";
+/// Dead letters that wait for room.
+const LETTERS: &str = "letters";
+const VERSION: &[u8] = b"2";
 
 /// An open state directory. Nobody else can open it meanwhile.
 pub struct Store {
@@ -66,7 +68,7 @@ impl Store {
     /// If it cannot be made or read, is damaged, or another run has it open.
     pub fn open(directory: &Path) -> Result<(Self, Option<Cut>), String> {
         let at = directory.display();
-        fs::create_dir_all(directory)
+        make_folder(directory)
             .map_err(|error| format!("cannot make the state directory {at}: {error}"))?;
         let damaged = |why: String| {
             format!(
@@ -143,6 +145,11 @@ impl Store {
                 let mut head = transaction.open_table(HEAD)?;
                 head.insert(FORMAT, VERSION)?;
                 head.insert(CUT, encode(cut).as_slice())?;
+                if cut.letters.is_empty() {
+                    head.remove(LETTERS)?;
+                } else {
+                    head.insert(LETTERS, cut.letters.as_slice())?;
+                }
                 let mut stages = transaction.open_table(STAGES)?;
                 for ((stage, worker), saved) in changed {
                     match saved {
@@ -169,12 +176,27 @@ impl Store {
 /// Nobody else is to read what stages have saved.
 const PRIVATE: u32 = 0o600;
 
+/// Makes a directory whose name outlives a crash.
+fn make_folder(directory: &Path) -> std::io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = folder::of(directory);
+    make_folder(parent)?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    folder::keep_name(directory)
+}
+
 /// Makes an empty database, which is there complete or not at all: one that is there and
 /// empty was emptied.
 fn make(file: &Path) -> Result<(), redb::Error> {
     let new = tempfile::Builder::new().prefix(".new-").tempfile_in(folder::of(file))?;
     drop(Database::create(new.path())?);
     fs::set_permissions(new.path(), Permissions::from_mode(PRIVATE))?;
+    new.as_file().sync_all()?;
     match new.persist_noclobber(file) {
         // Another run was faster.
         Err(error) if error.error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -192,6 +214,7 @@ fn encode(cut: &Cut) -> Vec<u8> {
 struct Stored {
     format: Option<Vec<u8>>,
     cut: Vec<u8>,
+    letters: Vec<u8>,
     stages: Vec<(String, u32, Vec<u8>)>,
 }
 
@@ -210,14 +233,16 @@ fn load(database: &Database) -> Result<Option<Stored>, redb::Error> {
         let (stage, worker) = key.value();
         stages.push((stage.to_owned(), worker, saved.value().to_vec()));
     }
-    Ok(Some(Stored { format: get(FORMAT)?, cut, stages }))
+    let letters = get(LETTERS)?.unwrap_or_default();
+    Ok(Some(Stored { format: get(FORMAT)?, cut, letters, stages }))
 }
 
 fn decode(stored: Stored) -> Result<Cut, String> {
     if stored.format.as_deref() != Some(VERSION) {
-        return Err("it is of another version of pipehost".to_owned());
+        return Err("another version of pipehost has written it".to_owned());
     }
     let mut cut: Cut = serde_json::from_slice(&stored.cut).map_err(|error| error.to_string())?;
+    cut.letters = stored.letters;
     for stage in cut.stages.values_mut() {
         stage.saved = vec![None; stage.saved_bytes.len()];
     }

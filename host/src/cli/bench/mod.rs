@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 use super::{BenchArgs, Error, load, run, stderr, summary};
 use crate::config::{
-    At, Batching, Config, DecodeFormat, Decoding, Generate, OnError, Rotate, Sink, SinkKind,
-    Source, SourceKind, Stage, StageConfig,
+    At, Batching, Config, DecodeFormat, Decoding, FileSource, Generate, OnError, Rotate, Sink,
+    SinkKind, Source, SourceKind, Stage, StageConfig,
 };
 use crate::metrics::Metrics;
 use crate::mistake::Mistake;
@@ -105,7 +105,14 @@ fn around(component: &Path, config: serde_json::Value, args: &BenchArgs) -> Conf
     let kind = match &args.input {
         Some(path) => {
             let paths = vec![At::nowhere(path.clone())];
-            SourceKind::File { paths, follow: false, links: false, codec: lines }
+            SourceKind::File(FileSource {
+                base: PathBuf::new(),
+                paths,
+                follow: false,
+                rotate_wait: Duration::ZERO,
+                links: false,
+                codec: lines,
+            })
         }
         None => SourceKind::Generate(Generate {
             count: Some(args.records),
@@ -154,12 +161,14 @@ fn repeatable(mut config: Config) -> Result<Repeatable, Error> {
         let endless = match &source.kind {
             SourceKind::Stdin { .. } => Some("stdin cannot be read a second time"),
             SourceKind::Http(_) => Some("it waits for requests"),
-            SourceKind::File { follow: true, .. } => Some("it follows its files (follow)"),
+            SourceKind::File(FileSource { follow: true, .. }) => {
+                Some("it follows its files (follow)")
+            }
             SourceKind::Generate(generate) if generate.count.is_none() => Some("it has no count"),
             SourceKind::Sqlite(sqlite) if sqlite.poll.is_some() => {
                 Some("it looks for new rows (poll)")
             }
-            SourceKind::File { .. } | SourceKind::Generate(_) | SourceKind::Sqlite(_) => None,
+            SourceKind::File(_) | SourceKind::Generate(_) | SourceKind::Sqlite(_) => None,
         };
         if let Some(why) = endless {
             return Err(Error::Usage(format!(

@@ -119,7 +119,7 @@ pub(super) async fn run(
         run.records += node.metrics.records_out.get();
         debug_assert!(matches!(node.id, NodeId::Source(_)), "sources come first");
         debug_assert_eq!(node.metrics.in_flight.load(Ordering::Relaxed), 0, "all has gone on");
-        if let (SourceKind::File { .. }, Some(progress)) = (&source.kind, &node.progress) {
+        if let (SourceKind::File(_), Some(progress)) = (&source.kind, &node.progress) {
             run.bytes += progress.done();
         }
     }
