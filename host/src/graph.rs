@@ -3,9 +3,8 @@
 //! Pure: no files, no runtime, no wasm. Every mistake is reported, not the first alone.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
 
-use crate::config::{At, Config, FileSink, Input, OnError, SinkKind, SourceKind, WhenFull};
+use crate::config::{At, Config, Input, OnError, SinkKind, SourceKind, WhenFull};
 use crate::mistake::Mistake;
 
 /// A source, stage or sink, by its index in the configuration.

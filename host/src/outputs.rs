@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::config::{Config, FileSink, FileSource, SinkKind, SourceKind, SqliteSink, SqliteSource};
 use crate::mistake::{Mistake, Span};
@@ -37,8 +37,11 @@ pub fn check(config: &Config) -> Vec<Mistake> {
             !shared && (can_meet(output, other) || is_same_file(&output.path, &other.path))
         };
         if let Some(other) = outputs[..index].iter().find(meets) {
-            let message = match other.path == output.path {
-                true => format!("something else already writes {}", output.path.display()),
+            let plain = |path: &Path| -> PathBuf {
+                path.components().filter(|part| *part != Component::CurDir).collect()
+            };
+            let message = match other.names[0] == output.names[0] {
+                true => format!("something else already writes {}", plain(&output.path).display()),
                 false => format!(
                     "{} and {} may come to write one file, {} and {}",
                     output.what,
@@ -48,7 +51,8 @@ pub fn check(config: &Config) -> Vec<Mistake> {
                 ),
             };
             let mistake = Mistake::new(output.span.clone(), message);
-            mistakes.push(match output.rotates || other.rotates {
+            let by_number = output.names[0] != other.names[0] && (output.rotates || other.rotates);
+            mistakes.push(match by_number {
                 true => mistake.help(
                     "files that rotate get numbers: `PATH.1`, `PATH.2`, …; give each its own name",
                 ),

@@ -147,15 +147,6 @@ fn what_a_source_could_not_keep_stays_a_letter() {
         .ok()
         .prints("1 letter replayed: 0 went through, 1 refused again\n");
     assert_eq!(letters(&case, "dead")[0].reason, before[0].reason);
-    // An empty line is no JSON; it is not nothing.
-    let text = case
-        .read("pipeline.toml")
-        .replace("type = \"lines\", max_line = \"40B\"", "type = \"json\"");
-    let case = Case::new().file("pipeline.toml", text).file("in.log", "\n");
-    case.pipeline().ok();
-    case.run(&["dead-letter", "replay", "dead", "--pipeline", "pipeline.toml"])
-        .ok()
-        .prints("1 letter replayed: 0 went through, 1 refused again\n");
 }
 
 #[test]

@@ -99,9 +99,8 @@ fn sink_position(kind: &str, position: Option<&Value>) -> String {
         return "cannot be cut back: at least once".to_owned();
     };
     let files = position["files"].as_object();
-    let lengths: Vec<u64> = (files.into_iter().flatten())
-        .filter_map(|(_, file)| file["mark"]["length"].as_u64())
-        .collect();
+    let lengths: Vec<u64> =
+        (files.into_iter().flatten()).filter_map(|(_, file)| file["length"].as_u64()).collect();
     let bytes = number(lengths.iter().sum());
     match kind.contains('{') {
         false => format!("{bytes} bytes"),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::config::{DecodeFormat, Decoding, Encoding};
 use crate::record::{Batch, BatchBuilder, Record};
 use prefix::Prefix;
-pub use prefix::{CONVERT, is_utf16};
+pub use prefix::{CONVERT, HEAD, is_utf16};
 
 /// A piece of input that is no record.
 #[derive(Debug, Clone, PartialEq, Eq)]

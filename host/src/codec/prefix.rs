@@ -4,12 +4,19 @@ use std::sync::Arc;
 
 /// UTF-8's byte order mark.
 const UTF8: [u8; 3] = [0xef, 0xbb, 0xbf];
-/// Those of UTF-16, both byte orders. That of UTF-32 begins with the second.
-const UTF16: [[u8; 2]; 2] = [[0xfe, 0xff], [0xff, 0xfe]];
+/// Those of UTF-16, for its two byte orders. That of UTF-32 begins with the first.
+const UTF16: [[u8; 2]; 2] = [[0xff, 0xfe], [0xfe, 0xff]];
+/// Bytes that tell UTF-16 from bytes that are no text.
+pub const HEAD: usize = 4;
 
-/// Whether a text that begins like this is UTF-16 or UTF-32.
+/// Whether a text that begins like this is UTF-16 or UTF-32. The mark alone says too little:
+/// lines may hold any bytes. The lower byte of the first character is hardly ever zero.
 pub fn is_utf16(head: &[u8]) -> bool {
-    UTF16.iter().any(|mark| head.starts_with(mark))
+    match head {
+        [0xff, 0xfe, low, high, ..] => *low != 0 || *high == 0,
+        [0xfe, 0xff, _, low, ..] => *low != 0,
+        _ => false,
+    }
 }
 
 /// What is done about UTF-16.
@@ -51,8 +58,10 @@ impl Prefix {
                 self.held = None;
                 return Ok((taken, None));
             }
-            let may_come = UTF8.starts_with(held) || UTF16.iter().any(|m| m.starts_with(held));
-            if !may_come {
+            let has_mark = |mark: &[u8; 2]| held.starts_with(mark) && held.len() < HEAD;
+            let may_come = UTF8.starts_with(held)
+                || UTF16.iter().any(|mark| mark.starts_with(held) || has_mark(mark));
+            if !may_come || byte == b'\n' {
                 // The byte that says so may end a record: it is left to who ends them.
                 held.pop();
                 return Ok((taken - 1, self.end()));

@@ -15,7 +15,7 @@ use super::bytes_source::{AtStop, Begin, BytesSource, Gone, Piece, Pieces};
 use super::file_positions::{FilePosition, FilePositions, Known};
 use super::paths::{Found, Paths};
 use super::{Progress, Written, compression, follow};
-use crate::codec::{CONVERT, is_utf16};
+use crate::codec::{CONVERT, HEAD, is_utf16};
 use crate::config::{DecodeFormat, Decoding, FileSource as Config};
 use crate::fingerprint::{Fingerprint, TAIL, inode};
 
@@ -205,7 +205,7 @@ pub(super) fn is_text(decoding: &Decoding) -> bool {
 }
 
 pub(super) fn begins_as_utf16(file: &File) -> io::Result<bool> {
-    let mut head = [0; 2];
+    let mut head = [0; HEAD];
     let read = file.read_at(&mut head, 0)?;
     Ok(is_utf16(&head[..read]))
 }

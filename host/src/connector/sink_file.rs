@@ -125,6 +125,7 @@ impl Begun {
 pub(super) struct Position {
     /// The name of the file beside the path; none: it has the path.
     own: Option<String>,
+    #[serde(flatten)]
     pub(super) mark: Mark,
     /// In nanoseconds since the Unix epoch.
     begun: i64,

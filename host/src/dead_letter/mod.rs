@@ -58,6 +58,7 @@ enum Begin {
 /// Where the letters of a cut end.
 #[derive(Debug, Serialize, Deserialize)]
 struct Position {
+    #[serde(flatten)]
     mark: Mark,
     /// The highest number that a rotated file had.
     highest: u64,
