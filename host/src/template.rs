@@ -92,11 +92,16 @@ impl Template {
 /// In front of the name of an attribute that may be called as something else is.
 const ATTRIBUTE: &str = "attribute:";
 
+/// The name of an attribute, without what says that it is one.
+pub fn without_prefix(name: &str) -> &str {
+    name.strip_prefix(ATTRIBUTE).unwrap_or(name)
+}
+
 /// What `{name}` stands for in a row: the key, or an attribute.
 pub fn key_or_attribute<'a>(batch: &'a Batch, row: usize, name: &str) -> Option<&'a [u8]> {
     let attribute = match name {
         "key" => return batch.key.as_ref().and_then(|column| column.get(row)),
-        name => name.strip_prefix(ATTRIBUTE).unwrap_or(name),
+        name => without_prefix(name),
     };
     batch.attribute(attribute).and_then(|column| column.get(row))
 }

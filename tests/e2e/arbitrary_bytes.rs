@@ -208,7 +208,7 @@ proptest! {
         );
         for emitted in answer.into_iter().flat_map(|answer| answer.emitted) {
             let mut text = Vec::new();
-            encode(&Encoding::Json, &emitted.batch, &mut text);
+            encode(&Encoding::Json(Default::default()), &emitted.batch, &mut text);
             prop_assert_eq!(text.iter().filter(|&&byte| byte == b'\n').count(), emitted.batch.len);
             let rows = 0..emitted.batch.len;
             rows.for_each(|row| drop((emitted.batch.record(row), emitted.batch.origin(row))));

@@ -45,7 +45,7 @@ pub fn figures(_: &Runtime) {
         pace(median(times), encode_all(encoding).1)
     };
     figure("batches to lines", &each(&Encoding::Lines(None)), "1.5 GB/s");
-    figure("batches to JSON", &each(&Encoding::Json), "");
+    figure("batches to JSON", &each(&Encoding::Json(Default::default())), "");
     figure("batches to frames", &each(&Encoding::Frames), "");
 
     let mut frames = Vec::new();

@@ -9,9 +9,10 @@ use pipehost_plugin::json::{Member, Members as Object};
 use pipehost_plugin::parse_rfc3339;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use super::{Decoded, Undecodable};
-use crate::config::{JsonAttributes, JsonMembers};
+use crate::config::{JsonAttributes, JsonMembers, JsonNumbers};
 use crate::outcome::check_name;
 use crate::record::{Batch, MAX_ATTRIBUTES, Record};
 use crate::template::rfc3339;
@@ -104,28 +105,30 @@ fn time(member: Member<'_>) -> Result<i64, String> {
 
 /// Writes `timestamp`, `key`, `value` and `attributes`, of those that a record has.
 /// Bytes that are not UTF-8 become `{"base64": "…"}`.
-pub(super) fn encode(batch: &Batch, row: usize, out: &mut Vec<u8>) {
-    serde_json::to_writer(&mut *out, &Row { batch, row })
+pub(super) fn encode(numbers: &JsonNumbers, batch: &Batch, row: usize, out: &mut Vec<u8>) {
+    serde_json::to_writer(&mut *out, &Row { numbers, batch, row })
         .expect("a vector takes all, and keys are texts");
     out.push(b'\n');
 }
 
 /// A record as an object; nothing of it is copied first.
 struct Row<'a> {
+    numbers: &'a JsonNumbers,
     batch: &'a Batch,
     row: usize,
 }
 
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { batch, row } = *self;
+        let Self { numbers, batch, row } = *self;
         let mut object = serializer.serialize_map(None)?;
         if let Some(time) = batch.timestamps.as_ref().and_then(|times| times.get(row)) {
             object.serialize_entry("timestamp", &rfc3339(time))?;
         }
-        for (name, column) in [("key", &batch.key), ("value", &batch.value)] {
+        let parts = [("key", &batch.key, numbers.key), ("value", &batch.value, numbers.value)];
+        for (name, column, is_number) in parts {
             if let Some(bytes) = column.as_ref().and_then(|column| column.get(row)) {
-                object.serialize_entry(name, &Text(bytes))?;
+                object.serialize_entry(name, &Text { bytes, is_number })?;
             }
         }
         if batch.attributes_of(row).next().is_some() {
@@ -139,18 +142,36 @@ struct Attributes<'a>(&'a Row<'a>);
 
 impl Serialize for Attributes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Row { batch, row } = self.0;
-        serializer.collect_map(batch.attributes_of(*row).map(|(name, bytes)| (name, Text(bytes))))
+        let Row { numbers, batch, row } = self.0;
+        let is_number = |name: &str| numbers.attributes.iter().any(|number| number == name);
+        serializer.collect_map(
+            batch
+                .attributes_of(*row)
+                .map(|(name, bytes)| (name, Text { bytes, is_number: is_number(name) })),
+        )
     }
 }
 
-struct Text<'a>(&'a [u8]);
+struct Text<'a> {
+    bytes: &'a [u8],
+    /// It is to be a number, if it is one in JSON.
+    is_number: bool,
+}
 
 impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match std::str::from_utf8(self.0) {
+        match std::str::from_utf8(self.bytes) {
+            Ok(text)
+                if self.is_number && text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) =>
+            {
+                // With all of its digits.
+                match serde_json::from_str::<&RawValue>(text) {
+                    Ok(number) if number.get() == text => number.serialize(serializer),
+                    _ => serializer.serialize_str(text),
+                }
+            }
             Ok(text) => serializer.serialize_str(text),
-            Err(_) => serializer.collect_map([("base64", BASE64_STANDARD.encode(self.0))]),
+            Err(_) => serializer.collect_map([("base64", BASE64_STANDARD.encode(self.bytes))]),
         }
     }
 }

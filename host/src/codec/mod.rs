@@ -218,7 +218,7 @@ fn encode_from(
     while row < batch.len && out.len() - start < most {
         match encoding {
             Encoding::Lines(template) => lines::encode(template.as_ref(), batch, row, out),
-            Encoding::Json => json::encode(batch, row, out),
+            Encoding::Json(numbers) => json::encode(numbers, batch, row, out),
             Encoding::Frames => frames::write_row(batch, row, out),
         }
         row += 1;
@@ -349,7 +349,7 @@ not json
         let attributes = [("level", &b"INFO"[..]), ("raw", &b"\xff"[..])];
         builder.push(&"t".into(), 1, Some(0), None, Some(b"a \"quote\""), attributes.into_iter());
         let mut out = Vec::new();
-        encode(&Encoding::Json, &builder.take(), &mut out);
+        encode(&Encoding::Json(Default::default()), &builder.take(), &mut out);
         let expected = r#"{"timestamp":"1970-01-01T00:00:00Z","value":"a \"quote\"","attributes":{"level":"INFO","raw":{"base64":"/w=="}}}"#;
         assert_eq!(String::from_utf8(out).unwrap(), format!("{expected}\n"));
     }

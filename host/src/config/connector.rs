@@ -164,8 +164,16 @@ pub enum JsonAttributes {
 pub enum Encoding {
     /// A line a record: the value, or a template.
     Lines(Option<Template>),
-    Json,
+    Json(JsonNumbers),
     Frames,
+}
+
+/// What becomes a number in JSON, if it is one: `value`, `key` or attributes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JsonNumbers {
+    pub value: bool,
+    pub key: bool,
+    pub attributes: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -247,11 +255,32 @@ pub struct SqliteSink {
     pub base: PathBuf,
     pub path: At<PathBuf>,
     pub table: String,
-    /// Columns, and what each takes: `value`, `key`, `timestamp`, or an attribute.
-    pub columns: Vec<(String, String)>,
+    pub columns: Vec<SqliteColumn>,
+    /// Of a table that is made: the columns that tell its rows apart.
+    pub primary_key: Vec<String>,
     pub on_conflict: OnConflict,
     /// While somebody else has the database locked.
     pub retry: Retry,
+}
+
+/// A column of a table, and what it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqliteColumn {
+    pub name: String,
+    /// `value`, `key`, `timestamp`, or an attribute.
+    pub from: String,
+    /// None: a text, or bytes that are no text.
+    pub ty: Option<SqliteType>,
+}
+
+/// What a column holds. A record that is something else is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SqliteType {
+    Text,
+    /// 64 bits; of the timestamp, nanoseconds since the Unix epoch.
+    Integer,
+    Real,
+    Blob,
 }
 
 /// What happens to a row that breaks a unique index of the table.

@@ -10,11 +10,12 @@ use super::read::{batching, head, input, name, on_error, retry, watermark};
 use super::reader::{self, Reader};
 use super::{
     Ack, At, DecodeFormat, Decoding, Encoding, FilePartition, FileSink, FileSource, Generate,
-    HttpSink, HttpSource, JsonAttributes, JsonMembers, OnConflict, OnError, Retry, Rotate, Sink,
-    SinkKind, Source, SourceKind, SqliteSink, SqliteSource, Tls,
+    HttpSink, HttpSource, JsonAttributes, JsonMembers, JsonNumbers, OnConflict, OnError, Retry,
+    Rotate, Sink, SinkKind, Source, SourceKind, SqliteColumn, SqliteSink, SqliteSource, SqliteType,
+    Tls,
 };
 use crate::mistake::Mistake;
-use crate::template::Template;
+use crate::template::{Template, without_prefix};
 
 pub(super) fn source(mut table: Reader<'_>, base: &Path) -> Option<Source> {
     let name = name(&mut table);
@@ -168,7 +169,7 @@ fn decoding(table: &mut Reader<'_>) -> Decoding {
 fn encoding(table: &mut Reader<'_>) -> Encoding {
     let mut out = Encoding::Lines(None);
     codec(table, &ENCODERS, |kind, table| match kind {
-        "json" => out = Encoding::Json,
+        "json" => out = Encoding::Json(json_numbers(table)),
         "frames" => out = Encoding::Frames,
         _ => {
             let template = table.string("template");
@@ -185,6 +186,18 @@ fn csv_delimiter(text: &str) -> Result<u8, String> {
         [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n') => Ok(*byte),
         _ => Err(format!("{text:?} is not one ASCII character that can stand between fields")),
     }
+}
+
+fn json_numbers(table: &mut Reader<'_>) -> JsonNumbers {
+    let mut numbers = JsonNumbers::default();
+    for name in table.strings("numbers").unwrap_or_default() {
+        match &*name.value {
+            "value" => numbers.value = true,
+            "key" => numbers.key = true,
+            attribute => numbers.attributes.push(without_prefix(attribute).to_owned()),
+        }
+    }
+    numbers
 }
 
 const ENCODERS: [(&str, &str); 3] = [("lines", "lines"), ("json", "json"), ("frames", "frames")];
@@ -310,15 +323,51 @@ fn http_sink(table: &mut Reader<'_>, base: &Path) -> HttpSink {
     }
 }
 
+/// `NAME = "value"`, or `NAME = { from = "value", type = "integer" }`.
+fn sqlite_column(name: &str, table: Result<At<String>, Reader<'_>>) -> Option<SqliteColumn> {
+    let name = name.to_owned();
+    let mut table = match table {
+        Ok(from) => return Some(SqliteColumn { name, from: from.value, ty: None }),
+        Err(table) => table,
+    };
+    let from = table.required("from", "`value`, `key`, `timestamp`, or an attribute");
+    let types = [
+        ("text", SqliteType::Text),
+        ("integer", SqliteType::Integer),
+        ("real", SqliteType::Real),
+        ("blob", SqliteType::Blob),
+    ];
+    let ty = table.choice("type", &types);
+    if let Some(from) = from.as_ref().filter(|from| from.value == "timestamp")
+        && matches!(ty, Some(SqliteType::Real | SqliteType::Blob))
+    {
+        let mistake =
+            Mistake::new(from.span.clone(), "a time is no number with a fraction, nor bytes");
+        table.mistake(mistake.help("\"text\" (RFC 3339), or \"integer\" (nanoseconds since 1970)"));
+    }
+    table.finish();
+    Some(SqliteColumn { name, from: from?.value, ty })
+}
+
 fn sqlite_sink(table: &mut Reader<'_>, base: &Path) -> SqliteSink {
     let path = table.required("path", "the file of the database, made if there is none");
     let into = table.required("table", "the table to insert into, made if there is none");
-    let columns = table.map("columns");
-    let mut columns: Vec<_> =
-        columns.into_iter().map(|(column, what)| (column, what.value)).collect();
+    let mut columns = table.named("columns", "a text in quotes or a table", sqlite_column);
     if columns.is_empty() {
-        columns = ["timestamp", "key", "value"].map(|n| (n.to_owned(), n.to_owned())).into();
+        let column = |name: &str| {
+            let (name, from) = (name.to_owned(), name.to_owned());
+            SqliteColumn { name, from, ty: None }
+        };
+        columns = ["timestamp", "key", "value"].map(column).into();
     }
+    let primary_key = table.strings("primary_key").unwrap_or_default();
+    for key in &primary_key {
+        if !columns.iter().any(|column| column.name == key.value) {
+            let message = format!("`primary_key` names {:?}, which is no column", key.value);
+            table.mistake(Mistake::new(key.span.clone(), message));
+        }
+    }
+    let primary_key = primary_key.into_iter().map(|key| key.value).collect();
     let on_conflict = [
         ("fail", OnConflict::Fail),
         ("ignore", OnConflict::Ignore),
@@ -330,6 +379,7 @@ fn sqlite_sink(table: &mut Reader<'_>, base: &Path) -> SqliteSink {
         path: path_of(path, base),
         table: into.map_or(String::new(), |table| table.value),
         columns,
+        primary_key,
         on_conflict,
         retry: table
             .table("retry", "`retry`", |table| retry(table, &sink_retry()))

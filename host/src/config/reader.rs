@@ -262,6 +262,31 @@ impl<'a> Reader<'a> {
         out
     }
 
+    /// Texts or tables by name, in the order of the file.
+    pub(super) fn named<T>(
+        &mut self,
+        key: &'a str,
+        wanted: &str,
+        mut read: impl FnMut(&str, Result<At<String>, Reader<'_>>) -> Option<T>,
+    ) -> Vec<T> {
+        let Some(item) = self.get(key) else { return Vec::new() };
+        let DeValue::Table(table) = item.get_ref() else {
+            return self.wrong(item, key, "a table of names").unwrap_or_default();
+        };
+        let mut out = Vec::new();
+        for (name, item) in table.iter() {
+            let name = name.get_ref().as_ref();
+            out.extend(match item.get_ref() {
+                DeValue::String(text) => read(name, Ok(At::new(text.to_string(), span(item)))),
+                DeValue::Table(table) => {
+                    read(name, Err(Reader::new(name, table, span(item), self.mistakes)))
+                }
+                _ => self.wrong(item, name, wanted),
+            });
+        }
+        out
+    }
+
     /// Ends the table: whatever was not asked for is a mistake.
     pub(super) fn finish(self) {
         for key in self.table.keys() {

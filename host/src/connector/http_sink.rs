@@ -133,7 +133,7 @@ impl HttpSink {
         let (url, shown) = (self.config.url.value.clone(), self.config.shown());
         let content = match self.config.encoding {
             Encoding::Lines(_) => "text/plain; charset=utf-8",
-            Encoding::Json => "application/x-ndjson",
+            Encoding::Json(_) => "application/x-ndjson",
             Encoding::Frames => "application/octet-stream",
         };
         let mut request = self

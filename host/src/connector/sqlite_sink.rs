@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::types::{Null, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, params_from_iter};
 
-use crate::config::{OnConflict, Retry, SqliteSink as Config};
+use crate::config::{OnConflict, Retry, SqliteColumn, SqliteSink as Config, SqliteType};
 use crate::metrics::NodeMetrics;
 use crate::outcome::Rejected;
 use crate::record::Batch;
@@ -16,8 +16,7 @@ pub struct SqliteSink {
     /// Used by one write at a time, on a thread that may wait.
     connection: Arc<Mutex<Connection>>,
     insert: Arc<str>,
-    /// What each column takes.
-    columns: Arc<[String]>,
+    columns: Arc<[SqliteColumn]>,
     what: Arc<str>,
     name: Arc<str>,
     retry: Retry,
@@ -43,9 +42,16 @@ impl SqliteSink {
         // Readers do not wait for this writer; what is committed is on the disk.
         connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
         connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
-        let names: Vec<_> = columns.iter().map(|(name, _)| quoted(name)).collect();
-        let create = format!("CREATE TABLE IF NOT EXISTS {} ({})", quoted(table), names.join(", "));
-        connection.execute(&create, []).map_err(failed)?;
+        let names: Vec<_> = columns.iter().map(|column| quoted(&column.name)).collect();
+        connection.execute(&create_table(config), []).map_err(failed)?;
+        if *on_conflict != OnConflict::Fail && !has_key(&connection, table).map_err(failed)? {
+            return Err(format!(
+                "cannot write {what}: without a key no row of it conflicts with another, and \
+                 on_conflict = \"{}\" would add one for each record. Make a unique index, or name \
+                 the key of a new table: primary_key = [\"COLUMN\"]",
+                if *on_conflict == OnConflict::Ignore { "ignore" } else { "replace" }
+            ));
+        }
         let insert = format!(
             "INSERT {}INTO {} ({}) VALUES ({})",
             match on_conflict {
@@ -65,7 +71,7 @@ impl SqliteSink {
             metrics,
             connection: Arc::new(Mutex::new(connection)),
             insert: insert.into(),
-            columns: columns.iter().map(|(_, what)| what.clone()).collect(),
+            columns: columns.clone().into(),
             what,
         })
     }
@@ -107,7 +113,22 @@ impl SqliteSink {
             {
                 let mut statement = transaction.prepare_cached(&insert)?;
                 for row in 0..batch.len {
-                    let values = columns.iter().map(|what| value(&batch, row, what));
+                    let values = columns.iter().map(|column| value(&batch, row, column));
+                    let values = match values.collect::<Result<Vec<_>, _>>() {
+                        Ok(values) => values,
+                        Err(reason) if refusals => {
+                            let reason = format!("{what}: {reason}").into();
+                            rejected.push(Rejected { row, reason, retryable: false, attempts: 1 });
+                            continue;
+                        }
+                        Err(reason) => {
+                            let origin = batch.origin(row);
+                            return Err(rusqlite::Error::ToSqlConversionFailure(
+                                format!("record {} of {}: {reason}", origin.number, origin.place)
+                                    .into(),
+                            ));
+                        }
+                    };
                     match statement.execute(params_from_iter(values)) {
                         // A table may undo all that came before: then nothing is written.
                         Err(error)
@@ -144,22 +165,85 @@ fn is_of_the_row(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ConstraintViolation | TooBig | TypeMismatch))
 }
 
-fn value<'a>(batch: &'a Batch, row: usize, what: &str) -> ToSqlOutput<'a> {
-    let bytes = match what {
+fn create_table(config: &Config) -> String {
+    let Config { table, columns, primary_key, .. } = config;
+    let mut parts: Vec<String> = (columns.iter())
+        .map(|column| match column.ty {
+            None => quoted(&column.name),
+            Some(ty) => format!("{} {}", quoted(&column.name), name_of(ty)),
+        })
+        .collect();
+    if !primary_key.is_empty() {
+        let key: Vec<_> = primary_key.iter().map(|name| quoted(name)).collect();
+        parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
+    }
+    format!("CREATE TABLE IF NOT EXISTS {} ({})", quoted(table), parts.join(", "))
+}
+
+fn name_of(ty: SqliteType) -> &'static str {
+    match ty {
+        SqliteType::Text => "TEXT",
+        SqliteType::Integer => "INTEGER",
+        SqliteType::Real => "REAL",
+        SqliteType::Blob => "BLOB",
+    }
+}
+
+/// Whether something tells the rows of a table apart.
+fn has_key(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let mut columns = connection.prepare("SELECT 1 FROM pragma_table_info(?) WHERE pk > 0")?;
+    let mut indices = connection.prepare("SELECT 1 FROM pragma_index_list(?) WHERE \"unique\"")?;
+    Ok(columns.exists([table])? || indices.exists([table])?)
+}
+
+/// What a column takes of a record.
+///
+/// # Errors
+/// If it is not of the type of the column.
+fn value<'a>(
+    batch: &'a Batch,
+    row: usize,
+    column: &SqliteColumn,
+) -> Result<ToSqlOutput<'a>, String> {
+    let bytes = match &*column.from {
         "timestamp" => {
             let time = batch.timestamps.as_ref().and_then(|times| times.get(row));
-            return time.map_or(Null.into(), |time| rfc3339(time).into());
+            return Ok(match (time, column.ty) {
+                (None, _) => Null.into(),
+                (Some(time), Some(SqliteType::Integer)) => time.into(),
+                (Some(time), _) => rfc3339(time).into(),
+            });
         }
         "value" => batch.value.as_ref().and_then(|column| column.get(row)),
         name => key_or_attribute(batch, row, name),
     };
-    match bytes {
-        None => Null.into(),
-        Some(bytes) if std::str::from_utf8(bytes).is_ok() => {
-            ToSqlOutput::Borrowed(ValueRef::Text(bytes))
+    let Some(bytes) = bytes else { return Ok(Null.into()) };
+    let text = std::str::from_utf8(bytes);
+    let wrong = |what: &str| {
+        let shown: String = String::from_utf8_lossy(bytes).chars().take(40).collect();
+        format!("{shown:?} is no {what}, for the column {:?}", column.name)
+    };
+    let value = match column.ty {
+        None => match text {
+            Ok(_) => ValueRef::Text(bytes),
+            Err(_) => ValueRef::Blob(bytes),
+        },
+        Some(SqliteType::Text) => {
+            text.map_err(|_| wrong("text in UTF-8"))?;
+            ValueRef::Text(bytes)
         }
-        Some(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
-    }
+        Some(SqliteType::Blob) => ValueRef::Blob(bytes),
+        Some(SqliteType::Integer) => {
+            let number = text.ok().and_then(|text| text.parse::<i64>().ok());
+            ValueRef::Integer(number.ok_or_else(|| wrong("whole number of 64 bits"))?)
+        }
+        Some(SqliteType::Real) => {
+            let number = text.ok().and_then(|text| text.parse::<f64>().ok());
+            let number = number.filter(|number| number.is_finite());
+            ValueRef::Real(number.ok_or_else(|| wrong("number"))?)
+        }
+    };
+    Ok(ToSqlOutput::Borrowed(value))
 }
 
 /// A name as SQL has it.

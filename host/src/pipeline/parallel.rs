@@ -133,6 +133,7 @@ impl Parallel {
             finished: self.finished,
             close: Close::Finished,
             saved: Vec::new(),
+            times: BTreeMap::new(),
         };
         tasks.push(Box::pin(emitter.run(answers)));
         tasks
@@ -322,6 +323,8 @@ struct Emitter {
     close: Close,
     /// What workers saved at the cut, or the end, that is under way; by their numbers.
     saved: Vec<(usize, WorkerState)>,
+    /// The latest time in what went ahead of earlier batches, by number of its batch.
+    times: BTreeMap<u64, i64>,
 }
 
 impl Emitter {
@@ -340,9 +343,14 @@ impl Emitter {
             let Some(done) = done else { break };
             ended += usize::from(matches!(done.made, Made::Ended { .. }));
             resequencer.add(done, self.ordered);
-            while let Some(parts) = resequencer.next() {
-                self.emit(parts).await?;
+            loop {
+                match resequencer.next() {
+                    Some(Next::InOrder(parts)) => self.emit(parts).await?,
+                    Some(Next::Ahead(done)) => self.emit_ahead(done).await?,
+                    None => break,
+                }
             }
+            self.reach(resequencer.next).await?;
         }
         if ended < self.workers {
             return Err(Stopped::Neighbour); // A worker failed: this is not all.
@@ -351,6 +359,32 @@ impl Emitter {
         let state = self.take_state();
         self.reporter.ended(state);
         self.outlet.end(self.close).await
+    }
+
+    /// Sends an answer before those of earlier batches. Time does not go on with it until those
+    /// have come, too: their records would be late.
+    async fn emit_ahead(&mut self, done: Done) -> Ended {
+        let Done { number, made, share } = done;
+        let Made::Answer(answer) = made else { unreachable!("only answers go ahead") };
+        self.finished = false;
+        for emitted in answer.emitted {
+            let latest = self.outlet.send_ahead(emitted.port, emitted.batch).await?;
+            if let Some(latest) = latest {
+                let time = self.times.entry(number).or_insert(latest);
+                *time = latest.max(*time);
+            }
+        }
+        let records = share.as_ref().map_or(0, |share| share.records);
+        self.metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// All batches before this number have gone on.
+    async fn reach(&mut self, number: u64) -> Ended {
+        while let Some(entry) = self.times.first_entry().filter(|entry| *entry.key() < number) {
+            self.outlet.reach(entry.remove());
+        }
+        self.outlet.settle().await
     }
 
     fn take_state(&mut self) -> NodeState {
@@ -411,6 +445,13 @@ impl Emitter {
     }
 }
 
+/// What is sent on next.
+enum Next {
+    /// All that belongs to one number, once all before it has gone.
+    InOrder(Vec<Done>),
+    Ahead(Done),
+}
+
 /// Brings answers back into the order of the batches. It holds no more than the
 /// dispatcher lets be under way.
 #[derive(Default)]
@@ -418,7 +459,7 @@ struct Resequencer {
     next: u64,
     held: BTreeMap<u64, Vec<Done>>,
     /// Parts of batches that need not wait for earlier ones.
-    ahead: VecDeque<Vec<Done>>,
+    ahead: VecDeque<Done>,
     /// Of batches that go ahead, the parts that have come.
     parts_seen: BTreeMap<u64, usize>,
     /// Batches all of which went ahead.
@@ -440,13 +481,13 @@ impl Resequencer {
             self.parts_seen.remove(&number);
             self.gone.insert(number);
         }
-        self.ahead.push_back(vec![done]);
+        self.ahead.push_back(done);
     }
 
     /// What comes next, with all its parts.
-    fn next(&mut self) -> Option<Vec<Done>> {
-        if let Some(parts) = self.ahead.pop_front() {
-            return Some(parts);
+    fn next(&mut self) -> Option<Next> {
+        if let Some(done) = self.ahead.pop_front() {
+            return Some(Next::Ahead(done));
         }
         while self.gone.remove(&self.next) {
             self.next += 1;
@@ -457,6 +498,6 @@ impl Resequencer {
             return None;
         }
         self.next += 1;
-        Some(first.remove())
+        Some(Next::InOrder(first.remove()))
     }
 }

@@ -163,10 +163,28 @@ impl Outlet {
 
     /// Sends a batch to all who read a port. Batches are shared: this copies nothing.
     pub(super) async fn send(&mut self, port: usize, batch: Batch) -> Result<(), Stopped> {
-        self.metrics.records_out.inc_by(batch.len as u64);
-        if let Some(assigner) = &mut self.assigner {
-            assigner.see(&batch);
+        if let Some(latest) = self.send_ahead(port, batch).await? {
+            self.reach(latest);
         }
+        Ok(())
+    }
+
+    /// Time has come so far: see [`Outlet::settle`].
+    pub(super) fn reach(&mut self, latest: i64) {
+        if let Some(assigner) = &mut self.assigner {
+            assigner.reach(latest);
+        }
+    }
+
+    /// The same, and does not let time go on: says how far it would come, where watermarks are
+    /// made of it.
+    pub(super) async fn send_ahead(
+        &mut self,
+        port: usize,
+        batch: Batch,
+    ) -> Result<Option<i64>, Stopped> {
+        self.metrics.records_out.inc_by(batch.len as u64);
+        let latest = self.assigner.as_mut().and_then(|assigner| assigner.latest_of(&batch));
         let start = Instant::now();
         if let Some((last, others)) = self.ports[port].split_last() {
             for edge in others {
@@ -175,7 +193,7 @@ impl Outlet {
             last.send(batch).await?;
         }
         self.metrics.spent(Doing::WaitingForOutput, start.elapsed());
-        Ok(())
+        Ok(latest)
     }
 
     /// Says how far time has come, once all that belongs together was sent.

@@ -38,24 +38,32 @@ impl Assigner {
         record::now().saturating_add(nanoseconds(self.config.max_ahead))
     }
 
-    pub(super) fn see(&mut self, batch: &Batch) {
-        let Some(times) = &batch.timestamps else { return };
-        let Some(mut latest) = times.latest() else { return };
+    /// The latest time of a batch, of those that may move time.
+    pub(super) fn latest_of(&mut self, batch: &Batch) -> Option<i64> {
+        let times = batch.timestamps.as_ref()?;
+        let latest = times.latest()?;
         // The clock is only asked where it may matter: time does not go on with most batches.
-        if self.latest.is_none_or(|before| latest > before) && latest > self.bound() {
-            let (bound, ahead) = (self.bound(), latest);
-            if !std::mem::replace(&mut self.told, true) {
-                tracing::warn!(
-                    "a record of {} has the time {}, which is more than {:?} ahead of the clock: \
-                     such records do not move time (watermark.max_ahead)",
-                    Foreign::new(&batch.origin(0).place),
-                    rfc3339(ahead),
-                    self.config.max_ahead
-                );
-            }
-            let Some(within) = times.latest_until(bound) else { return };
-            latest = within;
+        if self.latest.is_some_and(|before| latest <= before) {
+            return Some(latest);
         }
+        let bound = self.bound();
+        if latest <= bound {
+            return Some(latest);
+        }
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(
+                "a record of {} has the time {}, which is more than {:?} ahead of the clock: such \
+                 records do not move time (watermark.max_ahead)",
+                Foreign::new(&batch.origin(0).place),
+                rfc3339(latest),
+                self.config.max_ahead
+            );
+        }
+        times.latest_until(bound)
+    }
+
+    /// A record of this time has gone on, and all that came before it.
+    pub(super) fn reach(&mut self, latest: i64) {
         self.seen = Instant::now();
         // What the clock added was a guess: time that was not reached by a record. A record
         // that lies within it says that the stream is slower than the clock.
