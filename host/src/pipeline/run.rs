@@ -205,9 +205,15 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         let mut workers = Vec::new();
         for number in 0..stage.workers {
             let saved = before.and_then(|stage| stage.saved.get(number)?.clone());
-            let care = Care { saved, ..care.clone() };
+            let care = Care { saved: saved.clone(), ..care.clone() };
+            let advice = match saved.is_some() {
+                true => {
+                    "\nTo begin anew without what it had saved: pipehost state reset DIR --node NAME"
+                }
+                false => "",
+            };
             let worker = Worker::start(runner.clone(), number, node.metrics.clone(), care).await;
-            workers.push(worker.map_err(|why| format!("stage `{}`: {why}", node.name))?);
+            workers.push(worker.map_err(|why| format!("stage `{}`: {why}{advice}", node.name))?);
         }
         let letters = coordinator.letters();
         let reporter = coordinator.reporter(node.id, letters.clone());
