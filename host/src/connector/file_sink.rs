@@ -1,6 +1,7 @@
 //! A file, or a file for each value that records hold.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -151,7 +152,7 @@ impl FileSink {
             None => {}
             Some(Plan::GoOn(known)) => {
                 let keeping = files.keeping.as_ref().expect("there is a position");
-                let of_cut: Vec<PathBuf> =
+                let of_cut: Vec<OsString> =
                     known.iter().flat_map(|(_, go_on)| go_on.temporaries()).collect();
                 let template = self.config.partition.as_ref().map(|_| path.as_path());
                 for folder in folders(path, template) {

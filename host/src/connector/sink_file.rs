@@ -6,6 +6,7 @@
 //! with a dot. The names are given when the next cut is written; if that does not come, what no
 //! cut knows is removed by the next run, and all else is as it was.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -81,12 +82,13 @@ impl Temporaries {
         }
     }
 
-    /// Removes those in a folder that no cut knows.
-    pub(super) fn remove_others(&self, folder: &Path, known: &[PathBuf]) -> io::Result<()> {
+    /// Removes those in a folder that no cut knows. Names are compared: none is used twice, and
+    /// one path may be written in several ways.
+    pub(super) fn remove_others(&self, folder: &Path, known: &[OsString]) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let is_ours = entry.file_name().to_str().is_some_and(|n| n.starts_with(&self.prefix));
-            if is_ours && !known.contains(&entry.path()) {
+            if is_ours && !known.contains(&entry.file_name()) {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -263,9 +265,9 @@ impl GoOn {
         Ok(Self { path: path.clone(), position: position.clone(), renames })
     }
 
-    /// Files that no cut has given a name.
-    pub(super) fn temporaries(&self) -> impl Iterator<Item = PathBuf> {
-        self.renames.iter().map(|rename| rename.from.clone())
+    /// The names of files that are about to get others.
+    pub(super) fn temporaries(&self) -> impl Iterator<Item = OsString> {
+        self.renames.iter().filter_map(|rename| rename.from.file_name().map(OsStr::to_owned))
     }
 
     /// Gives what is missing its name, cuts the file back, and goes on.

@@ -1,0 +1,278 @@
+//! What bytes mean: encodings, line ends, times, numbers, CSV. Each has one table, in
+//! `tests/tables` or here, for all codecs and stages.
+
+use std::fs;
+use std::io::Write as _;
+
+use rusqlite::Connection;
+
+use crate::harness::{Case, plugin, root};
+
+fn table(name: &str) -> String {
+    fs::read_to_string(root().join("tests/tables").join(name)).unwrap()
+}
+
+/// A file through a codec to JSON, with what a stage between may do.
+fn through(codec: &str, stage: &str, input: impl AsRef<[u8]>) -> Case {
+    let from = if stage.is_empty() { "in" } else { "stage" };
+    Case::new().file("in.txt", input).file(
+        "pipeline.toml",
+        format!(
+            "[pipeline]\ndead_letters = \"dead\"\n\
+             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
+             codec = {codec}\non_error = \"dead-letter\"\n{stage}\n\
+             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ncodec = \"json\"\ninput = \"{from}\"\n"
+        ),
+    )
+}
+
+const MEMBERS: &str = "{ type = \"json\", value = \"v\" }";
+
+#[track_caller]
+fn values(case: &Case, expected: &[&str]) {
+    let ran = case.pipeline().ok();
+    let found: Vec<String> = (ran.stdout.lines())
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|record| record["value"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(found, expected, "{}", ran.stderr);
+}
+
+#[test]
+fn bytes_around_records() {
+    let lines = "\"lines\"";
+    for (codec, input, expected) in [
+        (lines, "\u{feff}a\nb\n", &["a", "b"][..]),
+        (lines, "\u{feff}", &[]),
+        (lines, "\u{feff}\n", &[""]),
+        (lines, "\u{feff}\u{feff}a\n", &["\u{feff}a"]),
+        (lines, "a\n\u{feff}b\n", &["a", "\u{feff}b"]),
+        (lines, "a\r\n\r\nb", &["a", "", "b"]),
+        (lines, "a\rb\n", &["a\rb"]),
+        (lines, "", &[]),
+        (MEMBERS, "\u{feff}{\"v\":1}\n{\"v\":2}", &["1", "2"]),
+        (MEMBERS, "\n{\"v\":1}\n\n \t\r\n{\"v\":2}\r\n\n", &["1", "2"]),
+        ("\"csv\"", "\u{feff}\"a\nb\",c\r\n\r\n\nd\n", &["\"a\nb\",c", "d"]),
+    ] {
+        values(&through(codec, "", input), expected);
+    }
+    // Also where the mark comes in pieces, and in each of several files.
+    let case = through("\"lines\"", "", "\u{feff}a\n").file("b.txt", "\u{feff}b\n");
+    let text = case.read("pipeline.toml").replace("\"in.txt\"", "\"*.txt\"");
+    values(&case.file("pipeline.toml", text), &["b", "a"]);
+}
+
+fn utf16(text: &str, big: bool) -> Vec<u8> {
+    let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+    units.flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
+}
+
+#[test]
+fn utf16_is_recognised_and_refused() {
+    for codec in ["\"lines\"", "\"csv\"", MEMBERS] {
+        for text in ["a line\n", "Жа\n", "漢字\n"] {
+            for big in [false, true] {
+                through(codec, "", utf16(text, big))
+                    .pipeline()
+                    .code(1)
+                    .prints("")
+                    .says("it is UTF-16, and only UTF-8 is read: convert it first, as with iconv");
+            }
+        }
+    }
+    // What a pipe brings is looked at, too.
+    let case = through("\"lines\"", "", "").stdin(utf16("a\n", false));
+    let text = case.read("pipeline.toml").replace("\"file\"\npaths = \"in.txt\"", "\"stdin\"");
+    case.file("pipeline.toml", text).pipeline().code(1).says("stdin: it is UTF-16");
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(text.as_bytes()).unwrap();
+    gzip.finish().unwrap()
+}
+
+#[test]
+fn zero_bytes_end_gzip() {
+    let members = [gzip("a\n"), gzip("b\n")].concat();
+    for zeros in [0, 1, 511, 100_000] {
+        let padded = [&members[..], &vec![0; zeros]].concat();
+        values(&through("\"lines\"", "", padded), &["a", "b"]);
+    }
+    let garbage = [&members[..], b"\0\0x"].concat();
+    through("\"lines\"", "", garbage).pipeline().code(1).says("something follows the zero bytes");
+}
+
+/// Texts of times, and nanoseconds since the epoch; none, if it is none.
+fn times() -> Vec<(String, Option<i64>)> {
+    let table = table("times.txt");
+    let lines = table.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (text, verdict) = line.split_once(" = ").unwrap();
+            (text.to_owned(), verdict.parse().ok())
+        })
+        .collect()
+}
+
+#[test]
+fn a_time_is_the_same_in_all_codecs_and_stages() {
+    let times = times();
+    let written = |nanoseconds: i64| jiff::Timestamp::from_nanosecond(nanoseconds.into()).unwrap();
+    let expected: Vec<_> =
+        times.iter().filter_map(|(_, ns)| ns.map(|ns| written(ns).to_string())).collect();
+    let json: String = times
+        .iter()
+        .map(|(text, _)| serde_json::json!({ "at": text }).to_string() + "\n")
+        .collect();
+    let stage = |name: &str, config: &str| {
+        let plugin = plugin(name);
+        format!(
+            "[[stage]]\nname = \"stage\"\nplugin = \"{plugin}\"\ninput = \"in\"\n\
+             on_error = \"dead-letter\"\nconfig = {config}"
+        )
+    };
+    let logs: String = times.iter().map(|(text, _)| format!("{text} INFO x\n")).collect();
+    for case in [
+        through("{ type = \"json\", timestamp = \"at\" }", "", &json),
+        through("\"lines\"", &stage("parse-json", "{ timestamp = \"at\" }"), &json),
+        through("\"lines\"", &stage("parse-log", "{}"), logs),
+    ] {
+        let ran = case.pipeline().ok();
+        let found: Vec<_> = (ran.stdout.lines())
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|record| record["timestamp"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn csv_records_span_lines_and_what_cannot_be_right_is_rejected_whole() {
+    let parse = plugin("parse-csv");
+    let stage = format!(
+        "[[stage]]\nname = \"stage\"\nplugin = \"{parse}\"\ninput = \"in\"\n\
+         config = {{ columns = [\"id\", \"text\"] }}"
+    );
+    let input = "1,\"line one\nline two\"\n2,a \"quote\"\n3,c\n4,\"open\n";
+    let case = through("{ type = \"csv\", max_line = \"30B\" }", &stage, input);
+    let ran = case.pipeline().ok();
+    let records: Vec<serde_json::Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let texts: Vec<_> = records.iter().map(|record| &record["attributes"]["text"]).collect();
+    assert_eq!(texts, ["line one\nline two", "c"]);
+    let letters = crate::harness::letters(&case, "dead");
+    let letters: Vec<_> = letters.iter().map(|l| (l.number, &*l.value, &*l.reason)).collect();
+    assert_eq!(
+        letters,
+        [
+            (3, "2,a \"quote\"", "a quote stands in a field that does not begin with one"),
+            (5, "4,\"open\n", "a quote is not closed"),
+        ]
+    );
+}
+
+#[test]
+fn a_csv_file_is_gone_on_with_at_a_record() {
+    let case = Case::new().file("in.csv", "1,\"a\nb\"\n2,\"c\n").file(
+        "pipeline.toml",
+        "[pipeline]\nstate = \"state\"\n\
+         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.csv\"\nfollow = true\ncodec = \"csv\"\n\
+         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"in\"\n",
+    );
+    case.suspended("");
+    assert_eq!(case.read("out.txt"), "1,\"a\nb\"\n");
+    case.append("in.csv", "d\"\n3,e\n");
+    let text = case.read("pipeline.toml").replace("follow = true", "");
+    let case = case.file("pipeline.toml", text);
+    case.pipeline().ok();
+    assert_eq!(case.read("out.txt"), "1,\"a\nb\"\n2,\"c\nd\"\n3,e\n");
+}
+
+/// Texts, and of which kinds of numbers each is one.
+fn numbers() -> Vec<(String, [bool; 3])> {
+    let table = table("numbers.txt");
+    let lines = table.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (text, kinds) = line.rsplit_once(" =").unwrap();
+            (text.to_owned(), ["json", "integer", "real"].map(|kind| kinds.contains(kind)))
+        })
+        .collect()
+}
+
+#[test]
+fn what_is_to_be_a_number_is_one_or_is_refused() {
+    let numbers = numbers();
+    assert!(numbers.len() > 20);
+    let input: String = numbers
+        .iter()
+        .map(|(text, _)| serde_json::json!({ "n": text }).to_string() + "\n")
+        .collect();
+    let codec = "{ type = \"json\", attributes = [\"n\"] }";
+    let numeric = "codec = { type = \"json\", numbers = [\"n\"] }";
+    let case = through(codec, "", &input);
+    let text = case.read("pipeline.toml").replace("codec = \"json\"", numeric);
+    let ran = case.file("pipeline.toml", text).pipeline().ok();
+    for ((text, [is_json, ..]), line) in numbers.iter().zip(ran.stdout.lines()) {
+        let expected = if *is_json { text.clone() } else { serde_json::json!(text).to_string() };
+        assert!(
+            line.ends_with(&format!("\"attributes\":{{\"n\":{expected}}}}}")),
+            "{text}: {line}"
+        );
+    }
+    for (kind, ty) in [(1, "integer"), (2, "real")] {
+        let case = through(codec, "", &input);
+        let text = case.read("pipeline.toml").replace(
+            "type = \"stdout\"\ncodec = \"json\"",
+            &format!(
+                "type = \"sqlite\"\npath = \"out.db\"\ntable = \"t\"\non_error = \"dead-letter\"\n\
+                 columns = {{ n = {{ from = \"n\", type = \"{ty}\" }} }}"
+            ),
+        );
+        let case = case.file("pipeline.toml", text);
+        case.pipeline().ok();
+        let refused: Vec<_> =
+            numbers.iter().filter(|(_, is)| !is[kind]).map(|(text, _)| text.clone()).collect();
+        let connection = Connection::open(case.path("out.db")).unwrap();
+        let count = |condition: &str| -> usize {
+            let query = format!("SELECT count(*) FROM t WHERE {condition}");
+            connection.query_row(&query, [], |row| row.get::<_, i64>(0)).unwrap() as usize
+        };
+        assert_eq!(count("1"), numbers.len() - refused.len(), "{ty}");
+        assert_eq!(count(&format!("typeof(n) = '{ty}'")), count("1"));
+        // As a text, 9 would be more than 100.
+        let more = (numbers.iter())
+            .filter(|(text, is)| is[kind] && text.parse::<f64>().unwrap() > 100.0)
+            .count();
+        assert_eq!(count("n > 100"), more, "{ty}");
+        let letters = crate::harness::letters(&case, "dead");
+        assert_eq!(letters.len(), refused.len());
+        assert!(letters[0].reason.contains("for the column \"n\""), "{letters:?}");
+    }
+}
+
+#[test]
+fn members_that_are_called_like_parts_of_a_record_can_be_reached() {
+    let case =
+        Case::new().file("in.json", "{\"value\":1,\"key\":2,\"timestamp\":3,\"x\":4}\n").file(
+            "pipeline.toml",
+            "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
+             codec = { type = \"json\", attributes = \"*\" }\n\
+             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n\
+             codec = { type = \"lines\", template = \"{attribute:value} {attribute:key} \
+             {attribute:timestamp} {x} {attribute:x} [{key}{timestamp}]\" }\n",
+        );
+    case.pipeline().ok().prints("1 2 3 4 4 []\n");
+}
+
+#[test]
+fn json_path_matches_and_searches_in_the_sandbox_too() {
+    let plugin = plugin("json-path");
+    let stage = format!(
+        "[[stage]]\nname = \"stage\"\nplugin = \"{plugin}\"\ninput = \"in\"\n\
+         config = {{ value = \"$[?match(@.a, 'b.*') && search(@.a, '[cd]')].n\" }}"
+    );
+    let input = "[{\"a\":\"xbc\",\"n\":1},{\"a\":\"bd\",\"n\":2}]\n";
+    values(&through("\"lines\"", &stage, input), &["2"]);
+}
