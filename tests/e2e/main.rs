@@ -20,6 +20,7 @@ mod limits;
 mod observability;
 mod outputs;
 mod restarts;
+mod rotation;
 mod same_records;
 mod sqlite;
 mod stages;

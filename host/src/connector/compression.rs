@@ -1,7 +1,7 @@
 //! gzip and Zstandard, told by how a file begins.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read};
+use std::io::{self, BufRead as _, BufReader, Read, Seek as _};
 use std::os::unix::fs::FileExt;
 
 use flate2::bufread::GzDecoder;
@@ -35,10 +35,16 @@ pub(super) fn decompress(file: &File) -> io::Result<Option<Box<dyn Read + Send>>
         Err(error) => return Err(error),
     };
     let head = &head[..read];
+    let from_its_begin = || -> io::Result<File> {
+        let mut file = file.try_clone()?; // It shares the place up to which it is read.
+        file.rewind()?;
+        Ok(file)
+    };
     Ok(if head.starts_with(&GZIP) {
-        Some(Box::new(Gzip { member: Some(GzDecoder::new(BufReader::new(file.try_clone()?))) }))
+        let file = BufReader::new(from_its_begin()?);
+        Some(Box::new(Gzip { member: Some(GzDecoder::new(file)) }))
     } else if head.starts_with(&ZSTD) {
-        Some(Box::new(zstd::Decoder::new(file.try_clone()?)?))
+        Some(Box::new(zstd::Decoder::new(from_its_begin()?)?))
     } else {
         None
     })

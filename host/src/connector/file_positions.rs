@@ -33,6 +33,17 @@ pub(super) struct FilePosition {
     pub gone: Option<i64>,
 }
 
+impl FilePosition {
+    fn warn_gone(&self) {
+        tracing::warn!(
+            "{}, of which {} bytes were read, is not there any more: what was written to it behind \
+             them is not read",
+            self.path.display(),
+            self.offset
+        );
+    }
+}
+
 /// A name that is no text is known by its inode.
 fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
@@ -104,12 +115,12 @@ impl FilePositions {
             }
         }
         // An inode whose begin is another, too, is used again by another file.
-        match same_inode {
-            Some(age) if self.by_age[&age].file.begins(file)? => {
-                Ok(self.remove(age).map(Known::Rewritten))
-            }
-            _ => Ok(None),
+        let Some(position) = same_inode.and_then(|age| self.remove(age)) else { return Ok(None) };
+        if position.file.begins(file)? {
+            return Ok(Some(Known::Rewritten(position)));
         }
+        position.warn_gone();
+        Ok(None)
     }
 
     /// Takes one out.
@@ -135,12 +146,7 @@ impl FilePositions {
                 Some(since) if u128::from(now.abs_diff(since)) > GONE.as_nanos() => continue,
                 Some(_) => {}
                 None => {
-                    tracing::warn!(
-                        "{}, of which {} bytes were read, is not there any more: what was written \
-                         to it behind them is not read",
-                        position.path.display(),
-                        position.offset
-                    );
+                    position.warn_gone();
                     position.gone = Some(now);
                 }
             }

@@ -134,7 +134,8 @@ pub(super) fn follow(
         told: HashSet::new(),
         keeps_state,
     };
-    follower.catch_up();
+    let named = paths.files_so_far();
+    follower.catch_up(&named);
     let mut is_first = true;
     while !pieces.are_unwanted() {
         follower.look(&mut paths);
@@ -164,8 +165,13 @@ pub(super) fn follow(
 }
 
 impl Follower<'_> {
-    /// Finds files that were renamed since the earlier run, or compressed.
-    fn catch_up(&mut self) {
+    /// Finds files that were renamed since the earlier run, or compressed; `named` are those that
+    /// are found by their names.
+    fn catch_up(&mut self, named: &[Found]) {
+        let named: HashSet<_> = (named.iter())
+            .filter_map(|found| fs::metadata(&found.path).ok())
+            .map(|metadata| (metadata.dev(), metadata.ino()))
+            .collect();
         let folders: BTreeSet<_> = (self.known.iter())
             .map(|position| folder::of(&self.config.base.join(&position.path)).to_owned())
             .collect();
@@ -173,18 +179,15 @@ impl Follower<'_> {
         for entry in entries() {
             let path = entry.path();
             let Ok(metadata) = entry.metadata() else { continue };
-            let known = self.known.of_inode((metadata.dev(), metadata.ino()));
-            // Those that still have their name are found by it.
+            let inode = (metadata.dev(), metadata.ino());
+            let known = self.known.of_inode(inode).filter(|_| !named.contains(&inode));
             // An inode may be used again: by a file that nobody named.
             let renamed = known.filter(|known| {
-                known.path.file_name() != path.file_name()
-                    && File::open(&path).and_then(|file| known.file.begins(&file)).unwrap_or(false)
+                File::open(&path).and_then(|file| known.file.begins(&file)).unwrap_or(false)
             });
-            let Some(rotation) = renamed.map(|known| self.config.base.join(&known.path)) else {
-                continue;
-            };
+            let Some(kept) = renamed.map(|known| known.path.clone()) else { continue };
             let Ok(file) = File::open(&path) else { continue };
-            self.open(&path, &rotation, file);
+            self.open(&path, &kept, file);
         }
         // What is left may be in a compressed copy: it holds what was read, and the rest.
         for entry in entries() {
@@ -205,9 +208,12 @@ impl Follower<'_> {
         }
         let candidates: Vec<_> = (self.known.iter())
             .filter(|known| {
-                let there = fs::metadata(self.config.base.join(&known.path));
-                known.file.head > 0
-                    && !there.is_ok_and(|there| (there.dev(), there.ino()) == known.file.inode())
+                let there = File::open(self.config.base.join(&known.path));
+                let is_there = there.and_then(|there| {
+                    let same = inode(&there)? == known.file.inode();
+                    Ok(same && known.file.begins(&there)?)
+                });
+                known.file.head > 0 && !is_there.unwrap_or(false)
             })
             .cloned()
             .collect();
@@ -239,7 +245,7 @@ impl Follower<'_> {
             let rotation = self.config.base.join(&known.path);
             let begin = Begin {
                 place: path.display().to_string().into(),
-                file: Some((kept(&self.config.base, path).to_owned(), fingerprint.clone())),
+                file: Some((known.path.clone(), fingerprint.clone())),
                 offset,
                 records,
                 tail,
@@ -335,7 +341,10 @@ impl Follower<'_> {
             return;
         }
         match found.open() {
-            Ok(file) => self.open(path, path, file),
+            Ok(file) => {
+                let kept = kept(&self.config.base, path).to_owned();
+                self.open(path, &kept, file);
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => self.tell(path, &error.to_string()),
         }
@@ -356,13 +365,13 @@ impl Follower<'_> {
         }));
     }
 
-    fn open(&mut self, path: &Path, rotation: &Path, file: File) {
+    /// `kept` is the name by which it is remembered: of what was renamed, the first.
+    fn open(&mut self, path: &Path, kept: &Path, file: File) {
         let mut opened = || -> io::Result<_> {
             if is_text(&self.config.codec) && begins_as_utf16(&file)? {
                 return Err(io::Error::other(CONVERT));
             }
             let mut reader = compression::decompress(&file)?;
-            let kept = kept(&self.config.base, path);
             let mut begun = match self.known.take(kept, &file, reader.is_some())? {
                 Some(Known::Rewritten(position)) => {
                     warn_rewritten(path, position.offset);
@@ -417,14 +426,15 @@ impl Follower<'_> {
         };
         let begin = Begin {
             place: path.display().to_string().into(),
-            file: Some((kept(&self.config.base, path).to_owned(), fingerprint.clone())),
+            file: Some((kept.to_owned(), fingerprint.clone())),
             offset,
             records,
             tail,
             known,
         };
         self.told.remove(path);
-        self.begin(rotation, file, fingerprint, content, begin);
+        let rotation = self.config.base.join(kept);
+        self.begin(&rotation, file, fingerprint, content, begin);
     }
 
     fn begin(
