@@ -310,10 +310,16 @@ fn any_rotation_any_time_gives_every_line_once_or_a_warning() {
                     pause(&mut random);
                 }
                 2 if run.is_some() => {
+                    let mut rounds = 0;
                     // By truncation: what was not read by then is lost, and that is said, if
                     // something of the file was read.
                     let last = format!("{seed} line {}\n", next - 1);
-                    while !fs::read_to_string(case.path("out.txt")).unwrap().contains(&last) {
+                    while !fs::read_to_string(case.path("out.txt"))
+                        .unwrap_or_default()
+                        .contains(&last)
+                    {
+                        rounds += 1;
+                        assert!(rounds < 1000, "{last:?} does not come");
                         pause(&mut random);
                     }
                     let line = format!("{seed} lost {next}\n");
@@ -335,7 +341,7 @@ fn any_rotation_any_time_gives_every_line_once_or_a_warning() {
         }
         file.write_all(b"end\n").unwrap();
         let mut last = run.take().unwrap_or_else(|| Run::start(&case));
-        while !fs::read_to_string(case.path("out.txt")).unwrap_or_default().ends_with("end\n") {
+        while !fs::read_to_string(case.path("out.txt")).unwrap_or_default().contains("\nend\n") {
             assert!(last.child.try_wait().unwrap().is_none());
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -349,7 +355,7 @@ fn any_rotation_any_time_gives_every_line_once_or_a_warning() {
         }
         assert!(written.values().all(|times| *times <= 1), "none twice: {log}");
         let lost = written.values().filter(|times| **times == 0).count();
-        let warnings = log.matches("in.log was truncated or written anew").count();
+        let warnings = log.matches(" was truncated or written anew").count();
         assert!(lost == 0 || warnings > 0, "{lost} lines lost without a word: {log}");
     }
 }
