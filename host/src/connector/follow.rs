@@ -180,7 +180,10 @@ impl Follower<'_> {
             let path = entry.path();
             let Ok(metadata) = entry.metadata() else { continue };
             let inode = (metadata.dev(), metadata.ino());
-            let known = self.known.of_inode(inode).filter(|_| !named.contains(&inode));
+            // What was renamed comes before what has its name now.
+            let known = self.known.of_inode(inode).filter(|known| {
+                !named.contains(&inode) || known.path.file_name() != path.file_name()
+            });
             // An inode may be used again: by a file that nobody named.
             let renamed = known.filter(|known| {
                 File::open(&path).and_then(|file| known.file.begins(&file)).unwrap_or(false)

@@ -88,7 +88,11 @@ impl DeadLetters {
                 format!("the state does not know where its dead letters end: {error}")
             })?;
             begin = since_cut(path, pipeline, &position)?;
-            highest = highest.max(position.highest);
+            highest = match begin {
+                // Its number is free again.
+                Begin::CutRotated(..) => position.highest,
+                Begin::AsItIs | Begin::Cut(_) => highest.max(position.highest),
+            };
         }
         if matches!(begin, Begin::AsItIs) && !is_stream {
             for letter in Reader::open(path)? {
