@@ -301,6 +301,78 @@ fn or_it_waits_until_somebody_has_made_room() {
     }
 }
 
+/// Letters in all files, and the bytes of those files.
+fn all(case: &Case) -> (Vec<String>, u64) {
+    let rotated = (1..=200).map(|n| format!("dead.{n}")).filter(|name| case.path(name).exists());
+    let files: Vec<_> = rotated.chain(["dead".to_owned()]).collect();
+    let bytes = files.iter().map(|name| fs::metadata(case.path(name)).unwrap().len()).sum();
+    (files.iter().flat_map(|name| letters(case, name)).map(|letter| letter.value).collect(), bytes)
+}
+
+#[test]
+fn letters_of_a_checkpoint_keep_to_the_sizes_too() {
+    let input: String = (0..40).map(|n| format!("{n}\n")).collect();
+    let expected: Vec<_> = (0..40).map(|n| n.to_string()).collect();
+    for interval in ["1ms", "1h"] {
+        let state = format!("\nstate = \"state\"\ncheckpoint_interval = \"{interval}\"");
+        let case = refusing(&format!("{{ path = \"dead\", rotate = \"400B\" }}{state}"), &input);
+        case.pipeline().ok();
+        assert_eq!(all(&case).0, expected);
+        for number in 1..4 {
+            let name = format!("dead.{number}");
+            assert!((400..800).contains(&fs::metadata(case.path(&name)).unwrap().len()), "{name}");
+        }
+        // Those that have no room wait in the state, over a kill too.
+        let full =
+            format!("{{ path = \"dead\", max_size = \"500B\", when_full = \"wait\" }}{state}");
+        let case = refusing(&full, &input);
+        let mut found = Vec::new();
+        let mut kills = 0;
+        let ran = loop {
+            let mut child = case.spawn(&["run", "pipeline.toml"]);
+            let mut log = BufReader::new(child.stderr.take().unwrap());
+            let mut line = String::new();
+            while !line.contains("The pipeline waits") && log.read_line(&mut line).unwrap() > 0 {}
+            let (some, bytes) = all(&case);
+            assert!(bytes <= 500, "{bytes} bytes");
+            if kills < 20 && child.try_wait().unwrap().is_none() {
+                child.kill().unwrap();
+                wait(child).code(137);
+                kills += 1;
+                // Somebody takes what was rotated, between two runs.
+                for number in 1..=200 {
+                    if case.path(&format!("dead.{number}")).exists() {
+                        found.extend(
+                            letters(&case, &format!("dead.{number}")).into_iter().map(|l| l.value),
+                        );
+                        fs::remove_file(case.path(&format!("dead.{number}"))).unwrap();
+                    }
+                }
+                continue;
+            }
+            found.extend(some);
+            break wait(child);
+        };
+        drop(ran.ok());
+        assert_eq!(found, expected, "after {kills} kills");
+    }
+}
+
+#[test]
+fn numbers_are_not_used_again_after_all_were_moved_away() {
+    let state = "\nstate = \"state\"";
+    let case = refusing(&format!("{{ path = \"dead\", rotate = \"1B\" }}{state}"), "a\nb\nc\n");
+    case.pipeline().ok();
+    assert!(case.path("dead.2").exists());
+    for name in ["dead.1", "dead.2"] {
+        fs::remove_file(case.path(name)).unwrap();
+    }
+    case.append("in.txt", "d\ne\n");
+    case.pipeline().ok();
+    assert!(!case.path("dead.1").exists() && !case.path("dead.2").exists());
+    assert!(case.path("dead.3").exists() && case.path("dead.4").exists());
+}
+
 #[test]
 fn damage_to_dead_letters_is_found_and_named() {
     let case = refusing("\"dead\"", "a\nb\nc\n");

@@ -174,3 +174,23 @@ fn component_size() {
     limits("pass", "component = \"500B\"")
         .is_refused("is too large: limits.component allows 500 B");
 }
+
+/// A guest that sleeps is not to blame for the time in which the whole process was stopped.
+#[test]
+fn time_in_which_the_process_was_stopped_does_not_count() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let case = StageCase::guest("loop-in-finish")
+        .settings("limits = { fuel = false, timeout = \"3s\" }")
+        .input(&["x"])
+        .case();
+    let mut child = case.spawn(&["run", "pipeline.toml"]);
+    // It is asked to finish, and loops.
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::STOP).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(4000));
+    kill_process(pid, Signal::CONT).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    assert!(child.try_wait().unwrap().is_none(), "it had more time");
+    crate::harness::wait(child).code(1).says("it ran longer than 3s (limits.timeout)");
+}

@@ -170,3 +170,59 @@ fn a_stage_that_keeps_something_is_not_divided_at_random() {
     case.pipeline().ok();
     assert_eq!(case.read("out"), "x\nz\n");
 }
+
+#[test]
+fn a_record_of_the_far_future_does_not_make_others_late() {
+    let far = "{\"at\":\"2262-01-01T00:00:00Z\",\"id\":\"a\",\"v\":\"far\"}\n";
+    let input = event(1, "a", "x") + far + &event(2, "a", "y") + &event(30, "a", "z");
+    let case = Case::new().file("in.json", &input).file(
+        "pipeline.toml",
+        [
+            "[pipeline]\nstate = \"state\"\n".to_owned(),
+            file_source("in", "watermark = {}\nbatch = { records = 1 }"),
+            stage("count", "window-count", "\"in\"", "config = { size = \"10s\" }"),
+            sink("windows", "count"),
+            sink("late", "count.late"),
+        ]
+        .concat(),
+    );
+    case.pipeline().ok().says(
+        "a record of in.json has the time 2262-01-01T00:00:00Z, which is more than 86400s ahead",
+    );
+    assert_eq!(case.read("late"), "");
+    assert_eq!(case.read("windows").lines().count(), 3);
+    // Nor in a later run.
+    case.append("in.json", &event(31, "a", "w"));
+    case.pipeline().ok();
+    assert_eq!(case.read("late"), "");
+}
+
+#[test]
+fn time_is_taken_where_order_still_holds() {
+    // Batches overtake each other: some cost much work, others none.
+    let double = plugin("double");
+    let input: String = (0..40_000)
+        .map(|n| {
+            let (second, milli) = (n / 1000 % 60, n % 1000);
+            format!("{{\"at\":\"2024-01-01T00:00:{second:02}.{milli:03}Z\",\"id\":\"a\",\"v\":\"{n}\"}}\n")
+        })
+        .collect();
+    let case = Case::new().file("in.json", input).file(
+        "pipeline.toml",
+        [
+            file_source("in", "batch = { records = 64 }"),
+            format!(
+                "[[stage]]\nname = \"work\"\nplugin = \"{double}\"\ninput = \"in\"\nworkers = 4\n\
+                 ordered = false\nwatermark = {{}}\nconfig = {{ work = 40 }}\n"
+            ),
+            stage("count", "window-count", "\"work\"", "config = { size = \"1s\" }"),
+            sink("windows", "count"),
+            sink("late", "count.late"),
+        ]
+        .concat(),
+    );
+    case.pipeline().ok();
+    assert_eq!(case.read("late").lines().count(), 0, "nothing is late on ordered input");
+    let counted: u64 = case.read("windows").lines().map(|n| n.parse::<u64>().unwrap()).sum();
+    assert_eq!(counted, 40_000);
+}
