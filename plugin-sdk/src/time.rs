@@ -55,16 +55,15 @@ pub fn parse_rfc3339(text: &[u8]) -> Result<i64, TimeError> {
     {
         return Err(TimeError::Format);
     }
-    let mut nanoseconds = 0;
+    let mut nanoseconds = 0_i64;
     if let [b'.', fraction @ ..] = rest {
         let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if digits == 0 {
             return Err(TimeError::Format);
         }
-        for place in 0..9 {
-            let digit = if place < digits { fraction[place] - b'0' } else { 0 };
-            nanoseconds = nanoseconds * 10 + i64::from(digit);
-        }
+        let some = &fraction[..digits.min(9)];
+        let number = some.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
+        nanoseconds = i64::from(number * 10_u32.pow(9 - some.len() as u32));
         rest = &fraction[digits..];
     }
     let offset = match *rest {
