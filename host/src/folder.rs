@@ -2,10 +2,21 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
+
+/// A path as it is kept: from the folder of the pipeline, if it lies below it, since that may be
+/// moved with its files. However either is written.
+pub fn kept(base: &Path, path: &Path) -> PathBuf {
+    let whole = |path: &Path| {
+        let here = std::env::current_dir().unwrap_or_default();
+        std::path::absolute(here.join(path)).unwrap_or_else(|_| path.to_owned())
+    };
+    let path = whole(path);
+    path.strip_prefix(whole(base)).map(Path::to_owned).unwrap_or(path)
+}
 
 /// What the names of files begin with that are not complete.
 pub const TEMPORARY: &str = ".pipehost-";

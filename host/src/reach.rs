@@ -134,6 +134,11 @@ pub fn fixed_before(path: &Path, marks: &[char]) -> (PathBuf, bool) {
 
 /// A path without links, as far as it is there, and without `..`.
 pub fn resolve(path: &Path) -> PathBuf {
+    const LINKS: usize = 40; // As the system has it.
+    resolve_links(path, LINKS)
+}
+
+fn resolve_links(path: &Path, links: usize) -> PathBuf {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut there = whole.as_path();
     loop {
@@ -146,6 +151,14 @@ pub fn resolve(path: &Path) -> PathBuf {
                 }
                 path
             });
+        }
+        // A link that leads to nothing (yet) leads there all the same.
+        if let Ok(target) = there.read_link()
+            && links > 0
+        {
+            let rest = whole.strip_prefix(there).unwrap_or(Path::new(""));
+            let folder = there.parent().unwrap_or(Path::new("/"));
+            return resolve_links(&folder.join(target).join(rest), links - 1);
         }
         match there.parent() {
             Some(parent) => there = parent,
@@ -178,5 +191,9 @@ mod tests {
         std::os::unix::fs::symlink("a", real.join("link")).unwrap();
         assert_eq!(resolve(&real.join("link/x/y")), real.join("a/x/y"));
         assert_eq!(resolve(&real.join("b/../a/x")), real.join("a/x"));
+        std::os::unix::fs::symlink("a/none", real.join("dangling")).unwrap();
+        assert_eq!(resolve(&real.join("dangling")), real.join("a/none"));
+        std::os::unix::fs::symlink("round", real.join("round")).unwrap();
+        resolve(&real.join("round")); // It comes to an end.
     }
 }

@@ -139,7 +139,15 @@ fn case() -> Case {
             serde_json::json!({ "t": time, "k": key, "v": value }).to_string() + "\n"
         })
         .collect();
-    Case::new().file("in.json", input).file("pipeline.toml", pipeline(component))
+    let case = Case::new().file("in.json", input).file("pipeline.toml", pipeline(component));
+    // The first start replaces what an earlier pipeline has left.
+    if fastrand::bool() {
+        fs::create_dir(case.path("by")).unwrap();
+        for old in ["all.out", "once.out", "by/k0.out", "by/k1.out"] {
+            fs::write(case.path(old), "of an earlier pipeline\n").unwrap();
+        }
+    }
+    case
 }
 
 fn sorted(text: &str) -> Vec<String> {

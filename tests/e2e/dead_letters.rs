@@ -359,6 +359,20 @@ fn letters_of_a_checkpoint_keep_to_the_sizes_too() {
 }
 
 #[test]
+fn letters_that_somebody_brings_back_are_not_cut_off() {
+    let case = refusing("\"dead\"\nstate = \"state\"", "a\n");
+    case.pipeline().ok();
+    fs::rename(case.path("dead"), case.path("saved")).unwrap();
+    case.append("in.txt", "");
+    case.pipeline().ok(); // The state knows of an empty file now.
+    fs::rename(case.path("saved"), case.path("dead")).unwrap();
+    case.pipeline().ok();
+    assert_eq!(letters(&case, "dead").len(), 1);
+    let ran = case.run(&["dead-letter", "replay", "dead", "--pipeline", "pipeline.toml"]).ok();
+    assert_eq!(ran.stdout, "1 letter replayed: 0 went through, 1 refused again\n");
+}
+
+#[test]
 fn numbers_are_not_used_again_after_all_were_moved_away() {
     let state = "\nstate = \"state\"";
     let case = refusing(&format!("{{ path = \"dead\", rotate = \"1B\" }}{state}"), "a\nb\nc\n");

@@ -1,5 +1,6 @@
 //! The real program, from outside: what goes in, what comes out, what it says.
 
+mod accounts;
 mod arbitrary_bytes;
 mod breaker;
 mod chaos;

@@ -401,3 +401,79 @@ fn what_a_killed_run_left_is_removed() {
         assert!(case.path(name).exists(), "{name}");
     }
 }
+
+#[test]
+fn a_foreign_file_that_came_later_is_not_replaced() {
+    let case = keeping("path = \"out/{key}\"").file("in.json", record("a", 1));
+    case.pipeline().ok();
+    fs::write(case.path("out/b"), "precious\n").unwrap();
+    case.append("in.json", &record("b", 2));
+    case.pipeline().code(1).says("cannot write out/b: there is a file that no checkpoint");
+    assert_eq!(case.read("out/b"), "precious\n");
+    fs::rename(case.path("out/b"), case.path("away")).unwrap();
+    case.pipeline().ok();
+    assert_eq!(case.read("out/b"), "2\n");
+}
+
+#[test]
+fn a_link_stays_where_it_leads_to_nothing_yet() {
+    for state in ["", "state = \"state\""] {
+        let case = Case::new().file("in.txt", lines(0..100)).file(
+            "pipeline.toml",
+            format!(
+                "[pipeline]\n{state}\n\
+                 [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\nbatch = {{ records = 10 }}\n\
+                 [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"in\"\n\
+                 rotate = {{ size = \"50B\" }}\n"
+            ),
+        );
+        fs::create_dir(case.path("real")).unwrap();
+        std::os::unix::fs::symlink("real/out.txt", case.path("out.txt")).unwrap();
+        case.pipeline().ok();
+        assert!(fs::symlink_metadata(case.path("out.txt")).unwrap().is_symlink());
+        assert_eq!(case.read_rotated("real/out.txt"), lines(0..100));
+        assert!(!case.path("out.txt.1").exists());
+    }
+    let case = Case::new().file("in.txt", "x\n").file(
+        "pipeline.toml",
+        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
+         [[sink]]\nname = \"a\"\ntype = \"file\"\npath = \"a.txt\"\ninput = \"in\"\n\
+         [[sink]]\nname = \"b\"\ntype = \"file\"\npath = \"b.txt\"\ninput = \"in\"\n",
+    );
+    std::os::unix::fs::symlink("b.txt", case.path("a.txt")).unwrap();
+    case.run(&["check", "pipeline.toml"]).code(2).says("something else already writes b.txt");
+}
+
+#[test]
+fn a_file_that_is_taken_away_while_it_is_written_ends_the_run() {
+    let case =
+        keeping("path = \"out.txt\"\nrate = 2000\nbatch = { records = 10, linger = \"1ms\" }")
+            .file("in.json", (0..20_000).map(|n| record("k", n)).collect::<String>());
+    let child = case.command(&["run", "pipeline.toml"]).stdin(Stdio::null()).spawn().unwrap();
+    while fs::metadata(case.path("out.txt")).map_or(0, |metadata| metadata.len()) == 0 {}
+    fs::remove_file(case.path("out.txt")).unwrap();
+    wait(child).code(1).says("out.txt: it was taken away or replaced while it was written");
+}
+
+#[test]
+fn a_primary_key_is_one_and_nothing_is_made_up_for_it() {
+    let run = |columns: &str, input: &str, before: &str| {
+        let case = Case::new().file("in.json", input).file(
+            "pipeline.toml",
+            format!(
+                "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
+                 codec = {{ type = \"json\", key = \"k\", value = \"v\" }}\n\
+                 [[sink]]\nname = \"out\"\ntype = \"sqlite\"\npath = \"out.db\"\ntable = \"t\"\n\
+                 input = \"in\"\non_conflict = \"replace\"\nprimary_key = \"id\"\n{columns}\n"
+            ),
+        );
+        rusqlite::Connection::open(case.path("out.db")).unwrap().execute_batch(before).unwrap();
+        case.pipeline()
+    };
+    let columns = "columns = { id = { from = \"key\", type = \"integer\" }, v = \"value\" }";
+    run(columns, "{\"v\":1}\n", "").code(1).says("NOT NULL constraint failed: t.id");
+    run("columns = { id = \"key\", v = \"value\" }", "{\"v\":1}\n", "").code(1).says("NOT NULL");
+    let other = "CREATE TABLE t (id integer, v, other UNIQUE)";
+    run(columns, "{\"k\":5,\"v\":1}\n", other).code(1).says("`primary_key` is none of its keys");
+    run(columns, "{\"k\":5,\"v\":1}\n", "CREATE TABLE t (id INTEGER PRIMARY KEY, v)").ok();
+}

@@ -475,3 +475,39 @@ fn a_full_device_is_no_quiet_end() {
     wait(child).code(1);
     assert!(said.contains("cannot write /dev/full: No space left on device"), "{said}");
 }
+
+#[test]
+fn a_pipe_in_the_folder_does_not_stop_a_run_that_goes_on() {
+    let case = following("\"in.log*\"", "", true).file("in.log", "a\n");
+    let mut run = Run::start(&case);
+    run.wrote("a\n");
+    run.stop(Signal::TERM);
+    for pipe in ["control.pipe", "in.log.gz"] {
+        assert!(Command::new("mkfifo").arg(case.path(pipe)).status().unwrap().success());
+    }
+    case.append("in.log", "b\n");
+    let mut run = Run::start(&case);
+    run.wrote("a\nb\n");
+    run.stop(Signal::TERM);
+}
+
+#[test]
+fn members_that_come_to_a_compressed_file_are_read() {
+    let case = following("\"in.log.gz\"", "", false).file("in.log.gz", gzip("a\nb\n"));
+    let mut run = Run::start(&case);
+    run.wrote("a\nb\n");
+    let mut file = OpenOptions::new().append(true).open(case.path("in.log.gz")).unwrap();
+    file.write_all(&gzip("c\nd\n")).unwrap();
+    run.wrote("a\nb\nc\nd\n");
+    run.stop(Signal::TERM);
+}
+
+#[test]
+fn a_line_that_grew_between_two_runs_is_said() {
+    let case = following("\"in.log\"", "", true).file("in.log", "a\nb");
+    let text = case.read("pipeline.toml").replace("follow = true\n", "");
+    let case = case.file("pipeline.toml", text);
+    case.pipeline().ok();
+    case.append("in.log", "cd\ne\n");
+    case.pipeline().ok().says("in.log was read to its end, which was within a line, and has grown");
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use super::{At, Batching, Input, OnError, Retry, Watermark};
+use crate::folder::kept;
 use crate::template::Template;
 
 #[derive(Debug, Clone)]
@@ -301,14 +302,12 @@ impl fmt::Display for SinkKind {
             Self::Stdout { .. } => f.write_str("stdout"),
             Self::Null => f.write_str("null"),
             Self::File(sink) => {
-                let path = &sink.path.value;
-                let path = path.strip_prefix(&sink.base).unwrap_or(path);
+                let path = kept(&sink.base, &sink.path.value);
                 write!(f, "the file {}", path.display())
             }
             Self::Http(sink) => f.write_str(&sink.shown()),
             Self::Sqlite(sink) => {
-                let path = &sink.path.value;
-                let path = path.strip_prefix(&sink.base).unwrap_or(path);
+                let path = kept(&sink.base, &sink.path.value);
                 write!(f, "the table {} of {}", sink.table, path.display())
             }
         }

@@ -4,23 +4,25 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::file_names::{divide, make_folder};
-use super::file_source::kept;
 use super::sink_file::{GoOn, New, Position, Rename, SinkFile, Temporaries, cannot_write};
 use super::{Resume, Synced, Written};
 use crate::codec;
 use crate::config::FileSink as Config;
-use crate::folder;
+use crate::folder::{self, kept};
 use crate::reach;
-use crate::record::Batch;
+use crate::record::{self, Batch};
 
 pub struct FileSink {
     config: Arc<Config>,
+    /// What the path leads to, if it is a link.
+    target: PathBuf,
     written: Written,
     /// What is done before the first write.
     plan: Option<Plan>,
@@ -49,8 +51,20 @@ struct Files {
 struct Keeping {
     tag: String,
     temporaries: Temporaries,
-    /// The pipeline began anew: what an earlier one wrote is replaced.
-    replaces: bool,
+    /// When the pipeline began anew, in nanoseconds since the Unix epoch: what an earlier one
+    /// wrote is replaced. None, if it has not.
+    began: Option<i64>,
+}
+
+impl Keeping {
+    /// Whether a file is older than all that this pipeline wrote.
+    fn replaces(&self, path: &Path) -> bool {
+        let changed = |metadata: fs::Metadata| {
+            metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec())
+        };
+        let changed = fs::symlink_metadata(path).map(changed);
+        self.began.is_some_and(|began| changed.is_ok_and(|changed| changed < began))
+    }
 }
 
 /// Where all files ended.
@@ -58,7 +72,7 @@ struct Keeping {
 struct Positions {
     /// In the names of files that no cut knows.
     tag: String,
-    replaces: bool,
+    began: Option<i64>,
     /// By path, from the folder of the pipeline.
     files: BTreeMap<PathBuf, Position>,
 }
@@ -74,8 +88,12 @@ impl FileSink {
         resume: &Resume<'_>,
         written: Written,
     ) -> Result<Self, String> {
-        let path = &config.path.value;
         let is_divided = config.partition.is_some();
+        let mut target = config.path.value.clone();
+        if !is_divided && target.is_symlink() {
+            target = reach::resolve(&target); // The link stays, and what it leads to is written.
+        }
+        let path = &target;
         if !is_divided {
             if !folder::of(path).is_dir() {
                 let folder = folder::of(path).display();
@@ -97,9 +115,9 @@ impl FileSink {
             }
         }
         let mut files = Files { open: BTreeMap::new(), gone: BTreeMap::new(), keeping: None };
-        let keeping = |tag: String, replaces| {
+        let keeping = |tag: String, began| {
             let temporaries = Temporaries::new(&tag);
-            Some(Keeping { tag, temporaries, replaces })
+            Keeping { tag, temporaries, began }
         };
         let mut plan = Plan::New;
         match resume {
@@ -113,15 +131,19 @@ impl FileSink {
                         path.display()
                     ));
                 }
-                files.keeping = keeping(format!("{:016x}", fastrand::u64(..)), *first);
+                let began = first.then(record::now);
+                files.keeping = Some(keeping(format!("{:016x}", fastrand::u64(..)), began));
             }
             Resume::FromPosition(position) => {
                 let positions: Positions = serde_json::from_value((*position).clone())
                     .map_err(|error| format!("the state does not know where it ended: {error}"))?;
-                files.keeping = keeping(positions.tag, positions.replaces);
+                let keeping = keeping(positions.tag, positions.began);
                 let mut known = Vec::new();
                 for (kept, position) in positions.files {
-                    let path = config.base.join(kept);
+                    let path = match is_divided {
+                        true => config.base.join(kept),
+                        false => target.clone(),
+                    };
                     let is_there = || {
                         let folder = folder::of(&path).to_owned();
                         path.exists() || position.own_in(&folder)
@@ -134,20 +156,22 @@ impl FileSink {
                         files.gone.insert(path, position); // Taken away when it was done with.
                         continue;
                     }
-                    let go_on = GoOn::check(&path, &position)?;
+                    let go_on = GoOn::check(&path, &position, keeping.replaces(&path))?;
+                    let path = if is_divided { path } else { config.path.value.clone() };
                     known.push((path, go_on));
                 }
+                files.keeping = Some(keeping);
                 plan = Plan::GoOn(known);
             }
         }
         let config = Arc::new(config.clone());
-        Ok(Self { config, written, plan: Some(plan), files: Some(files) })
+        Ok(Self { config, target, written, plan: Some(plan), files: Some(files) })
     }
 
     /// Makes the file, or goes on with it.
     pub(super) fn begin(&mut self) -> Result<(), String> {
         let files = self.files.as_mut().expect("nothing is written yet");
-        let (path, rotate) = (&self.config.path.value, &self.config.rotate);
+        let (path, rotate) = (&self.target, &self.config.rotate);
         match self.plan.take() {
             None => {}
             Some(Plan::GoOn(known)) => {
@@ -174,7 +198,7 @@ impl FileSink {
                     }
                 };
                 let file = SinkFile::new(path, new, rotate, &self.written)?;
-                files.open.insert(path.clone(), file);
+                files.open.insert(self.config.path.value.clone(), file);
             }
         }
         Ok(())
@@ -261,10 +285,10 @@ impl Files {
         };
         let temporaries = &keeping.temporaries;
         if let Some(position) = self.gone.remove(path).filter(|_| path.exists()) {
-            let go_on = GoOn::check(path, &position)?;
+            let go_on = GoOn::check(path, &position, keeping.replaces(path))?;
             return go_on.begin(&config.rotate, temporaries, written);
         }
-        if path.symlink_metadata().is_ok() && !keeping.replaces {
+        if path.symlink_metadata().is_ok() && !keeping.replaces(path) {
             return Err(format!(
                 "cannot write {}: there is a file that no checkpoint of this pipeline knows. Move \
                  it away",
@@ -282,12 +306,12 @@ impl Files {
             return Ok(Synced::default());
         };
         let mut names: Vec<Rename> = Vec::new();
-        let kept = |path: &Path| kept(base, path).to_owned();
+        let kept = |path: &Path| kept(base, path);
         let mut files: BTreeMap<PathBuf, Position> =
             self.gone.iter().map(|(path, position)| (kept(path), position.clone())).collect();
         let mut is_stream = false;
         for (path, file) in &mut self.open {
-            let cut = file.sync().and_then(|()| file.cut(keeping.replaces));
+            let cut = file.sync().and_then(|()| file.cut(keeping.replaces(path)));
             match cut.map_err(|error| cannot_write(path, &error))? {
                 None => is_stream = true,
                 Some((position, renames)) => {
@@ -300,8 +324,7 @@ impl Files {
             return Ok(Synced::default()); // It cannot be cut back.
         }
         let positions = |files| {
-            let positions =
-                Positions { tag: keeping.tag.clone(), replaces: keeping.replaces, files };
+            let positions = Positions { tag: keeping.tag.clone(), began: keeping.began, files };
             serde_json::to_value(positions).map_err(|error| error.to_string())
         };
         let settled = match names.is_empty() {

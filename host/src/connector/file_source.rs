@@ -18,6 +18,7 @@ use super::{Progress, Written, compression, follow};
 use crate::codec::{CONVERT, HEAD, is_utf16};
 use crate::config::{DecodeFormat, Decoding, FileSource as Config};
 use crate::fingerprint::{Fingerprint, TAIL, inode};
+use crate::folder::kept;
 
 /// Opens files; `position` is how far an earlier run came, and `keeps_state` whether a later one
 /// will know how far this came.
@@ -80,10 +81,16 @@ pub(super) fn open(
             return Err(format!("{}: {CONVERT}", path.display()));
         }
         let is_compressed = compression::decompress(&file).map_err(failed)?.is_some();
-        let begun = left.take(kept(&config.base, &path), &file, is_compressed).map_err(failed)?;
+        let begun = left.take(&kept(&config.base, &path), &file, is_compressed).map_err(failed)?;
         let begun = match begun {
             None => None,
-            Some(Known::Same(position)) => Some(position),
+            Some(Known::Same(position)) => {
+                if is_text(&decoding) && !is_compressed && metadata.len() > position.offset {
+                    let tail = tail_of(&file, position.offset).map_err(failed)?;
+                    warn_within_a_line(&path, position.offset, &tail);
+                }
+                Some(position)
+            }
             Some(Known::Rewritten(position)) if metadata.len() < position.offset => {
                 return Err(was_cut(&path, position.offset));
             }
@@ -108,11 +115,6 @@ pub(super) fn open(
         Ok(())
     };
     BytesSource::spawn(decoding, progress, Some(known), at_stop, read).map_err(failed)
-}
-
-/// A path as it is kept: from the folder of the pipeline, which may be moved with its files.
-pub(super) fn kept<'a>(base: &Path, path: &'a Path) -> &'a Path {
-    path.strip_prefix(base).unwrap_or(path)
 }
 
 /// Reads a file to its end; false if that was not reached.
@@ -187,7 +189,7 @@ fn begin(
         }
     };
     let fingerprint = Fingerprint::of(&file, u64::MAX).map_err(failed)?;
-    let known: (PathBuf, _) = (kept(base, path).to_owned(), fingerprint);
+    let known: (PathBuf, _) = (kept(base, path), fingerprint);
     let begin = Begin { place, file: Some(known), offset, records, tail, known: begun };
     Ok((begin, reader, file))
 }
@@ -216,6 +218,17 @@ pub(super) fn warn_rewritten(path: &Path, offset: u64) {
          was were read; what was written to it behind them is lost",
         path.display()
     );
+}
+
+/// The last line had no end when it was given: what has come to it since is no line of its own.
+pub(super) fn warn_within_a_line(path: &Path, offset: u64, tail: &[u8]) {
+    if tail.last().is_some_and(|&last| last != b'\n') {
+        tracing::warn!(
+            "{} was read to its end, which was within a line, and has grown: what has come behind \
+             byte {offset} is given as another line",
+            path.display()
+        );
+    }
 }
 
 pub(super) fn is_written(path: &Path) -> String {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,14 +16,14 @@ use super::bytes_source::{Begin, Gone, Piece, Pieces, Sent};
 use super::compression::{self, keep_tail};
 use super::file_positions::{FilePositions, Known};
 use super::file_source::{
-    begins_as_utf16, cannot_read, is_text, is_written, kept, tail_of, warn_rewritten,
+    begins_as_utf16, cannot_read, is_text, is_written, tail_of, warn_rewritten,
 };
 use super::paths::{Found, Paths};
 use super::written::Written;
 use crate::codec::{CONVERT, is_utf16};
 use crate::config::FileSource as Config;
 use crate::fingerprint::{Fingerprint, inode};
-use crate::folder;
+use crate::folder::{self, kept};
 use crate::foreign::Foreign;
 
 /// How long to wait when no file has grown, and between two looks for new files.
@@ -69,8 +69,10 @@ struct Compressed {
     reader: Box<dyn Read + Send>,
     /// Bytes of what it holds that were read.
     offset: u64,
-    /// It ended within: how it was then.
-    torn: Option<Change>,
+    /// How the file was when it was read to its end, or to where it is torn.
+    ended: Option<Change>,
+    /// It was not torn.
+    whole: bool,
 }
 
 /// When a file was changed last, and how large it was.
@@ -79,6 +81,12 @@ struct Change {
     size: u64,
     seconds: i64,
     nanoseconds: i64,
+}
+
+impl Compressed {
+    fn new(reader: Box<dyn Read + Send>, offset: u64) -> Self {
+        Self { reader, offset, ended: None, whole: false }
+    }
 }
 
 impl Change {
@@ -186,17 +194,17 @@ impl Follower<'_> {
             });
             // An inode may be used again: by a file that nobody named.
             let renamed = known.filter(|known| {
-                File::open(&path).and_then(|file| known.file.begins(&file)).unwrap_or(false)
+                open_regular(&path).and_then(|file| known.file.begins(&file)).unwrap_or(false)
             });
             let Some(kept) = renamed.map(|known| known.path.clone()) else { continue };
-            let Ok(file) = File::open(&path) else { continue };
+            let Ok(file) = open_regular(&path) else { continue };
             self.open(&path, &kept, file);
         }
         // What is left may be in a compressed copy: it holds what was read, and the rest.
         for entry in entries() {
             let is_compressed =
                 |file: &File| compression::decompress(file).is_ok_and(|d| d.is_some());
-            let Ok(file) = File::open(entry.path()) else { continue };
+            let Ok(file) = open_regular(&entry.path()) else { continue };
             if entry.metadata().is_ok_and(|metadata| metadata.is_file()) && is_compressed(&file) {
                 self.find_copy(&entry.path(), file);
             }
@@ -211,7 +219,7 @@ impl Follower<'_> {
         }
         let candidates: Vec<_> = (self.known.iter())
             .filter(|known| {
-                let there = File::open(self.config.base.join(&known.path));
+                let there = open_regular(&self.config.base.join(&known.path));
                 let is_there = there.and_then(|there| {
                     let same = inode(&there)? == known.file.inode();
                     Ok(same && known.file.begins(&there)?)
@@ -244,7 +252,7 @@ impl Follower<'_> {
             };
             let Ok(Some(tail)) = compression::skip(&mut reader, known.offset) else { return };
             let (offset, records) = (known.offset, known.records);
-            let content = Content::Compressed(Compressed { reader, offset, torn: None });
+            let content = Content::Compressed(Compressed::new(reader, offset));
             let rotation = self.config.base.join(&known.path);
             let begin = Begin {
                 place: path.display().to_string().into(),
@@ -303,7 +311,11 @@ impl Follower<'_> {
             // knows that it does.
             let waited = file.quiet.get_or_insert_with(Instant::now).elapsed();
             let is_removed = file.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
-            let is_whole = matches!(file.content, Content::Done);
+            let is_whole = match &file.content {
+                Content::Done => true,
+                Content::Compressed(compressed) => compressed.whole,
+                Content::Plain(_) => false,
+            };
             let is_over = is_whole || is_removed || !newest.contains(&number);
             if is_over && waited >= self.config.rotate_wait {
                 self.forget(number, is_removed);
@@ -345,7 +357,7 @@ impl Follower<'_> {
         }
         match found.open() {
             Ok(file) => {
-                let kept = kept(&self.config.base, path).to_owned();
+                let kept = kept(&self.config.base, path);
                 self.open(path, &kept, file);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -415,7 +427,7 @@ impl Follower<'_> {
                         }
                     }
                     let reader = reader.expect("it is compressed");
-                    Content::Compressed(Compressed { reader, offset, torn: None })
+                    Content::Compressed(Compressed::new(reader, offset))
                 }
             };
             let known = begun.map(|(position, _)| position);
@@ -478,7 +490,8 @@ impl Follower<'_> {
                 Content::Plain(plain) => {
                     file.file.metadata().is_ok_and(|metadata| metadata.len() == plain.offset)
                 }
-                Content::Compressed(_) | Content::Done => false,
+                Content::Compressed(compressed) => compressed.whole,
+                Content::Done => false,
             };
             if is_read {
                 self.out.push_back(Ok(Piece::End(number)));
@@ -522,7 +535,7 @@ impl Followed {
                 return Ok(false);
             }
             if let Some(reader) = compression::decompress(&self.file)? {
-                self.content = Content::Compressed(Compressed { reader, offset: 0, torn: None });
+                self.content = Content::Compressed(Compressed::new(reader, 0));
                 return Ok(true);
             }
             if self.is_text && begins_as_utf16(&self.file)? {
@@ -601,28 +614,29 @@ impl Followed {
     ) -> io::Result<bool> {
         let Content::Compressed(compressed) = &mut self.content else { return Ok(false) };
         let change = Change::of(&self.file.metadata()?);
-        if let Some(torn) = compressed.torn {
-            if torn == change && change.is_settled() {
+        if let Some(ended) = compressed.ended {
+            if ended == change && change.is_settled() {
                 return Ok(false);
             }
-            // From its begin: what was torn cannot be gone on with.
+            // From its begin: what is behind the end may be the rest, or another member.
             let Some(mut reader) = compression::decompress(&self.file)? else { return Ok(false) };
             match compression::skip(&mut reader, compressed.offset) {
-                Ok(Some(_)) => *compressed = Compressed { reader, torn: None, ..*compressed },
+                Ok(Some(_)) => *compressed = Compressed::new(reader, compressed.offset),
                 Ok(None) | Err(_) => {
-                    compressed.torn = Some(change);
+                    compressed.ended = Some(change);
                     return Ok(false);
                 }
             }
         }
         match pieces.read(&mut compressed.reader) {
             Ok(chunk) if chunk.is_empty() => {
-                self.content = Content::Done;
+                // More may come behind it: it is looked at again when it has changed.
+                (compressed.ended, compressed.whole) = (Some(change), true);
                 if let Ok(fingerprint) = Fingerprint::of(&self.file, u64::MAX) {
                     self.fingerprint = fingerprint.clone();
                     out.push_back(Ok(Piece::Known(number, fingerprint)));
                 }
-                out.push_back(Ok(Piece::End(number)));
+                return Ok(false);
             }
             Ok(chunk) if compressed.offset == 0 && self.is_text && is_utf16(&chunk) => {
                 tell(told, &self.path, CONVERT);
@@ -633,13 +647,24 @@ impl Followed {
                 out.push_back(Ok(Piece::Bytes(number, chunk)));
             }
             Err(error) => {
-                compressed.torn = Some(change);
+                compressed.ended = Some(change);
                 let why = format!("it cannot be read to its end: {error}");
                 tell(told, &self.path, &why);
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+}
+
+/// Opens a file of a folder in which others may make what they like: to open a pipe waits for
+/// somebody to write.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no regular file")),
     }
 }
 

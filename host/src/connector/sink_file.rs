@@ -9,7 +9,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -194,11 +194,12 @@ pub(super) struct GoOn {
 }
 
 impl GoOn {
-    /// Looks whether a file and those that were rotated are as a cut left them.
+    /// Looks whether a file and those that were rotated are as a cut left them. `replaces`: what
+    /// has the path may be replaced.
     ///
     /// # Errors
     /// What differs, and what to do.
-    pub(super) fn check(path: &Path, position: &Position) -> Result<Self, String> {
+    pub(super) fn check(path: &Path, position: &Position, replaces: bool) -> Result<Self, String> {
         let failed = |error: io::Error| cannot_write(path, &error);
         // A link stays, and what it points to is written.
         let path =
@@ -246,10 +247,10 @@ impl GoOn {
             }
             let is_free = renames.iter().any(|rename| rename.from == *path)
                 || path.symlink_metadata().is_err();
-            if !is_free {
+            if !is_free && !replaces {
                 return Err(in_the_way(path));
             }
-            renames.push(Rename { from: own, to: path.clone(), replaces: false });
+            renames.push(Rename { from: own, to: path.clone(), replaces });
         } else {
             let Some(file) = open(path)? else {
                 return Err(differs(&format!("it had {length} bytes, and is gone")));
@@ -461,6 +462,13 @@ impl SinkFile {
     /// they are taken to be given. None if it cannot be cut back.
     pub(super) fn cut(&mut self, replaces: bool) -> io::Result<Option<(Position, Vec<Rename>)>> {
         let Target::Kept(kept) = &mut self.target else { return Ok(None) };
+        if kept.own.is_none() && kept.rotated.is_empty() {
+            let (there, here) = (fs::metadata(&self.path), kept.file.metadata()?);
+            let is_there = there.is_ok_and(|t| (t.dev(), t.ino()) == (here.dev(), here.ino()));
+            if !is_there {
+                return Err(io::Error::other("it was taken away or replaced while it was written"));
+            }
+        }
         let mark = Mark::of(&kept.file, self.length)?;
         let named = |own: &Option<String>| match own {
             None => self.path.clone(),

@@ -34,7 +34,7 @@ impl SqliteSink {
         config: &Config,
         metrics: Arc<NodeMetrics>,
     ) -> Result<Self, String> {
-        let Config { path, table, columns, on_conflict, retry, .. } = config;
+        let Config { path, table, columns, primary_key, on_conflict, retry, .. } = config;
         let what: Arc<str> = format!("the table {table} of {}", path.value.display()).into();
         let failed = |error: rusqlite::Error| format!("cannot write {what}: {error}");
         let connection = Connection::open(&path.value).map_err(failed)?;
@@ -44,7 +44,14 @@ impl SqliteSink {
         connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
         let names: Vec<_> = columns.iter().map(|column| quoted(&column.name)).collect();
         connection.execute(&create_table(config), []).map_err(failed)?;
-        if *on_conflict != OnConflict::Fail && !has_key(&connection, table).map_err(failed)? {
+        let keys = keys(&connection, table).map_err(failed)?;
+        if !primary_key.is_empty() && !keys.iter().any(|key| is_same(key, primary_key)) {
+            return Err(format!(
+                "cannot write {what}: it is there already, and `primary_key` is none of its keys. \
+                 Make a unique index of those columns, or leave `primary_key` out"
+            ));
+        }
+        if *on_conflict != OnConflict::Fail && keys.is_empty() {
             return Err(format!(
                 "cannot write {what}: without a key no row of it conflicts with another, and \
                  on_conflict = \"{}\" would add one for each record. Make a unique index, or name \
@@ -177,7 +184,9 @@ fn create_table(config: &Config) -> String {
         let key: Vec<_> = primary_key.iter().map(|name| quoted(name)).collect();
         parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
     }
-    format!("CREATE TABLE IF NOT EXISTS {} ({})", quoted(table), parts.join(", "))
+    // Without a number of its own, a row must have its key: nothing is made up for one that lacks it.
+    let rowid = if primary_key.is_empty() { "" } else { " WITHOUT ROWID" };
+    format!("CREATE TABLE IF NOT EXISTS {} ({}){rowid}", quoted(table), parts.join(", "))
 }
 
 fn name_of(ty: SqliteType) -> &'static str {
@@ -189,11 +198,24 @@ fn name_of(ty: SqliteType) -> &'static str {
     }
 }
 
-/// Whether something tells the rows of a table apart.
-fn has_key(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
-    let mut columns = connection.prepare("SELECT 1 FROM pragma_table_info(?) WHERE pk > 0")?;
-    let mut indices = connection.prepare("SELECT 1 FROM pragma_index_list(?) WHERE \"unique\"")?;
-    Ok(columns.exists([table])? || indices.exists([table])?)
+/// The columns that tell the rows of a table apart, of each key that it has.
+fn keys(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Vec<String>>> {
+    let names = |query: &str, of: &str| -> rusqlite::Result<Vec<String>> {
+        connection.prepare(query)?.query_map([of], |row| row.get(0))?.collect()
+    };
+    let mut keys = vec![names("SELECT name FROM pragma_table_info(?) WHERE pk > 0", table)?];
+    for index in names("SELECT name FROM pragma_index_list(?) WHERE \"unique\"", table)? {
+        keys.push(names("SELECT name FROM pragma_index_info(?)", &index)?);
+    }
+    keys.retain(|key| !key.is_empty());
+    Ok(keys)
+}
+
+fn is_same(key: &[String], columns: &[String]) -> bool {
+    let has = |columns: &[String], name: &String| {
+        columns.iter().any(|column| column.eq_ignore_ascii_case(name))
+    };
+    key.iter().all(|name| has(columns, name)) && columns.iter().all(|name| has(key, name))
 }
 
 /// What a column takes of a record.

@@ -15,8 +15,10 @@ use serde_json::Value;
 use crate::codec::frames;
 use crate::config::{self, WhenLettersFull};
 use crate::connector::Written;
-use crate::fingerprint::Mark;
+use crate::fingerprint::{Mark, inode};
 use crate::folder;
+use crate::reach::resolve;
+use crate::record;
 use crate::rotation;
 pub use encoded::Encoded;
 pub use reader::Reader;
@@ -39,6 +41,8 @@ struct Current {
     expected: u64,
     /// Written since it was synced.
     dirty: bool,
+    /// When something was written last, or it was opened.
+    written: i64,
     /// A pipe or a device: there is nothing to lock, rotate or cut.
     is_stream: bool,
     /// What is done before the first write.
@@ -62,6 +66,8 @@ struct Position {
     mark: Mark,
     /// The highest number that a rotated file had.
     highest: u64,
+    /// When something was written last before: nanoseconds since the Unix epoch.
+    time: i64,
 }
 
 impl DeadLetters {
@@ -76,6 +82,11 @@ impl DeadLetters {
         pipeline: &str,
         position: Option<&Value>,
     ) -> Result<Self, String> {
+        let mut config = config.clone();
+        let is_device = config.path.exists() && !config.path.is_file();
+        if config.path.is_symlink() && !is_device {
+            config.path = resolve(&config.path); // The link stays, and what it leads to rotates.
+        }
         let path = &config.path;
         let failed =
             |error: io::Error| format!("cannot open the dead letters {}: {error}", path.display());
@@ -106,10 +117,11 @@ impl DeadLetters {
             highest,
             expected: 0,
             dirty: false,
+            written: record::now(),
             is_stream,
             begin: Some(begin),
         };
-        Ok(Self { config: config.clone(), current: Mutex::new(current) })
+        Ok(Self { config, current: Mutex::new(current) })
     }
 
     /// Cuts off what an earlier run wrote behind the last cut, and what it left torn at the end:
@@ -287,7 +299,8 @@ impl DeadLetters {
         }
         // Opened to append, it can be read all the same.
         let mark = Mark::of(&current.file, current.length).map_err(failed)?;
-        let position = Position { mark, highest: current.highest };
+        // The same, as long as nothing is written: an unchanged cut is not written again.
+        let position = Position { mark, highest: current.highest, time: current.written };
         Ok(Some(serde_json::to_value(position).expect("its keys are texts")))
     }
 }
@@ -297,7 +310,7 @@ impl Current {
         if letters.is_empty() {
             return Ok(());
         }
-        self.dirty = true;
+        (self.dirty, self.written) = (true, record::now());
         self.expected = self.expected.saturating_sub(letters.len() as u64);
         self.file.write_all(letters)?;
         self.length += letters.len() as u64;
@@ -347,31 +360,37 @@ fn open_locked(path: &Path) -> Result<File, String> {
 /// What was written after a cut. Files that the cut does not know are left as they are: somebody
 /// has replayed or moved letters since.
 fn since_cut(path: &Path, pipeline: &str, position: &Position) -> Result<Begin, String> {
-    let Position { mark, highest } = position;
+    let Position { mark, highest, time } = position;
     let is_it = |path: &Path| match File::open(path) {
+        // Nothing is in every file: one that was empty is known by its inode alone.
         Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => {
-            mark.is_in(&file).map_err(|error| format!("cannot read {}: {error}", path.display()))
+            let is_it = inode(&file).and_then(|inode| {
+                Ok((mark.length > 0 || inode == mark.file.inode()) && mark.is_in(&file)?)
+            });
+            is_it.map_err(|error| format!("cannot read {}: {error}", path.display()))
         }
         Ok(_) => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(format!("cannot read {}: {error}", path.display())),
     };
     if is_it(path)? {
-        only_of(pipeline, path, mark.length)?;
+        only_of(pipeline, *time, path, mark.length)?;
         return Ok(Begin::Cut(mark.length));
     }
     // No more than one file is begun between two cuts.
     let rotated = rotation::numbered(path, highest + 1);
     if is_it(&rotated)? {
-        only_of(pipeline, path, 0)?;
-        only_of(pipeline, &rotated, mark.length)?;
+        only_of(pipeline, *time, path, 0)?;
+        only_of(pipeline, *time, &rotated, mark.length)?;
         return Ok(Begin::CutRotated(rotated, mark.length));
     }
     Ok(Begin::AsItIs)
 }
 
-/// Sees that all letters behind an offset are those of one pipeline.
-fn only_of(pipeline: &str, path: &Path, offset: u64) -> Result<(), String> {
+/// Sees that all letters behind an offset are those of one pipeline, and not older than a cut.
+fn only_of(pipeline: &str, cut: i64, path: &Path, offset: u64) -> Result<(), String> {
+    // Letters wait for a cut, and clocks are put back a little.
+    const SLACK: i64 = 60 * 1_000_000_000;
     for letter in Reader::open_at(path, offset)? {
         // What is damaged is cut off.
         let Ok(letter) = letter else { break };
@@ -381,6 +400,13 @@ fn only_of(pipeline: &str, path: &Path, offset: u64) -> Result<(), String> {
                  written to it since. Move the file away, and give each pipeline its own",
                 path.display(),
                 letter.pipeline
+            ));
+        }
+        if letter.time < cut.saturating_sub(SLACK) {
+            return Err(format!(
+                "will not cut {} back to the last checkpoint of `{pipeline}`: letters that are older \
+                 were put behind it. Move the file away, and replay it there",
+                path.display()
             ));
         }
     }

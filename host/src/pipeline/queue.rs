@@ -251,3 +251,55 @@ impl Outlet {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::record::BatchBuilder;
+
+    const MIB: usize = 1 << 20;
+
+    fn batch(bytes: usize) -> Batch {
+        let mut builder = BatchBuilder::default();
+        builder.push_value(&"test".into(), 1, &vec![0; bytes]);
+        builder.take()
+    }
+
+    /// Batches that go into an edge without waiting.
+    async fn fill(sender: &Sender, batch: &Batch) -> usize {
+        let mut sent = 0;
+        while let Ok(result) =
+            tokio::time::timeout(Duration::ZERO, sender.send(batch.clone())).await
+        {
+            result.expect("somebody receives");
+            sent += 1;
+        }
+        sent
+    }
+
+    #[tokio::test]
+    async fn all_queues_together_are_bounded_and_each_takes_one() {
+        let (all, metrics) = (AllBytes::default(), Metrics::default().node("test"));
+        let edges: Vec<_> =
+            (0..20).map(|_| edge(100, WhenFull::Block, all.clone(), metrics.clone())).collect();
+        let batch = batch(10 * MIB - 64);
+        let mut sent = 0;
+        for (sender, _) in &edges {
+            let some = fill(sender, &batch).await;
+            assert!(
+                (1..=6).contains(&some),
+                "no edge is without a batch, nor with more than 64 MiB"
+            );
+            sent += some;
+        }
+        assert_eq!(sent, ALL_BYTES / (10 * MIB) + edges.len());
+        // What is received makes room.
+        let mut edges = edges;
+        let (sender, receiver) = &mut edges[19];
+        assert!(receiver.try_recv().is_ok());
+        assert_eq!(fill(sender, &batch).await, 1);
+    }
+}
