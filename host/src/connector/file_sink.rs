@@ -230,11 +230,12 @@ impl FileSink {
     /// Makes durable what was written, and says where it ends.
     pub(super) async fn sync(&mut self) -> Result<Synced, String> {
         let base = self.config.base.clone();
-        self.blocking(move |files| files.sync(&base)).await
+        self.blocking(move |files| files.sync(&base, false)).await
     }
 
     pub(super) async fn finish(mut self) -> Result<Synced, String> {
-        let synced = self.sync().await?;
+        let base = self.config.base.clone();
+        let synced = self.blocking(move |files| files.sync(&base, true)).await?;
         let files = self.files.expect("nothing is under way");
         files.open.into_values().try_for_each(SinkFile::finish)?;
         Ok(synced)
@@ -298,7 +299,7 @@ impl Files {
         SinkFile::new(path, New::KeptUnnamed { temporaries }, &config.rotate, written)
     }
 
-    fn sync(&mut self, base: &Path) -> Result<Synced, String> {
+    fn sync(&mut self, base: &Path, last: bool) -> Result<Synced, String> {
         let Some(keeping) = &self.keeping else {
             for (path, file) in &mut self.open {
                 file.sync().map_err(|error| cannot_write(path, &error))?;
@@ -311,7 +312,7 @@ impl Files {
             self.gone.iter().map(|(path, position)| (kept(path), position.clone())).collect();
         let mut is_stream = false;
         for (path, file) in &mut self.open {
-            let cut = file.sync().and_then(|()| file.cut(keeping.replaces(path)));
+            let cut = file.sync().and_then(|()| file.cut(keeping.replaces(path), last));
             match cut.map_err(|error| cannot_write(path, &error))? {
                 None => is_stream = true,
                 Some((position, renames)) => {

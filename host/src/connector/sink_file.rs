@@ -55,6 +55,8 @@ struct Kept {
     own: Option<String>,
     /// Files that were rotated since the last cut.
     rotated: Vec<Rotated>,
+    /// The last cut has given names.
+    given: bool,
     temporaries: Temporaries,
 }
 
@@ -287,7 +289,13 @@ impl GoOn {
         file.seek(SeekFrom::End(0)).map_err(failed)?;
         let temporaries = temporaries.clone();
         Ok(SinkFile {
-            target: Target::Kept(Kept { file, own: None, rotated: Vec::new(), temporaries }),
+            target: Target::Kept(Kept {
+                file,
+                own: None,
+                rotated: Vec::new(),
+                given: false,
+                temporaries,
+            }),
             length: position.mark.length,
             begun: Begun::at(position.begun),
             dirty: true,
@@ -342,7 +350,7 @@ impl SinkFile {
         let mut kept = |file, own, temporaries: &Temporaries| {
             rotated = rotation::highest(&path);
             let temporaries = temporaries.clone();
-            Target::Kept(Kept { file, own, rotated: Vec::new(), temporaries })
+            Target::Kept(Kept { file, own, rotated: Vec::new(), given: false, temporaries })
         };
         let target = match new {
             _ if !is_regular => {
@@ -459,10 +467,16 @@ impl SinkFile {
     }
 
     /// Where it ends, and the names that are to be given once a cut knows that. From then on,
-    /// they are taken to be given. None if it cannot be cut back.
-    pub(super) fn cut(&mut self, replaces: bool) -> io::Result<Option<(Position, Vec<Rename>)>> {
+    /// they are taken to be given. None if it cannot be cut back. `last`: nothing more comes, and
+    /// the cut before may not be written yet.
+    pub(super) fn cut(
+        &mut self,
+        replaces: bool,
+        last: bool,
+    ) -> io::Result<Option<(Position, Vec<Rename>)>> {
         let Target::Kept(kept) = &mut self.target else { return Ok(None) };
-        if kept.own.is_none() && kept.rotated.is_empty() {
+        let is_named = kept.own.is_none() && kept.rotated.is_empty() && !(last && kept.given);
+        if is_named {
             let (there, here) = (fs::metadata(&self.path), kept.file.metadata()?);
             let is_there = there.is_ok_and(|t| (t.dev(), t.ino()) == (here.dev(), here.ino()));
             if !is_there {
@@ -487,6 +501,7 @@ impl SinkFile {
             folder::keep_name(&self.path)?; // The cut says that it is there.
             renames.push(Rename { from: named(&own), to: self.path.clone(), replaces });
         }
+        kept.given = !renames.is_empty();
         let begun = self.begun.at;
         let position = Position { own, mark, begun, highest: self.rotated, rotated };
         Ok(Some((position, renames)))

@@ -278,8 +278,9 @@ async fn work(
         let job = jobs.recv().await.map_err(|_| Stopped::Neighbour)?;
         let last = matches!(job, Job::End { .. });
         let made = match job {
-            Job::Batch { number, batch, rows, share } => {
+            Job::Batch { number, batch, rows, mut share } => {
                 let mut answer = process(&mut worker, &batch, &rejections).await?;
+                share.records -= answer.rejected.len();
                 if let Some(rows) = &rows {
                     answer.renumber(rows);
                 }

@@ -295,7 +295,7 @@ mod tests {
             );
             sent += some;
         }
-        assert_eq!(sent, ALL_BYTES / (10 * MIB) + edges.len());
+        assert!(sent <= ALL_BYTES / (10 * MIB) + edges.len(), "{sent}");
         // What is received makes room.
         let mut edges = edges;
         let (sender, receiver) = &mut edges[19];

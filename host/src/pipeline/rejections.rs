@@ -1,6 +1,7 @@
 //! What becomes of records that are rejected for good.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Stopped;
 use super::checkpoint::Letters;
@@ -29,7 +30,7 @@ pub(super) struct Rejections {
 const AT_ONCE: usize = 256;
 
 impl Rejections {
-    /// Settles the rejected rows of a batch.
+    /// Settles the rejected rows of a batch, which are not on their way any more.
     pub(super) async fn settle(&self, batch: &Batch, rejected: &[Rejected]) -> Result<(), Stopped> {
         // A few at a time: copied out of the batch, a record takes more than in it.
         for rejected in rejected.chunks(AT_ONCE) {
@@ -43,6 +44,8 @@ impl Rejections {
                 })
                 .collect();
             self.settle_all(refused).await?;
+            // Whatever becomes of the others: these have come to their end.
+            self.metrics.in_flight.fetch_sub(rejected.len() as i64, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -75,12 +75,14 @@ impl SinkTask {
         let open = self.gate.read().await;
         let start = Instant::now();
         let refusals = self.rejections.on_error != OnError::Fail;
+        let mut refused = 0;
         let closed = match self.sink.write(batch, refusals).await {
             Ok(rejected) => {
                 let written = (batch.len - rejected.len()) as u64;
                 self.metrics.records_out.inc_by(written);
                 self.processed.inc_by(written);
                 self.rejections.settle(batch, &rejected).await?;
+                refused = rejected.len();
                 if let Some(pace) = &self.pace {
                     pace.written(batch);
                 }
@@ -94,7 +96,7 @@ impl SinkTask {
             }
             Err(SinkError::Failed(why)) => return Err(self.failed(&why)),
         };
-        self.inlet.done(batch.len);
+        self.inlet.done(batch.len - refused);
         drop(open);
         if closed {
             return Ok(true);

@@ -35,8 +35,9 @@ impl StageTask {
                 Event::Batch(batch) => {
                     self.finished = false;
                     let answer = process(&mut self.worker, &batch, &self.rejections).await?;
+                    let left = batch.len - answer.rejected.len();
                     send(&mut self.outlet, answer).await?;
-                    self.inlet.done(batch.len);
+                    self.inlet.done(left);
                 }
                 Event::Watermark(watermark) => {
                     let answer = advance(&mut self.worker, watermark, &self.rejections).await?;
