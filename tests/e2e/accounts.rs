@@ -55,7 +55,7 @@ fn what_comes_in_is_written_refused_or_said_not_to_be_delivered() {
                      [[sink]]\nname = \"out\"\ninput = \"double\"\nrate = 100_000\n{sink}\n"
                 ),
             );
-            let mut command = case.command(&["run", "pipeline.toml"]);
+            let mut command = case.command_that_hears_hangups(&["run", "pipeline.toml"]);
             let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
             let mut stdin = child.stdin.take().unwrap();
             let bytes = input.clone();

@@ -125,6 +125,22 @@ impl Case {
         command
     }
 
+    /// The same, which hears SIGHUP also where whoever runs the tests does not: nohup(1).
+    pub fn command_that_hears_hangups(&self, arguments: &[&str]) -> Command {
+        let plain = self.command(arguments);
+        let mut command = Command::new("env");
+        command
+            .arg("--default-signal=HUP")
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .current_dir(self.folder.path())
+            .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
     pub fn spawn(&self, arguments: &[&str]) -> Child {
         self.command(arguments).spawn().expect("the program starts")
     }

@@ -35,8 +35,8 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn start(case: &'a Case) -> Self {
-        let mut child =
-            case.command(&["run", "pipeline.toml"]).stdin(Stdio::null()).spawn().unwrap();
+        let mut command = case.command_that_hears_hangups(&["run", "pipeline.toml"]);
+        let mut child = command.stdin(Stdio::null()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (send, said) = mpsc::channel();
         std::thread::spawn(move || {
