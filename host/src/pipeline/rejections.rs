@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::RwLock;
+
 use super::Stopped;
 use super::checkpoint::Letters;
 use crate::codec::frames::Letter;
@@ -24,6 +26,8 @@ pub(super) struct Rejections {
     pub metrics: Arc<NodeMetrics>,
     /// SHA-256 of the component.
     pub component: Arc<str>,
+    /// Open for writing; closed, once a run has ended: what is begun is counted before that.
+    pub gate: Arc<RwLock<()>>,
 }
 
 /// Records that are settled together.
@@ -34,6 +38,7 @@ impl Rejections {
     pub(super) async fn settle(&self, batch: &Batch, rejected: &[Rejected]) -> Result<(), Stopped> {
         // A few at a time: copied out of the batch, a record takes more than in it.
         for rejected in rejected.chunks(AT_ONCE) {
+            let _open = self.gate.read().await;
             let refused = (rejected.iter())
                 .map(|rejected| Refused {
                     record: batch.record(rejected.row),

@@ -177,6 +177,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
                 letters: letters.clone(),
                 metrics: node.metrics.clone(),
                 component: "".into(),
+                gate: Arc::default(), // The task of a sink holds that of the run.
             },
             inlet: Inlet::new(receivers, node.metrics.clone(), sink.batch.clone(), false),
             metrics: node.metrics.clone(),
@@ -225,6 +226,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
             letters,
             metrics: node.metrics.clone(),
             component: runner.hash(),
+            gate: running.gate.clone(),
         };
         let (receivers, apart) = (wiring.receivers(node.id), !runner.plan().inputs.is_empty());
         let inlet = Inlet::new(receivers, node.metrics.clone(), stage.batch.clone(), apart);
@@ -294,6 +296,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
                 letters,
                 metrics: node.metrics.clone(),
                 component: "".into(),
+                gate: running.gate.clone(),
             },
             stop: running.stop.clone(),
             cuts: coordinator.source_cuts(),
@@ -340,6 +343,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
                 letters: waiting,
                 metrics: own,
                 component: "".into(),
+                gate: running.gate.clone(),
             },
             stop: running.stop.clone(),
             cuts: coordinator.source_cuts(),

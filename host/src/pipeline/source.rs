@@ -139,7 +139,13 @@ impl SourceTask {
 
     async fn reject(&mut self, out: &mut Decoded) -> Ended {
         let undecodable = out.take_undecodable();
-        self.rejections.metrics.records_in.inc_by(undecodable.len() as u64);
+        if undecodable.is_empty() {
+            return Ok(());
+        }
+        let metrics = self.rejections.metrics.clone();
+        metrics.records_in.inc_by(undecodable.len() as u64);
+        metrics.in_flight.fetch_add(undecodable.len() as i64, Ordering::Relaxed);
+        let _open = self.rejections.gate.read().await;
         let place = self.source.place();
         let refused = undecodable.iter().map(|undecodable| Refused {
             record: undecodable.record.clone(),
@@ -148,6 +154,8 @@ impl SourceTask {
             reason: &undecodable.reason,
             attempts: 1,
         });
-        self.rejections.settle_all(refused.collect()).await
+        self.rejections.settle_all(refused.collect()).await?;
+        metrics.in_flight.fetch_sub(undecodable.len() as i64, Ordering::Relaxed);
+        Ok(())
     }
 }
