@@ -154,8 +154,9 @@ impl SourceTask {
             reason: &undecodable.reason,
             attempts: 1,
         });
-        self.rejections.settle_all(refused.collect()).await?;
+        let settled = self.rejections.settle_all(refused.collect()).await;
+        // One that ends the run is named by that.
         metrics.in_flight.fetch_sub(undecodable.len() as i64, Ordering::Relaxed);
-        Ok(())
+        settled
     }
 }
