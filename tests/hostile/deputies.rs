@@ -151,7 +151,7 @@ fn names_that_records_make_are_nobody_elses() {
     for state in ["", "state = \"state\""] {
         let case = run("{key}", state, input);
         case.pipeline().ok();
-        assert_eq!((&*case.read("out/a"), &*case.read("out/a_1")), ("1\n", "2\n"), "{state}");
+        assert_eq!((&*case.read("out/a"), &*case.read("out/a%2E1")), ("1\n", "2\n"), "{state}");
     }
     // One that no file system takes.
     let key = |last: char| format!("{}{last}", "x".repeat(99));
