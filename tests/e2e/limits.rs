@@ -180,7 +180,7 @@ fn component_size() {
 fn time_in_which_the_process_was_stopped_does_not_count() {
     use rustix::process::{Pid, Signal, kill_process};
     let case = StageCase::guest("loop-in-finish")
-        .settings("limits = { fuel = false, timeout = \"3s\" }")
+        .settings("limits = { fuel = false, timeout = \"6s\" }")
         .input(&["x"])
         .case();
     let mut child = case.spawn(&["run", "pipeline.toml"]);
@@ -188,9 +188,9 @@ fn time_in_which_the_process_was_stopped_does_not_count() {
     std::thread::sleep(std::time::Duration::from_millis(700));
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::STOP).unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(4000));
+    std::thread::sleep(std::time::Duration::from_millis(7000));
     kill_process(pid, Signal::CONT).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(700));
     assert!(child.try_wait().unwrap().is_none(), "it had more time");
-    crate::harness::wait(child).code(1).says("it ran longer than 3s (limits.timeout)");
+    crate::harness::wait(child).code(1).says("it ran longer than 6s (limits.timeout)");
 }
