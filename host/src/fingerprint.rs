@@ -1,9 +1,10 @@
 //! Which file is which, whatever its name: device, inode, how it begins, and what stands before
 //! the place up to which it is known.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,12 @@ impl Mark {
 pub fn inode(file: &File) -> io::Result<(u64, u64)> {
     let metadata = file.metadata()?;
     Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Whether a path leads to a file that is open.
+pub fn is_at(path: &Path, file: &File) -> bool {
+    let there = fs::metadata(path).map(|there| (there.dev(), there.ino()));
+    there.is_ok_and(|there| inode(file).is_ok_and(|here| here == there))
 }
 
 /// The CRC-32 of the bytes before a place, [`TAIL`] at most.

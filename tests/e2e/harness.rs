@@ -182,11 +182,6 @@ impl Case {
         file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the folder takes a file");
     }
 
-    /// The same, where there is something in it already.
-    pub fn suspended_again(&self) -> Ran {
-        self.suspended("")
-    }
-
     /// Starts the pipeline, waits until something is in `out.txt`, and stops it with SIGTERM.
     pub fn suspended(&self, input: &str) -> Ran {
         let mut child = self.spawn(&["run", "pipeline.toml"]);

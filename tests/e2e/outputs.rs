@@ -341,7 +341,7 @@ fn a_configuration_or_a_component_that_changed_is_said() {
         .says("pipehost state reset state --node NAME");
     // The same, written in another way.
     let case = case.file("pipeline.toml", pipeline("{ slide = \"30s\", size = \"1m\" }"));
-    case.suspended_again();
+    case.suspended("");
 }
 
 #[test]

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::file_names::{divide, make_folder};
-use super::sink_file::{GoOn, New, Position, Rename, SinkFile, Temporaries, cannot_write};
+use super::sink_file::{
+    GoOn, New, Position, Rename, SinkFile, Temporaries, cannot_write, in_the_way,
+};
 use super::{Resume, Synced, Written};
 use crate::codec;
 use crate::config::FileSink as Config;
@@ -290,11 +292,7 @@ impl Files {
             return go_on.begin(&config.rotate, temporaries, written);
         }
         if path.symlink_metadata().is_ok() && !keeping.replaces(path) {
-            return Err(format!(
-                "cannot write {}: there is a file that no checkpoint of this pipeline knows. Move \
-                 it away",
-                path.display()
-            ));
+            return Err(in_the_way(path));
         }
         SinkFile::new(path, New::KeptUnnamed { temporaries }, &config.rotate, written)
     }

@@ -22,7 +22,7 @@ use super::paths::{Found, Paths};
 use super::written::Written;
 use crate::codec::{CONVERT, is_utf16};
 use crate::config::FileSource as Config;
-use crate::fingerprint::{Fingerprint, inode};
+use crate::fingerprint::{Fingerprint, inode, is_at};
 use crate::folder::{self, kept};
 use crate::foreign::Foreign;
 
@@ -205,7 +205,7 @@ impl Follower<'_> {
             let is_compressed =
                 |file: &File| compression::decompress(file).is_ok_and(|d| d.is_some());
             let Ok(file) = open_regular(&entry.path()) else { continue };
-            if entry.metadata().is_ok_and(|metadata| metadata.is_file()) && is_compressed(&file) {
+            if is_compressed(&file) {
                 self.find_copy(&entry.path(), file);
             }
         }
@@ -677,12 +677,5 @@ struct At<'a> {
 impl Read for At<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.read_at(buffer, self.offset)
-    }
-}
-
-fn is_at(path: &Path, file: &File) -> bool {
-    match (fs::metadata(path), file.metadata()) {
-        (Ok(there), Ok(here)) => (there.dev(), there.ino()) == (here.dev(), here.ino()),
-        _ => false,
     }
 }

@@ -9,7 +9,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use tempfile::NamedTempFile;
 
 use super::Written;
 use crate::config::Rotate;
-use crate::fingerprint::Mark;
+use crate::fingerprint::{Mark, is_at};
 use crate::folder;
 use crate::record;
 use crate::rotation;
@@ -307,7 +307,7 @@ impl GoOn {
 }
 
 /// How a file is begun that no cut knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum New<'a> {
     /// Complete or not at all.
     Complete,
@@ -322,14 +322,6 @@ pub(super) enum New<'a> {
         temporaries: &'a Temporaries,
     },
 }
-
-impl PartialEq for Temporaries {
-    fn eq(&self, other: &Self) -> bool {
-        self.prefix == other.prefix
-    }
-}
-
-impl Eq for Temporaries {}
 
 impl SinkFile {
     /// Begins a file.
@@ -476,12 +468,8 @@ impl SinkFile {
     ) -> io::Result<Option<(Position, Vec<Rename>)>> {
         let Target::Kept(kept) = &mut self.target else { return Ok(None) };
         let is_named = kept.own.is_none() && kept.rotated.is_empty() && !(last && kept.given);
-        if is_named {
-            let (there, here) = (fs::metadata(&self.path), kept.file.metadata()?);
-            let is_there = there.is_ok_and(|t| (t.dev(), t.ino()) == (here.dev(), here.ino()));
-            if !is_there {
-                return Err(io::Error::other("it was taken away or replaced while it was written"));
-            }
+        if is_named && !is_at(&self.path, &kept.file) {
+            return Err(io::Error::other("it was taken away or replaced while it was written"));
         }
         let mark = Mark::of(&kept.file, self.length)?;
         let named = |own: &Option<String>| match own {
@@ -528,7 +516,7 @@ impl Position {
     }
 }
 
-fn in_the_way(path: &Path) -> String {
+pub(super) fn in_the_way(path: &Path) -> String {
     format!(
         "cannot write {}: there is a file that no checkpoint of this pipeline knows. Move it away",
         path.display()

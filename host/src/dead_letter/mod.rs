@@ -5,7 +5,6 @@ mod reader;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
@@ -15,7 +14,7 @@ use serde_json::Value;
 use crate::codec::frames;
 use crate::config::{self, WhenLettersFull};
 use crate::connector::Written;
-use crate::fingerprint::{Mark, inode};
+use crate::fingerprint::{Mark, inode, is_at};
 use crate::folder;
 use crate::reach::resolve;
 use crate::record;
@@ -184,15 +183,9 @@ impl DeadLetters {
     /// If there is none.
     pub fn expect(&self, bytes: usize) -> Result<(), String> {
         let mut current = self.current();
-        let used = current.length + current.rotated + current.expected;
-        let is_full = used > 0 && used + bytes as u64 > self.config.max_bytes;
-        if is_full && !self.waits() {
-            // Somebody may have taken some away.
-            current.rotated = rotation::bytes(&self.config.path);
-            let used = current.length + current.rotated + current.expected;
-            if used > 0 && used + bytes as u64 > self.config.max_bytes {
-                return Err(self.full());
-            }
+        let expected = current.expected;
+        if !self.waits() && !self.has_room(&mut current, expected, bytes as u64) {
+            return Err(self.full());
         }
         current.expected += bytes as u64;
         Ok(())
@@ -347,9 +340,8 @@ fn open_locked(path: &Path) -> Result<File, String> {
             Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
         }
         // A replay may have put another file in its place before it let go of this one.
-        let (ours, theirs) = (file.metadata().map_err(failed)?, fs::metadata(path));
-        if theirs.is_ok_and(|theirs| (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino())) {
-            if ours.is_file() {
+        if is_at(path, &file) {
+            if file.metadata().map_err(failed)?.is_file() {
                 folder::keep_name(path).map_err(failed)?;
             }
             return Ok(file);

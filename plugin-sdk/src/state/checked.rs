@@ -19,6 +19,35 @@ impl Wanted {
         Checked { inner, shape, wanted: self }
     }
 
+    /// The parts of a tuple of this length.
+    fn parts<'c, E: serde::de::Error>(
+        &self,
+        shape: &'c Shape,
+        len: usize,
+    ) -> Result<&'c [Shape], E> {
+        match shape {
+            Shape::Unknown => Ok(&[]),
+            Shape::Tuple(parts) if parts.len() == len => Ok(parts),
+            was => Err(self.differs(was, &format_args!("a tuple of {len}"))),
+        }
+    }
+
+    /// The fields of a struct that has these.
+    fn fields<'c, E: serde::de::Error>(
+        &self,
+        shape: &'c Shape,
+        fields: &[&str],
+    ) -> Result<&'c [(String, Shape)], E> {
+        match shape {
+            Shape::Unknown => Ok(&[]),
+            Shape::Struct(there) if there.iter().map(|(name, _)| name).eq(fields) => Ok(there),
+            was => {
+                let wanted = names(fields.iter());
+                Err(self.differs(was, &format_args!("a struct of {wanted}")))
+            }
+        }
+    }
+
     pub(super) fn difference(&self) -> Option<String> {
         self.0.borrow().clone()
     }
@@ -165,11 +194,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Checked<'_, D> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let parts = match self.shape {
-            Shape::Unknown => &[][..],
-            Shape::Tuple(parts) if parts.len() == len => parts,
-            was => return Err(self.wanted.differs(was, &format_args!("a tuple of {len}"))),
-        };
+        let parts = self.wanted.parts(self.shape, len)?;
         let visitor = self.visitor(visitor, Children::Parts(parts));
         self.inner.deserialize_tuple(len, visitor)
     }
@@ -199,15 +224,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Checked<'_, D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let is_it = |there: &[(String, Shape)]| there.iter().map(|(name, _)| name).eq(fields);
-        let there = match self.shape {
-            Shape::Unknown => &[][..],
-            Shape::Struct(there) if is_it(there) => there,
-            was => {
-                let wanted = names(fields.iter());
-                return Err(self.wanted.differs(was, &format_args!("a struct of {wanted}")));
-            }
-        };
+        let there = self.wanted.fields(self.shape, fields)?;
         let visitor = self.visitor(visitor, Children::Fields(there));
         self.inner.deserialize_struct(name, fields, visitor)
     }
@@ -409,11 +426,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Variant<'_, A> {
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        let parts = match self.shape {
-            Shape::Unknown => &[][..],
-            Shape::Tuple(parts) if parts.len() == len => parts,
-            was => return Err(self.wanted.differs(was, &format_args!("a tuple of {len}"))),
-        };
+        let parts = self.wanted.parts(self.shape, len)?;
         let children = Children::Parts(parts);
         self.inner.tuple_variant(len, Within { visitor, children, wanted: self.wanted })
     }
@@ -423,15 +436,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Variant<'_, A> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        let is_it = |there: &[(String, Shape)]| there.iter().map(|(name, _)| name).eq(fields);
-        let there = match self.shape {
-            Shape::Unknown => &[][..],
-            Shape::Struct(there) if is_it(there) => there,
-            was => {
-                let wanted = names(fields.iter());
-                return Err(self.wanted.differs(was, &format_args!("a struct of {wanted}")));
-            }
-        };
+        let there = self.wanted.fields(self.shape, fields)?;
         let children = Children::Fields(there);
         self.inner.struct_variant(fields, Within { visitor, children, wanted: self.wanted })
     }
