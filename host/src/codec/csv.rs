@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use super::begun::Begun;
 use super::lines::without_return;
 use super::{Decoded, Undecodable};
 use crate::record::Record;
@@ -15,16 +16,13 @@ use crate::record::Record;
 /// Splits an input into records, and never holds more of one than it may have.
 pub struct Splitter {
     place: Arc<str>,
-    max_bytes: usize,
     delimiter: u8,
     /// Lines before the record at hand.
     lines: u64,
     /// Line ends within it.
     within: u64,
     /// The part of it that came before.
-    begun: Vec<u8>,
-    /// Bytes of a record that is too long, and is passed over.
-    passing: Option<u64>,
+    begun: Begun,
     /// The last byte of what came before.
     last: u8,
     state: State,
@@ -54,12 +52,10 @@ impl Splitter {
     pub(super) fn new(place: Arc<str>, max_bytes: usize, delimiter: u8, lines: u64) -> Self {
         Self {
             place,
-            max_bytes,
             delimiter,
             lines,
             within: 0,
-            begun: Vec::new(),
-            passing: None,
+            begun: Begun::new(max_bytes),
             last: 0,
             state: State::Plain,
         }
@@ -72,7 +68,7 @@ impl Splitter {
 
     /// Bytes of a record that has not ended yet.
     pub(super) fn begun(&self) -> u64 {
-        self.passing.unwrap_or(self.begun.len() as u64)
+        self.begun.len()
     }
 
     /// Takes whole records, until `full`; returns the bytes taken.
@@ -106,7 +102,7 @@ impl Splitter {
                     }
                     let before = match found.checked_sub(1) {
                         Some(before) if before >= start => Some(bytes[before]),
-                        _ => (self.begun() > 0).then_some(self.last),
+                        _ => (!self.begun.is_empty()).then_some(self.last),
                     };
                     let begins = before.is_none_or(|before| before == self.delimiter);
                     self.state = if begins { State::Quoted } else { State::Wrong(WITHIN) };
@@ -138,7 +134,7 @@ impl Splitter {
     }
 
     pub(super) fn end(&mut self, out: &mut Decoded) {
-        if self.begun() > 0 {
+        if !self.begun.is_empty() {
             if self.state == State::Quoted {
                 self.state = State::Wrong(OPEN);
             }
@@ -148,15 +144,7 @@ impl Splitter {
 
     fn extend(&mut self, bytes: &[u8]) {
         self.last = bytes.last().copied().unwrap_or(self.last);
-        match &mut self.passing {
-            Some(passed) => *passed += bytes.len() as u64,
-            // One byte more than allowed may be the `\r` of the line's end.
-            None if self.begun.len() + bytes.len() > self.max_bytes + 1 => {
-                self.passing = Some((self.begun.len() + bytes.len()) as u64);
-                self.begun = Vec::new();
-            }
-            None => self.begun.extend_from_slice(bytes),
-        }
+        self.begun.extend(bytes);
     }
 
     /// Ends the record at hand with these bytes.
@@ -164,14 +152,14 @@ impl Splitter {
         let number = self.lines + 1;
         self.lines += 1 + std::mem::take(&mut self.within);
         let state = std::mem::replace(&mut self.state, State::Plain);
-        let joined = self.begun() > 0;
+        let joined = !self.begun.is_empty();
         if joined {
             self.extend(bytes);
         }
-        let record = without_return(if joined { &self.begun } else { bytes });
-        let length = self.passing.take().unwrap_or(record.len() as u64);
-        if length > self.max_bytes as u64 {
-            let limit = self.max_bytes;
+        let record = without_return(if joined { self.begun.bytes() } else { bytes });
+        let length = self.begun.passed().unwrap_or(record.len() as u64);
+        let limit = self.begun.max_bytes();
+        if length > limit as u64 {
             let mut reason = format!("the record has {length} bytes, and max_line allows {limit}");
             if let State::Wrong(why) = state {
                 reason = format!("{reason}; {why}");

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::begun::Begun;
 use super::{Decoded, Undecodable};
 use crate::record::{Batch, Record};
 use crate::template::Template;
@@ -12,12 +13,9 @@ use crate::template::Template;
 /// Splits an input into lines, and never holds more of one than it may have.
 pub struct Splitter {
     place: Arc<str>,
-    max_bytes: usize,
     number: u64,
-    /// The begin of a line that has not ended yet.
-    begun: Vec<u8>,
-    /// Bytes of a line that is too long, and is passed over.
-    passing: Option<u64>,
+    /// A line that has not ended yet.
+    begun: Begun,
 }
 
 /// Makes a record of a line: the line is its value.
@@ -28,7 +26,7 @@ pub(super) fn value(place: &Arc<str>, number: u64, line: &[u8], out: &mut Decode
 impl Splitter {
     /// `number` lines of the input have gone before.
     pub(super) fn new(place: Arc<str>, max_bytes: usize, number: u64) -> Self {
-        Self { place, max_bytes, number, begun: Vec::new(), passing: None }
+        Self { place, number, begun: Begun::new(max_bytes) }
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -37,7 +35,7 @@ impl Splitter {
 
     /// Bytes of a line that has not ended yet.
     pub(super) fn begun(&self) -> u64 {
-        self.passing.unwrap_or(self.begun.len() as u64)
+        self.begun.len()
     }
 
     /// Gives each whole line to `record`, until `full`; returns the bytes taken.
@@ -52,18 +50,18 @@ impl Splitter {
         for end in memchr::memchr_iter(b'\n', bytes) {
             let line = &bytes[start..end];
             start = end + 1;
-            if self.begun.is_empty() && self.passing.is_none() && line.len() <= self.max_bytes {
+            if self.begun.is_empty() && line.len() <= self.begun.max_bytes() {
                 self.number += 1;
                 record(&self.place, self.number, without_return(line), out);
             } else {
-                self.extend(line);
+                self.begun.extend(line);
                 self.end_line(out, &record);
             }
             if full(out) {
                 return start;
             }
         }
-        self.extend(&bytes[start..]);
+        self.begun.extend(&bytes[start..]);
         bytes.len()
     }
 
@@ -72,20 +70,8 @@ impl Splitter {
         out: &mut Decoded,
         record: impl Fn(&Arc<str>, u64, &[u8], &mut Decoded),
     ) {
-        if !self.begun.is_empty() || self.passing.is_some() {
+        if !self.begun.is_empty() {
             self.end_line(out, &record);
-        }
-    }
-
-    fn extend(&mut self, bytes: &[u8]) {
-        match &mut self.passing {
-            Some(passed) => *passed += bytes.len() as u64,
-            // One byte more than allowed may be the `\r` of the line's end.
-            None if self.begun.len() + bytes.len() > self.max_bytes + 1 => {
-                self.passing = Some((self.begun.len() + bytes.len()) as u64);
-                self.begun = Vec::new();
-            }
-            None => self.begun.extend_from_slice(bytes),
         }
     }
 
@@ -95,12 +81,12 @@ impl Splitter {
         record: &impl Fn(&Arc<str>, u64, &[u8], &mut Decoded),
     ) {
         self.number += 1;
-        let line = without_return(&self.begun);
-        let length = self.passing.take().unwrap_or(line.len() as u64);
-        if length <= self.max_bytes as u64 {
+        let line = without_return(self.begun.bytes());
+        let length = self.begun.passed().unwrap_or(line.len() as u64);
+        let limit = self.begun.max_bytes();
+        if length <= limit as u64 {
             record(&self.place, self.number, line, out);
         } else {
-            let limit = self.max_bytes;
             out.refuse(Undecodable {
                 number: self.number,
                 reason: format!("the line has {length} bytes, and max_line allows {limit}"),

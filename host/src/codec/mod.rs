@@ -1,5 +1,6 @@
 //! Bytes to batches and back: lines, CSV, JSON, frames.
 
+mod begun;
 mod csv;
 pub mod frames;
 mod json;

@@ -73,7 +73,13 @@ struct Compressed {
     ended: Option<Change>,
     /// It was not torn.
     whole: bool,
+    /// It is not read from its begin again before this: who adds to a large file bit by bit
+    /// would have all of it read for each.
+    again: Option<Instant>,
 }
+
+/// How much longer than it took is waited before a compressed file is read from its begin again.
+const REST: u32 = 9;
 
 /// When a file was changed last, and how large it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +91,7 @@ struct Change {
 
 impl Compressed {
     fn new(reader: Box<dyn Read + Send>, offset: u64) -> Self {
-        Self { reader, offset, ended: None, whole: false }
+        Self { reader, offset, ended: None, whole: false, again: None }
     }
 }
 
@@ -615,15 +621,23 @@ impl Followed {
         let Content::Compressed(compressed) = &mut self.content else { return Ok(false) };
         let change = Change::of(&self.file.metadata()?);
         if let Some(ended) = compressed.ended {
-            if ended == change && change.is_settled() {
+            // One without a name may end before it has rested.
+            let rests =
+                !self.nameless && compressed.again.is_some_and(|again| Instant::now() < again);
+            if rests || (ended == change && change.is_settled()) {
                 return Ok(false);
             }
+            let start = Instant::now();
             // From its begin: what is behind the end may be the rest, or another member.
             let Some(mut reader) = compression::decompress(&self.file)? else { return Ok(false) };
-            match compression::skip(&mut reader, compressed.offset) {
-                Ok(Some(_)) => *compressed = Compressed::new(reader, compressed.offset),
+            let skipped = compression::skip(&mut reader, compressed.offset);
+            let again = Some(Instant::now() + start.elapsed() * REST);
+            match skipped {
+                Ok(Some(_)) => {
+                    *compressed = Compressed { again, ..Compressed::new(reader, compressed.offset) }
+                }
                 Ok(None) | Err(_) => {
-                    compressed.ended = Some(change);
+                    (compressed.ended, compressed.again) = (Some(change), again);
                     return Ok(false);
                 }
             }

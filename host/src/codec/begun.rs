@@ -1,0 +1,56 @@
+//! The begin of a record that has not ended yet: never more of it is held than it may have.
+
+/// Bytes of a record, up to a limit; beyond, they are only counted.
+pub(super) struct Begun {
+    max_bytes: usize,
+    bytes: Vec<u8>,
+    /// Bytes of a record that is too long, and is passed over.
+    passing: Option<u64>,
+}
+
+impl Begun {
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, bytes: Vec::new(), passing: None }
+    }
+
+    pub(super) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    /// Bytes that came, those included that are passed over.
+    pub(super) fn len(&self) -> u64 {
+        self.passing.unwrap_or(self.bytes.len() as u64)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        match &mut self.passing {
+            Some(passed) => *passed += bytes.len() as u64,
+            // One byte more than allowed may be the `\r` of the line's end.
+            None if self.bytes.len() + bytes.len() > self.max_bytes + 1 => {
+                self.passing = Some((self.bytes.len() + bytes.len()) as u64);
+                self.bytes = Vec::new();
+            }
+            None => self.bytes.extend_from_slice(bytes),
+        }
+    }
+
+    /// What is held: nothing of what is passed over.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many bytes were passed over, if they were.
+    pub(super) fn passed(&self) -> Option<u64> {
+        self.passing
+    }
+
+    /// The record has ended.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.passing = None;
+    }
+}
