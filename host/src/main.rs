@@ -1,14 +1,23 @@
 //! Parse, run, exit.
 
+mod cli;
+mod closed;
+mod error;
+mod load;
+mod progress;
+mod runtime;
+mod signals;
+mod summary;
+mod verbs;
+
 use std::process::ExitCode;
 
-use clap::Parser;
-use pipehost::cli::{self, Cli};
-use pipehost::compile;
+use clap::Parser as _;
+use pipehost_sandbox::compile;
 
 fn main() -> ExitCode {
     match compile::begin() {
         Some(code) => code,
-        None => cli::main(Cli::parse()),
+        None => cli::main(cli::Cli::parse()),
     }
 }

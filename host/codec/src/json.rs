@@ -1,0 +1,177 @@
+//! A JSON object a line (RFC 8259). Lines that are empty are passed over.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use pipehost_plugin::json::{Member, Members as Object};
+use pipehost_plugin::parse_rfc3339;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::{Decoded, Undecodable};
+use pipehost_config::{JsonAttributes, JsonMembers, JsonNumbers};
+use pipehost_record::check_name;
+use pipehost_record::{Batch, MAX_ATTRIBUTES, Record};
+use pipehost_record::time::rfc3339;
+
+/// Turns members of an object into parts of a record.
+pub struct Members(JsonMembers);
+
+impl Members {
+    pub(super) fn new(members: JsonMembers) -> Self {
+        Self(members)
+    }
+
+    /// A line; one that is empty says nothing.
+    pub(super) fn decode(&self, place: &Arc<str>, number: u64, line: &[u8], out: &mut Decoded) {
+        if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
+            return;
+        }
+        match self.parts(line) {
+            Ok(Parts { timestamp, key, value, attributes }) => {
+                let key = key.as_deref().map(str::as_bytes);
+                // Without a member that is the value, the line is.
+                let value = value.as_ref().map_or(Some(line), |v| v.as_deref().map(str::as_bytes));
+                let attributes = attributes.iter().map(|(name, text)| (&**name, text.as_bytes()));
+                out.batch.push(place, number, timestamp, key, value, attributes);
+            }
+            Err(reason) => {
+                let record = Record { value: Some(line.to_vec()), ..Record::default() };
+                out.refuse(Undecodable { number, reason, record });
+            }
+        }
+    }
+
+    fn parts<'a>(&'a self, line: &'a [u8]) -> Result<Parts<'a>, String> {
+        let object = Object::parse(line)?;
+        let at = |name: &str, why: String| format!("the member `{name}` is {why}");
+        let text = |name: &str| match object.get(name) {
+            None => Ok(None),
+            Some(member) => member.value().map_err(|why| at(name, why)),
+        };
+        let timestamp = match &self.0.timestamp {
+            None => None,
+            Some(name) => match object.get(name).filter(|member| !member.is_null()) {
+                None => None,
+                Some(member) => Some(time(member).map_err(|why| at(name, why))?),
+            },
+        };
+        let key = self.0.key.as_deref().map(text).transpose()?.flatten();
+        let value = self.0.value.as_deref().map(text).transpose()?;
+        let mut attributes = Vec::new();
+        match &self.0.attributes {
+            JsonAttributes::None => {}
+            JsonAttributes::All => {
+                for (name, member) in object.iter() {
+                    let text = member.value().map_err(|why| at(&name, why))?;
+                    attributes.extend(text.map(|text| (name, text)));
+                }
+            }
+            JsonAttributes::Named(names) => {
+                for name in names {
+                    attributes.extend(text(name)?.map(|text| (Cow::Borrowed(&**name), text)));
+                }
+            }
+        }
+        for (name, _) in &attributes {
+            check_name(name)?;
+        }
+        if attributes.len() > MAX_ATTRIBUTES {
+            let count = attributes.len();
+            return Err(format!(
+                "it has {count} members, and at most {MAX_ATTRIBUTES} can be attributes"
+            ));
+        }
+        Ok(Parts { timestamp, key, value, attributes })
+    }
+}
+
+/// What a line makes of a record.
+struct Parts<'a> {
+    timestamp: Option<i64>,
+    key: Option<Cow<'a, str>>,
+    /// None if no member is the value.
+    value: Option<Option<Cow<'a, str>>>,
+    attributes: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+fn time(member: Member<'_>) -> Result<i64, String> {
+    let text = member.text()?.ok_or("not a text with an RFC 3339 time")?;
+    parse_rfc3339(text.as_bytes()).map_err(|error| error.to_string())
+}
+
+/// Writes `timestamp`, `key`, `value` and `attributes`, of those that a record has.
+/// Bytes that are not UTF-8 become `{"base64": "…"}`.
+pub(super) fn encode(numbers: &JsonNumbers, batch: &Batch, row: usize, out: &mut Vec<u8>) {
+    serde_json::to_writer(&mut *out, &Row { numbers, batch, row })
+        .expect("a vector takes all, and keys are texts");
+    out.push(b'\n');
+}
+
+/// A record as an object; nothing of it is copied first.
+struct Row<'a> {
+    numbers: &'a JsonNumbers,
+    batch: &'a Batch,
+    row: usize,
+}
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { numbers, batch, row } = *self;
+        let mut object = serializer.serialize_map(None)?;
+        if let Some(time) = batch.timestamps.as_ref().and_then(|times| times.get(row)) {
+            object.serialize_entry("timestamp", &rfc3339(time))?;
+        }
+        let parts = [("key", &batch.key, numbers.key), ("value", &batch.value, numbers.value)];
+        for (name, column, is_number) in parts {
+            if let Some(bytes) = column.as_ref().and_then(|column| column.get(row)) {
+                object.serialize_entry(name, &Text { bytes, is_number })?;
+            }
+        }
+        if batch.attributes_of(row).next().is_some() {
+            object.serialize_entry("attributes", &Attributes(self))?;
+        }
+        object.end()
+    }
+}
+
+struct Attributes<'a>(&'a Row<'a>);
+
+impl Serialize for Attributes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Row { numbers, batch, row } = self.0;
+        let is_number = |name: &str| numbers.attributes.iter().any(|number| number == name);
+        serializer.collect_map(
+            batch
+                .attributes_of(*row)
+                .map(|(name, bytes)| (name, Text { bytes, is_number: is_number(name) })),
+        )
+    }
+}
+
+struct Text<'a> {
+    bytes: &'a [u8],
+    /// It is to be a number, if it is one in JSON.
+    is_number: bool,
+}
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(self.bytes) {
+            Ok(text)
+                if self.is_number && text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) =>
+            {
+                // With all of its digits.
+                match serde_json::from_str::<&RawValue>(text) {
+                    Ok(number) if number.get() == text => number.serialize(serializer),
+                    _ => serializer.serialize_str(text),
+                }
+            }
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => serializer.collect_map([("base64", BASE64_STANDARD.encode(self.bytes))]),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What a stage may use: fuel, time, memory, output.
+
+use std::time::Duration;
+
+/// The limits of one instance of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// None: no fuel is counted, and time alone bounds a call.
+    pub fuel: Option<Fuel>,
+    /// Wall-clock time of one call, from its start.
+    pub timeout: Duration,
+    /// All memories and tables of the instance together.
+    pub memory_bytes: usize,
+    /// What one call may answer: the lists and strings of its outcome.
+    pub output_bytes: usize,
+    /// Rows that one call may answer, over all ports.
+    pub output_records: usize,
+    /// What the stage may write to stdout and stderr, in bytes a second.
+    pub log_bytes: usize,
+    /// What the folders that the stage may write hold, all together.
+    pub disk_bytes: u64,
+    /// Files, folders and links in them.
+    pub files: u64,
+    /// Size of the component.
+    pub component_bytes: u64,
+    /// What compiling it may take, in bytes; none: as its size allows.
+    pub compile_memory: Option<u64>,
+    /// And how long.
+    pub compile_time: Option<Duration>,
+}
+
+/// Wasmtime's deterministic measure of work: about one unit an instruction, and one
+/// a byte that is copied or filled in bulk. A call gets `base + per_record * records`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fuel {
+    pub base: u64,
+    pub per_record: u64,
+}
+
+impl Fuel {
+    /// What a call on a batch of `records` may burn.
+    fn of(self, records: usize) -> u64 {
+        self.base.saturating_add(self.per_record.saturating_mul(records as u64))
+    }
+}
+
+/// What a call may burn that is not about a batch: to start, to describe itself, to
+/// open, to save, to finish. Not a setting: what a batch may cost says nothing about it.
+const LIFECYCLE_FUEL: u64 = 200_000_000;
+
+impl Limits {
+    /// The fuel of a call on a batch of so many records; none if none is counted.
+    pub fn call_fuel(&self, records: usize) -> Option<u64> {
+        self.fuel.map(|fuel| fuel.of(records))
+    }
+
+    /// The fuel of a call that goes through all that a stage holds: `memory` bytes of it, or
+    /// `saved` ones that become it. The time of the call bounds what this allows.
+    pub fn state_fuel(&self, memory: usize, saved: usize) -> Option<u64> {
+        let bytes = 200 * memory as u64 + 4000 * saved as u64;
+        self.lifecycle_fuel().map(|fuel| fuel.saturating_add(bytes))
+    }
+
+    /// The fuel of a call that is not about a batch.
+    pub fn lifecycle_fuel(&self) -> Option<u64> {
+        self.fuel.map(|_| LIFECYCLE_FUEL)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // Ten to twenty times what the stages in plugins/ use on records of a
+            // kilobyte, and still stopped within about 0.3 s.
+            fuel: Some(Fuel { base: 200_000_000, per_record: 100_000 }),
+            timeout: Duration::from_secs(5),
+            memory_bytes: 64 << 20,
+            output_bytes: 32 << 20,
+            output_records: 1_000_000,
+            log_bytes: 64 << 10,
+            disk_bytes: 10 << 30,
+            files: 100_000,
+            component_bytes: 32 << 20,
+            compile_memory: None,
+            compile_time: None,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Mistakes of a user, and how they are shown: file, line, caret, what to do.
+
+use std::ops::Range;
+use std::path::Path;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+use pipehost_record::foreign::{self, Foreign};
+use crate::secret;
+
+/// Where something stands in the text of a configuration, in bytes. None for what
+/// was given on the command line.
+pub type Span = Option<Range<usize>>;
+
+/// Something that was typed, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At<T> {
+    pub value: T,
+    pub span: Span,
+}
+
+impl<T> At<T> {
+    pub fn new(value: T, span: Span) -> Self {
+        Self { value, span }
+    }
+
+    /// Something that stands in no file.
+    pub fn nowhere(value: T) -> Self {
+        Self { value, span: None }
+    }
+}
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    pub message: String,
+    pub span: Span,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl Mistake {
+    pub fn new(span: Span, message: impl Into<String>) -> Self {
+        Self { message: message.into(), span, help: None }
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Suggests the name that `wrong` was probably meant to be.
+    pub fn did_you_mean<'a>(self, wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let closest = (names.into_iter())
+            .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
+            .min_by_key(|(distance, _)| *distance);
+        match closest {
+            Some((distance, name)) if distance <= 1 + wrong.len() / 4 => {
+                self.help(format!("did you mean `{name}`?"))
+            }
+            _ => self,
+        }
+    }
+}
+
+/// Shows mistakes in the order of the text, each with the line it stands on.
+pub fn render(mistakes: &[Mistake], path: &Path, text: &str, color: bool) -> String {
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+    let path = Foreign::new(&path.display().to_string()).to_string();
+    let text = &*secret::masked(&foreign::in_place(text));
+    let mut sorted: Vec<_> = mistakes.iter().collect();
+    sorted.sort_by_key(|mistake| mistake.span.as_ref().map(|span| (span.start, span.end)));
+    let mut out = String::new();
+    for mistake in sorted {
+        let message = secret::in_urls(&mistake.message);
+        let message = Foreign::new(&message).whole().lines().to_string();
+        let title = Level::ERROR.primary_title(message);
+        let mut group = annotate_snippets::Group::with_title(title);
+        if let Some(span) = &mistake.span {
+            let end = span.end.min(text.len());
+            let annotation = AnnotationKind::Primary.span(span.start.min(end)..end);
+            group = group.element(Snippet::source(text).path(&path).annotation(annotation));
+        }
+        if let Some(help) = &mistake.help {
+            let help = Foreign::new(help).lines().to_string();
+            group = group.element(Level::HELP.message(help));
+        }
+        out.push_str(&renderer.render(&[group]));
+        out.push_str("\n\n");
+    }
+    out
+}

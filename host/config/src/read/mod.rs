@@ -1,0 +1,72 @@
+//! From TOML to a [`Config`], with every mistake on the way.
+
+mod codec;
+mod node;
+mod sink;
+mod source;
+mod stage;
+mod table;
+
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::mistake::Mistake;
+use crate::{At, Config, DeadLetters, WhenLettersFull};
+use table::TableReader;
+
+/// Reads a pipeline. Relative paths are relative to `base`, the folder of the file.
+/// What is wrong is left out of the result, so that the rest can be checked too.
+pub fn read(text: &str, base: &Path) -> (Config, Vec<Mistake>) {
+    let mut mistakes = Vec::new();
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        mistakes.push(Mistake::new(error.span(), format!("not valid TOML: {}", error.message())));
+    }
+    let mut config = Config::default();
+    let mut root = TableReader::new("a pipeline", document.get_ref(), None, &mut mistakes);
+    root.table("pipeline", "`[pipeline]`", |table| pipeline(table, base, &mut config));
+    let mut incomplete = !root.is_whole();
+    config.sources =
+        root.tables("source", "a source", &mut incomplete, |table| source::source(table, base));
+    config.stages = root.tables("stage", "a stage", &mut incomplete, |table| stage::stage(table, base));
+    config.sinks = root.tables("sink", "a sink", &mut incomplete, |table| sink::sink(table, base));
+    root.finish();
+    config.incomplete = incomplete;
+    (config, mistakes)
+}
+
+fn pipeline(mut table: TableReader<'_>, base: &Path, config: &mut Config) {
+    if let Some(name) = table.string("name") {
+        config.name = name.value;
+    }
+    config.deadline = table.duration("deadline");
+    config.shutdown_grace = table.duration("shutdown_grace").unwrap_or(config.shutdown_grace);
+    config.dead_letters = dead_letters(&mut table, base);
+    config.state = table.string("state").map(|dir| At::new(base.join(dir.value), dir.span));
+    if let Some(interval) = table.duration("checkpoint_interval") {
+        config.checkpoint_interval = interval.max(Duration::from_millis(1));
+    }
+    table.finish();
+}
+
+/// `dead_letters = "FILE"`, or `dead_letters = { path = "FILE", … }`.
+fn dead_letters(table: &mut TableReader<'_>, base: &Path) -> Option<At<DeadLetters>> {
+    let item = table.get("dead_letters")?;
+    let span = table::span(item);
+    if let DeValue::String(path) = item.get_ref() {
+        return Some(At::new(DeadLetters::new(base.join(&**path)), span));
+    }
+    let letters = table.table("dead_letters", "`dead_letters`", |mut table| {
+        let path = table.required("path", "the file that they go to")?;
+        let mut letters = DeadLetters::new(base.join(path.value));
+        letters.max_bytes = table.bytes("max_size").unwrap_or(letters.max_bytes);
+        letters.rotate_bytes = table.bytes("rotate").unwrap_or(letters.rotate_bytes);
+        let when_full = [("fail", WhenLettersFull::Fail), ("wait", WhenLettersFull::Wait)];
+        letters.when_full = table.choice("when_full", &when_full).unwrap_or(letters.when_full);
+        table.finish();
+        Some(letters)
+    });
+    Some(At::new(letters??, span))
+}

@@ -1,0 +1,127 @@
+//! From TOML to sources.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::codec::decoding;
+use super::node::{batching, name, on_error, path_of, watermark};
+use super::table::TableReader;
+use crate::mistake::Mistake;
+use crate::{
+    Ack, At, FileSource, Generate, HttpSource, Source, SourceKind, SqliteSource, Tls,
+};
+use pipehost_record::template::Template;
+
+/// Every kind of source, and what reads its settings.
+const KINDS: [(&str, fn(&mut TableReader<'_>, &Path) -> SourceKind); 5] = [
+    ("stdin", |table, _| SourceKind::Stdin { codec: decoding(table) }),
+    ("file", |table, base| SourceKind::File(file_source(table, base))),
+    ("http", |table, base| SourceKind::Http(http_source(table, base))),
+    ("sqlite", |table, base| SourceKind::Sqlite(sqlite_source(table, base))),
+    ("generate", |table, _| SourceKind::Generate(generate(table))),
+];
+
+pub(super) fn source(mut table: TableReader<'_>, base: &Path) -> Option<Source> {
+    let name = name(&mut table);
+    let read = table.required_choice("type", &KINDS);
+    let kind = read.map(|read| read(&mut table, base));
+    let batch = batching(&mut table).unwrap_or_default();
+    let watermark = watermark(&mut table);
+    let on_error = on_error(&mut table);
+    if kind.is_some() {
+        table.finish();
+    }
+    Some(Source { name: name?, kind: kind?, batch, watermark, on_error })
+}
+
+fn file_source(table: &mut TableReader<'_>, base: &Path) -> FileSource {
+    let paths = table.strings("paths");
+    if paths.as_ref().is_none_or(Vec::is_empty) {
+        let mistake = Mistake::new(table.span(), "a file source needs `paths`")
+            .help("one path or a list; `*`, `?` and `**` are patterns");
+        table.mistake(mistake);
+    }
+    let paths = paths.unwrap_or_default().into_iter();
+    FileSource {
+        base: base.to_owned(),
+        paths: paths.map(|path| At::new(base.join(path.value), path.span)).collect(),
+        follow: table.bool("follow").unwrap_or(false),
+        links: table.bool("follow_links").unwrap_or(false),
+        rotate_wait: table.duration("rotate_wait").unwrap_or(Duration::from_secs(2)),
+        codec: decoding(table),
+    }
+}
+
+fn http_source(table: &mut TableReader<'_>, base: &Path) -> HttpSource {
+    let listen = table.required("listen", "an address and a port, such as \"127.0.0.1:8080\"");
+    let listen = listen.and_then(|text| {
+        table.parse("listen", &text, |text| {
+            text.parse().map_err(|_| {
+                format!("{text:?} is not an address and a port, as in \"127.0.0.1:8080\"")
+            })
+        })
+    });
+    let path = table.string("path").map_or("/".to_owned(), |path| {
+        // What axum takes for a parameter would be a surprise.
+        if !path.value.starts_with('/') || path.value.contains(['{', '}', '*', ':']) {
+            let message = format!("{:?} is not the path of a URL, such as \"/logs\"", path.value);
+            table.mistake(Mistake::new(path.span.clone(), message));
+        }
+        path.value
+    });
+    let ack = [("durable", Ack::Durable), ("queued", Ack::Queued)];
+    HttpSource {
+        listen: listen.unwrap_or_else(|| ([127, 0, 0, 1], 0).into()),
+        path,
+        codec: decoding(table),
+        ack: table.choice("ack", &ack).unwrap_or(Ack::Durable),
+        max_body_bytes: table.column_bytes("max_body").unwrap_or(10 << 20),
+        queue: table.few("queue").unwrap_or(16),
+        token_env: table.string("token_env").map(|name| name.value),
+        tls: table.table("tls", "`tls`", |table| tls(table, base)).flatten(),
+    }
+}
+
+fn tls(mut table: TableReader<'_>, base: &Path) -> Option<Tls> {
+    let cert = table.required("cert", "the certificates, in PEM");
+    let key = table.required("key", "the private key, in PEM");
+    table.finish();
+    Some(Tls { cert: base.join(cert?.value), key: base.join(key?.value) })
+}
+
+fn sqlite_source(table: &mut TableReader<'_>, base: &Path) -> SqliteSource {
+    let path = table.required("path", "the file of the database");
+    let from = table.required("table", "the table to read");
+    let mut name = |key| table.string(key).map(|name| name.value);
+    let (order_by, value, key) = (name("order_by"), name("value"), name("key"));
+    let attributes = table.strings("attributes");
+    let poll = table.duration("poll").map(|poll| poll.max(Duration::from_millis(1)));
+    SqliteSource {
+        path: path_of(path, base),
+        table: from.map_or(String::new(), |table| table.value),
+        order_by: order_by.unwrap_or_else(|| "rowid".to_owned()),
+        attributes: attributes.map(|names| names.into_iter().map(|name| name.value).collect()),
+        value,
+        key,
+        poll,
+    }
+}
+
+fn generate(table: &mut TableReader<'_>) -> Generate {
+    let mut template = |key| {
+        let text = table.string(key)?;
+        let template = table.parse(key, &text, Template::parse)?;
+        if let Some(name) = template.names_except(&["n"]).next() {
+            let message = format!("`{key}` has `{{{name}}}`, and only `{{n}}` is known here");
+            table.mistake(Mistake::new(text.span.clone(), message));
+        }
+        Some(template)
+    };
+    let value = template("template");
+    Generate {
+        key: template("key"),
+        template: value.unwrap_or_else(|| Template::parse("{n}").expect("a valid template")),
+        count: table.count("count", 0),
+        rate: table.count("rate", 1),
+    }
+}

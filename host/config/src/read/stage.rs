@@ -1,0 +1,136 @@
+//! From TOML to stages.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::node::{batching, input, name, on_error, retry, watermark};
+use super::table::{self, TableReader};
+use crate::grants::{Folder, Grants};
+use crate::limits::{Fuel, Limits};
+use crate::mistake::Mistake;
+use crate::{At, Breaker, OnOpen, Partition, Retry, Stage, StageConfig};
+
+pub(super) fn stage(mut table: TableReader<'_>, base: &Path) -> Option<Stage> {
+    let name = name(&mut table);
+    let help = "a `.wasm`, a `.wat`, or the folder of a crate, which is then built";
+    let plugin = table.required("plugin", help).map(|p| At::new(base.join(p.value), p.span));
+    let input = input(&mut table);
+    let workers = table.few("workers").unwrap_or(1);
+    let partition = table.string("partition").map(|by| match by.value.strip_prefix("attribute:") {
+        None if by.value == "key" => Partition::Key,
+        Some(attribute) if !attribute.is_empty() => Partition::Attribute(attribute.to_owned()),
+        _ => {
+            let message =
+                format!("`partition` is \"key\" or \"attribute:NAME\", not {:?}", by.value);
+            table.mistake(Mistake::new(by.span, message));
+            Partition::Key
+        }
+    });
+    let stage = Stage {
+        ordered: table.bool("ordered").unwrap_or(true),
+        batch: batching(&mut table),
+        on_error: on_error(&mut table),
+        retry: table.table("retry", "`retry`", |table| retry(table, &Retry::default())),
+        breaker: table.table("breaker", "`breaker`", breaker),
+        watermark: watermark(&mut table),
+        limits: table.table("limits", "`limits`", limits).unwrap_or_default(),
+        grants: table.table("grants", "`grants`", |t| grants(t, base)).unwrap_or_default(),
+        config: stage_config(&mut table),
+        name: name.clone().unwrap_or(At::nowhere(String::new())),
+        plugin: plugin.clone().unwrap_or(At::nowhere(PathBuf::new())),
+        input,
+        workers,
+        partition,
+    };
+    table.finish();
+    (name.is_some() && plugin.is_some()).then_some(stage)
+}
+
+fn stage_config(table: &mut TableReader<'_>) -> StageConfig {
+    let span = table.span();
+    match table.get("config") {
+        None => StageConfig { span, ..StageConfig::new(serde_json::json!({})) },
+        Some(item) => {
+            let mut places = Vec::new();
+            let value = table::json(item, "", &mut places);
+            StageConfig { value, span: table::span(item), places }
+        }
+    }
+}
+
+fn breaker(mut table: TableReader<'_>) -> Breaker {
+    let on_open =
+        [("fail", OnOpen::Fail), ("dead-letter", OnOpen::DeadLetter), ("pause", OnOpen::Pause)];
+    let breaker = Breaker {
+        failures: table.count("failures", 1).map_or(100, |n| n as usize),
+        window: table.duration("window").unwrap_or(Duration::from_secs(60)),
+        on_open: table.choice("on_open", &on_open).unwrap_or(OnOpen::Fail),
+        cool_down: table.duration("cool_down").unwrap_or(Duration::from_secs(30)),
+    };
+    table.finish();
+    breaker
+}
+
+fn limits(mut table: TableReader<'_>) -> Limits {
+    let default = Limits::default();
+    let fuel = default.fuel.expect("fuel is limited by default");
+    // `fuel = false` counts none.
+    let unlimited =
+        matches!(table.get("fuel").map(|item| item.get_ref()), Some(DeValue::Boolean(false)));
+    let compile = table.table("compile", "`compile`", |mut table| {
+        let limits = (table.bytes("memory"), table.duration("time"));
+        table.finish();
+        limits
+    });
+    let compile = compile.unwrap_or_default();
+    let limits = Limits {
+        fuel: if unlimited {
+            table.get("fuel_per_record");
+            None
+        } else {
+            Some(Fuel {
+                base: table.count("fuel", 0).unwrap_or(fuel.base),
+                per_record: table.count("fuel_per_record", 0).unwrap_or(fuel.per_record),
+            })
+        },
+        timeout: table.duration("timeout").unwrap_or(default.timeout),
+        memory_bytes: table.bytes("memory").map_or(default.memory_bytes, |n| n as usize),
+        output_bytes: table.column_bytes("output").unwrap_or(default.output_bytes),
+        output_records: table
+            .count("output_records", 0)
+            .map_or(default.output_records, |n| n as usize),
+        log_bytes: table.bytes("log").map_or(default.log_bytes, |n| n as usize),
+        disk_bytes: table.bytes("disk").unwrap_or(default.disk_bytes),
+        files: table.count("files", 0).unwrap_or(default.files),
+        component_bytes: table.bytes("component").unwrap_or(default.component_bytes),
+        compile_memory: compile.0,
+        compile_time: compile.1,
+    };
+    table.finish();
+    limits
+}
+
+fn grants(mut table: TableReader<'_>, base: &Path) -> Grants {
+    let mut grants = Grants {
+        env: table.map("env").into_iter().map(|(name, value)| (name, value.value)).collect(),
+        ..Grants::default()
+    };
+    for (key, writable) in [("read", false), ("write", true)] {
+        for (guest, path) in table.map(key) {
+            let host = At::new(base.join(path.value), path.span);
+            grants.folders.push(Folder { guest, host, writable });
+        }
+    }
+    for address in table.strings("network").unwrap_or_default() {
+        let parsed: Option<std::net::SocketAddr> = table.parse("network", &address, |text| {
+            text.parse().map_err(|_| {
+                format!("{text:?} is not an address and a port, as in \"127.0.0.1:9000\"")
+            })
+        });
+        grants.network.extend(parsed);
+    }
+    table.finish();
+    grants
+}

@@ -1,0 +1,364 @@
+//! Reads a TOML table field by field, and collects mistakes instead of stopping at
+//! the first.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::At;
+use crate::mistake::{Mistake, Span};
+use crate::quantity;
+
+/// A table, and what has been asked of it so far: what nobody asked for is unknown.
+pub(super) struct TableReader<'a> {
+    /// For messages: "a stage", "`limits`".
+    what: &'a str,
+    table: &'a DeTable<'a>,
+    span: Span,
+    asked: Vec<&'a str>,
+    mistakes: &'a mut Vec<Mistake>,
+}
+
+pub(super) type Item<'a> = &'a Spanned<DeValue<'a>>;
+
+impl<'a> TableReader<'a> {
+    pub(super) fn new(
+        what: &'a str,
+        table: &'a DeTable<'a>,
+        span: Span,
+        mistakes: &'a mut Vec<Mistake>,
+    ) -> Self {
+        Self { what, table, span, asked: Vec::new(), mistakes }
+    }
+
+    /// Whether there was no mistake so far.
+    pub(super) fn is_whole(&self) -> bool {
+        self.mistakes.is_empty()
+    }
+
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    pub(super) fn mistake(&mut self, mistake: Mistake) {
+        self.mistakes.push(mistake);
+    }
+
+    pub(super) fn get(&mut self, key: &'a str) -> Option<Item<'a>> {
+        self.asked.push(key);
+        self.table.get(key)
+    }
+
+    fn wrong<T>(&mut self, item: Item<'_>, key: &str, wanted: &str) -> Option<T> {
+        let found = item.get_ref().type_str();
+        let message = format!("`{key}` must be {wanted}, not {} {found}", article(found));
+        self.mistakes.push(Mistake::new(span(item), message));
+        None
+    }
+
+    pub(super) fn string(&mut self, key: &'a str) -> Option<At<String>> {
+        self.text(key, "a text in quotes")
+    }
+
+    fn text(&mut self, key: &'a str, wanted: &str) -> Option<At<String>> {
+        let item = self.get(key)?;
+        match item.get_ref() {
+            DeValue::String(text) => Some(At::new(text.to_string(), span(item))),
+            _ => self.wrong(item, key, wanted),
+        }
+    }
+
+    /// A text that must be there.
+    pub(super) fn required(&mut self, key: &'a str, help: &str) -> Option<At<String>> {
+        if self.table.get(key).is_none() {
+            self.asked.push(key);
+            let message = format!("{} needs `{key}`", self.what);
+            self.mistakes.push(Mistake::new(self.span.clone(), message).help(help));
+            return None;
+        }
+        self.string(key)
+    }
+
+    /// One of a few words, which must be there.
+    pub(super) fn required_choice<T: Copy>(
+        &mut self,
+        key: &'a str,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let words: Vec<_> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let text = self.required(key, &any_of(&words))?;
+        self.choose(key, &text, choices)
+    }
+
+    /// One text or a list of texts.
+    pub(super) fn strings(&mut self, key: &'a str) -> Option<Vec<At<String>>> {
+        let item = self.get(key)?;
+        match item.get_ref() {
+            DeValue::String(text) => Some(vec![At::new(text.to_string(), span(item))]),
+            DeValue::Array(items) => Some(
+                items
+                    .iter()
+                    .filter_map(|item| match item.get_ref() {
+                        DeValue::String(text) => Some(At::new(text.to_string(), span(item))),
+                        _ => self.wrong(item, key, "a list of texts in quotes"),
+                    })
+                    .collect(),
+            ),
+            _ => self.wrong(item, key, "a text in quotes, or a list of them"),
+        }
+    }
+
+    pub(super) fn bool(&mut self, key: &'a str) -> Option<bool> {
+        let item = self.get(key)?;
+        match item.get_ref() {
+            DeValue::Boolean(value) => Some(*value),
+            _ => self.wrong(item, key, "true or false"),
+        }
+    }
+
+    /// As [`TableReader::count`], of things that the host makes: instances, places in a queue.
+    pub(super) fn few(&mut self, key: &'a str) -> Option<usize> {
+        const MOST: u64 = 4096;
+        let count = self.count(key, 1)?;
+        if count > MOST {
+            let span = self.table.get(key).and_then(span);
+            self.mistakes.push(Mistake::new(span, format!("`{key}` must be at most {MOST}")));
+            return None;
+        }
+        Some(count as usize)
+    }
+
+    /// A whole number, `least` or more.
+    pub(super) fn count(&mut self, key: &'a str, least: u64) -> Option<u64> {
+        let item = self.get(key)?;
+        let value = match item.get_ref() {
+            DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
+            _ => return self.wrong(item, key, "a whole number"),
+        };
+        match value {
+            Some(value) if value >= least => Some(value),
+            _ => {
+                let message = format!("`{key}` must be a whole number of at least {least}");
+                self.mistakes.push(Mistake::new(span(item), message));
+                None
+            }
+        }
+    }
+
+    pub(super) fn duration(&mut self, key: &'a str) -> Option<Duration> {
+        let text = self.text(key, "a duration in quotes, such as \"500ms\"")?;
+        self.parse(key, &text, |text| match quantity::duration(text)? {
+            // What is added to a clock must not go past its end.
+            long if long > Duration::from_secs(10 * 365 * 86400) => {
+                Err(format!("{text:?} is more than ten years"))
+            }
+            duration => Ok(duration),
+        })
+    }
+
+    pub(super) fn bytes(&mut self, key: &'a str) -> Option<u64> {
+        let text = self.text(key, "a size in quotes, such as \"16MiB\"")?;
+        self.parse(key, &text, quantity::bytes)
+    }
+
+    /// A size of something that has to fit into a column: offsets have 32 bits.
+    pub(super) fn column_bytes(&mut self, key: &'a str) -> Option<usize> {
+        let text = self.text(key, "a size in quotes, such as \"16MiB\"")?;
+        self.parse(key, &text, |text| match quantity::bytes(text)? {
+            0 => Err(format!("{text:?} is nothing; it must be at least 1 byte")),
+            bytes @ ..=0x4000_0000 => Ok(bytes as usize),
+            _ => Err(format!("{text:?} is more than 1 GiB")),
+        })
+    }
+
+    /// Turns a text into what it means.
+    pub(super) fn parse<T>(
+        &mut self,
+        key: &str,
+        text: &At<String>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        match parse(&text.value) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                self.mistakes.push(Mistake::new(text.span.clone(), format!("`{key}`: {why}")));
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&mut self, key: &'a str, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.string(key)?;
+        self.choose(key, &text, choices)
+    }
+
+    pub(super) fn choose<T: Copy>(
+        &mut self,
+        key: &str,
+        text: &At<String>,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let chosen = choices.iter().find(|(word, _)| *word == text.value);
+        if chosen.is_none() {
+            let words: Vec<_> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            let message = format!("`{key}` is {}, not {:?}", any_of(&words), text.value);
+            let words = choices.iter().map(|(word, _)| *word);
+            self.mistakes
+                .push(Mistake::new(text.span.clone(), message).did_you_mean(&text.value, words));
+        }
+        chosen.map(|(_, value)| *value)
+    }
+
+    /// A table inside this one.
+    pub(super) fn table<T>(
+        &mut self,
+        key: &'a str,
+        what: &'a str,
+        read: impl FnOnce(TableReader<'_>) -> T,
+    ) -> Option<T> {
+        let item = self.get(key)?;
+        match item.get_ref() {
+            DeValue::Table(table) => {
+                Some(read(TableReader::new(what, table, span(item), self.mistakes)))
+            }
+            _ => self.wrong(item, key, "a table"),
+        }
+    }
+
+    /// Every table of a list of tables: `[[key]]`. Those that `read` gives up are left
+    /// out, and `incomplete` says so.
+    pub(super) fn tables<T>(
+        &mut self,
+        key: &'a str,
+        what: &'a str,
+        incomplete: &mut bool,
+        mut read: impl FnMut(TableReader<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let Some(item) = self.get(key) else { return Vec::new() };
+        let DeValue::Array(items) = item.get_ref() else {
+            *incomplete = true;
+            return self.wrong(item, key, &format!("written `[[{key}]]`")).unwrap_or_default();
+        };
+        let mut out = Vec::new();
+        for item in items.iter() {
+            let made = match item.get_ref() {
+                DeValue::Table(table) => read(TableReader::new(what, table, span(item), self.mistakes)),
+                _ => self.wrong(item, key, &format!("a list of tables, `[[{key}]]`")),
+            };
+            *incomplete |= made.is_none();
+            out.extend(made);
+        }
+        out
+    }
+
+    /// Texts by name, in the order of the file.
+    pub(super) fn map(&mut self, key: &'a str) -> Vec<(String, At<String>)> {
+        let Some(item) = self.get(key) else { return Vec::new() };
+        let DeValue::Table(table) = item.get_ref() else {
+            return self.wrong(item, key, "a table of names and texts").unwrap_or_default();
+        };
+        let mut out = Vec::new();
+        for (name, item) in table.iter() {
+            match item.get_ref() {
+                DeValue::String(text) => {
+                    let text = At::new(text.to_string(), span(item));
+                    out.push((name.get_ref().to_string(), text));
+                }
+                _ => drop(self.wrong::<()>(item, name.get_ref(), "a text in quotes")),
+            }
+        }
+        out
+    }
+
+    /// Texts or tables by name, in the order of the file.
+    pub(super) fn named<T>(
+        &mut self,
+        key: &'a str,
+        wanted: &str,
+        mut read: impl FnMut(&str, Result<At<String>, TableReader<'_>>) -> Option<T>,
+    ) -> Vec<T> {
+        let Some(item) = self.get(key) else { return Vec::new() };
+        let DeValue::Table(table) = item.get_ref() else {
+            return self.wrong(item, key, "a table of names").unwrap_or_default();
+        };
+        let mut out = Vec::new();
+        for (name, item) in table.iter() {
+            let name = name.get_ref().as_ref();
+            out.extend(match item.get_ref() {
+                DeValue::String(text) => read(name, Ok(At::new(text.to_string(), span(item)))),
+                DeValue::Table(table) => {
+                    read(name, Err(TableReader::new(name, table, span(item), self.mistakes)))
+                }
+                _ => self.wrong(item, name, wanted),
+            });
+        }
+        out
+    }
+
+    /// Ends the table: whatever was not asked for is a mistake.
+    pub(super) fn finish(self) {
+        for key in self.table.keys() {
+            let name = key.get_ref().as_ref();
+            if !self.asked.contains(&name) {
+                let message = format!("{} has no setting `{name}`", self.what);
+                let mistake = Mistake::new(Some(key.span()), message);
+                let mistake = mistake.did_you_mean(name, self.asked.iter().copied());
+                self.mistakes.push(match mistake.help {
+                    Some(_) => mistake,
+                    None => {
+                        let names: Vec<_> = self.asked.iter().map(|n| format!("`{n}`")).collect();
+                        mistake.help(format!("it has {}", names.join(", ")))
+                    }
+                });
+            }
+        }
+    }
+}
+
+pub(super) fn span(item: Item<'_>) -> Span {
+    Some(item.span())
+}
+
+fn article(noun: &str) -> &'static str {
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
+}
+
+pub(super) fn any_of(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [rest @ .., last] => format!("{} or {last}", rest.join(", ")),
+    }
+}
+
+/// A TOML value as JSON, and where each of its parts stands, by JSON pointer.
+pub(super) fn json(item: Item<'_>, pointer: &str, places: &mut Vec<(String, Span)>) -> Value {
+    places.push((pointer.to_owned(), span(item)));
+    match item.get_ref() {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map(Value::from)
+            .or_else(|_| u64::from_str_radix(number.as_str(), number.radix()).map(Value::from))
+            .unwrap_or(Value::Null),
+        DeValue::Float(number) => number.as_str().parse::<f64>().map_or(Value::Null, Value::from),
+        DeValue::Boolean(value) => Value::from(*value),
+        DeValue::Datetime(time) => Value::from(time.to_string()),
+        DeValue::Array(items) => (items.iter().enumerate())
+            .map(|(index, item)| json(item, &format!("{pointer}/{index}"), places))
+            .collect(),
+        DeValue::Table(table) => {
+            let mut map = serde_json::Map::new();
+            for (key, item) in table.iter() {
+                let name = key.get_ref().as_ref();
+                let inner = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+                map.insert(name.to_owned(), json(item, &inner, places));
+                // The name is the better place to point at than the value.
+                places.push((format!("{inner}#"), Some(key.span())));
+            }
+            Value::Object(map)
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! A file, or a file for each value that records hold.
+
+mod file;
+mod names;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use names::{divide, make_folder};
+pub use file::Rename;
+use file::{
+    GoOn, New, Position, SinkFile, Temporaries, cannot_write, in_the_way,
+};
+use crate::{Resume, Synced, Written};
+use pipehost_config::FileSink as Config;
+use pipehost_files::folder::{self, kept};
+use pipehost_files::paths;
+use pipehost_record::Batch;
+
+pub struct FileSink {
+    config: Arc<Config>,
+    /// What the path leads to, if it is a link.
+    target: PathBuf,
+    written: Written,
+    /// What is done before the first write.
+    plan: Option<Plan>,
+    /// None while a write is under way.
+    files: Option<Files>,
+}
+
+/// What is done before the first write; nothing was changed before.
+enum Plan {
+    New,
+    /// Go on with these.
+    GoOn(Vec<(PathBuf, GoOn)>),
+}
+
+/// By path.
+struct Files {
+    open: BTreeMap<PathBuf, SinkFile>,
+    /// Of those that were not there when the sink was opened, where they ended: they may
+    /// come back.
+    gone: BTreeMap<PathBuf, Position>,
+    /// Where files are cut back after a crash.
+    keeping: Option<Keeping>,
+}
+
+/// How files are kept.
+struct Keeping {
+    tag: String,
+    temporaries: Temporaries,
+    /// When the pipeline began anew, in nanoseconds since the Unix epoch: what an earlier one
+    /// wrote is replaced. None, if it has not.
+    began: Option<i64>,
+}
+
+impl Keeping {
+    /// Whether a file is older than all that this pipeline wrote.
+    fn replaces(&self, path: &Path) -> bool {
+        let changed = |metadata: fs::Metadata| {
+            metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec())
+        };
+        let changed = fs::symlink_metadata(path).map(changed);
+        self.began.is_some_and(|began| changed.is_ok_and(|changed| changed < began))
+    }
+}
+
+/// Where all files ended.
+#[derive(Debug, Serialize, Deserialize)]
+struct Positions {
+    /// In the names of files that no cut knows.
+    tag: String,
+    began: Option<i64>,
+    /// By path, from the folder of the pipeline.
+    files: BTreeMap<PathBuf, Position>,
+}
+
+/// Files that a sink may write, one for each value in its path: what a stage makes up must
+/// not make files without end.
+const MOST_FILES: usize = 1000;
+
+impl FileSink {
+    /// Checks whether the file can be written, and changes nothing.
+    pub(crate) fn open(
+        config: &Config,
+        resume: &Resume<'_>,
+        written: Written,
+    ) -> Result<Self, String> {
+        let is_divided = config.partition.is_some();
+        let mut target = config.path.value.clone();
+        if !is_divided && target.is_symlink() {
+            target = paths::resolve(&target); // The link stays, and what it leads to is written.
+        }
+        let path = &target;
+        if !is_divided {
+            if !folder::of(path).is_dir() {
+                let folder = folder::of(path).display();
+                return Err(format!(
+                    "cannot write {}: the folder {folder} does not exist",
+                    path.display()
+                ));
+            }
+            if path.is_dir() {
+                return Err(format!("cannot write {}: it is a folder", path.display()));
+            }
+            // What grows in its place must not be read, from now on.
+            let grows = config.append || !matches!(resume, Resume::NotAtAll);
+            if grows
+                && path.is_file()
+                && let Ok(file) = fs::File::open(path)
+            {
+                written.note(&file);
+            }
+        }
+        let mut files = Files { open: BTreeMap::new(), gone: BTreeMap::new(), keeping: None };
+        let keeping = |tag: String, began| {
+            let temporaries = Temporaries::new(&tag);
+            Keeping { tag, temporaries, began }
+        };
+        let mut plan = Plan::New;
+        match resume {
+            Resume::NotAtAll => {}
+            Resume::New { first } => {
+                let is_empty = fs::metadata(path).map_or(true, |m| !m.is_file() || m.len() == 0);
+                if !is_divided && !first && !config.append && !is_empty {
+                    return Err(format!(
+                        "will not write {} anew: the state does not know this sink, and there is \
+                         something in the file. Move it away, or say `append = true`",
+                        path.display()
+                    ));
+                }
+                let began = first.then(pipehost_record::time::now);
+                files.keeping = Some(keeping(format!("{:016x}", fastrand::u64(..)), began));
+            }
+            Resume::FromPosition(position) => {
+                let positions: Positions = serde_json::from_value((*position).clone())
+                    .map_err(|error| format!("the state does not know where it ended: {error}"))?;
+                let keeping = keeping(positions.tag, positions.began);
+                let mut known = Vec::new();
+                for (kept, position) in positions.files {
+                    let path = match is_divided {
+                        true => config.base.join(kept),
+                        false => target.clone(),
+                    };
+                    let is_there = || {
+                        let folder = folder::of(&path).to_owned();
+                        path.exists() || position.own_in(&folder)
+                    };
+                    if is_divided && !is_there() {
+                        tracing::warn!(
+                            "{} is gone: if it stays so, it is begun anew",
+                            path.display()
+                        );
+                        files.gone.insert(path, position); // Taken away when it was done with.
+                        continue;
+                    }
+                    let go_on = GoOn::check(&path, &position, keeping.replaces(&path))?;
+                    let path = if is_divided { path } else { config.path.value.clone() };
+                    known.push((path, go_on));
+                }
+                files.keeping = Some(keeping);
+                plan = Plan::GoOn(known);
+            }
+        }
+        let config = Arc::new(config.clone());
+        Ok(Self { config, target, written, plan: Some(plan), files: Some(files) })
+    }
+
+    /// Makes the file, or goes on with it.
+    pub(crate) fn begin(&mut self) -> Result<(), String> {
+        let files = self.files.as_mut().expect("nothing is written yet");
+        let (path, rotate) = (&self.target, &self.config.rotate);
+        match self.plan.take() {
+            None => {}
+            Some(Plan::GoOn(known)) => {
+                let keeping = files.keeping.as_ref().expect("there is a position");
+                let of_cut: Vec<OsString> =
+                    known.iter().flat_map(|(_, go_on)| go_on.temporaries()).collect();
+                let template = self.config.partition.as_ref().map(|_| path.as_path());
+                for folder in folders(path, template) {
+                    let removed = keeping.temporaries.remove_others(&folder, &of_cut);
+                    removed.map_err(|error| cannot_write(&folder, &error))?;
+                }
+                for (path, go_on) in known {
+                    let file = go_on.begin(rotate, &keeping.temporaries, &self.written)?;
+                    files.open.insert(path, file);
+                }
+            }
+            Some(Plan::New) if self.config.partition.is_some() => {}
+            Some(Plan::New) => {
+                let new = match &files.keeping {
+                    None if self.config.append => New::Append,
+                    None => New::Complete,
+                    Some(Keeping { temporaries, .. }) => {
+                        New::Kept { temporaries, appends: self.config.append }
+                    }
+                };
+                let file = SinkFile::new(path, new, rotate, &self.written)?;
+                files.open.insert(self.config.path.value.clone(), file);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn write(&mut self, batch: &Batch) -> Result<(), String> {
+        let batch = batch.clone();
+        let (config, written) = (self.config.clone(), self.written.clone());
+        // Encoded there too: a batch can become much text.
+        self.blocking(move |files| {
+            let Some(partition) = &config.partition else {
+                let path = &config.path.value;
+                let file = files.open.get_mut(path).expect("it was begun");
+                return write(file, path, &config, &batch, &written);
+            };
+            for (path, rows) in divide(partition, &batch) {
+                if !files.open.contains_key(&path) {
+                    let file = files.begin(&path, &config, &written)?;
+                    files.open.insert(path.clone(), file);
+                }
+                let file = files.open.get_mut(&path).expect("it was just made");
+                write(file, &path, &config, &batch.pick(Arc::new(rows)), &written)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes durable what was written, and says where it ends.
+    pub(crate) async fn sync(&mut self) -> Result<Synced, String> {
+        let base = self.config.base.clone();
+        self.blocking(move |files| files.sync(&base, false)).await
+    }
+
+    pub(crate) async fn finish(mut self) -> Result<Synced, String> {
+        let base = self.config.base.clone();
+        let synced = self.blocking(move |files| files.sync(&base, true)).await?;
+        let files = self.files.expect("nothing is under way");
+        files.open.into_values().try_for_each(SinkFile::finish)?;
+        Ok(synced)
+    }
+
+    async fn blocking<R: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Files) -> Result<R, String> + Send + 'static,
+    ) -> Result<R, String> {
+        let mut files = self.files.take().expect("one write at a time");
+        let work = tokio::task::spawn_blocking(move || {
+            let result = work(&mut files);
+            (files, result)
+        });
+        let (files, result) = work.await.expect("writing does not panic");
+        self.files = Some(files);
+        result
+    }
+}
+
+fn write(
+    file: &mut SinkFile,
+    path: &Path,
+    config: &Config,
+    batch: &Batch,
+    written: &Written,
+) -> Result<(), String> {
+    pipehost_codec::encode_pieces(&config.encoding, batch, |piece| file.write(piece, written))
+        .map_err(|error| cannot_write(path, &error))
+}
+
+impl Files {
+    /// Begins a file that is named by what records hold.
+    fn begin(
+        &mut self,
+        path: &Path,
+        config: &Config,
+        written: &Written,
+    ) -> Result<SinkFile, String> {
+        if self.open.len() >= MOST_FILES {
+            let path = config.path.value.display();
+            return Err(format!("{path} makes more than {MOST_FILES} files"));
+        }
+        make_folder(&config.path.value, path)?;
+        let Some(keeping) = &self.keeping else {
+            let new = if config.append { New::Append } else { New::Complete };
+            return SinkFile::new(path, new, &config.rotate, written);
+        };
+        let temporaries = &keeping.temporaries;
+        if let Some(position) = self.gone.remove(path).filter(|_| path.exists()) {
+            let go_on = GoOn::check(path, &position, keeping.replaces(path))?;
+            return go_on.begin(&config.rotate, temporaries, written);
+        }
+        if path.symlink_metadata().is_ok() && !keeping.replaces(path) {
+            return Err(in_the_way(path));
+        }
+        SinkFile::new(path, New::KeptUnnamed { temporaries }, &config.rotate, written)
+    }
+
+    fn sync(&mut self, base: &Path, last: bool) -> Result<Synced, String> {
+        let Some(keeping) = &self.keeping else {
+            for (path, file) in &mut self.open {
+                file.sync().map_err(|error| cannot_write(path, &error))?;
+            }
+            return Ok(Synced::default());
+        };
+        let mut names: Vec<Rename> = Vec::new();
+        let kept = |path: &Path| kept(base, path);
+        let mut files: BTreeMap<PathBuf, Position> =
+            self.gone.iter().map(|(path, position)| (kept(path), position.clone())).collect();
+        let mut is_stream = false;
+        for (path, file) in &mut self.open {
+            let cut = file.sync().and_then(|()| file.cut(keeping.replaces(path), last));
+            match cut.map_err(|error| cannot_write(path, &error))? {
+                None => is_stream = true,
+                Some((position, renames)) => {
+                    files.insert(kept(path), position);
+                    names.extend(renames);
+                }
+            }
+        }
+        if is_stream && files.is_empty() {
+            return Ok(Synced::default()); // It cannot be cut back.
+        }
+        let positions = |files| {
+            let positions = Positions { tag: keeping.tag.clone(), began: keeping.began, files };
+            serde_json::to_value(positions).map_err(|error| error.to_string())
+        };
+        let settled = match names.is_empty() {
+            true => None,
+            false => {
+                let settled = files.iter().map(|(path, p)| (path.clone(), p.clone().settled()));
+                Some(positions(settled.collect())?)
+            }
+        };
+        Ok(Synced { position: Some(positions(files)?), names, settled })
+    }
+}
+
+/// The folders in which a sink may have begun files: of a template, all below its fixed part.
+fn folders(path: &Path, template: Option<&Path>) -> Vec<PathBuf> {
+    let Some(template) = template else { return vec![folder::of(path).to_owned()] };
+    let (fixed, _) = paths::fixed_before(template, &['{']);
+    let below = template.components().count().saturating_sub(fixed.components().count() + 1);
+    let mut found = Vec::new();
+    let mut level = vec![fixed];
+    for _ in 0..=below {
+        let children = |folder: &PathBuf| -> io::Result<Vec<PathBuf>> {
+            let entries = fs::read_dir(folder)?.flatten();
+            let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|t| t.is_dir());
+            Ok(entries.filter(is_folder).map(|entry| entry.path()).collect())
+        };
+        let next = level.iter().flat_map(children).flatten().collect();
+        found.extend(std::mem::replace(&mut level, next));
+    }
+    found.retain(|folder| folder.is_dir());
+    found
+}

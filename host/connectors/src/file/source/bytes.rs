@@ -1,0 +1,406 @@
+//! Inputs of bytes, read by a thread of their own: a read that blocks (a pipe, a slow
+//! disk) holds up nothing else, and batches can still be flushed meanwhile.
+
+use std::collections::BTreeMap;
+use std::io::{self, PipeReader, PipeWriter, Read};
+use std::ops::Deref;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::Progress;
+use crate::file::source::compression::keep_tail;
+use crate::file::source::positions::{FilePosition, FilePositions};
+use pipehost_codec::{Decoded, Decoder};
+use pipehost_config::Decoding;
+use pipehost_files::fingerprint::Fingerprint;
+
+const CHUNK: usize = 256 << 10;
+/// Chunks that are read ahead.
+const AHEAD: usize = 2;
+
+/// What the reading thread sends of its inputs, which it numbers.
+pub(crate) enum Piece {
+    Begin(usize, Box<Begin>),
+    /// The file has grown, and can be told from others by more.
+    Known(usize, Fingerprint),
+    Bytes(usize, Chunk),
+    /// Nothing more comes of it.
+    End(usize),
+    /// The same, and the file of this device and inode is gone: nobody will ask how far it was
+    /// read.
+    Gone(usize, (u64, u64)),
+    /// Files of an earlier run that are not there.
+    Missing(Vec<(u64, u64)>),
+}
+
+/// An input, and where in it is begun.
+#[derive(Clone)]
+pub(crate) struct Begin {
+    /// What records give as their origin.
+    pub place: Arc<str>,
+    /// Which file it is; none if it can never be found again.
+    pub file: Option<(PathBuf, Fingerprint)>,
+    /// Bytes that went before, and the records in them.
+    pub offset: u64,
+    pub records: u64,
+    /// The last of those bytes.
+    pub tail: Vec<u8>,
+    /// What an earlier run said of it: this says it from now on.
+    pub known: Option<FilePosition>,
+}
+
+/// What was read at once: the first bytes of a buffer.
+pub(crate) struct Chunk {
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+}
+
+/// Where the reading thread sends what it has.
+pub(crate) struct Pieces {
+    send: mpsc::Sender<Result<Piece, String>>,
+    /// Buffers that were decoded, to be filled again: a new one would have to be cleared,
+    /// and is in no cache.
+    spent: std_mpsc::Receiver<Vec<u8>>,
+    /// Closed, once nothing more is to be taken from the world.
+    stop: PipeReader,
+    runtime: Handle,
+}
+
+/// What comes of an attempt to send.
+pub(crate) enum Sent {
+    Yes,
+    /// There is no place for it yet.
+    NotYet(Result<Piece, String>),
+}
+
+/// The receiver has gone: the run is over.
+pub(crate) type Gone = mpsc::error::SendError<Result<Piece, String>>;
+
+impl Pieces {
+    pub(crate) fn send(&self, piece: Result<Piece, String>) -> Result<(), Gone> {
+        self.send.blocking_send(piece)
+    }
+
+    /// The same, as long as it takes no longer than this.
+    pub(crate) fn send_within(
+        &self,
+        piece: Result<Piece, String>,
+        time: Duration,
+    ) -> Result<Sent, Gone> {
+        let place = async { tokio::time::timeout(time, self.send.reserve()).await };
+        match self.runtime.block_on(place) {
+            Ok(Ok(place)) => {
+                place.send(piece);
+                Ok(Sent::Yes)
+            }
+            Ok(Err(_)) => Err(mpsc::error::SendError(piece)),
+            Err(_) => Ok(Sent::NotYet(piece)),
+        }
+    }
+
+    /// Whether nothing more is to be read.
+    pub(crate) fn are_unwanted(&self) -> bool {
+        let mut stop = [PollFd::new(&self.stop, PollFlags::empty())];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.send.is_closed() || poll(&mut stop, Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Sends what a stream has, to its end; false if that was not reached: nothing more is to be
+    /// taken, or it could not be read, which was sent too. What it has not given stays in it.
+    pub(crate) fn read_stream(
+        &self,
+        number: usize,
+        place: &str,
+        stream: &impl AsFd,
+    ) -> Result<bool, Gone> {
+        loop {
+            let mut ready =
+                [PollFd::new(stream, PollFlags::IN), PollFd::new(&self.stop, PollFlags::empty())];
+            let polled = poll(&mut ready, None);
+            if !ready[1].revents().is_empty() {
+                return Ok(false);
+            }
+            let mut reader = Descriptor(stream);
+            let read = polled.map_err(io::Error::from).and_then(|_| self.read(&mut reader));
+            match read {
+                Ok(chunk) if chunk.is_empty() => return Ok(true),
+                Ok(chunk) => self.send(Ok(Piece::Bytes(number, chunk)))?,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => {
+                    self.send(Err(format!("cannot read {place}: {error}")))?;
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// What can be read at once; nothing at the end.
+    pub(crate) fn read(&self, reader: &mut dyn Read) -> io::Result<Chunk> {
+        let mut buffer = self.spent.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(len) => return Ok(Chunk { buffer, len }),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends what a reader has, to its end; false if that was not reached: nothing more is to be
+    /// read, or it could not be read, which was sent too.
+    pub(crate) fn read_to_end(
+        &self,
+        number: usize,
+        place: &str,
+        reader: &mut dyn Read,
+    ) -> Result<bool, Gone> {
+        loop {
+            if self.are_unwanted() {
+                return Ok(false);
+            }
+            match self.read(reader) {
+                Ok(chunk) if chunk.is_empty() => return Ok(true),
+                Ok(chunk) => self.send(Ok(Piece::Bytes(number, chunk)))?,
+                Err(error) => {
+                    self.send(Err(format!("cannot read {place}: {error}")))?;
+                    return Ok(false);
+                }
+            }
+        }
+    }
+}
+
+/// Reads a file, a pipe or a terminal, and holds nothing of it.
+struct Descriptor<'a, T>(&'a T);
+
+impl<T: AsFd> Read for Descriptor<'_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(self.0, buffer)?)
+    }
+}
+
+/// What becomes of bytes that were read ahead when a run is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AtStop {
+    /// They can be read again: they are left where they are.
+    Leave,
+    /// They are decoded: what they were read from does not have them any more, or nobody
+    /// would know how far it was read.
+    Decode,
+}
+
+/// Decodes inputs of bytes, several side by side.
+pub struct BytesSource {
+    /// What the reading thread does, until it is started: nothing is taken from the world before
+    /// it is asked for.
+    read: Option<Box<dyn FnOnce() + Send>>,
+    /// Dropped to say that nothing more is to be read.
+    stop: Option<PipeWriter>,
+    at_stop: AtStop,
+    pieces: mpsc::Receiver<Result<Piece, String>>,
+    spent: std_mpsc::Sender<Vec<u8>>,
+    decoding: Decoding,
+    inputs: BTreeMap<usize, Input>,
+    /// Positions of inputs that have ended, or that have not begun yet.
+    ended: FilePositions,
+    /// Whether the inputs are files, which can be found again.
+    has_files: bool,
+    place: Arc<str>,
+    piece: Option<Piece>,
+    /// Bytes of the piece at hand that are decoded.
+    taken: usize,
+    progress: Arc<Progress>,
+}
+
+struct Input {
+    begin: Begin,
+    decoder: Decoder,
+    /// Bytes that the decoder got, those included that went before.
+    fed: u64,
+    /// The last of them.
+    last: Vec<u8>,
+    /// The last of those before the record that has begun.
+    tail: Vec<u8>,
+}
+
+impl Input {
+    fn position(&self) -> Option<FilePosition> {
+        let (path, file) = self.begin.file.clone()?;
+        let offset = self.fed - self.decoder.begun();
+        let (records, tail) = (self.decoder.number(), crc32fast::hash(&self.tail));
+        Some(FilePosition { path, file, offset, records, tail, gone: None })
+    }
+
+    /// Notes what the decoder has taken.
+    fn take(&mut self, taken: &[u8]) {
+        self.fed += taken.len() as u64;
+        let begun = self.decoder.begun() as usize;
+        if let Some(ended) = taken.len().checked_sub(begun) {
+            self.tail.clone_from(&self.last);
+            keep_tail(&mut self.tail, &taken[..ended]);
+        }
+        keep_tail(&mut self.last, taken);
+    }
+}
+
+impl BytesSource {
+    /// Will read: `read` runs on a thread of its own, from the first [`Self::ready`] on. `known` is how far files were
+    /// read by an earlier run; none if the inputs are no files.
+    pub(crate) fn spawn(
+        decoding: Decoding,
+        progress: Arc<Progress>,
+        known: Option<FilePositions>,
+        at_stop: AtStop,
+        read: impl FnOnce(&Pieces) -> Result<(), Gone> + Send + 'static,
+    ) -> io::Result<Self> {
+        let (send, pieces) = mpsc::channel(AHEAD);
+        let (spent, spent_before) = std_mpsc::channel();
+        let (until, stop) = io::pipe()?;
+        let runtime = Handle::current();
+        let read = move || {
+            let _ = read(&Pieces { send, spent: spent_before, stop: until, runtime });
+        };
+        Ok(Self {
+            read: Some(Box::new(read)),
+            stop: Some(stop),
+            at_stop,
+            pieces,
+            spent,
+            decoding,
+            inputs: BTreeMap::new(),
+            has_files: known.is_some(),
+            ended: known.unwrap_or_default(),
+            place: "".into(),
+            piece: None,
+            taken: 0,
+            progress,
+        })
+    }
+
+    /// Has nothing more read; true if there may be something to decode that was.
+    pub(crate) fn stop(&mut self) -> bool {
+        (self.read, self.stop) = (None, None);
+        self.at_stop == AtStop::Decode
+    }
+
+    /// Records of streams that have begun, and of which the rest was not taken.
+    pub(crate) fn torn(&self) -> u64 {
+        let streams = self.inputs.values().filter(|input| input.begin.file.is_none());
+        streams.filter(|input| input.decoder.begun() > 0).count() as u64
+    }
+
+    /// The bytes of those.
+    pub(crate) fn torn_bytes(&self) -> u64 {
+        let streams = self.inputs.values().filter(|input| input.begin.file.is_none());
+        streams.map(|input| input.decoder.begun()).sum()
+    }
+
+    pub(crate) async fn ready(&mut self) -> Result<bool, String> {
+        if let Some(read) = self.read.take() {
+            std::thread::spawn(read);
+        }
+        if self.piece.is_none() {
+            self.piece = self.pieces.recv().await.transpose()?;
+        }
+        Ok(self.piece.is_some())
+    }
+
+    pub(crate) fn decode(
+        &mut self,
+        out: &mut Decoded,
+        full: impl Fn(&Decoded) -> bool,
+    ) -> Result<(), String> {
+        match &self.piece {
+            None => return Ok(()),
+            Some(Piece::Begin(number, begin)) => {
+                self.place = begin.place.clone();
+                let decoder = Decoder::new(&self.decoding, begin.place.clone(), begin.records)
+                    .at_begin(begin.offset == 0);
+                let fed = begin.offset;
+                // What was remembered of this file, this input says from now on.
+                let inode = begin.file.as_ref().map(|(_, file)| file.inode());
+                self.ended.replace(inode, begin.known.as_ref());
+                let (begin, tail) = ((**begin).clone(), begin.tail.clone());
+                let input = Input { begin, decoder, fed, last: tail.clone(), tail };
+                self.inputs.insert(*number, input);
+            }
+            Some(Piece::Known(number, fingerprint)) => {
+                let input = self.inputs.get_mut(number).expect("it has begun");
+                if let Some((_, file)) = &mut input.begin.file {
+                    *file = fingerprint.clone();
+                }
+            }
+            Some(Piece::Bytes(number, bytes)) => {
+                let input = self.inputs.get_mut(number).expect("it has begun");
+                self.place = input.begin.place.clone();
+                let rest = &bytes[self.taken..];
+                let taken = input.decoder.decode(rest, out, full)?;
+                input.take(&rest[..taken]);
+                self.taken += taken;
+                self.progress.add(taken as u64);
+                if self.taken < bytes.len() {
+                    return Ok(());
+                }
+                self.taken = 0;
+            }
+            Some(Piece::End(number)) => {
+                let number = *number;
+                self.end(number, out);
+            }
+            Some(Piece::Gone(number, inode)) => {
+                let (number, inode) = (*number, *inode);
+                self.end(number, out);
+                self.ended.take_inode(inode);
+            }
+            Some(Piece::Missing(files)) => self.ended.note_gone(files.iter().copied()),
+        }
+        if let Some(Piece::Bytes(_, chunk)) = self.piece.take() {
+            let _ = self.spent.send(chunk.buffer); // Nobody reads any more: it is freed.
+        }
+        Ok(())
+    }
+
+    /// Ends an input, if that was not said before.
+    fn end(&mut self, number: usize, out: &mut Decoded) {
+        let Some(mut input) = self.inputs.remove(&number) else { return };
+        self.place = input.begin.place.clone();
+        input.decoder.end(out);
+        if let Some(position) = input.position() {
+            let tail = crc32fast::hash(&input.last);
+            self.ended.insert(FilePosition { offset: input.fed, tail, ..position });
+        }
+    }
+
+    pub(crate) fn place(&self) -> Arc<str> {
+        self.place.clone()
+    }
+
+    /// How far each file is read; none if there are none.
+    pub(crate) fn position(&self) -> Option<Value> {
+        if !self.has_files {
+            return None;
+        }
+        let mut positions: Vec<_> = self.ended.iter().cloned().collect();
+        positions.extend(self.inputs.values().filter_map(Input::position));
+        Some(serde_json::to_value(positions).expect("its keys are texts"))
+    }
+}

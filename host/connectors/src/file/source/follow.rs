@@ -1,0 +1,696 @@
+//! Files that grow, as `tail -F` reads them: through rotation, truncation, and a file that
+//! is not there yet. Files are looked at in turn, not watched, so that network file
+//! systems work too.
+//!
+//! Nothing that is looked for waits for the pipeline: a file that gets another name while a queue
+//! is full is opened before it is gone.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::file::source::bytes::{Begin, Gone, Piece, Pieces, Sent};
+use crate::file::source::compression::{self, keep_tail};
+use crate::file::source::positions::{FilePosition, FilePositions, Known};
+use crate::file::source::input::{
+    begins_as_utf16, is_text, is_written, tail_of, warn_rewritten,
+};
+use pipehost_files::paths::cannot_read;
+use crate::file::source::paths::{Found, Paths};
+use crate::file::written::Written;
+use pipehost_codec::{CONVERT, is_utf16};
+use pipehost_config::FileSource as Config;
+use pipehost_files::fingerprint::{Fingerprint, inode, is_at};
+use pipehost_files::folder::{self, kept};
+use pipehost_record::foreign::Foreign;
+
+/// How long to wait when no file has grown, and between two looks for new files.
+const LOOK: Duration = Duration::from_millis(100);
+/// A change that is more recent may share its time with another one, still to come.
+const SETTLES: Duration = Duration::from_millis(50);
+/// Files without a name of their own that are held open.
+const MOST_NAMELESS: usize = 1000;
+
+/// A file that is being followed.
+struct Followed {
+    path: PathBuf,
+    /// As it is kept in the state.
+    kept: PathBuf,
+    is_text: bool,
+    /// The name by which it was first found: files that had it one after the other are rotated.
+    rotation: PathBuf,
+    file: File,
+    fingerprint: Fingerprint,
+    content: Content,
+    /// Its name is gone, or is another file's.
+    nameless: bool,
+    /// Since when it is nameless and has not grown.
+    quiet: Option<Instant>,
+}
+
+enum Content {
+    Plain(Plain),
+    Compressed(Compressed),
+    /// Nothing more is to be read of it: it stays here to be known.
+    Done,
+}
+
+struct Plain {
+    /// Bytes that were read, and the last of them.
+    offset: u64,
+    tail: Vec<u8>,
+    /// As of the last look at what was read.
+    seen: Option<Change>,
+}
+
+struct Compressed {
+    reader: Box<dyn Read + Send>,
+    /// Bytes of what it holds that were read.
+    offset: u64,
+    /// How the file was when it was read to its end, or to where it is torn.
+    ended: Option<Change>,
+    /// It was not torn.
+    whole: bool,
+    /// It is not read from its begin again before this: who adds to a large file bit by bit
+    /// would have all of it read for each.
+    again: Option<Instant>,
+}
+
+/// How much longer than it took is waited before a compressed file is read from its begin again.
+const REST: u32 = 9;
+
+/// When a file was changed last, and how large it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Change {
+    size: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Compressed {
+    fn new(reader: Box<dyn Read + Send>, offset: u64) -> Self {
+        Self { reader, offset, ended: None, whole: false, again: None }
+    }
+}
+
+impl Change {
+    fn of(metadata: &fs::Metadata) -> Self {
+        let (seconds, nanoseconds) = (metadata.ctime(), metadata.ctime_nsec());
+        Self { size: metadata.len(), seconds, nanoseconds }
+    }
+
+    /// Whether a later change would have another time.
+    fn is_settled(self) -> bool {
+        let at = Duration::new(
+            self.seconds.max(0).unsigned_abs(),
+            u32::try_from(self.nanoseconds).unwrap_or(0),
+        );
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        now.checked_sub(at).is_some_and(|since| since > SETTLES)
+    }
+}
+
+struct Follower<'a> {
+    config: &'a Config,
+    /// By number, in the order in which they were found.
+    files: BTreeMap<usize, Followed>,
+    by_inode: HashMap<(u64, u64), usize>,
+    /// Files of an earlier run that have not been found yet.
+    known: FilePositions,
+    written: Written,
+    next: usize,
+    /// What is to be sent, in this order.
+    out: VecDeque<Result<Piece, String>>,
+    /// Files that cannot be read, and of which that was said.
+    told: HashSet<PathBuf>,
+    keeps_state: bool,
+}
+
+/// Follows files until the run is over.
+pub(crate) fn follow(
+    config: &Config,
+    mut paths: Paths,
+    known: FilePositions,
+    written: Written,
+    keeps_state: bool,
+    pieces: &Pieces,
+) -> Result<(), Gone> {
+    let mut follower = Follower {
+        config,
+        files: BTreeMap::new(),
+        by_inode: HashMap::new(),
+        known,
+        written,
+        next: 0,
+        out: VecDeque::new(),
+        told: HashSet::new(),
+        keeps_state,
+    };
+    let named = paths.files_so_far();
+    follower.catch_up(&named);
+    let mut is_first = true;
+    while !pieces.are_unwanted() {
+        follower.look(&mut paths);
+        if std::mem::take(&mut is_first) {
+            follower.note_gone();
+        }
+        let read = follower.read(pieces);
+        while let Some(piece) = follower.out.pop_front() {
+            let failed = piece.is_err();
+            match pieces.send_within(piece, LOOK)? {
+                Sent::Yes if failed => return Ok(()),
+                Sent::Yes => {}
+                Sent::NotYet(piece) => {
+                    follower.out.push_front(piece);
+                    follower.look(&mut paths);
+                }
+            }
+            if pieces.are_unwanted() {
+                break;
+            }
+        }
+        if !read {
+            std::thread::sleep(LOOK);
+        }
+    }
+    follower.stop(pieces)
+}
+
+impl Follower<'_> {
+    /// Finds files that were renamed since the earlier run, or compressed; `named` are those that
+    /// are found by their names.
+    fn catch_up(&mut self, named: &[Found]) {
+        let named: HashSet<_> = (named.iter())
+            .filter_map(|found| fs::metadata(&found.path).ok())
+            .map(|metadata| (metadata.dev(), metadata.ino()))
+            .collect();
+        let folders: BTreeSet<_> = (self.known.iter())
+            .map(|position| folder::of(&self.config.base.join(&position.path)).to_owned())
+            .collect();
+        let entries = || folders.iter().flat_map(fs::read_dir).flatten().flatten();
+        for entry in entries() {
+            let path = entry.path();
+            let Ok(metadata) = entry.metadata() else { continue };
+            let inode = (metadata.dev(), metadata.ino());
+            // What was renamed comes before what has its name now.
+            let known = self.known.of_inode(inode).filter(|known| {
+                !named.contains(&inode) || known.path.file_name() != path.file_name()
+            });
+            // An inode may be used again: by a file that nobody named.
+            let renamed = known.filter(|known| {
+                open_regular(&path).and_then(|file| known.file.begins(&file)).unwrap_or(false)
+            });
+            let Some(kept) = renamed.map(|known| known.path.clone()) else { continue };
+            let Ok(file) = open_regular(&path) else { continue };
+            self.open(&path, &kept, file);
+        }
+        // What is left may be in a compressed copy: it holds what was read, and the rest.
+        for entry in entries() {
+            let is_compressed =
+                |file: &File| compression::decompress(file).is_ok_and(|d| d.is_some());
+            let Ok(file) = open_regular(&entry.path()) else { continue };
+            if is_compressed(&file) {
+                self.find_copy(&entry.path(), file);
+            }
+        }
+    }
+
+    /// Goes on with what a compressed file holds, if that is a file that was known and is not
+    /// there any more.
+    fn find_copy(&mut self, path: &Path, file: File) {
+        if inode(&file).is_ok_and(|inode| self.known.of_inode(inode).is_some()) {
+            return;
+        }
+        let candidates: Vec<_> = (self.known.iter())
+            .filter(|known| {
+                let there = open_regular(&self.config.base.join(&known.path));
+                let is_there = there.and_then(|there| {
+                    let same = inode(&there)? == known.file.inode();
+                    Ok(same && known.file.begins(&there)?)
+                });
+                known.file.head > 0 && !is_there.unwrap_or(false)
+            })
+            .cloned()
+            .collect();
+        for known in candidates {
+            let holds = |length: u64| -> io::Result<Option<Vec<u8>>> {
+                let reader = compression::decompress(&file)?;
+                reader.map_or(Ok(None), |mut reader| compression::skip(&mut reader, length))
+            };
+            let is_it = |length: u64, crc: u32| {
+                holds(length).is_ok_and(|tail| tail.is_some_and(|t| crc32fast::hash(&t) == crc))
+            };
+            if !is_it(known.file.head, known.file.crc) || !is_it(known.offset, known.tail) {
+                continue;
+            }
+            tracing::info!(
+                "{} was compressed to {}: the rest of it is read there",
+                known.path.display(),
+                path.display()
+            );
+            self.known.take_inode(known.file.inode());
+            let (Ok(fingerprint), Ok(Some(mut reader))) =
+                (Fingerprint::of(&file, u64::MAX), compression::decompress(&file))
+            else {
+                return;
+            };
+            let Ok(Some(tail)) = compression::skip(&mut reader, known.offset) else { return };
+            let (offset, records) = (known.offset, known.records);
+            let content = Content::Compressed(Compressed::new(reader, offset));
+            let rotation = self.config.base.join(&known.path);
+            let begin = Begin {
+                place: path.display().to_string().into(),
+                file: Some((known.path.clone(), fingerprint.clone())),
+                offset,
+                records,
+                tail,
+                known: Some(known),
+            };
+            self.begin(&rotation, file, fingerprint, content, begin);
+            return;
+        }
+    }
+
+    /// Says which files of the earlier run are not there.
+    fn note_gone(&mut self) {
+        let gone = self.known.iter().map(|known| known.file.inode()).collect();
+        self.out.push_back(Ok(Piece::Missing(gone)));
+    }
+
+    /// Looks for new files and new names, and reads nothing.
+    fn look(&mut self, paths: &mut Paths) {
+        for found in paths.files_so_far() {
+            self.find(&found);
+        }
+        for file in self.files.values_mut() {
+            file.nameless = !is_at(&file.path, &file.file);
+        }
+    }
+
+    /// Reads what has come to each file; true if there was something.
+    fn read(&mut self, pieces: &Pieces) -> bool {
+        let mut read = false;
+        let newest = self.newest_nameless();
+        for number in self.files.keys().copied().collect::<Vec<_>>() {
+            let file = self.files.get_mut(&number).expect("it is there");
+            let out = &mut self.out;
+            let told = &mut self.told;
+            let got = match &mut file.content {
+                Content::Plain(_) => file.read_plain(number, pieces, out, told),
+                Content::Compressed(_) => file.read_compressed(number, pieces, out, told),
+                Content::Done => Ok(false),
+            };
+            match got {
+                Ok(got) => read |= got,
+                Err(error) => {
+                    self.out.push_back(Err(cannot_read(&file.path, &error)));
+                    return true;
+                }
+            }
+            if matches!(got, Ok(true)) || !file.nameless {
+                file.quiet = None;
+                continue;
+            }
+            // A writer does not know at once that its file has another name. Who rotates it again
+            // knows that it does.
+            let waited = file.quiet.get_or_insert_with(Instant::now).elapsed();
+            let is_removed = file.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+            let is_whole = match &file.content {
+                Content::Done => true,
+                Content::Compressed(compressed) => compressed.whole,
+                Content::Plain(_) => false,
+            };
+            let is_over = is_whole || is_removed || !newest.contains(&number);
+            if is_over && waited >= self.config.rotate_wait {
+                self.forget(number, is_removed);
+            }
+        }
+        read
+    }
+
+    /// Of files that are nameless, the last of each rotation.
+    fn newest_nameless(&self) -> HashSet<usize> {
+        let nameless = || self.files.iter().filter(|(_, file)| file.nameless);
+        let by_rotation: HashMap<&Path, usize> =
+            nameless().map(|(&number, file)| (&*file.rotation, number)).collect();
+        let mut newest: Vec<_> = by_rotation.into_values().collect();
+        newest.sort_unstable();
+        newest.into_iter().rev().take(MOST_NAMELESS).collect()
+    }
+
+    /// Sees whether a path is a file that is not followed yet.
+    fn find(&mut self, found: &Found) {
+        let path = &*found.path;
+        let Ok(metadata) = fs::metadata(path) else { return }; // Not there (yet).
+        if !metadata.is_file() {
+            if !found.is_of_pattern() {
+                let why = format!("cannot follow {}: it is no regular file", path.display());
+                self.out.push_back(Err(why));
+            }
+            return; // It has come since; the next look leaves it out.
+        }
+        let inode = (metadata.dev(), metadata.ino());
+        if let Some(&number) = self.by_inode.get(&inode) {
+            let followed = self.files.get_mut(&number).expect("it is known by its inode");
+            followed.path = path.to_owned(); // It may have been renamed.
+            return;
+        }
+        if self.written.has(inode) {
+            self.out.push_back(Err(is_written(path)));
+            return;
+        }
+        match found.open() {
+            Ok(file) => {
+                let kept = kept(&self.config.base, path);
+                self.open(path, &kept, file);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.tell(path, &error.to_string()),
+        }
+    }
+
+    /// Says that a file is not read, once.
+    fn tell(&mut self, path: &Path, why: &str) {
+        tell(&mut self.told, path, why);
+    }
+
+    fn forget(&mut self, number: usize, is_removed: bool) {
+        let Some(file) = self.files.remove(&number) else { return };
+        let inode = file.fingerprint.inode();
+        self.by_inode.remove(&inode);
+        self.out.push_back(Ok(match is_removed {
+            true => Piece::Gone(number, inode),
+            false => Piece::End(number),
+        }));
+    }
+
+    /// `kept` is the name by which it is remembered: of what was renamed, the first.
+    fn open(&mut self, path: &Path, kept: &Path, file: File) {
+        let mut opened = || -> io::Result<_> {
+            if is_text(&self.config.codec) && begins_as_utf16(&file)? {
+                return Err(io::Error::other(CONVERT));
+            }
+            let mut reader = compression::decompress(&file)?;
+            let mut begun = match self.known.take(kept, &file, reader.is_some())? {
+                Some(Known::Rewritten(position)) => {
+                    warn_rewritten(path, position.offset);
+                    Some((position, false))
+                }
+                Some(Known::Same(position)) => Some((position, true)),
+                None => None,
+            };
+            let fingerprint = Fingerprint::of(&file, u64::MAX)?;
+            let place = |begun: &Option<(_, bool)>| match begun {
+                Some((position, true)) => {
+                    let position: &FilePosition = position;
+                    (position.offset, position.records)
+                }
+                _ => (0, 0),
+            };
+            let (mut offset, mut records) = place(&begun);
+            let mut tail = Vec::new();
+            let content = match &mut reader {
+                None => {
+                    tail = tail_of(&file, offset)?;
+                    Content::Plain(Plain { offset, tail: tail.clone(), seen: None })
+                }
+                Some(compressed) => {
+                    let skipped = compression::skip(compressed, offset)?;
+                    let expected = begun.as_ref().map(|(position, _)| position.tail);
+                    let is_it =
+                        |tail: &Vec<u8>| offset == 0 || expected == Some(crc32fast::hash(tail));
+                    match skipped.filter(is_it) {
+                        Some(skipped) => tail = skipped,
+                        None => {
+                            warn_rewritten(path, offset);
+                            if let Some((_, same)) = &mut begun {
+                                *same = false;
+                            }
+                            (offset, records) = (0, 0);
+                            reader = compression::decompress(&file)?;
+                        }
+                    }
+                    let reader = reader.expect("it is compressed");
+                    Content::Compressed(Compressed::new(reader, offset))
+                }
+            };
+            let known = begun.map(|(position, _)| position);
+            Ok((fingerprint, offset, records, tail, content, known))
+        };
+        let (fingerprint, offset, records, tail, content, known) = match opened() {
+            Ok(opened) => opened,
+            // What was not there yet when it was looked at, or ended: it is looked at again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return self.tell(path, &error.to_string()),
+        };
+        let begin = Begin {
+            place: path.display().to_string().into(),
+            file: Some((kept.to_owned(), fingerprint.clone())),
+            offset,
+            records,
+            tail,
+            known,
+        };
+        self.told.remove(path);
+        let rotation = self.config.base.join(kept);
+        self.begin(&rotation, file, fingerprint, content, begin);
+    }
+
+    fn begin(
+        &mut self,
+        rotation: &Path,
+        file: File,
+        fingerprint: Fingerprint,
+        content: Content,
+        begin: Begin,
+    ) {
+        let number = self.next;
+        self.next += 1;
+        let kept = begin.file.as_ref().map_or_else(PathBuf::new, |(kept, _)| kept.clone());
+        self.out.push_back(Ok(Piece::Begin(number, begin.into())));
+        self.by_inode.insert(fingerprint.inode(), number);
+        let followed = Followed {
+            // By another name, it is found if that is looked for.
+            path: rotation.to_owned(),
+            kept,
+            is_text: is_text(&self.config.codec),
+            rotation: rotation.to_owned(),
+            file,
+            fingerprint,
+            content,
+            nameless: false,
+            quiet: None,
+        };
+        self.files.insert(number, followed);
+    }
+
+    /// Gives last lines that have no end, where no later run would.
+    fn stop(mut self, pieces: &Pieces) -> Result<(), Gone> {
+        if self.keeps_state {
+            return Ok(());
+        }
+        for (&number, file) in &self.files {
+            let is_read = match &file.content {
+                Content::Plain(plain) => {
+                    file.file.metadata().is_ok_and(|metadata| metadata.len() == plain.offset)
+                }
+                Content::Compressed(compressed) => compressed.whole,
+                Content::Done => false,
+            };
+            if is_read {
+                self.out.push_back(Ok(Piece::End(number)));
+            }
+        }
+        for piece in self.out {
+            pieces.send(piece)?;
+        }
+        Ok(())
+    }
+}
+
+fn tell(told: &mut HashSet<PathBuf>, path: &Path, why: &str) {
+    if told.insert(path.to_owned()) {
+        let path = path.display().to_string();
+        tracing::warn!("{} is not read: {why}. It is looked at again", Foreign::new(&path));
+    }
+}
+
+type Out = VecDeque<Result<Piece, String>>;
+
+impl Followed {
+    /// Reads on in a file that grows; true if something has come.
+    fn read_plain(
+        &mut self,
+        number: usize,
+        pieces: &Pieces,
+        out: &mut Out,
+        told: &mut HashSet<PathBuf>,
+    ) -> io::Result<bool> {
+        let Content::Plain(plain) = &mut self.content else { return Ok(false) };
+        let metadata = self.file.metadata()?;
+        let change = Change::of(&metadata);
+        // Most files have not changed: those are not read.
+        if change.size == plain.offset && plain.seen == Some(change) {
+            return Ok(false);
+        }
+        if plain.offset == 0 {
+            // What it is shows only now.
+            if compression::is_too_short(&self.file)? {
+                return Ok(false);
+            }
+            if let Some(reader) = compression::decompress(&self.file)? {
+                self.content = Content::Compressed(Compressed::new(reader, 0));
+                return Ok(true);
+            }
+            if self.is_text && begins_as_utf16(&self.file)? {
+                tell(told, &self.path, CONVERT);
+                self.content = Content::Done;
+                return Ok(true);
+            }
+        }
+        let is_what_it_was = |plain: &Plain| {
+            Ok::<_, io::Error>(
+                self.fingerprint.begins(&self.file)?
+                    && pipehost_files::fingerprint::ends_before(
+                        &self.file,
+                        plain.offset,
+                        crc32fast::hash(&plain.tail),
+                    )?,
+            )
+        };
+        let rewritten = !is_what_it_was(plain)?;
+        let chunk = match rewritten {
+            true => None,
+            false => {
+                let mut at = At { file: &self.file, offset: plain.offset };
+                Some(pieces.read(&mut at)?).filter(|chunk| !chunk.is_empty())
+            }
+        };
+        // It may have been written anew in between. What was read then is still to come.
+        let stays = match &chunk {
+            Some(chunk) if !is_what_it_was(plain)? => {
+                let mut now = vec![0; chunk.len()];
+                self.file.read_exact_at(&mut now, plain.offset).is_err() || now != **chunk
+            }
+            _ => true,
+        };
+        if let Some(chunk) = chunk.filter(|_| stays) {
+            plain.offset += chunk.len() as u64;
+            keep_tail(&mut plain.tail, &chunk);
+            // A file that was empty when it was found could be any.
+            if let Ok(fingerprint) = Fingerprint::of(&self.file, plain.offset)
+                && fingerprint.head > self.fingerprint.head
+                && is_what_it_was(plain)?
+            {
+                self.fingerprint = fingerprint.clone();
+                out.push_back(Ok(Piece::Known(number, fingerprint)));
+            }
+            out.push_back(Ok(Piece::Bytes(number, chunk)));
+            return Ok(true);
+        }
+        if rewritten || !stays {
+            warn_rewritten(&self.path, plain.offset);
+            *plain = Plain { offset: 0, tail: Vec::new(), seen: None };
+            self.fingerprint = Fingerprint::of(&self.file, 0)?;
+            out.push_back(Ok(Piece::End(number)));
+            let begin = Begin {
+                place: self.path.display().to_string().into(),
+                file: Some((self.kept.clone(), self.fingerprint.clone())),
+                offset: 0,
+                records: 0,
+                tail: Vec::new(),
+                known: None,
+            };
+            out.push_back(Ok(Piece::Begin(number, begin.into())));
+            return Ok(true);
+        }
+        plain.seen = change.is_settled().then_some(change);
+        Ok(false)
+    }
+
+    /// Reads on in a compressed file; true if something has come.
+    fn read_compressed(
+        &mut self,
+        number: usize,
+        pieces: &Pieces,
+        out: &mut Out,
+        told: &mut HashSet<PathBuf>,
+    ) -> io::Result<bool> {
+        let Content::Compressed(compressed) = &mut self.content else { return Ok(false) };
+        let change = Change::of(&self.file.metadata()?);
+        if let Some(ended) = compressed.ended {
+            // One without a name may end before it has rested.
+            let rests =
+                !self.nameless && compressed.again.is_some_and(|again| Instant::now() < again);
+            if rests || (ended == change && change.is_settled()) {
+                return Ok(false);
+            }
+            let start = Instant::now();
+            // From its begin: what is behind the end may be the rest, or another member.
+            let Some(mut reader) = compression::decompress(&self.file)? else { return Ok(false) };
+            let skipped = compression::skip(&mut reader, compressed.offset);
+            let again = Some(Instant::now() + start.elapsed() * REST);
+            match skipped {
+                Ok(Some(_)) => {
+                    *compressed = Compressed { again, ..Compressed::new(reader, compressed.offset) }
+                }
+                Ok(None) | Err(_) => {
+                    (compressed.ended, compressed.again) = (Some(change), again);
+                    return Ok(false);
+                }
+            }
+        }
+        match pieces.read(&mut compressed.reader) {
+            Ok(chunk) if chunk.is_empty() => {
+                // More may come behind it: it is looked at again when it has changed.
+                (compressed.ended, compressed.whole) = (Some(change), true);
+                if let Ok(fingerprint) = Fingerprint::of(&self.file, u64::MAX) {
+                    self.fingerprint = fingerprint.clone();
+                    out.push_back(Ok(Piece::Known(number, fingerprint)));
+                }
+                return Ok(false);
+            }
+            Ok(chunk) if compressed.offset == 0 && self.is_text && is_utf16(&chunk) => {
+                tell(told, &self.path, CONVERT);
+                self.content = Content::Done;
+            }
+            Ok(chunk) => {
+                compressed.offset += chunk.len() as u64;
+                out.push_back(Ok(Piece::Bytes(number, chunk)));
+            }
+            Err(error) => {
+                compressed.ended = Some(change);
+                let why = format!("it cannot be read to its end: {error}");
+                tell(told, &self.path, &why);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Opens a file of a folder in which others may make what they like: to open a pipe waits for
+/// somebody to write.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no regular file")),
+    }
+}
+
+/// A file from a place on.
+struct At<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(buffer, self.offset)
+    }
+}

@@ -1,0 +1,52 @@
+//! Files as a source: read once, or followed.
+
+mod bytes;
+mod compression;
+mod follow;
+mod input;
+mod once;
+mod paths;
+mod positions;
+
+use std::io;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Written;
+use crate::Progress;
+pub(crate) use bytes::{AtStop, Begin, BytesSource, Piece};
+use bytes::Pieces;
+use paths::Paths;
+use pipehost_config::FileSource as Config;
+use positions::{FilePosition, FilePositions};
+
+/// Opens files; `position` is how far an earlier run came, and `keeps_state` whether a later one
+/// will know how far this came.
+pub(crate) fn open(
+    config: &Config,
+    position: Option<&Value>,
+    keeps_state: bool,
+    progress: Arc<Progress>,
+    written: Written,
+) -> Result<BytesSource, String> {
+    let paths = Paths::new(config.paths.iter().map(|path| path.value.clone()), config.links);
+    let decoding = config.codec.clone();
+    let known: Vec<FilePosition> = match position {
+        None => Vec::new(),
+        Some(position) => serde_json::from_value(position.clone())
+            .map_err(|error| format!("the state does not know how far it was read: {error}"))?,
+    };
+    let known = FilePositions::from_iter(known);
+    let failed = |error: io::Error| format!("cannot begin to read: {error}");
+    if config.follow {
+        // Without a state, the last line is given although it has no end: nobody else will.
+        let at_stop = if keeps_state { AtStop::Leave } else { AtStop::Decode };
+        let (config, first) = (config.clone(), known.clone());
+        let read = move |pieces: &Pieces| {
+            follow::follow(&config, paths, first, written, keeps_state, pieces)
+        };
+        return BytesSource::spawn(decoding, progress, Some(known), at_stop, read).map_err(failed);
+    }
+    once::open(config, paths, known, progress, &written)
+}

@@ -1,0 +1,183 @@
+//! Files, one after the other; patterns are expanded in the order of their names.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::OFlags;
+
+use super::bytes::{AtStop, Begin, BytesSource, Gone, Piece, Pieces};
+use super::compression;
+use super::input::{
+    begins_as_utf16, is_text, is_written, tail_of, warn_rewritten, warn_within_a_line, was_cut,
+};
+use super::paths::{Found, Paths};
+use super::positions::{FilePosition, FilePositions, Known};
+use crate::Progress;
+use crate::file::Written;
+use pipehost_codec::CONVERT;
+use pipehost_config::FileSource as Config;
+use pipehost_files::fingerprint::{Fingerprint, inode};
+use pipehost_files::folder::kept;
+use pipehost_files::paths::cannot_read;
+
+/// Opens files; `known` is how far they were read before.
+pub(crate) fn open(
+    config: &Config,
+    mut paths: Paths,
+    mut known: FilePositions,
+    progress: Arc<Progress>,
+    written: &Written,
+) -> Result<BytesSource, String> {
+    let decoding = config.codec.clone();
+    let failed = |error: io::Error| format!("cannot begin to read: {error}");
+    let files = paths.files()?;
+    // Looked at before anything runs: a missing file should not be found after an hour.
+    let (mut left, mut inputs, mut total) = (known.clone(), Vec::new(), 0);
+    let (mut seen, mut at_stop) = (HashSet::new(), AtStop::Leave);
+    for found in files {
+        let path = found.path.clone();
+        let failed = |error: io::Error| cannot_read(&path, &error);
+        let metadata = fs::metadata(&path).map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(format!(
+                "cannot read {}: it is a folder; use `{}/*`",
+                path.display(),
+                path.display()
+            ));
+        }
+        if !metadata.is_file() {
+            at_stop = AtStop::Decode;
+            inputs.push((found, None)); // A pipe: somebody may write to it later.
+            continue;
+        }
+        let file = found.open().map_err(failed)?;
+        let inode = inode(&file).map_err(failed)?;
+        if written.has(inode) {
+            return Err(is_written(&path));
+        }
+        // By several patterns, or by a link: there is one place up to which it is read.
+        if !seen.insert(inode) {
+            tracing::warn!("{} is named a second time: it is read once", path.display());
+            continue;
+        }
+        if is_text(&decoding) && begins_as_utf16(&file).map_err(failed)? {
+            return Err(format!("{}: {CONVERT}", path.display()));
+        }
+        let is_compressed = compression::decompress(&file).map_err(failed)?.is_some();
+        let begun = left.take(&kept(&config.base, &path), &file, is_compressed).map_err(failed)?;
+        let begun = match begun {
+            None => None,
+            Some(Known::Same(position)) => {
+                if is_text(&decoding) && !is_compressed && metadata.len() > position.offset {
+                    let tail = tail_of(&file, position.offset).map_err(failed)?;
+                    warn_within_a_line(&path, position.offset, &tail);
+                }
+                Some(position)
+            }
+            Some(Known::Rewritten(position)) if metadata.len() < position.offset => {
+                return Err(was_cut(&path, position.offset));
+            }
+            Some(Known::Rewritten(position)) => {
+                warn_rewritten(&path, position.offset);
+                known.take_inode(position.file.inode());
+                None
+            }
+        };
+        total += metadata.len();
+        inputs.push((found, begun));
+    }
+    known.note_gone(left.iter().map(|position| position.file.inode()));
+    progress.total.store(total, Ordering::Relaxed);
+    let base = config.base.clone();
+    let read = move |pieces: &Pieces| {
+        for (number, (found, begun)) in inputs.into_iter().enumerate() {
+            if !read(number, &base, &found, begun, pieces)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    };
+    BytesSource::spawn(decoding, progress, Some(known), at_stop, read).map_err(failed)
+}
+
+/// Reads a file to its end; false if that was not reached.
+fn read(
+    number: usize,
+    base: &Path,
+    found: &Found,
+    begun: Option<FilePosition>,
+    pieces: &Pieces,
+) -> Result<bool, Gone> {
+    let place = found.path.display().to_string();
+    let (begin, mut reader, file) = match begin(base, found, begun) {
+        Ok(begun) => begun,
+        Err(why) => return pieces.send(Err(why)).map(|()| false),
+    };
+    let is_regular = begin.file.is_some();
+    pieces.send(Ok(Piece::Begin(number, begin.into())))?;
+    let has_ended = match is_regular {
+        true => pieces.read_to_end(number, &place, &mut reader)?,
+        false => pieces.read_stream(number, &place, &file)?,
+    };
+    if !has_ended {
+        return Ok(false);
+    }
+    // One that was empty when it was opened could be any.
+    if is_regular && let Ok(fingerprint) = Fingerprint::of(&file, u64::MAX) {
+        pieces.send(Ok(Piece::Known(number, fingerprint)))?;
+    }
+    pieces.send(Ok(Piece::End(number)))?;
+    Ok(true)
+}
+
+/// Opens a file where it was left off.
+fn begin(
+    base: &Path,
+    found: &Found,
+    begun: Option<FilePosition>,
+) -> Result<(Begin, Box<dyn Read + Send>, File), String> {
+    let path = &*found.path;
+    let failed = |error: io::Error| cannot_read(path, &error);
+    let place = path.display().to_string().into();
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        // To open a pipe must not wait for somebody to write: nothing would end that.
+        let flags = OFlags::NONBLOCK.bits() as i32;
+        let file =
+            fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+        let tail = Vec::new();
+        let begin = Begin { place, file: None, offset: 0, records: 0, tail, known: begun };
+        return Ok((begin, Box::new(io::empty()), file));
+    }
+    let mut file = found.open().map_err(failed)?;
+    let (mut offset, mut records) =
+        begun.as_ref().map_or((0, 0), |begun| (begun.offset, begun.records));
+    let mut tail = Vec::new();
+    let reader: Box<dyn Read + Send> = match compression::decompress(&file).map_err(failed)? {
+        Some(mut reader) => {
+            let skipped = compression::skip(&mut reader, offset).map_err(failed)?;
+            let skipped = skipped.ok_or_else(|| was_cut(path, offset))?;
+            if begun.as_ref().is_some_and(|begun| crc32fast::hash(&skipped) != begun.tail) {
+                warn_rewritten(path, offset);
+                (offset, records) = (0, 0);
+                compression::decompress(&file).map_err(failed)?.expect("it was compressed")
+            } else {
+                tail = skipped;
+                reader
+            }
+        }
+        None => {
+            tail = tail_of(&file, offset).map_err(failed)?;
+            file.seek(SeekFrom::Start(offset)).map_err(failed)?;
+            Box::new(file.try_clone().map_err(failed)?)
+        }
+    };
+    let fingerprint = Fingerprint::of(&file, u64::MAX).map_err(failed)?;
+    let known: (PathBuf, _) = (kept(base, path), fingerprint);
+    let begin = Begin { place, file: Some(known), offset, records, tail, known: begun };
+    Ok((begin, reader, file))
+}

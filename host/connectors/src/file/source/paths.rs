@@ -1,0 +1,158 @@
+//! The files that paths and patterns name.
+//!
+//! What an operator names is read, whatever it is: a file, a pipe, a link. What a pattern
+//! finds was named by whoever writes the folder: only regular files are read then, and no
+//! link that leads out of the folder of the pattern, unless the operator says so. That is
+//! asked of the file that is opened, not of its name, which may be another's by then.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+
+use pipehost_files::{folder, paths};
+use pipehost_record::foreign::Foreign;
+
+/// A file, and where it was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub path: PathBuf,
+    /// Of what a pattern found.
+    pattern: Option<Pattern>,
+}
+
+#[derive(Debug, Clone)]
+struct Pattern {
+    /// The folder before its first mark.
+    folder: Arc<Path>,
+    /// Whether links may lead out of it.
+    links: bool,
+}
+
+impl Found {
+    /// Opens it, whatever it is by now.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is nothing that its pattern means.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        let Some(Pattern { folder, links }) = &self.pattern else { return File::open(&self.path) };
+        // To open a pipe that has come in its place must not wait for somebody to write.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = if *links {
+            let nonblocking = OFlags::NONBLOCK.bits() as i32;
+            fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(&self.path)?
+        } else {
+            let path_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let within = openat(CWD, &**folder, path_flags, Mode::empty())?;
+            let path = self.path.strip_prefix(folder).unwrap_or(&self.path);
+            let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+            openat2(within, path, flags, Mode::empty(), beneath)?.into()
+        };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no regular file, and a pattern means only those"));
+        }
+        Ok(file)
+    }
+
+    pub(crate) fn is_of_pattern(&self) -> bool {
+        self.pattern.is_some()
+    }
+}
+
+/// Paths and patterns, in this order.
+pub(crate) struct Paths {
+    paths: Vec<PathBuf>,
+    /// Whether links may lead out of the folder of a pattern.
+    links: bool,
+    /// What was left out, and said so.
+    told: HashSet<PathBuf>,
+}
+
+impl Paths {
+    pub(crate) fn new(paths: impl Iterator<Item = PathBuf>, links: bool) -> Self {
+        Self { paths: paths.collect(), links, told: HashSet::new() }
+    }
+
+    /// All files, in the order of the paths; those of a pattern in the order of their names.
+    ///
+    /// # Errors
+    /// If something is no pattern, or no file matches it.
+    pub(crate) fn files(&mut self) -> Result<Vec<Found>, String> {
+        let mut files = Vec::new();
+        for path in self.paths.clone() {
+            files.extend(self.expand(&path)?);
+        }
+        Ok(files)
+    }
+
+    /// The same, of those that can be found now.
+    pub(crate) fn files_so_far(&mut self) -> Vec<Found> {
+        let paths = self.paths.clone();
+        paths.iter().flat_map(|path| self.expand(path).unwrap_or_default()).collect()
+    }
+
+    /// The files of a pattern; a path that is none stands for itself. A file whose name is the
+    /// pattern itself is one of those that are found.
+    fn expand(&mut self, path: &Path) -> Result<Vec<Found>, String> {
+        let (folder, is_pattern) = paths::fixed(path);
+        let Some(pattern) = path.to_str().filter(|_| is_pattern) else {
+            return Ok(vec![Found { path: path.to_owned(), pattern: None }]);
+        };
+        let found: Result<Vec<_>, _> = glob::glob(pattern)
+            .map_err(|error| format!("{pattern:?} is not a pattern: {error}"))?
+            .collect();
+        let mut found = found.map_err(|error| format!("cannot look for {pattern}: {error}"))?;
+        if path.symlink_metadata().is_ok() && !found.iter().any(|found| found == path) {
+            found.push(path.to_owned());
+        }
+        let folder: Arc<Path> = folder.into();
+        let mut files: Vec<Found> = (found.into_iter())
+            .map(|path| Found {
+                path,
+                pattern: Some(Pattern { folder: folder.clone(), links: self.links }),
+            })
+            .collect();
+        files.retain(|found| self.is_meant(found));
+        if files.is_empty() { Err(format!("no file matches {pattern}")) } else { Ok(files) }
+    }
+
+    /// Whether a pattern means what it has found. What cannot be told here is said when it is
+    /// opened.
+    fn is_meant(&mut self, found: &Found) -> bool {
+        // Of this program, and not complete.
+        let name = found.path.file_name().unwrap_or_default();
+        if name.as_encoded_bytes().starts_with(folder::TEMPORARY.as_bytes()) {
+            return false;
+        }
+        let Ok(metadata) = fs::symlink_metadata(&found.path) else { return true };
+        let kind = metadata.file_type();
+        let why = if kind.is_file() {
+            return true;
+        } else if kind.is_dir() {
+            return false;
+        } else if !kind.is_symlink() {
+            "it is no regular file".to_owned()
+        } else {
+            match found.open() {
+                Ok(_) => return true,
+                Err(_) if found.path.is_dir() => return false,
+                Err(error)
+                    if error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error()) =>
+                {
+                    "it is a link that leads out of the folder of its pattern (follow_links)"
+                        .to_owned()
+                }
+                Err(error) => format!("it is a link: {error}"),
+            }
+        };
+        if self.told.insert(found.path.clone()) {
+            let path = found.path.display().to_string();
+            tracing::warn!("{} is not read: {why}", Foreign::new(&path));
+        }
+        false
+    }
+}

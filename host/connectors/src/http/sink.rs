@@ -1,0 +1,215 @@
+//! Batches that are posted.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Certificate, Client, Response, StatusCode};
+
+use pipehost_config::{Encoding, HttpSink as Config};
+use pipehost_files::content_hash;
+use pipehost_record::foreign::Foreign;
+use pipehost_observe::metrics::NodeMetrics;
+use pipehost_record::{Batch, Rejected};
+
+/// What is told of an answer that is no success.
+const EXCERPT: usize = 200;
+/// A server that says to come back later than this is not obeyed so long.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+pub struct HttpSink {
+    name: Arc<str>,
+    /// Different in each run.
+    run: u64,
+    /// Batches so far.
+    batches: u64,
+    /// Of the request that was made last.
+    attempts: u32,
+    metrics: Arc<NodeMetrics>,
+    config: Config,
+    client: Client,
+    token: Option<String>,
+}
+
+/// Why a request did not go through.
+enum Refused {
+    /// It may the next time, after so long if the server says so.
+    ForNow(String, Option<Duration>),
+    /// And whether that is about what is in it, so that a part of it may go through.
+    ForGood(String, bool),
+}
+
+impl HttpSink {
+    pub(crate) fn open(
+        name: Arc<str>,
+        config: &Config,
+        metrics: Arc<NodeMetrics>,
+    ) -> Result<Self, String> {
+        super::use_ring();
+        let mut client = Client::builder()
+            .timeout(config.timeout)
+            // A redirect may turn the request into one without a body.
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("pipehost/", env!("CARGO_PKG_VERSION")));
+        if let Some(path) = &config.ca {
+            let pem = std::fs::read(path)
+                .map_err(|error| pipehost_files::paths::cannot_read(path, &error))?;
+            let certificates = Certificate::from_pem_bundle(&pem)
+                .map_err(|error| format!("{} has no certificates: {error}", path.display()))?;
+            client = client.tls_certs_merge(certificates);
+        }
+        let token = config.token_env.as_deref().map(super::token).transpose()?;
+        let client =
+            client.build().map_err(|error| format!("cannot make a client: {}", whole(&error)))?;
+        let (run, config) = (fastrand::u64(..), config.clone());
+        Ok(Self { name, run, batches: 0, attempts: 0, metrics, config, client, token })
+    }
+
+    /// Posts a batch until it is taken. Where refusals are wanted, a batch that is refused for
+    /// what is in it is divided until the records at fault stand alone.
+    pub(crate) async fn write(
+        &mut self,
+        batch: &Batch,
+        refusals: bool,
+    ) -> Result<Vec<Rejected>, String> {
+        self.batches += 1;
+        let mut rejected = Vec::new();
+        // First and last row, exclusive, of the parts still to do; the last comes next.
+        let mut pending = vec![(0, batch.len)];
+        while let Some((start, end)) = pending.pop() {
+            let is_whole = end - start == batch.len;
+            let part = if is_whole { batch.clone() } else { batch.slice(start..end) };
+            let (why, attempts, of_records) =
+                match self.deliver(&part, &self.idempotency_key(start, end, is_whole)).await {
+                    Ok(()) => continue,
+                    Err(Refused::ForNow(why, _)) if refusals => (why, self.attempts, false),
+                    Err(Refused::ForNow(why, _)) => return Err(why),
+                    Err(Refused::ForGood(why, of_records)) if refusals => (why, 1, of_records),
+                    Err(Refused::ForGood(why, _)) => return Err(why),
+                };
+            if of_records && end - start > 1 {
+                let middle = start + (end - start) / 2;
+                pending.extend([(middle, end), (start, middle)]);
+                continue;
+            }
+            let why: Arc<str> = why.into();
+            let row = |row| Rejected { row, reason: why.clone(), retryable: false, attempts };
+            rejected.extend((start..end).map(row));
+        }
+        Ok(rejected)
+    }
+
+    /// Posts a part of a batch, and tries again as long as there is hope.
+    async fn deliver(&mut self, part: &Batch, key: &str) -> Result<(), Refused> {
+        let (encoding, part) = (self.config.encoding.clone(), part.clone());
+        // Much text can become of a batch.
+        let body = tokio::task::spawn_blocking(move || {
+            let mut body = Vec::new();
+            pipehost_codec::encode(&encoding, &part, &mut body);
+            bytes::Bytes::from(body)
+        });
+        let body = body.await.expect("encoding does not panic");
+        for attempt in 1.. {
+            self.attempts = attempt;
+            let (why, after) = match self.post(body.clone(), key).await {
+                Err(Refused::ForNow(why, after)) => (why, after),
+                ended => return ended,
+            };
+            if self.config.retry.is_over(attempt) {
+                return Err(Refused::ForNow(format!("{why}, after {attempt} attempts"), None));
+            }
+            self.metrics.retries.inc_by(1);
+            // The server may ask for more time than we would give it, but not for less.
+            let wait = self.config.retry.delay(attempt + 1).max(after.unwrap_or_default());
+            tracing::warn!("sink `{}`: {why}; again in {wait:?}", self.name);
+            tokio::time::sleep(wait).await;
+        }
+        unreachable!("attempts do not end by themselves")
+    }
+
+    async fn post(&self, body: bytes::Bytes, key: &str) -> Result<(), Refused> {
+        let (url, shown) = (self.config.url.value.clone(), self.config.shown());
+        let content = match self.config.encoding {
+            Encoding::Lines(_) => "text/plain; charset=utf-8",
+            Encoding::Json(_) => "application/x-ndjson",
+            Encoding::Frames => "application/octet-stream",
+        };
+        let mut request = self
+            .client
+            .post(url)
+            .header(CONTENT_TYPE, content)
+            .header("idempotency-key", key)
+            .body(body);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.map_err(|error| {
+            Refused::ForNow(
+                format!("cannot post to {shown}: {}", whole(&error.without_url())),
+                None,
+            )
+        })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let for_now = status.is_server_error()
+            || [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT].contains(&status);
+        let after = retry_after(&response);
+        let of_records = [
+            StatusCode::BAD_REQUEST,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ]
+        .contains(&status);
+        let why = format!("{shown} answers {status}{}", excerpt(response).await);
+        Err(if for_now { Refused::ForNow(why, after) } else { Refused::ForGood(why, of_records) })
+    }
+
+    /// The same whenever these rows are posted again, and that of no others.
+    fn idempotency_key(&self, start: usize, end: usize, is_whole: bool) -> String {
+        let mut key = format!("{} {:016x} {}", self.name, self.run, self.batches);
+        if !is_whole {
+            key.push_str(&format!(" {start} {end}"));
+        }
+        content_hash(key.as_bytes())[..32].to_owned()
+    }
+}
+
+/// RFC 9110, section 10.2.3: seconds, or a date in any of its three forms.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            date.duration_since(SystemTime::now()).unwrap_or_default()
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
+
+/// The first line of an answer, of which no more is read than may hold it.
+async fn excerpt(mut response: Response) -> String {
+    let mut body = Vec::new();
+    while body.len() < 4 * EXCERPT && !body.contains(&b'\n') {
+        match response.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk[..chunk.len().min(4 * EXCERPT)]),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    let text = String::from_utf8_lossy(&body);
+    let line: String = text.lines().next().unwrap_or_default().chars().take(EXCERPT).collect();
+    if line.is_empty() { line } else { format!(": {}", Foreign::new(&line)) }
+}
+
+/// An error with its causes: the first says little.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,385 @@
+//! Records that are posted.
+//!
+//! The answer says what happened: 200 once the records are durable (202 once they are in
+//! the pipeline, if the configuration asks for no more), 400 with what is wrong with each
+//! record that does not decode (none is taken then), 401, 413, 429 with `Retry-After`
+//! while the pipeline does not keep up, 503 if it ended before anything was known of the
+//! records: they may be sent again, and may then be there twice.
+
+//!
+//! A body costs its bytes, and no more: it is decoded twice, first to see whether all of it is
+//! right, then as the pipeline takes it; only one that fits into a batch is kept as one.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Extension, Router};
+use http_body_util::BodyExt as _;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::body::{self, Checked};
+use pipehost_codec::{Decoded, Decoder};
+use pipehost_config::{Ack, Decoding, HttpSource as Config};
+use pipehost_http::{Place, Server};
+use crate::Acknowledgements;
+
+/// How long requests that are under way may take once the source has ended.
+const GRACE: Duration = Duration::from_secs(5);
+/// Within each such time, a body comes to its end or by so many bytes further. What came faster
+/// before buys no time.
+const WINDOW: Duration = Duration::from_secs(10);
+const LEAST_BYTES_A_WINDOW: usize = 160 << 10;
+/// Bytes of bodies that are read or wait at a time; or twice `max_body`, if that is more.
+const BODIES: usize = 64 << 20;
+/// What bodies are counted in.
+const UNIT: usize = 1024;
+/// Connections at a time.
+const CONNECTIONS: usize = 1024;
+
+/// A body that is right.
+struct Delivery {
+    body: Checked,
+    /// Told once the records are what the configuration asks for.
+    done: oneshot::Sender<()>,
+    /// Its part of the bytes that may wait.
+    _bytes: OwnedSemaphorePermit,
+}
+
+/// A delivery that is being given.
+struct Current {
+    delivery: Delivery,
+    decoder: Decoder,
+    /// Bytes or rows of it that were given.
+    given: usize,
+}
+
+pub struct HttpSource {
+    deliveries: mpsc::Receiver<Delivery>,
+    decoding: Decoding,
+    ack: Ack,
+    current: Option<Current>,
+    number: u64,
+    place: Arc<str>,
+    /// Those whose records were given since the last cut.
+    waiting: Vec<oneshot::Sender<()>>,
+    acknowledgements: Acknowledgements,
+    server: JoinHandle<std::io::Result<()>>,
+    stop: CancellationToken,
+}
+
+struct Shared {
+    decoding: Decoding,
+    max_body: usize,
+    deliveries: mpsc::Sender<Delivery>,
+    /// Bytes of bodies that may still be read, in units.
+    bytes: Arc<Semaphore>,
+    /// Bodies that are decoded at a time: as many as there are cores.
+    decoders: Arc<Semaphore>,
+    /// SHA-256 of the token: comparing digests takes the same time whatever is wrong.
+    token: Option<[u8; 32]>,
+    ack: Ack,
+}
+
+impl HttpSource {
+    /// Listens. Must be called within a runtime.
+    pub(crate) fn open(
+        config: &Config,
+        acknowledgements: Acknowledgements,
+    ) -> Result<Self, String> {
+        let token = match &config.token_env {
+            None => None,
+            Some(name) => Some(Sha256::digest(super::token(name)?).into()),
+        };
+        let tls = config.tls.as_ref().map(load_tls).transpose()?;
+        let cannot = |error: std::io::Error| format!("cannot listen at {}: {error}", config.listen);
+        let listener = TcpListener::bind(config.listen).map_err(cannot)?;
+        let bound = listener.local_addr().map_err(cannot)?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        tracing::info!("taking records at {scheme}://{bound}{}", config.path);
+        let (send, deliveries) = mpsc::channel(config.queue);
+        let bytes = BODIES.max(2 * config.max_body_bytes) / UNIT;
+        let shared = Arc::new(Shared {
+            decoding: config.codec.clone(),
+            max_body: config.max_body_bytes,
+            deliveries: send,
+            bytes: Arc::new(Semaphore::new(bytes)),
+            decoders: Arc::new(Semaphore::new(
+                std::thread::available_parallelism().map_or(1, Into::into),
+            )),
+            token,
+            ack: config.ack,
+        });
+        let stop = CancellationToken::new();
+        let server = Server {
+            listener,
+            router: Router::new().route(&config.path, post(take)).with_state(shared),
+            tls,
+            connections: pipehost_http::connections(CONNECTIONS),
+            stop: stop.clone(),
+        };
+        Ok(Self {
+            deliveries,
+            decoding: config.codec.clone(),
+            ack: config.ack,
+            current: None,
+            number: 0,
+            place: "http".into(),
+            waiting: Vec::new(),
+            acknowledgements,
+            server: tokio::spawn(server.run()),
+            stop,
+        })
+    }
+
+    pub(crate) async fn ready(&mut self) -> bool {
+        if self.current.is_none() {
+            let delivery = self.deliveries.recv().await;
+            self.current = delivery.map(|delivery| Current {
+                delivery,
+                decoder: Decoder::new(&self.decoding, self.place.clone(), self.number)
+                    .at_begin(true),
+                given: 0,
+            });
+        }
+        self.current.is_some()
+    }
+
+    pub(crate) fn fill(
+        &mut self,
+        out: &mut Decoded,
+        full: impl Fn(&Decoded) -> bool,
+    ) -> Result<(), String> {
+        let Some(Current { delivery, decoder, given }) = &mut self.current else { return Ok(()) };
+        match &delivery.body {
+            Checked::Batch(batch) => {
+                while *given < batch.len && !full(out) {
+                    let row = *given;
+                    *given += 1;
+                    self.number += 1;
+                    out.batch.push_row(&self.place, self.number, batch, row);
+                }
+                if *given < batch.len {
+                    return Ok(());
+                }
+            }
+            Checked::Bytes(bytes) => {
+                *given += decoder.decode(&bytes[*given..], out, full)?;
+                if *given < bytes.len() {
+                    return Ok(());
+                }
+                decoder.end(out);
+                self.number = decoder.number();
+            }
+        }
+        let Some(Current { delivery: Delivery { done, .. }, .. }) = self.current.take() else {
+            return Ok(());
+        };
+        match self.ack {
+            Ack::Queued => drop(done.send(())), // Who has hung up does not want to know.
+            Ack::Durable => {
+                self.waiting.push(done);
+                self.acknowledgements.demand();
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers, once the cut is written, those whose records are in it.
+    pub(crate) fn cut(&mut self, number: u64) {
+        let waiting = std::mem::take(&mut self.waiting);
+        if waiting.is_empty() {
+            return;
+        }
+        let mut acknowledgements = self.acknowledgements.clone();
+        tokio::spawn(async move {
+            if acknowledgements.durable(number).await.is_ok() {
+                for done in waiting {
+                    let _ = done.send(());
+                }
+            }
+        });
+    }
+
+    /// Takes nothing more, and waits until all that was taken is answered.
+    pub(crate) async fn close(self) {
+        drop(self.deliveries); // Who waits for a place learns that there is none.
+        self.stop.cancel();
+        let _ = tokio::time::timeout(GRACE, self.server).await;
+    }
+}
+
+fn load_tls(tls: &pipehost_config::Tls) -> Result<TlsAcceptor, String> {
+    super::use_ring();
+    let read = |path: &std::path::Path| {
+        std::fs::read(path).map_err(|error| pipehost_files::paths::cannot_read(path, &error))
+    };
+    let (cert, key) = (read(&tls.cert)?, read(&tls.key)?);
+    let cannot = |error: String| {
+        format!("cannot use {} and {}: {error}", tls.cert.display(), tls.key.display())
+    };
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&cert).collect();
+    let certificates = certificates.map_err(|error| cannot(error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| cannot(error.to_string()))?;
+    let mut config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .map_err(|error| cannot(error.to_string()))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+async fn take(
+    State(shared): State<Arc<Shared>>,
+    Extension(place): Extension<Arc<Place>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match deliver(&shared, &place, &headers, body).await {
+        Ok(response) | Err(response) => response,
+    }
+}
+
+/// The error is a response too: that nothing was taken.
+async fn deliver(
+    shared: &Shared,
+    place: &Place,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Response> {
+    if let Some(token) = &shared.token {
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = given.and_then(|value| value.strip_prefix("Bearer "));
+        if given.map(|given| Sha256::digest(given).into()) != Some(*token) {
+            let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+            return Err(
+                (StatusCode::UNAUTHORIZED, challenge, "a bearer token is needed\n").into_response()
+            );
+        }
+    }
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        let text = "a body is taken as it is: send it without Content-Encoding\n";
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response());
+    }
+    // Bodies that nobody can take are not read.
+    if shared.deliveries.is_closed() {
+        return Err(ended());
+    }
+    if shared.deliveries.capacity() == 0 {
+        return Err(later());
+    }
+    let (bytes, permit) = read(shared, body).await?;
+    // From now on, the connection does not wait for its client.
+    let _busy = place.busy();
+    let decoder = shared.decoders.clone().acquire_owned().await;
+    let decoder = decoder.expect("the semaphore is never closed");
+    let decoding = shared.decoding.clone();
+    // A body may take long, and must not keep a thread that others need. Who hangs up does not
+    // stop it: until it is done, it is on the accounts.
+    let checked = tokio::task::spawn_blocking(move || {
+        let checked = body::check(&decoding, bytes);
+        drop(decoder);
+        (checked, permit)
+    });
+    let (checked, permit) =
+        checked.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
+    let (body, records) = checked.map_err(|why| (StatusCode::BAD_REQUEST, why).into_response())?;
+    let answer = format!("{{\"records\":{records}}}\n");
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    if records == 0 {
+        return Ok((StatusCode::OK, json, answer).into_response());
+    }
+    // A place is for a whole body: one that does not come to its end takes none.
+    let slot = shared.deliveries.try_reserve().map_err(|error| match error {
+        mpsc::error::TrySendError::Full(()) => later(),
+        mpsc::error::TrySendError::Closed(()) => ended(),
+    })?;
+    let (done, told) = oneshot::channel();
+    slot.send(Delivery { body, done, _bytes: permit });
+    match (told.await, shared.ack) {
+        (Ok(()), Ack::Durable) => Ok((StatusCode::OK, json, answer).into_response()),
+        (Ok(()), Ack::Queued) => Ok((StatusCode::ACCEPTED, json, answer).into_response()),
+        (Err(_), _) => Err(ended()),
+    }
+}
+
+/// Reads a body, within the limits of size and time, and of the bytes of all bodies together.
+async fn read(
+    shared: &Shared,
+    mut body: Body,
+) -> Result<(Vec<u8>, OwnedSemaphorePermit), Response> {
+    let too_large = || {
+        let text = format!("the body has more than {} bytes (max_body)\n", shared.max_body);
+        (StatusCode::PAYLOAD_TOO_LARGE, text).into_response()
+    };
+    let too_slow = |received: usize| {
+        let text = format!(
+            "the body took too long: {received} bytes came, and in {WINDOW:?} it must end or come \
+             by {LEAST_BYTES_A_WINDOW} bytes further\n"
+        );
+        (StatusCode::REQUEST_TIMEOUT, text).into_response()
+    };
+    let hint = axum::body::HttpBody::size_hint(&body);
+    if hint.lower() > shared.max_body as u64 {
+        return Err(too_large());
+    }
+    let (mut window, mut before) = (Instant::now(), 0);
+    let mut bytes = Vec::new();
+    let mut permit = units(shared, 1).ok_or_else(later)?;
+    let mut room = UNIT;
+    loop {
+        if bytes.len() - before >= LEAST_BYTES_A_WINDOW {
+            (window, before) = (Instant::now(), bytes.len());
+        }
+        let left = WINDOW.saturating_sub(window.elapsed());
+        let frame = match tokio::time::timeout(left, body.frame()).await {
+            Err(_) => return Err(too_slow(bytes.len())),
+            Ok(None) => break,
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) => {
+                let text = format!("the body cannot be read: {error}\n");
+                return Err((StatusCode::BAD_REQUEST, text).into_response());
+            }
+        };
+        let Some(data) = frame.data_ref() else { continue };
+        let length = bytes.len() + data.len();
+        if length > shared.max_body {
+            return Err(too_large());
+        }
+        if length > room {
+            let more = (length - room).div_ceil(UNIT);
+            permit.merge(units(shared, more).ok_or_else(later)?);
+            room += more * UNIT;
+        }
+        bytes.extend_from_slice(data);
+    }
+    Ok((bytes, permit))
+}
+
+/// A part of the bytes of all bodies; none, if so many are not left.
+fn units(shared: &Shared, count: usize) -> Option<OwnedSemaphorePermit> {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    shared.bytes.clone().try_acquire_many_owned(count).ok()
+}
+
+fn later() -> Response {
+    let later = [(header::RETRY_AFTER, "1")];
+    let text = "the pipeline does not keep up; send it again\n";
+    (StatusCode::TOO_MANY_REQUESTS, later, text).into_response()
+}
+
+fn ended() -> Response {
+    let text = "the pipeline has ended, and does not know what became of the records\n";
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}

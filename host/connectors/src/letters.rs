@@ -1,0 +1,74 @@
+//! Dead letters that go back into the pipeline.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use pipehost_record::Letter;
+use pipehost_codec::{Decoded, Decoder, Undecodable};
+use pipehost_config::{DecodeFormat, Decoding};
+
+/// Letters of one source, or of one input of a stage.
+pub struct LetterSource {
+    letters: VecDeque<Letter>,
+    /// What a source could not decode is decoded again.
+    decoding: Option<Decoding>,
+    /// How far the source in whose place this stands was read: it stays there.
+    position: Option<Value>,
+    place: Arc<str>,
+}
+
+impl LetterSource {
+    pub fn new(letters: Vec<Letter>, decoding: Option<Decoding>, position: Option<&Value>) -> Self {
+        Self { letters: letters.into(), decoding, position: position.cloned(), place: "".into() }
+    }
+
+    pub(crate) fn has_more(&self) -> bool {
+        !self.letters.is_empty()
+    }
+
+    pub(crate) fn fill(
+        &mut self,
+        out: &mut Decoded,
+        full: impl Fn(&Decoded) -> bool,
+    ) -> Result<(), String> {
+        // What is refused gives the place of the last one: one at a time.
+        while !full(out) && out.undecodable().is_empty() {
+            let Some(letter) = self.letters.pop_front() else { return Ok(()) };
+            if *self.place != *letter.place {
+                self.place = letter.place.as_str().into();
+            }
+            let Some(decoding) = &self.decoding else {
+                out.batch.push_record(&self.place, letter.number, &letter.record);
+                continue;
+            };
+            let mut decoder =
+                Decoder::new(decoding, self.place.clone(), letter.number.saturating_sub(1))
+                    .at_begin(false);
+            let before = out.batch.len() + out.undecodable().len();
+            if let Some(bytes) = &letter.record.value {
+                decoder.decode(bytes, out, |_| false)?;
+                // An empty line is one because it ends.
+                if !matches!(decoding.format, DecodeFormat::Frames) {
+                    decoder.decode(b"\n", out, |_| false)?;
+                }
+                decoder.end(out);
+            }
+            if out.batch.len() + out.undecodable().len() == before {
+                // There is nothing of it to decode, as of a line that was too long to keep.
+                let Letter { number, reason, record, .. } = letter;
+                out.refuse(Undecodable { number, reason, record });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn position(&self) -> Option<Value> {
+        self.position.clone()
+    }
+
+    pub(crate) fn place(&self) -> Arc<str> {
+        self.place.clone()
+    }
+}

@@ -1,0 +1,22 @@
+//! Where records come from and go to: closed sets, one file a connector.
+//!
+//! A connector knows no stage and no pipeline: it opens what the configuration names, gives and
+//! takes batches, and says where it is.
+
+mod acknowledgements;
+mod file;
+mod generate;
+mod http;
+mod letters;
+mod paced;
+mod sink;
+mod source;
+mod sqlite;
+mod stdio;
+
+pub use acknowledgements::Acknowledgements;
+pub use file::{Rename, Written};
+pub use letters::LetterSource;
+pub use paced::Paced;
+pub use sink::{Resume, Sink, SinkError, Synced, described};
+pub use source::{Progress, Source};

@@ -1,0 +1,82 @@
+//! A source whose records come at a fixed rate, for measuring.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep_until;
+
+use crate::Source;
+use pipehost_codec::Decoded;
+use pipehost_observe::pace::{PLACE, Pace};
+use pipehost_record::Batch;
+
+/// How much earlier than needed the runtime is asked to wake.
+const TIMER: Duration = Duration::from_millis(2);
+
+/// Records that are read ahead.
+const AHEAD: usize = 4096;
+
+pub struct Paced {
+    source: Source,
+    pace: Arc<Pace>,
+    ahead: Decoded,
+    batch: Option<Batch>,
+    /// Rows of the batch that were given.
+    row: usize,
+    /// Records that were given.
+    number: u64,
+    place: Arc<str>,
+}
+
+impl Paced {
+    pub fn new(source: Source, pace: Arc<Pace>) -> Self {
+        let (ahead, place) = (Decoded::default(), PLACE.into());
+        Self { source, pace, ahead, batch: None, row: 0, number: 0, place }
+    }
+
+    /// Waits until a record is due. May be dropped.
+    pub(crate) async fn ready(&mut self) -> Result<bool, String> {
+        while self.batch.is_none() {
+            if !Box::pin(self.source.ready()).await? {
+                return Ok(false);
+            }
+            self.source.decode(&mut self.ahead, |ahead| ahead.batch.len() >= AHEAD)?;
+            let batch = self.ahead.batch.take();
+            self.batch = (batch.len > 0).then_some(batch);
+        }
+        let Some(due) = self.pace.due(self.number + 1) else { return Ok(false) };
+        // The runtime's timers are late by up to two milliseconds, threads by less than a tenth:
+        // what is measured is not to be that.
+        if let Some(early) = due.checked_sub(TIMER) {
+            sleep_until(early.into()).await;
+        }
+        let left = due.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            let slept = tokio::task::spawn_blocking(move || std::thread::sleep(left));
+            slept.await.map_err(|error| error.to_string())?;
+        }
+        Ok(true)
+    }
+
+    /// Gives what is due.
+    pub(crate) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) {
+        self.ahead.take_undecodable().into_iter().for_each(|undecodable| out.refuse(undecodable));
+        let Some(batch) = &self.batch else { return };
+        let now = Instant::now();
+        while self.row < batch.len && !full(out) {
+            if self.pace.due(self.number + 1).is_none_or(|due| due > now) {
+                return;
+            }
+            self.number += 1;
+            out.batch.push_row(&self.place, self.number, batch, self.row);
+            self.row += 1;
+        }
+        if self.row == batch.len {
+            (self.batch, self.row) = (None, 0);
+        }
+    }
+
+    pub(crate) fn place(&self) -> Arc<str> {
+        self.place.clone()
+    }
+}

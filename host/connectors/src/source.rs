@@ -1,0 +1,215 @@
+//! Sources: a closed set, each in a file of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::Value;
+
+use crate::acknowledgements::Acknowledgements;
+use crate::file::{self, BytesSource, Written};
+use crate::generate::Generator;
+use crate::http::HttpSource;
+use crate::letters::LetterSource;
+use crate::paced::Paced;
+use crate::sqlite::SqliteSource;
+use crate::stdio::stdin;
+use pipehost_codec::Decoded;
+use pipehost_config::{FileSource, SourceKind};
+use pipehost_record::Letter;
+
+/// How far a source is, in bytes or records.
+#[derive(Debug, Default)]
+pub struct Progress {
+    done: AtomicU64,
+    /// 0: the source has no known end.
+    pub(crate) total: AtomicU64,
+}
+
+impl Progress {
+    pub(crate) fn add(&self, done: u64) {
+        self.done.fetch_add(done, Ordering::Relaxed);
+    }
+
+    /// What is done so far.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// The part that is done, from 0 to 1, where the source has an end.
+    pub fn fraction(&self) -> Option<f64> {
+        let total = self.total.load(Ordering::Relaxed);
+        (total > 0).then(|| (self.done.load(Ordering::Relaxed) as f64 / total as f64).min(1.0))
+    }
+}
+
+/// An opened source.
+pub enum Source {
+    Stdin(Box<BytesSource>),
+    Files(Box<BytesSource>),
+    Generate(Generator),
+    Letters(LetterSource),
+    Http(Box<HttpSource>),
+    Sqlite(SqliteSource),
+    Paced(Box<Paced>),
+}
+
+impl Source {
+    /// `position` is how far an earlier run came; `keeps_state`, whether a later one will know
+    /// how far this came.
+    ///
+    /// # Errors
+    /// If there is nothing to read from, or it cannot be gone on from there.
+    pub fn open(
+        kind: &SourceKind,
+        position: Option<&Value>,
+        keeps_state: bool,
+        progress: Arc<Progress>,
+        acknowledgements: Acknowledgements,
+        written: &Written,
+    ) -> Result<Self, String> {
+        Ok(match kind {
+            SourceKind::Stdin { codec } => {
+                Self::Stdin(stdin::open(codec.clone(), progress)?.into())
+            }
+            SourceKind::File(file) => Self::Files(
+                file::open(file, position, keeps_state, progress, written.clone())?.into(),
+            ),
+            SourceKind::Generate(generate) => {
+                Self::Generate(Generator::new(generate.clone(), position, progress))
+            }
+            SourceKind::Http(http) => Self::Http(HttpSource::open(http, acknowledgements)?.into()),
+            SourceKind::Sqlite(sqlite) => Self::Sqlite(SqliteSource::open(sqlite, position)?),
+        })
+    }
+
+    /// Stands in for a source, of which only what it once refused is taken.
+    pub fn replay_source(
+        kind: &SourceKind,
+        letters: Vec<Letter>,
+        position: Option<&Value>,
+    ) -> Self {
+        let decoding = match kind {
+            SourceKind::Stdin { codec } | SourceKind::File(FileSource { codec, .. }) => {
+                Some(codec.clone())
+            }
+            // These refuse nothing.
+            SourceKind::Generate(_) | SourceKind::Http(_) | SourceKind::Sqlite(_) => None,
+        };
+        Self::Letters(LetterSource::new(letters, decoding, position))
+    }
+
+    /// Waits until there is something to decode; false at the end. May be dropped while
+    /// it waits, and called again.
+    ///
+    /// # Errors
+    /// If the input cannot be read.
+    pub async fn ready(&mut self) -> Result<bool, String> {
+        match self {
+            Self::Stdin(source) | Self::Files(source) => source.ready().await,
+            Self::Generate(source) => Ok(source.ready().await),
+            Self::Letters(source) => Ok(source.has_more()),
+            Self::Http(source) => Ok(source.ready().await),
+            Self::Sqlite(source) => source.ready().await,
+            Self::Paced(source) => source.ready().await,
+        }
+    }
+
+    /// Decodes what is there, until `full`.
+    ///
+    /// # Errors
+    /// If nothing after this place can be decoded.
+    pub fn decode(
+        &mut self,
+        out: &mut Decoded,
+        full: impl Fn(&Decoded) -> bool,
+    ) -> Result<(), String> {
+        match self {
+            Self::Stdin(source) | Self::Files(source) => source.decode(out, full),
+            Self::Generate(source) => {
+                source.fill(out, full);
+                Ok(())
+            }
+            Self::Letters(source) => source.fill(out, full),
+            Self::Http(source) => source.fill(out, full),
+            Self::Sqlite(source) => {
+                source.fill(out, full);
+                Ok(())
+            }
+            Self::Paced(source) => {
+                source.fill(out, full);
+                Ok(())
+            }
+        }
+    }
+
+    /// Where it is: what it has given is before it. None if it cannot go back.
+    pub fn position(&self) -> Option<Value> {
+        match self {
+            Self::Stdin(source) | Self::Files(source) => source.position(),
+            Self::Generate(source) => Some(source.position()),
+            Self::Letters(source) => source.position(),
+            // Who posts has to send again what was not acknowledged; who measures keeps nothing.
+            Self::Http(_) | Self::Paced(_) => None,
+            Self::Sqlite(source) => source.position(),
+        }
+    }
+
+    /// Takes nothing more from the world; true if what it has taken is still to be decoded.
+    pub fn stop(&mut self) -> bool {
+        match self {
+            Self::Stdin(source) | Self::Files(source) => source.stop(),
+            Self::Generate(_)
+            | Self::Letters(_)
+            | Self::Http(_)
+            | Self::Sqlite(_)
+            | Self::Paced(_) => false,
+        }
+    }
+
+    /// Records of which a part was taken from the world, and the rest was not, because it was
+    /// told to stop. What can be given back is.
+    pub fn torn(&self) -> u64 {
+        match self {
+            Self::Stdin(source) if stdin::give_back(source.torn_bytes()) => 0,
+            Self::Stdin(source) | Self::Files(source) => source.torn(),
+            Self::Generate(_)
+            | Self::Letters(_)
+            | Self::Http(_)
+            | Self::Sqlite(_)
+            | Self::Paced(_) => 0,
+        }
+    }
+
+    /// Lets go of what it reads, once its end was said: waits until all who wait for an
+    /// answer have one.
+    pub async fn close(self) {
+        if let Self::Http(source) = self {
+            source.close().await;
+        }
+    }
+
+    /// All that it has given belongs to the cut of this number.
+    pub fn cut(&mut self, number: u64) {
+        match self {
+            Self::Http(source) => source.cut(number),
+            Self::Stdin(_)
+            | Self::Files(_)
+            | Self::Generate(_)
+            | Self::Letters(_)
+            | Self::Sqlite(_)
+            | Self::Paced(_) => {}
+        }
+    }
+
+    /// What records of this source say of their origin right now.
+    pub fn place(&self) -> Arc<str> {
+        match self {
+            Self::Stdin(source) | Self::Files(source) => source.place(),
+            Self::Generate(_) => "generate".into(),
+            Self::Letters(source) => source.place(),
+            Self::Http(_) => "http".into(),
+            Self::Sqlite(source) => source.place(),
+            Self::Paced(source) => source.place(),
+        }
+    }
+}

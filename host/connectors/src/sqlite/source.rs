@@ -1,0 +1,233 @@
+//! The rows of a table in SQLite, as they are added.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::limits::Limit;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::sqlite::sink::quoted;
+use pipehost_codec::Decoded;
+use pipehost_config::SqliteSource as Config;
+use pipehost_record::{MAX_ATTRIBUTES, Record};
+
+/// Rows that are read at a time, and the bytes after which no more are.
+const ROWS: usize = 1000;
+const BYTES: usize = 1 << 20;
+/// The largest text or blob that is read, in bytes.
+const LARGEST: i32 = 64 << 20;
+/// How long the check may take that no row is without a number.
+const CHECK: Duration = Duration::from_secs(5);
+
+/// A row, and the number by which it is ordered.
+type Row = (i64, Record);
+
+pub struct SqliteSource {
+    rows: mpsc::Receiver<Result<Vec<Row>, String>>,
+    current: std::vec::IntoIter<Row>,
+    /// The number of the last row that was given.
+    last: Option<i64>,
+    place: Arc<str>,
+}
+
+impl SqliteSource {
+    /// `position` is the number of the last row that an earlier run gave.
+    pub(crate) fn open(config: &Config, position: Option<&Value>) -> Result<Self, String> {
+        let last = position.and_then(Value::as_i64);
+        let reader = Reader::open(config)?;
+        let (send, rows) = mpsc::channel(2);
+        let poll = config.poll;
+        std::thread::spawn(move || reader.run(last, poll, &send));
+        let place = format!("{}:{}", config.path.value.display(), config.table).into();
+        Ok(Self { rows, current: Vec::new().into_iter(), last, place })
+    }
+
+    pub(crate) async fn ready(&mut self) -> Result<bool, String> {
+        while self.current.len() == 0 {
+            match self.rows.recv().await.transpose()? {
+                None => return Ok(false),
+                Some(rows) => self.current = rows.into_iter(),
+            }
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) {
+        while !full(out) {
+            let Some((number, record)) = self.current.next() else { return };
+            self.last = Some(number);
+            out.batch.push_record(&self.place, number.unsigned_abs(), &record);
+        }
+    }
+
+    pub(crate) fn position(&self) -> Option<Value> {
+        Some(self.last.map_or(Value::Null, Value::from))
+    }
+
+    pub(crate) fn place(&self) -> Arc<str> {
+        self.place.clone()
+    }
+}
+
+struct Reader {
+    connection: Connection,
+    query: String,
+    /// For each column behind the number: what it becomes.
+    columns: Vec<Becomes>,
+    what: String,
+}
+
+enum Becomes {
+    Attribute(String),
+    Key,
+    Value,
+}
+
+impl Reader {
+    fn open(config: &Config) -> Result<Self, String> {
+        let Config { path, table, order_by, .. } = config;
+        let what = format!("the table {table} of {}", path.value.display());
+        let failed = |error: rusqlite::Error| format!("cannot read {what}: {error}");
+        let mut connection = Connection::open_with_flags(
+            &path.value,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )
+        .map_err(failed)?;
+        connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST).map_err(failed)?;
+        let names: Vec<String> = {
+            let statement = connection.prepare(&format!("SELECT * FROM {} LIMIT 0", quoted(table)));
+            let statement = statement.map_err(failed)?;
+            statement.column_names().map(str::to_owned).collect()
+        };
+        let mut columns = Vec::new();
+        for (name, becomes) in [(&config.key, Becomes::Key), (&config.value, Becomes::Value)] {
+            columns.extend(name.clone().map(|name| (name, becomes)));
+        }
+        let attributes = match &config.attributes {
+            Some(attributes) => attributes.clone(),
+            None => {
+                let taken = |name: &String| columns.iter().any(|(column, _)| column == name);
+                names.iter().filter(|name| !taken(name)).cloned().collect()
+            }
+        };
+        columns.extend(attributes.into_iter().map(|name| (name.clone(), Becomes::Attribute(name))));
+        let is_there = |name: &str| names.iter().any(|there| there.eq_ignore_ascii_case(name));
+        let missing: Vec<_> = (columns.iter().map(|(name, _)| name))
+            .chain(Some(order_by).filter(|name| *name != "rowid"))
+            .filter(|name| !is_there(name))
+            .map(|name| format!("`{name}`"))
+            .collect();
+        if !missing.is_empty() {
+            return Err(format!(
+                "{what} has no column {}; it has {}",
+                missing.join(", "),
+                names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            ));
+        }
+        let order = quoted(order_by);
+        let selected: String =
+            columns.iter().map(|(name, _)| format!(", {}", quoted(name))).collect();
+        let query = format!(
+            "SELECT {order}{selected} FROM {} WHERE {order} >= ?1 ORDER BY {order} LIMIT {ROWS}",
+            quoted(table)
+        );
+        connection.prepare(&query).map_err(failed)?;
+        let without = format!("SELECT 1 FROM {} WHERE {order} IS NULL", quoted(table));
+        // A view may have no end.
+        let start = Instant::now();
+        let too_long = move || start.elapsed() > CHECK;
+        connection.progress_handler(10_000, Some(too_long)).map_err(failed)?;
+        if connection.prepare(&without).and_then(|mut q| q.exists([])).map_err(failed)? {
+            return Err(format!("{what} has rows without `{order_by}`, which would not be read"));
+        }
+        connection.progress_handler(0, None::<fn() -> bool>).map_err(failed)?;
+        if columns.len() > MAX_ATTRIBUTES {
+            let count = columns.len();
+            return Err(format!(
+                "{what} has {count} columns, and a record has at most {MAX_ATTRIBUTES} attributes: \
+                 name those that are wanted (attributes)"
+            ));
+        }
+        let columns = columns.into_iter().map(|(_, becomes)| becomes).collect();
+        Ok(Self { connection, query, columns, what })
+    }
+
+    /// Sends rows until there are no more, or for ever.
+    fn run(
+        self,
+        last: Option<i64>,
+        poll: Option<Duration>,
+        send: &mpsc::Sender<Result<Vec<Row>, String>>,
+    ) {
+        let mut last = last;
+        loop {
+            let rows =
+                self.rows_after(last).map_err(|why| format!("cannot read {}: {why}", self.what));
+            let read = rows.as_ref().map_or(0, Vec::len);
+            if let Ok(Some((number, _))) = rows.as_ref().map(|rows| rows.last()) {
+                last = Some(*number);
+            }
+            let failed = rows.is_err();
+            let nothing = !failed && read == 0;
+            if !nothing && send.blocking_send(rows).is_err() || failed {
+                return;
+            }
+            match poll {
+                _ if read > 0 => {}
+                Some(poll) if !send.is_closed() => std::thread::sleep(poll),
+                _ => return,
+            }
+        }
+    }
+
+    /// The next rows. Looks at the last one once more: a second of its number would be lost.
+    fn rows_after(&self, last: Option<i64>) -> Result<Vec<Row>, String> {
+        let failed = |error: rusqlite::Error| error.to_string();
+        let mut statement = self.connection.prepare_cached(&self.query).map_err(failed)?;
+        let mut found = statement.query([last.unwrap_or(i64::MIN)]).map_err(failed)?;
+        let mut before = None;
+        let mut rows = Vec::new();
+        let mut held = 0;
+        while let Some(row) = found.next().map_err(failed)? {
+            let number: i64 = row.get(0).map_err(|_| {
+                "the column that it is ordered by must hold whole numbers (order_by)".to_owned()
+            })?;
+            if before.replace(number) == Some(number) {
+                return Err(format!(
+                    "{number} is there twice in the column that it is ordered by, which must be unique (order_by)"
+                ));
+            }
+            if last == Some(number) {
+                continue;
+            }
+            let mut record = Record::default();
+            for (index, becomes) in self.columns.iter().enumerate() {
+                let Some(bytes) = bytes(row.get_ref(index + 1).map_err(failed)?) else { continue };
+                held += bytes.len();
+                match becomes {
+                    Becomes::Key => record.key = Some(bytes),
+                    Becomes::Value => record.value = Some(bytes),
+                    Becomes::Attribute(name) => record.attributes.push((name.clone(), bytes)),
+                }
+            }
+            rows.push((number, record));
+            if held > BYTES {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+}
+
+fn bytes(value: ValueRef<'_>) -> Option<Vec<u8>> {
+    match value {
+        ValueRef::Null => None,
+        ValueRef::Integer(number) => Some(number.to_string().into_bytes()),
+        ValueRef::Real(number) => Some(number.to_string().into_bytes()),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes.to_vec()),
+    }
+}

@@ -1,0 +1,4 @@
+//! Standard input and output.
+
+pub(crate) mod stdin;
+pub(crate) mod stdout;

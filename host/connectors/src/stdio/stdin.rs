@@ -1,0 +1,32 @@
+//! Standard input.
+
+use std::sync::Arc;
+
+use rustix::fs::{FileType, SeekFrom, fstat, seek};
+use rustix::stdio::stdin;
+
+use crate::Progress;
+use crate::file::{AtStop, Begin, BytesSource, Piece};
+use pipehost_config::Decoding;
+
+pub(crate) fn open(decoding: Decoding, progress: Arc<Progress>) -> Result<BytesSource, String> {
+    let source = BytesSource::spawn(decoding, progress, None, AtStop::Decode, |pieces| {
+        let place = "stdin".into();
+        let begin =
+            Begin { place, file: None, offset: 0, records: 0, tail: Vec::new(), known: None };
+        pieces.send(Ok(Piece::Begin(0, begin.into())))?;
+        match pieces.read_stream(0, "stdin", &stdin())? {
+            true => pieces.send(Ok(Piece::End(0))),
+            false => Ok(()),
+        }
+    });
+    source.map_err(|error| format!("cannot read stdin: {error}"))
+}
+
+/// Gives bytes back that were taken last, for whoever reads stdin next; false if it is no file.
+pub(crate) fn give_back(bytes: u64) -> bool {
+    let is_file = fstat(stdin())
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    let back = i64::try_from(bytes).map(|bytes| SeekFrom::Current(-bytes));
+    is_file && back.is_ok_and(|back| seek(stdin(), back).is_ok())
+}

@@ -1,0 +1,7 @@
+//! What a run says of itself: metrics, the server that shows them, the log, profiles.
+
+pub mod log;
+pub mod metrics;
+pub mod pace;
+pub mod profile;
+pub mod server;

@@ -1,0 +1,52 @@
+//! The log, on stderr.
+
+pub mod stderr;
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
+
+/// How events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Which events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Warnings,
+    Usual,
+    /// Also why instances failed.
+    Verbose,
+}
+
+/// Starts the log of this process.
+pub fn start(format: Format, level: Level) {
+    let level = match level {
+        Level::Verbose => LevelFilter::DEBUG,
+        Level::Warnings => LevelFilter::WARN,
+        Level::Usual => LevelFilter::INFO,
+    };
+    // Libraries have much to say that is of no use to an operator. Our own crates all have names
+    // that begin with this one.
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_target("pipehost", level)
+        .with_target("guest", level);
+    let color = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    let layer = tracing_subscriber::fmt::layer().with_writer(stderr::Log { format });
+    let registry = tracing_subscriber::registry();
+    let started = match format {
+        Format::Json => registry.with(layer.json().with_filter(filter)).try_init(),
+        Format::Text => {
+            let layer = layer.with_ansi(color && std::io::stderr().is_terminal());
+            registry.with(layer.with_target(false).with_filter(filter)).try_init()
+        }
+    };
+    debug_assert!(started.is_ok(), "the log is started once");
+}

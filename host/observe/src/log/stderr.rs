@@ -1,0 +1,176 @@
+//! What is said on stderr, by a thread of its own: a pipe that nobody reads holds up nothing,
+//! neither a sink that logs nor the end of the program.
+
+use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::Format;
+use pipehost_record::foreign::{Foreign, is_harmful};
+
+/// Bytes that may wait to be written; what comes beyond is dropped and counted.
+const WAITING: usize = 1 << 20;
+/// How long the end of the program waits for what is to be written.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+enum Message {
+    Text(Vec<u8>),
+    /// All before it is written.
+    Written(Sender<()>),
+}
+
+struct Queue {
+    messages: Mutex<Sender<Message>>,
+    waiting: AtomicUsize,
+    /// Lines of the log that were dropped and not told of yet.
+    dropped: AtomicU64,
+}
+
+static QUEUE: LazyLock<Queue> = LazyLock::new(|| {
+    let (messages, receiver) = channel();
+    std::thread::Builder::new()
+        .name("stderr".to_owned())
+        .spawn(move || write(&receiver))
+        .expect("the system gives a thread for stderr");
+    let (waiting, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
+    Queue { messages: Mutex::new(messages), waiting, dropped }
+});
+
+fn write(messages: &Receiver<Message>) {
+    for message in messages {
+        match message {
+            Message::Text(bytes) => {
+                // Nothing is left to say it to, if stderr is closed.
+                let _ = io::stderr().write_all(&bytes);
+                QUEUE.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
+            }
+            Message::Written(done) => drop(done.send(())),
+        }
+    }
+}
+
+impl Queue {
+    fn send(&self, message: Message) {
+        let messages = self.messages.lock().expect("nobody panics here");
+        let _ = messages.send(message);
+    }
+
+    fn text(&self, bytes: Vec<u8>) {
+        self.waiting.fetch_add(bytes.len(), Ordering::Relaxed);
+        self.send(Message::Text(bytes));
+    }
+}
+
+/// Says something, and waits until it is written, as long as there is hope.
+pub fn say(text: &str) {
+    let stderr = io::stderr();
+    let text = format!("{}\n", text.trim_end());
+    let styled = anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
+    let text = if styled { text } else { anstream::adapter::strip_str(&text).to_string() };
+    QUEUE.text(text.into_bytes());
+    let (done, written) = channel();
+    QUEUE.send(Message::Written(done));
+    let _ = written.recv_timeout(PATIENCE);
+}
+
+/// Where the log goes. An event is one line, whatever is in it.
+pub struct Log {
+    pub format: Format,
+}
+
+pub struct Line {
+    format: Format,
+    bytes: Vec<u8>,
+}
+
+impl<'a> MakeWriter<'a> for Log {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line { format: self.format, bytes: Vec::new() }
+    }
+}
+
+impl io::Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.bytes.is_empty() {
+            return;
+        }
+        if QUEUE.waiting.load(Ordering::Relaxed) > WAITING {
+            QUEUE.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let mut line = safe(self.format, &String::from_utf8_lossy(&self.bytes));
+        let dropped = QUEUE.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 && self.format == Format::Text {
+            line.insert_str(0, &format!("{dropped} lines of the log were dropped: nobody read\n"));
+        }
+        QUEUE.text(line.into_bytes());
+    }
+}
+
+/// One line, in which nothing but our own colours is left for a terminal to obey.
+fn safe(format: Format, event: &str) -> String {
+    let event = event.trim_end_matches('\n');
+    let mut line = String::with_capacity(event.len() + 1);
+    let mut rest = event;
+    while let Some(at) = rest.find(is_harmful) {
+        let (before, from) = rest.split_at(at);
+        line.push_str(before);
+        let colour = colour(from);
+        if colour > 0 && format == Format::Text {
+            line.push_str(&from[..colour]);
+            rest = &from[colour..];
+            continue;
+        }
+        let c = from.chars().next().expect("it was found");
+        rest = &from[c.len_utf8()..];
+        let mut utf8 = [0; 4];
+        let text = &*c.encode_utf8(&mut utf8);
+        let text = match format {
+            Format::Text => Foreign::new(text),
+            Format::Json => Foreign::json(text),
+        };
+        line.push_str(&text.to_string());
+    }
+    line.push_str(rest);
+    line.push('\n');
+    line
+}
+
+/// The length of a sequence that sets a colour or a weight, and does nothing else. What guests
+/// say is escaped before it comes here: these are the log's own.
+fn colour(text: &str) -> usize {
+    let Some(rest) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(rest.len());
+    if rest[end..].starts_with('m') { 2 + end + 1 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_and_moves_no_cursor() {
+        let text = |event| safe(Format::Text, event);
+        assert_eq!(text("\u{1b}[32mINFO\u{1b}[0m a\nb\n"), "\u{1b}[32mINFO\u{1b}[0m a\\nb\n");
+        assert_eq!(text("\u{1b}[2J\u{9b}1m\u{202e}x"), "\\u{1b}[2J\\u{9b}1m\\u{202e}x\n");
+        let json = safe(Format::Json, "{\"m\":\"\u{202e}\u{9b}\"}\n");
+        assert_eq!(json, "{\"m\":\"\\u202e\\u009b\"}\n");
+    }
+}

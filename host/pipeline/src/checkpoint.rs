@@ -1,0 +1,511 @@
+//! Cuts: begun at the sources, reported by every node, written when all have.
+//!
+//! The same barriers acknowledge what sources are waited for: what came before a barrier
+//! is in the sinks, the dead letters or the saved states once the cut is written. So no
+//! record carries a token of its own, and fan-out, division, retries and drops need no
+//! account: they are done when the barrier behind them passes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::flow::{Ended, Stopped};
+use pipehost_record::Letter;
+use pipehost_connectors::{Acknowledgements, Rename, Synced};
+use crate::dead_letter::{DeadLetters, Encoded};
+use pipehost_config::graph::NodeId;
+use pipehost_observe::metrics::Metrics;
+use crate::state::{Cut, Shape, SinkCut, SourceCut, StageCut, Store};
+
+/// Letters that may wait for the next cut before one is begun for their sake, in bytes.
+const LETTERS: usize = 16 << 20;
+
+/// A node at a cut.
+pub(crate) enum NodeState {
+    Source {
+        position: Option<Value>,
+        latest: Option<i64>,
+    },
+    Stage {
+        /// By worker: nothing if it is as in the last cut, else what it saved, if it keeps
+        /// anything.
+        workers: Vec<Option<Option<Vec<u8>>>>,
+        finished: bool,
+        latest: Option<i64>,
+    },
+    Sink(Synced),
+}
+
+/// What a node says of itself.
+struct Report {
+    node: NodeId,
+    /// The cut that it belongs to; none if the node has ended, and this is its last.
+    number: Option<u64>,
+    state: NodeState,
+    letters: Encoded,
+}
+
+/// The end of a node at which it reports.
+#[derive(Clone)]
+pub(crate) struct Reporter {
+    node: NodeId,
+    /// Whether cuts are made.
+    active: bool,
+    reports: mpsc::UnboundedSender<Report>,
+    letters: Letters,
+}
+
+impl Reporter {
+    /// Whether anybody listens: only then is a state worth to be saved.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.active
+    }
+
+    /// The node has come to a barrier, and not further.
+    pub(crate) fn reached(&self, number: u64, state: NodeState) {
+        self.report(Some(number), state);
+    }
+
+    /// The node has ended.
+    pub(crate) fn ended(&self, state: NodeState) {
+        self.report(None, state);
+    }
+
+    fn report(&self, number: Option<u64>, state: NodeState) {
+        let letters = self.letters.take();
+        // Nobody listens where nothing is cut, or if the run has failed.
+        let _ = self.reports.send(Report { node: self.node, number, state, letters });
+    }
+}
+
+/// The dead letters of one node. Where cuts are made, they wait for the next one, so that
+/// what is done again after a crash is not written twice.
+#[derive(Clone)]
+pub(crate) struct Letters {
+    file: Option<Arc<DeadLetters>>,
+    waiting: Option<Arc<Waiting>>,
+}
+
+struct Waiting {
+    letters: Mutex<Encoded>,
+    demand: Arc<Notify>,
+    /// Whether there is no room for those of the last cut.
+    full: watch::Receiver<bool>,
+}
+
+/// How often it is looked whether there is room for dead letters again.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl Letters {
+    /// Takes letters, and waits while there is no room for them.
+    pub(crate) async fn keep(&self, letters: Vec<Letter>) -> Result<(), String> {
+        let file = self.file.clone().expect("the graph was checked for it");
+        let letters = Encoded::new(&letters);
+        let Some(waiting) = &self.waiting else { return write_all(file, letters).await };
+        file.expect(letters.bytes)?;
+        {
+            let mut wait = waiting.letters.lock().expect("nobody panics here");
+            wait.extend(letters);
+            if wait.held_bytes() > LETTERS || wait.bytes > 16 * LETTERS {
+                waiting.demand.notify_one();
+            }
+        }
+        // Where those of the last cut wait for room, so do all others, and all who make them.
+        let _ = waiting.full.clone().wait_for(|full| !full).await;
+        Ok(())
+    }
+
+    fn take(&self) -> Encoded {
+        let Some(waiting) = &self.waiting else { return Encoded::default() };
+        std::mem::take(&mut waiting.letters.lock().expect("nobody panics here"))
+    }
+}
+
+/// Writes letters as there is room, where no cut has to know of them.
+async fn write_all(file: Arc<DeadLetters>, mut letters: Encoded) -> Result<(), String> {
+    let mut told = false;
+    loop {
+        let (writer, before) = (file.clone(), letters.bytes);
+        // A pipe may have nobody who reads it: not on a thread that others need.
+        let written = tokio::task::spawn_blocking(move || {
+            writer.write(&mut letters)?;
+            Ok::<_, String>(letters)
+        });
+        letters = written.await.expect("writing does not panic")?;
+        if letters.is_empty() {
+            return Ok(());
+        }
+        if letters.bytes == before {
+            wait_for_room(&file, &mut told).await?;
+        }
+    }
+}
+
+/// There is no room: fails, or waits a while.
+async fn wait_for_room(file: &DeadLetters, told: &mut bool) -> Result<(), String> {
+    if !file.waits() {
+        return Err(file.full());
+    }
+    if !std::mem::replace(told, true) {
+        tracing::warn!("{}. The pipeline waits", file.full());
+    }
+    tokio::time::sleep(LOOK).await;
+    Ok(())
+}
+
+/// Tells a source to begin a cut.
+pub(crate) struct SourceCuts(Option<watch::Receiver<u64>>);
+
+impl SourceCuts {
+    /// The number of the next cut. May be dropped.
+    pub(crate) async fn next(&mut self) -> u64 {
+        let Some(begin) = &mut self.0 else { return std::future::pending().await };
+        match begin.changed().await {
+            Ok(()) => *begin.borrow_and_update(),
+            Err(_) => std::future::pending().await, // The run has failed.
+        }
+    }
+}
+
+/// What the cuts of a run are made of.
+pub(crate) struct Setting {
+    /// Whether cuts are made at all.
+    pub active: bool,
+    /// None: cuts acknowledge, and are not kept.
+    pub store: Option<Store>,
+    /// The last cut: what has not changed since is taken from it.
+    pub cut: Cut,
+    pub shape: Shape,
+    /// The nodes that cuts speak of.
+    pub names: BTreeMap<NodeId, String>,
+    pub dead_letters: Option<Arc<DeadLetters>>,
+    /// Whether these are those of the pipeline, and not of a replay.
+    pub own_letters: bool,
+    pub interval: Duration,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Makes the cuts of a run.
+pub(crate) struct Coordinator {
+    setting: Setting,
+    reports: mpsc::UnboundedReceiver<Report>,
+    /// What reporters are made of; dropped when the run begins.
+    reporter: Option<mpsc::UnboundedSender<Report>>,
+    begin: watch::Sender<u64>,
+    durable: watch::Sender<u64>,
+    demand: Arc<Notify>,
+    /// Whether there is no room for dead letters.
+    full: watch::Sender<bool>,
+    /// What nodes said last that have ended.
+    ended: BTreeMap<NodeId, NodeState>,
+    /// Letters for the next cut.
+    letters: Encoded,
+    /// When something was written last.
+    written: Instant,
+}
+
+/// How often a cut is written in which nothing has changed: its time says that the run lives.
+const UNCHANGED: Duration = Duration::from_secs(10);
+
+impl Coordinator {
+    pub(crate) fn new(setting: Setting) -> Self {
+        let (reporter, reports) = mpsc::unbounded_channel();
+        Self {
+            reports,
+            reporter: Some(reporter),
+            begin: watch::Sender::new(setting.cut.number),
+            durable: watch::Sender::new(setting.cut.number),
+            demand: Arc::default(),
+            full: watch::Sender::new(false),
+            ended: BTreeMap::new(),
+            letters: Encoded::default(),
+            written: Instant::now(),
+            setting,
+        }
+    }
+
+    /// Takes the letters that an earlier run had no room for, if they are to be written here.
+    fn take_letters(&mut self) -> Result<(), String> {
+        let Setting { cut, dead_letters, own_letters, .. } = &mut self.setting;
+        if dead_letters.is_some() && *own_letters {
+            self.letters = Encoded::from_bytes(&cut.letters)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps where new sinks and the dead letters are before the run writes to them.
+    pub(crate) fn keep_begin(&mut self, sinks: BTreeMap<String, SinkCut>) -> Result<(), String> {
+        if let Some(letters) = &self.setting.dead_letters {
+            letters.begin()?;
+        }
+        self.take_letters()?;
+        let Setting { store: Some(store), cut, dead_letters, shape, own_letters, .. } =
+            &mut self.setting
+        else {
+            return Ok(());
+        };
+        let letters = dead_letters.as_ref().filter(|_| *own_letters && cut.dead_letters.is_none());
+        if sinks.is_empty() && letters.is_none() {
+            return Ok(());
+        }
+        cut.pipeline.clone_from(&shape.pipeline);
+        cut.sinks.extend(sinks);
+        if let Some(file) = letters {
+            cut.dead_letters = file.sync()?;
+        }
+        store.commit(cut, &BTreeMap::new())
+    }
+
+    pub(crate) fn reporter(&self, node: NodeId, letters: Letters) -> Reporter {
+        let reports = self.reporter.clone().expect("the run has not begun");
+        Reporter { node, active: self.setting.active, reports, letters }
+    }
+
+    /// The letters of one node.
+    pub(crate) fn letters(&self) -> Letters {
+        let waiting = || Waiting {
+            letters: Mutex::default(),
+            demand: self.demand.clone(),
+            full: self.full.subscribe(),
+        };
+        let Setting { active, dead_letters, .. } = &self.setting;
+        Letters { file: dead_letters.clone(), waiting: active.then(|| Arc::new(waiting())) }
+    }
+
+    pub(crate) fn source_cuts(&self) -> SourceCuts {
+        SourceCuts(self.setting.active.then(|| self.begin.subscribe()))
+    }
+
+    pub(crate) fn acknowledgements(&self) -> Acknowledgements {
+        Acknowledgements::new(self.durable.subscribe(), self.demand.clone())
+    }
+
+    /// Makes cuts until all nodes have ended; the last one has what they said then.
+    pub(crate) async fn run(mut self) -> Ended {
+        self.reporter = None;
+        let mut ticks = interval(self.setting.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.tick().await; // The first comes at once.
+        let demand = self.demand.clone();
+        loop {
+            while !self.all_ended() {
+                tokio::select! {
+                    biased;
+                    // No cut is under way: the node has ended.
+                    report = self.reports.recv() => {
+                        let Report { node, state, letters, .. } = report.ok_or(Stopped::Neighbour)?;
+                        self.letters.extend(letters);
+                        if self.setting.names.contains_key(&node) {
+                            self.ended.insert(node, state);
+                        }
+                    }
+                    _ = ticks.tick() => break,
+                    () = demand.notified() => break,
+                }
+            }
+            let last = self.all_ended();
+            let start = Instant::now();
+            let number = self.setting.cut.number + 1;
+            self.begin.send_replace(number);
+            let reached = self.collect(number).await?;
+            self.write(number, reached).await.map_err(Stopped::Cause)?;
+            self.setting.metrics.checkpoint(start.elapsed());
+            self.durable.send_replace(if last { u64::MAX } else { number });
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    fn all_ended(&self) -> bool {
+        self.ended.len() == self.setting.names.len()
+    }
+
+    /// Waits until every node has reached the cut or ended before.
+    async fn collect(&mut self, number: u64) -> Result<Reached, Stopped> {
+        let mut reached = Reached {
+            states: BTreeMap::new(),
+            letters: std::mem::take(&mut self.letters),
+            ended: self.ended.keys().copied().collect(),
+        };
+        while reached.states.len() + reached.ended.len() < self.setting.names.len() {
+            let report = self.reports.recv().await.ok_or(Stopped::Neighbour)?;
+            let Report { node, number: at, state, letters } = report;
+            match at {
+                _ if !self.setting.names.contains_key(&node) => {}
+                Some(at) => {
+                    debug_assert_eq!(at, number, "one cut at a time");
+                    reached.letters.extend(letters);
+                    reached.states.insert(node, state);
+                }
+                // After the barrier: it belongs to the next cut.
+                None if reached.states.contains_key(&node) => {
+                    self.letters.extend(letters);
+                    self.ended.insert(node, state);
+                }
+                None => {
+                    reached.letters.extend(letters);
+                    reached.ended.insert(node);
+                    self.ended.insert(node, state);
+                }
+            }
+        }
+        Ok(reached)
+    }
+
+    async fn write(&mut self, number: u64, reached: Reached) -> Result<(), String> {
+        let Reached { mut states, mut letters, .. } = reached;
+        let is_last = self.all_ended();
+        let mut changed = BTreeMap::new();
+        let mut cut = Cut {
+            pipeline: self.setting.shape.pipeline.clone(),
+            number,
+            time: pipehost_record::time::now(),
+            dead_letters: self.setting.cut.dead_letters.clone(),
+            letters: self.setting.cut.letters.clone(),
+            ..Cut::default()
+        };
+        let (mut names, mut settled) = (Vec::new(), BTreeMap::new());
+        for (node, name) in self.setting.names.clone() {
+            let reached = states.remove(&node);
+            let has_ended = reached.is_none();
+            let state = reached.or_else(|| self.ended.remove(&node));
+            let mut state = state.expect("every node has reported");
+            self.enter(&mut cut, &mut changed, &name, &state);
+            if let NodeState::Sink(sink) = &mut state {
+                names.append(&mut sink.names);
+                if let Some(position) = sink.settled.take() {
+                    sink.position = Some(position.clone());
+                    settled.insert(name, position);
+                }
+            }
+            if has_ended {
+                self.ended.insert(node, state);
+            }
+        }
+        let recent = self.written.elapsed() < UNCHANGED && !is_last;
+        let mut told = false;
+        loop {
+            let (file, store) = (self.setting.dead_letters.clone(), self.setting.store.take());
+            let (own_letters, before) = (self.setting.own_letters, letters.bytes);
+            let same = recent.then(|| self.setting.cut.clone());
+            let (given, then, new) = (
+                std::mem::take(&mut names),
+                std::mem::take(&mut settled),
+                std::mem::take(&mut changed),
+            );
+            let done = tokio::task::spawn_blocking(move || {
+                // The letters first: if what follows fails, they are cut off again.
+                if let Some(file) = &file {
+                    file.write(&mut letters)?;
+                    let end = file.sync()?;
+                    if own_letters {
+                        cut.dead_letters = end;
+                        cut.letters = letters.to_bytes();
+                    }
+                }
+                let is_same = new.is_empty()
+                    && given.is_empty()
+                    && same.is_some_and(|same| {
+                        let Cut { number, time, .. } = cut;
+                        cut == Cut { number, time, ..same }
+                    });
+                let Some(mut store) = store else {
+                    given.iter().try_for_each(Rename::apply)?;
+                    return Ok((cut, None, letters, is_same));
+                };
+                if !is_same {
+                    store.commit(&cut, &new)?;
+                }
+                // Files that this cut knows get their names, and so they are in the next one.
+                given.iter().try_for_each(Rename::apply)?;
+                for (name, position) in then {
+                    if let Some(sink) = cut.sinks.get_mut(&name) {
+                        sink.position = Some(position);
+                    }
+                }
+                if is_last && !given.is_empty() {
+                    store.commit(&cut, &BTreeMap::new())?;
+                }
+                Ok::<_, String>((cut, Some(store), letters, is_same))
+            });
+            let is_same;
+            (cut, self.setting.store, letters, is_same) =
+                done.await.expect("writing does not panic")?;
+            self.setting.cut = cut.clone();
+            if !is_same {
+                self.written = Instant::now();
+            }
+            let Some(file) = self.setting.dead_letters.clone().filter(|_| !letters.is_empty())
+            else {
+                break;
+            };
+            if letters.bytes == before {
+                self.full.send_replace(true);
+                wait_for_room(&file, &mut told).await?;
+            }
+        }
+        self.full.send_replace(false);
+        Ok(())
+    }
+
+    /// Enters what a node said into a cut.
+    fn enter(
+        &self,
+        cut: &mut Cut,
+        changed: &mut BTreeMap<(String, u32), Option<Vec<u8>>>,
+        name: &str,
+        state: &NodeState,
+    ) {
+        let name = name.to_owned();
+        match state {
+            NodeState::Source { position, latest } => {
+                let kind = self.setting.shape.sources[&name].kind.clone();
+                let source = SourceCut { kind, position: position.clone(), latest: *latest };
+                cut.sources.insert(name, source);
+            }
+            NodeState::Stage { workers, finished, latest } => {
+                let shape = &self.setting.shape.stages[&name];
+                let before = self.setting.cut.stages.get(&name);
+                let mut saved_bytes = Vec::new();
+                for (number, saved) in (0..).zip(workers) {
+                    saved_bytes.push(match saved {
+                        Some(saved) => {
+                            changed.insert((name.clone(), number), saved.clone());
+                            saved.as_ref().map(Vec::len)
+                        }
+                        None => before.and_then(|b| *b.saved_bytes.get(number as usize)?),
+                    });
+                }
+                let stage = StageCut {
+                    component: shape.component.clone(),
+                    config: shape.config.clone(),
+                    workers: shape.workers,
+                    partition: shape.partition.clone(),
+                    finished: *finished,
+                    latest: *latest,
+                    saved_bytes,
+                    saved: Vec::new(),
+                };
+                cut.stages.insert(name, stage);
+            }
+            NodeState::Sink(Synced { position, .. }) => {
+                let kind = self.setting.shape.sinks[&name].kind.clone();
+                cut.sinks.insert(name, SinkCut { kind, position: position.clone() });
+            }
+        }
+    }
+}
+
+/// What came together for a cut.
+struct Reached {
+    /// Of nodes that reached it.
+    states: BTreeMap<NodeId, NodeState>,
+    /// Nodes that ended before it.
+    ended: BTreeSet<NodeId>,
+    letters: Encoded,
+}

@@ -1,0 +1,81 @@
+//! Reading dead letters.
+
+use std::fs::File;
+use std::io::{Read, Seek as _, SeekFrom};
+use std::path::Path;
+
+use pipehost_codec::frames::{self, Frame};
+use pipehost_record::Letter;
+
+/// Reads letters one by one.
+pub struct Reader {
+    file: File,
+    begun: Vec<u8>,
+    /// Where the frame at the start of `begun` stands in the file.
+    pub(crate) offset: u64,
+    number: u64,
+    ended: bool,
+}
+
+impl Reader {
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        Self::open_at(path, 0)
+    }
+
+    /// Begins behind the letters that end at `offset`.
+    pub(crate) fn open_at(path: &Path, offset: u64) -> Result<Self, String> {
+        let opened = File::open(path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(offset))?;
+            Ok(file)
+        });
+        let file = opened.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        Ok(Self { file, begun: Vec::new(), offset, number: 0, ended: false })
+    }
+
+    /// Bytes at the end of the file that are the begin of a frame; known at the end.
+    pub fn torn(&self) -> usize {
+        self.begun.len()
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Letter, String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.ended {
+            let at = |offset| format!("letter {}, at byte {offset}", self.number + 1);
+            match frames::read(&self.begun) {
+                Err(why) => {
+                    self.ended = true;
+                    return Some(Err(format!("{}: {why}", at(self.offset))));
+                }
+                Ok(Some((frame, length))) => {
+                    self.begun.drain(..length);
+                    self.offset += length as u64;
+                    self.number += 1;
+                    return Some(match frame {
+                        Frame::Letter(letter) => Ok(letter),
+                        Frame::Record(_) => {
+                            self.ended = true;
+                            Err("it holds records, not dead letters".to_owned())
+                        }
+                    });
+                }
+                Ok(None) => {
+                    let mut more = vec![0; 64 << 10];
+                    match self.file.read(&mut more) {
+                        Ok(0) => self.ended = true,
+                        Ok(read) => self.begun.extend_from_slice(&more[..read]),
+                        Err(error) => {
+                            self.ended = true;
+                            return Some(Err(format!("{}: {error}", at(self.offset))));
+                        }
+                    }
+                }
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,319 @@
+//! Everything that enters a node: its edges, merged fairly, and cut together.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::stopped::Stopped;
+use crate::flow::queue::{Close, Message};
+use pipehost_config::Batching;
+use pipehost_observe::metrics::{Doing, NodeMetrics};
+use pipehost_record::Batch;
+
+/// What a node gets.
+pub(crate) enum Event {
+    Batch(Batch),
+    /// Later than the one before.
+    Watermark(i64),
+    /// On all edges, what belongs to the cut has come, and nothing else.
+    Barrier(u64),
+    /// All edges have ended.
+    End(Close),
+}
+
+/// The receiving end of an edge.
+pub(crate) struct Receiver {
+    /// Its place among the inputs of the node.
+    pub input: u32,
+    pub queue: mpsc::Receiver<Message>,
+}
+
+/// The receiving ends of the edges to a node.
+pub(crate) struct Inlet {
+    edges: Edges,
+    metrics: Arc<NodeMetrics>,
+    rebatch: Option<Rebatch>,
+}
+
+impl Inlet {
+    /// `apart`: whether batches of several inputs must not be joined.
+    pub(crate) fn new(
+        edges: Vec<Receiver>,
+        metrics: Arc<NodeMetrics>,
+        batch: Option<Batching>,
+        apart: bool,
+    ) -> Self {
+        let edges = Edges {
+            open: edges.into_iter().map(Edge::new).collect(),
+            turn: 0,
+            barrier: None,
+            watermark: i64::MIN,
+            ceiling: i64::MAX,
+            close: Close::Finished,
+            metrics: metrics.clone(),
+        };
+        Self { edges, metrics, rebatch: batch.map(|batching| Rebatch::new(batching, apart)) }
+    }
+
+    /// The next event; at the end, always the end. May be dropped while it waits.
+    pub(crate) async fn next(&mut self) -> Result<Event, Stopped> {
+        let start = Instant::now();
+        let event = match &mut self.rebatch {
+            None => self.edges.receive().await?,
+            Some(rebatch) => rebatch.next(&mut self.edges).await?,
+        };
+        self.metrics.spent(Doing::WaitingForInput, start.elapsed());
+        if let Event::Batch(batch) = &event {
+            self.metrics.records_in.inc_by(batch.len as u64);
+            self.metrics.batch.observe(batch.len as f64);
+        }
+        Ok(event)
+    }
+
+    /// Says that `records` of what `next` gave are done with.
+    pub(crate) fn done(&self, records: usize) {
+        self.metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
+    }
+}
+
+struct Edge {
+    /// Its place among the inputs of the node.
+    input: u32,
+    queue: mpsc::Receiver<Message>,
+    /// It has reached the barrier, and waits for the others.
+    at_barrier: bool,
+    watermark: i64,
+}
+
+impl Edge {
+    fn new(Receiver { input, queue }: Receiver) -> Self {
+        Self { input, queue, at_barrier: false, watermark: i64::MIN }
+    }
+}
+
+struct Edges {
+    /// Those that have not ended.
+    open: Vec<Edge>,
+    /// The edge to ask first next time.
+    turn: usize,
+    /// The cut that some edges have reached.
+    barrier: Option<u64>,
+    /// The last that was given out.
+    watermark: i64,
+    /// That of edges that were suspended: their time goes on with the next run.
+    ceiling: i64,
+    close: Close,
+    metrics: Arc<NodeMetrics>,
+}
+
+impl Edges {
+    async fn receive(&mut self) -> Result<Event, Stopped> {
+        poll_fn(|context| self.poll(context)).await
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Stopped>> {
+        // More than one thing may have been reached at once.
+        if let Some(event) = self.reached() {
+            return Poll::Ready(Ok(event));
+        }
+        let mut index = 0;
+        while index < self.open.len() {
+            let at = (self.turn + index) % self.open.len();
+            let edge = &mut self.open[at];
+            if edge.at_barrier {
+                index += 1;
+                continue;
+            }
+            match edge.queue.poll_recv(context) {
+                Poll::Ready(Some(Message::Batch(mut batch, _bytes))) => {
+                    batch.input = edge.input;
+                    self.turn = at + 1;
+                    self.metrics.queue.dec();
+                    return Poll::Ready(Ok(Event::Batch(batch)));
+                }
+                Poll::Ready(Some(Message::Watermark(watermark))) => {
+                    edge.watermark = edge.watermark.max(watermark);
+                }
+                Poll::Ready(Some(Message::Barrier(number))) => {
+                    edge.at_barrier = true;
+                    self.barrier = Some(number);
+                }
+                Poll::Ready(Some(Message::End(close))) => {
+                    if close == Close::Suspended {
+                        self.close = close;
+                        self.ceiling = self.ceiling.min(edge.watermark);
+                    }
+                    self.open.remove(at);
+                }
+                Poll::Ready(None) => return Poll::Ready(Err(Stopped::Neighbour)),
+                Poll::Pending => {
+                    index += 1;
+                    continue;
+                }
+            }
+            if let Some(event) = self.reached() {
+                return Poll::Ready(Ok(event));
+            }
+            index = 0;
+        }
+        if self.open.is_empty() {
+            return Poll::Ready(Ok(Event::End(self.close)));
+        }
+        Poll::Pending
+    }
+
+    /// What the edges have reached together.
+    fn reached(&mut self) -> Option<Event> {
+        // Before the barrier: it belongs to the cut.
+        let watermark = self.open.iter().map(|edge| edge.watermark).min()?.min(self.ceiling);
+        if watermark > self.watermark {
+            self.watermark = watermark;
+            return Some(Event::Watermark(watermark));
+        }
+        if self.open.iter().all(|edge| edge.at_barrier) {
+            self.open.iter_mut().for_each(|edge| edge.at_barrier = false);
+            return self.barrier.take().map(Event::Barrier);
+        }
+        None
+    }
+}
+
+/// Makes batches of the size that a node asked for.
+struct Rebatch {
+    batching: Batching,
+    apart: bool,
+    held: VecDeque<Held>,
+    records: usize,
+    bytes: usize,
+    /// When what is held goes on in any case.
+    due: Instant,
+    /// What was taken with the last batch, and is to follow it.
+    joined: VecDeque<Batch>,
+    /// A watermark behind what was taken last.
+    passed: Option<i64>,
+    /// What comes once nothing is held any more.
+    after: Option<Event>,
+}
+
+enum Held {
+    /// A batch, of which the rows before `start` were taken.
+    Batch {
+        batch: Batch,
+        start: usize,
+    },
+    Watermark(i64),
+}
+
+impl Rebatch {
+    fn new(batching: Batching, apart: bool) -> Self {
+        Self {
+            batching,
+            apart,
+            held: VecDeque::new(),
+            records: 0,
+            bytes: 0,
+            due: Instant::now(),
+            joined: VecDeque::new(),
+            passed: None,
+            after: None,
+        }
+    }
+
+    async fn next(&mut self, edges: &mut Edges) -> Result<Event, Stopped> {
+        loop {
+            if let Some(batch) = self.joined.pop_front() {
+                return Ok(Event::Batch(batch));
+            }
+            if let Some(watermark) = self.passed.take() {
+                return Ok(Event::Watermark(watermark));
+            }
+            if self.records >= self.batching.records {
+                return Ok(Event::Batch(self.take(self.batching.records)));
+            }
+            let ripe = self.bytes >= self.batching.bytes
+                || self.after.is_some()
+                || self.batching.linger.is_zero();
+            if self.records > 0 && ripe {
+                return Ok(Event::Batch(self.take(self.records)));
+            }
+            match self.after.take() {
+                Some(Event::Batch(batch)) => self.hold(batch),
+                Some(event) => return Ok(event),
+                None => {}
+            }
+            let received = tokio::select! {
+                biased;
+                () = sleep_until(self.due), if self.records > 0 => {
+                    return Ok(Event::Batch(self.take(self.records)));
+                }
+                received = edges.receive() => received?,
+            };
+            match received {
+                Event::Batch(batch) if self.is_of_another_input(&batch) => {
+                    self.after = Some(Event::Batch(batch));
+                }
+                Event::Batch(batch) => self.hold(batch),
+                Event::Watermark(watermark) if self.records > 0 => {
+                    self.held.push_back(Held::Watermark(watermark));
+                }
+                event => self.after = Some(event),
+            }
+        }
+    }
+
+    fn is_of_another_input(&self, batch: &Batch) -> bool {
+        let other =
+            |held: &Held| matches!(held, Held::Batch { batch: b, .. } if b.input != batch.input);
+        self.apart && self.held.iter().any(other)
+    }
+
+    fn hold(&mut self, mut batch: Batch) {
+        if self.records == 0 {
+            self.due = Instant::now() + self.batching.linger;
+        }
+        self.records += batch.len;
+        self.bytes += batch.bytes();
+        if self.records < self.batching.records && self.bytes < self.batching.bytes {
+            batch.compact(); // It is going to wait.
+        }
+        self.held.push_back(Held::Batch { batch, start: 0 });
+    }
+
+    /// The first `records` records that are held.
+    fn take(&mut self, records: usize) -> Batch {
+        let mut parts = Vec::new();
+        let mut missing = records;
+        while missing > 0 {
+            match self.held.front_mut().expect("no more is taken than is held") {
+                Held::Watermark(watermark) => self.passed = Some(*watermark),
+                Held::Batch { batch, start } if batch.len - *start > missing => {
+                    parts.push(batch.slice(*start..*start + missing));
+                    *start += missing;
+                    break;
+                }
+                Held::Batch { batch, start } => {
+                    missing -= batch.len - *start;
+                    let whole = *start == 0;
+                    parts.push(if whole { batch.clone() } else { batch.slice(*start..batch.len) });
+                }
+            }
+            self.held.pop_front();
+        }
+        while let Some(Held::Watermark(watermark)) = self.held.front() {
+            self.passed = Some(*watermark);
+            self.held.pop_front();
+        }
+        self.records -= records;
+        self.bytes -= parts.iter().map(Batch::bytes).sum::<usize>();
+        self.due = Instant::now() + self.batching.linger;
+        let mut joined = Batch::join(parts).into_iter();
+        let first = joined.next().expect("a record is taken");
+        self.joined.extend(joined); // Those that have too many attributes to be one.
+        first
+    }
+}

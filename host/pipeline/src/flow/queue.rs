@@ -1,0 +1,305 @@
+//! The bounded queues between nodes: the sending end, and all that goes over them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::stopped::Stopped;
+use crate::flow::watermark::Assigner;
+use pipehost_config::WhenFull;
+use pipehost_observe::metrics::{Doing, NodeMetrics};
+use pipehost_record::Batch;
+
+/// Bytes that the batches in one queue may hold. A batch that holds more has it for itself.
+const BYTES: usize = 64 << 20;
+/// Bytes that the batches in all queues of a run may hold, but for one batch in each.
+const ALL_BYTES: usize = 128 << 20;
+/// What they are counted in.
+const UNIT: usize = 1024;
+
+/// What goes over a queue.
+pub(crate) enum Message {
+    /// With its room in the queue, which is free once it is received.
+    Batch(Batch, Room),
+    /// The cut of this number: what came before is in it, what comes after is not.
+    Barrier(u64),
+    /// The records before this time have come.
+    Watermark(i64),
+    /// The end is said: a queue that merely closes means that its sender failed, and
+    /// what came over it is not all.
+    End(Close),
+}
+
+/// What a batch takes of the bytes of its queue, and of those of all queues.
+pub(crate) struct Room {
+    _queue: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+/// The bytes of all queues of a run.
+#[derive(Clone)]
+pub(crate) struct AllBytes(Arc<Semaphore>);
+
+impl Default for AllBytes {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(ALL_BYTES / UNIT)))
+    }
+}
+
+/// Why nothing more comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// There is nothing more.
+    Finished,
+    /// There is more, for the next run: nobody is asked for what it still holds.
+    Suspended,
+}
+
+/// The sending end of an edge.
+pub(crate) struct Sender {
+    queue: mpsc::Sender<Message>,
+    /// In units.
+    bytes: Arc<Semaphore>,
+    all: AllBytes,
+    /// One batch is always let in: if all queues waited for each other, none would ever
+    /// become empty.
+    first: Arc<Semaphore>,
+    when_full: WhenFull,
+    to: Arc<NodeMetrics>,
+}
+
+/// Places in a queue that drops: one more than it has for batches, so that a barrier never
+/// waits for a slow reader. There is no more than one at a time.
+const FOR_A_BARRIER: usize = 1;
+
+/// An edge of `capacity` batches to the node of these metrics.
+pub(crate) fn edge(
+    capacity: usize,
+    when_full: WhenFull,
+    all: AllBytes,
+    to: Arc<NodeMetrics>,
+) -> (Sender, mpsc::Receiver<Message>) {
+    let places = match when_full {
+        WhenFull::Block => capacity,
+        WhenFull::Drop => capacity + FOR_A_BARRIER,
+    };
+    let (queue, receiver) = mpsc::channel(places);
+    let bytes = Arc::new(Semaphore::new(BYTES / UNIT));
+    let first = Arc::new(Semaphore::new(1));
+    (Sender { queue, bytes, all, first, when_full, to }, receiver)
+}
+
+impl Sender {
+    async fn send(&self, batch: Batch) -> Result<(), Stopped> {
+        let records = batch.len;
+        let units = (batch.held_bytes() / UNIT).clamp(1, BYTES / UNIT) as u32;
+        let room = match self.room_now(units) {
+            Some(room) if !self.is_full_and_drops() => room,
+            None if self.when_full == WhenFull::Block => self.room(units).await,
+            Some(_) | None => {
+                self.to.dropped.inc_by(records as u64);
+                return Ok(());
+            }
+        };
+        self.pass(Message::Batch(batch, room)).await?;
+        // The receiver may have counted down already: in between, counts are negative.
+        self.to.in_flight.fetch_add(records as i64, Ordering::Relaxed);
+        self.to.queue.inc();
+        // The receiver may have taken it already; it was there all the same.
+        self.to.note_queue_depth((self.queue.max_capacity() - self.queue.capacity()).max(1));
+        Ok(())
+    }
+
+    /// Room for so many units, if there is.
+    fn room_now(&self, units: u32) -> Option<Room> {
+        let queue = self.bytes.clone().try_acquire_many_owned(units).ok()?;
+        let first = || self.first.clone().try_acquire_owned();
+        let all = self.all.0.clone().try_acquire_many_owned(units).or_else(|_| first()).ok()?;
+        Some(Room { _queue: queue, _all: all })
+    }
+
+    /// Room for so many units, once there is.
+    async fn room(&self, units: u32) -> Room {
+        let queue = self.bytes.clone().acquire_many_owned(units).await;
+        let all = tokio::select! {
+            all = self.all.0.clone().acquire_many_owned(units) => all,
+            first = self.first.clone().acquire_owned() => first,
+        };
+        let open = "the semaphores are never closed";
+        Room { _queue: queue.expect(open), _all: all.expect(open) }
+    }
+
+    /// Whether there is no place for a batch and nobody waits for one. No other task sends
+    /// on this edge, so that a place that is there stays there.
+    fn is_full_and_drops(&self) -> bool {
+        self.when_full == WhenFull::Drop && self.queue.capacity() <= FOR_A_BARRIER
+    }
+
+    async fn pass(&self, message: Message) -> Result<(), Stopped> {
+        self.queue.send(message).await.map_err(|_| Stopped::Neighbour)
+    }
+}
+
+/// Everything that leaves a node.
+pub(crate) struct Outlet {
+    /// By port, the edges that read it.
+    ports: Vec<Vec<Sender>>,
+    metrics: Arc<NodeMetrics>,
+    /// Makes watermarks of what is sent, where the pipeline says so; else those that come
+    /// in go on.
+    assigner: Option<Assigner>,
+}
+
+impl Outlet {
+    pub(crate) fn new(
+        ports: Vec<Vec<Sender>>,
+        metrics: Arc<NodeMetrics>,
+        assigner: Option<Assigner>,
+    ) -> Self {
+        Self { ports, metrics, assigner }
+    }
+
+    /// Sends a batch to all who read a port. Batches are shared: this copies nothing.
+    pub(crate) async fn send(&mut self, port: usize, batch: Batch) -> Result<(), Stopped> {
+        if let Some(latest) = self.send_ahead(port, batch).await? {
+            self.reach(latest);
+        }
+        Ok(())
+    }
+
+    /// Time has come so far: see [`Outlet::settle`].
+    pub(crate) fn reach(&mut self, latest: i64) {
+        if let Some(assigner) = &mut self.assigner {
+            assigner.reach(latest);
+        }
+    }
+
+    /// The same, and does not let time go on: says how far it would come, where watermarks are
+    /// made of it.
+    pub(crate) async fn send_ahead(
+        &mut self,
+        port: usize,
+        batch: Batch,
+    ) -> Result<Option<i64>, Stopped> {
+        self.metrics.records_out.inc_by(batch.len as u64);
+        let latest = self.assigner.as_mut().and_then(|assigner| assigner.latest_of(&batch));
+        let start = Instant::now();
+        if let Some((last, others)) = self.ports[port].split_last() {
+            for edge in others {
+                edge.send(batch.clone()).await?;
+            }
+            last.send(batch).await?;
+        }
+        self.metrics.spent(Doing::WaitingForOutput, start.elapsed());
+        Ok(latest)
+    }
+
+    /// Says how far time has come, once all that belongs together was sent.
+    pub(crate) async fn settle(&mut self) -> Result<(), Stopped> {
+        match self.assigner.as_mut().and_then(Assigner::advanced) {
+            Some(watermark) => self.send_watermark(watermark).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Passes on a watermark that came in; one that is made here counts for more.
+    pub(crate) async fn watermark(&mut self, watermark: i64) -> Result<(), Stopped> {
+        if self.assigner.is_some() {
+            return Ok(());
+        }
+        self.send_watermark(watermark).await
+    }
+
+    async fn send_watermark(&self, watermark: i64) -> Result<(), Stopped> {
+        for edge in self.ports.iter().flatten() {
+            // Where batches are dropped, so is this: the next one says more.
+            if !edge.is_full_and_drops() {
+                edge.pass(Message::Watermark(watermark)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until so little has come that the clock moves the watermark, then do
+    /// [`Outlet::settle`]. Never, if the pipeline does not say so. May be dropped.
+    pub(crate) async fn idle(&mut self) {
+        match &mut self.assigner {
+            Some(assigner) => assigner.idle().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The latest timestamp that went out, where watermarks are made of them.
+    pub(crate) fn latest(&self) -> Option<i64> {
+        self.assigner.as_ref().and_then(Assigner::latest)
+    }
+
+    pub(crate) async fn barrier(&mut self, number: u64) -> Result<(), Stopped> {
+        for edge in self.ports.iter().flatten() {
+            edge.pass(Message::Barrier(number)).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more will come.
+    pub(crate) async fn end(self, close: Close) -> Result<(), Stopped> {
+        for edge in self.ports.iter().flatten() {
+            edge.pass(Message::End(close)).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use pipehost_observe::metrics::Metrics;
+    use pipehost_record::BatchBuilder;
+
+    const MIB: usize = 1 << 20;
+
+    fn batch(bytes: usize) -> Batch {
+        let mut builder = BatchBuilder::default();
+        builder.push_value(&"test".into(), 1, &vec![0; bytes]);
+        builder.take()
+    }
+
+    /// Batches that go into an edge without waiting.
+    async fn fill(sender: &Sender, batch: &Batch) -> usize {
+        let mut sent = 0;
+        while let Ok(result) =
+            tokio::time::timeout(Duration::ZERO, sender.send(batch.clone())).await
+        {
+            result.expect("somebody receives");
+            sent += 1;
+        }
+        sent
+    }
+
+    #[tokio::test]
+    async fn all_queues_together_are_bounded_and_each_takes_one() {
+        let (all, metrics) = (AllBytes::default(), Metrics::default().node("test"));
+        let edges: Vec<_> =
+            (0..20).map(|_| edge(100, WhenFull::Block, all.clone(), metrics.clone())).collect();
+        let batch = batch(10 * MIB - 64);
+        let mut sent = 0;
+        for (sender, _) in &edges {
+            let some = fill(sender, &batch).await;
+            assert!(
+                (1..=6).contains(&some),
+                "no edge is without a batch, nor with more than 64 MiB"
+            );
+            sent += some;
+        }
+        assert!(sent <= ALL_BYTES / (10 * MIB) + edges.len(), "{sent}");
+        // What is received makes room.
+        let mut edges = edges;
+        let (sender, receiver) = &mut edges[19];
+        assert!(receiver.try_recv().is_ok());
+        assert_eq!(fill(sender, &batch).await, 1);
+    }
+}

@@ -1,0 +1,187 @@
+//! Everything short of running: components are found, compiled, asked and opened, and
+//! the graph is checked against what they say.
+
+mod outputs;
+mod reach;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pipehost_record::Letter;
+use pipehost_sandbox::compile::{self, Cache, Complaint, Source};
+use pipehost_config::{Config, Stage};
+use pipehost_sandbox::compile::Metering;
+use pipehost_sandbox::engine::Engine;
+use pipehost_config::graph::{self, Graph, Known, Said};
+use pipehost_observe::metrics::Metrics;
+use pipehost_config::grants::Folder;
+use pipehost_config::mistake::Mistake;
+use pipehost_observe::pace::Pace;
+use pipehost_sandbox::plugin;
+use pipehost_observe::profile::GuestProfile;
+use pipehost_sandbox::{Component, Program, Runner, describe};
+
+/// A pipeline that can be run.
+pub struct Prepared {
+    pub config: Config,
+    pub graph: Graph,
+    /// One for each stage of the configuration, in its order.
+    pub runners: Vec<Runner>,
+    pub metrics: Arc<Metrics>,
+    /// Dead letters that go back in, instead of what the sources have.
+    pub replay: Option<Vec<Letter>>,
+    /// The rate at which the sources give their records, for measuring.
+    pub pace: Option<Arc<Pace>>,
+}
+
+/// Prepares a pipeline; `say` is told what takes time. `known` are the mistakes that
+/// reading the configuration found.
+///
+/// # Errors
+/// Every mistake: the known ones, and all that are found here.
+pub async fn prepare(
+    config: Config,
+    known: Vec<Mistake>,
+    say: &mut dyn FnMut(&str),
+) -> Result<Prepared, Vec<Mistake>> {
+    prepare_profiled(config, known, None, say).await
+}
+
+/// The same, for a run in which guests are asked what they do.
+///
+/// # Errors
+/// As [`prepare`].
+pub async fn prepare_profiled(
+    config: Config,
+    known: Vec<Mistake>,
+    profile: Option<Arc<GuestProfile>>,
+    say: &mut dyn FnMut(&str),
+) -> Result<Prepared, Vec<Mistake>> {
+    let mut mistakes = known;
+    let metrics = Arc::new(Metrics::default());
+    let mut engines = Engines::new(&config, profile);
+    let mut sources = BTreeMap::new();
+    let mut said = Known::new();
+    let mut runners = Vec::new();
+    for stage in &config.stages {
+        let path = &stage.plugin.value;
+        let found = sources.entry(path.clone()).or_insert_with(|| {
+            let same = config.stages.iter().filter(|other| other.plugin.value == *path);
+            let largest = same.map(|stage| stage.limits.component_bytes).max().unwrap_or(0);
+            plugin::read(path, largest, say)
+        });
+        let opened = match found {
+            Ok(source) => open(stage, source, &mut engines, &metrics).await,
+            Err(why) => Err(vec![Mistake::new(stage.plugin.span.clone(), why.clone())]),
+        };
+        match opened {
+            Ok(program) => {
+                let component = program.component();
+                let (plan, timed) = (program.plan().clone(), component.has_watermark());
+                let keeps_state = component.has_checkpoint();
+                let says = Said { ports: plan.ports, inputs: plan.inputs, timed, keeps_state };
+                said.insert(stage.name.value.clone(), says);
+                runners.push(Runner::Sandboxed(Arc::new(program)));
+            }
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    mistakes.extend(config.stages.iter().flat_map(missing_folders));
+    let (graph, found) = graph::check(&config, &said);
+    mistakes.extend(found);
+    mistakes.extend(outputs::check(&config));
+    mistakes.extend(reach::check(&config, Cache::of_user().as_ref().map(Cache::directory)));
+    if mistakes.is_empty() {
+        Ok(Prepared { config, graph, runners, metrics, replay: None, pace: None })
+    } else {
+        Err(mistakes)
+    }
+}
+
+/// Folders that are granted to a stage and are not there.
+fn missing_folders(stage: &Stage) -> Vec<Mistake> {
+    let missing = stage.grants.folders.iter().filter(|folder| !folder.host.value.is_dir());
+    missing
+        .map(|Folder { host, .. }| {
+            let message = format!("the folder {} does not exist", host.value.display());
+            Mistake::new(host.span.clone(), message)
+        })
+        .collect()
+}
+
+async fn open(
+    stage: &Stage,
+    source: &Source,
+    engines: &mut Engines,
+    metrics: &Metrics,
+) -> Result<Program, Vec<Mistake>> {
+    let at_plugin = |why: String| {
+        Mistake::new(stage.plugin.span.clone(), format!("stage `{}`: {why}", stage.name.value))
+    };
+    let name: Arc<str> = stage.name.value.as_str().into();
+    let metering = if stage.limits.fuel.is_some() { Metering::Fuel } else { Metering::Epochs };
+    let engine = engines.get(metering).map_err(|why| vec![at_plugin(why)])?;
+    let (limits, grants) = (stage.limits.clone(), stage.grants.clone());
+    let component = Component::load(engine.clone(), name.clone(), source, limits, grants)
+        .map_err(|reasons| reasons.into_iter().map(at_plugin).collect::<Vec<_>>())?;
+    let node = metrics.node(&name);
+    let description = (describe(&component, &node).await)
+        .map_err(|failure| vec![at_plugin(format!("asked to describe itself, {failure}"))])?;
+    check_config(stage, description.config_schema, engine.clone()).await?;
+    Program::open(component.into(), stage.config.value.to_string(), &node).await.map_err(|failure| {
+        let message = format!("stage `{}` does not open: {failure}", stage.name.value);
+        vec![Mistake::new(stage.config.span.clone(), message)]
+    })
+}
+
+/// Checks a stage's configuration against its schema, which the stage wrote.
+async fn check_config(
+    stage: &Stage,
+    schema: String,
+    engine: Arc<Engine>,
+) -> Result<(), Vec<Mistake>> {
+    let at = |span, why: String| Mistake::new(span, format!("stage `{}`: {why}", stage.name.value));
+    let (config, limits) = (stage.config.value.clone(), compile::Limits::of_schema(&stage.limits));
+    let checked = tokio::task::spawn_blocking(move || {
+        compile::check(&schema, &config, &limits, engine.cache())
+    });
+    let checked = checked.await.unwrap_or_else(|_| Err("its schema cannot be checked".to_owned()));
+    let complaints = checked.map_err(|why| vec![at(stage.config.span.clone(), why)])?;
+    let mistakes: Vec<_> = (complaints.into_iter())
+        .map(|Complaint { place, message, help, unknown }| {
+            let mut mistake = at(stage.config.place(&place), message);
+            mistake.help = help;
+            match &unknown {
+                Some((name, known)) => mistake.did_you_mean(name, known.iter().map(String::as_str)),
+                None => mistake,
+            }
+        })
+        .collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+}
+
+/// The engines that a pipeline needs, made when they are asked for.
+struct Engines {
+    instances: u32,
+    profile: Option<Arc<GuestProfile>>,
+    made: Vec<Arc<Engine>>,
+}
+
+impl Engines {
+    fn new(config: &Config, profile: Option<Arc<GuestProfile>>) -> Self {
+        // One a worker, and one with which `prepare` asks each stage.
+        let instances: usize = config.stages.iter().map(|stage| stage.workers + 1).sum();
+        let instances = u32::try_from(instances).unwrap_or(u32::MAX).max(1);
+        Self { instances, profile, made: Vec::new() }
+    }
+
+    fn get(&mut self, metering: Metering) -> Result<Arc<Engine>, String> {
+        if let Some(engine) = self.made.iter().find(|engine| engine.metering == metering) {
+            return Ok(engine.clone());
+        }
+        let engine = Engine::profiled(metering, self.instances, self.profile.clone());
+        let engine = engine.map_err(|error| format!("{error:#}"))?;
+        self.made.push(Arc::new(engine));
+        Ok(self.made[self.made.len() - 1].clone())
+    }
+}

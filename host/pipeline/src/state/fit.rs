@@ -1,0 +1,120 @@
+//! Whether a cut belongs to a pipeline, and what differs if not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::state::Cut;
+
+/// What a pipeline has to have in common with a cut to go on from it.
+#[derive(Debug, Clone, Default)]
+pub struct Shape {
+    pub pipeline: String,
+    pub sources: BTreeMap<String, SourceShape>,
+    pub stages: BTreeMap<String, StageShape>,
+    pub sinks: BTreeMap<String, SinkShape>,
+}
+
+#[derive(Debug, Clone)]
+pub struct SourceShape {
+    pub kind: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct StageShape {
+    pub component: String,
+    /// As [`crate::state::StageCut::config`].
+    pub config: BTreeMap<String, String>,
+    pub workers: usize,
+    pub partition: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct SinkShape {
+    pub kind: String,
+}
+
+impl Shape {
+    /// Stages that held something, and whose component is another now.
+    pub fn new_components<'a>(&'a self, cut: &'a Cut) -> impl Iterator<Item = &'a str> {
+        let held = cut.stages.iter().filter(|(_, then)| then.has_saved());
+        held.filter_map(|(name, then)| {
+            let now = self.stages.get(name)?;
+            (now.component != then.component).then_some(name.as_str())
+        })
+    }
+
+    /// Sources, stages and sinks that a cut does not know.
+    pub fn new_nodes(&self, cut: &Cut) -> Vec<&str> {
+        let sources = self.sources.keys().filter(|name| !cut.sources.contains_key(*name));
+        let stages = self.stages.keys().filter(|name| !cut.stages.contains_key(*name));
+        let sinks = self.sinks.keys().filter(|name| !cut.sinks.contains_key(*name));
+        sources.chain(stages).chain(sinks).map(String::as_str).collect()
+    }
+}
+
+/// Why a pipeline cannot go on from a cut; empty if it can. A source, stage or sink that
+/// the cut does not know is no reason: it starts from the beginning. Nor is one that is
+/// gone and held nothing.
+pub fn differences(cut: &Cut, shape: &Shape) -> Vec<String> {
+    if cut.pipeline != shape.pipeline {
+        let (theirs, ours) = (&cut.pipeline, &shape.pipeline);
+        return vec![format!("it is the state of the pipeline `{theirs}`, and this is `{ours}`")];
+    }
+    let mut found = Vec::new();
+    for (name, then) in &cut.sources {
+        match shape.sources.get(name) {
+            None => found.push(format!(
+                "the source `{name}` ({}) is gone, and with it the place up to which it was read",
+                then.kind
+            )),
+            Some(now) if now.kind != then.kind => {
+                found.push(format!("the source `{name}` was {}, and is {}", then.kind, now.kind));
+            }
+            Some(_) => {}
+        }
+    }
+    for (name, then) in cut.stages.iter().filter(|(_, then)| then.has_saved()) {
+        let Some(now) = shape.stages.get(name) else {
+            if then.holds_records() {
+                found.push(format!("the stage `{name}` is gone, and what it held would be lost"));
+            }
+            continue;
+        };
+        let names: BTreeSet<_> = now.config.keys().chain(then.config.keys()).collect();
+        let changed: Vec<_> = (names.into_iter())
+            .filter(|name| now.config.get(*name) != then.config.get(*name))
+            .map(|name| format!("`{name}`"))
+            .collect();
+        if !changed.is_empty() {
+            found.push(format!(
+                "the configuration of the stage `{name}` is another, and what it holds was made \
+                 with the one before: {}",
+                changed.join(", ")
+            ));
+        }
+        if now.workers != then.workers {
+            found.push(format!(
+                "the stage `{name}` had {} workers, and has {}: what each held cannot be divided anew",
+                then.workers, now.workers
+            ));
+        }
+        if now.partition != then.partition {
+            let say = |partition: &Option<String>| match partition {
+                None => "none".to_owned(),
+                Some(by) => format!("\"{by}\""),
+            };
+            found.push(format!(
+                "the partition of the stage `{name}` was {}, and is {}",
+                say(&then.partition),
+                say(&now.partition)
+            ));
+        }
+    }
+    for (name, then) in &cut.sinks {
+        if let Some(now) = shape.sinks.get(name)
+            && now.kind != then.kind
+        {
+            found.push(format!("the sink `{name}` wrote {}, and writes {}", then.kind, now.kind));
+        }
+    }
+    found
+}

@@ -1,0 +1,270 @@
+//! The directory of a pipeline's state: one file, an embedded database.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::state::Cut;
+use pipehost_files::folder;
+
+/// The cut, as JSON, under [`CUT`]; the version of the format under [`FORMAT`].
+const HEAD: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("head");
+/// What stages saved, by stage and worker.
+const STAGES: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("stages");
+
+const CUT: &str = "cut";
+const FORMAT: &str = "format";
+/// Dead letters that wait for room.
+const LETTERS: &str = "letters";
+const VERSION: &[u8] = b"2";
+
+/// An open state directory. Nobody else can open it meanwhile.
+pub struct Store {
+    file: PathBuf,
+    database: Database,
+}
+
+fn file_in(directory: &Path) -> PathBuf {
+    directory.join("state.redb")
+}
+
+/// Whether there is a state in this directory.
+pub fn exists(directory: &Path) -> bool {
+    file_in(directory).exists()
+}
+
+/// Removes the state in a directory, whatever its condition, and the directory if nothing
+/// else is in it.
+///
+/// # Errors
+/// If another run uses it, or it cannot be removed.
+pub fn remove(directory: &Path) -> Result<(), String> {
+    let (file, at) = (file_in(directory), directory.display());
+    let failed = |error| format!("cannot remove the state in {at}: {error}");
+    // A run that has it open holds a lock on it.
+    let open = fs::OpenOptions::new().read(true).write(true).open(&file).map_err(failed)?;
+    match open.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => return Err(in_use(directory)),
+        Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    fs::remove_file(&file).map_err(failed)?;
+    let _ = fs::remove_dir(directory); // Not, if there is something else in it.
+    Ok(())
+}
+
+fn in_use(directory: &Path) -> String {
+    format!("another run of pipehost uses the state in {}", directory.display())
+}
+
+impl Store {
+    /// Opens a directory, and makes it if there is none, together with what it holds.
+    ///
+    /// # Errors
+    /// If it cannot be made or read, is damaged, or another run has it open.
+    pub fn open(directory: &Path) -> Result<(Self, Option<Cut>), String> {
+        let at = directory.display();
+        make_folder(directory)
+            .map_err(|error| format!("cannot make the state directory {at}: {error}"))?;
+        let damaged = |why: String| {
+            format!(
+                "the state in {at} is damaged: {why}; what it holds cannot be trusted. Take a copy \
+                 of the directory back, or begin anew: pipehost state reset {at}"
+            )
+        };
+        let file = file_in(directory);
+        let failed = |error| format!("cannot make the state in {at}: {error}");
+        match fs::metadata(&file) {
+            Ok(metadata) if metadata.len() == 0 => return Err(damaged("it is empty".to_owned())),
+            Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
+                fs::set_permissions(&file, Permissions::from_mode(PRIVATE)).map_err(failed)?;
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                make(&file).map_err(|error| failed(std::io::Error::other(error)))?;
+            }
+            Err(error) => return Err(format!("cannot read the state in {at}: {error}")),
+        }
+        // The database trusts a file that was closed in order, and may panic over one that
+        // was changed since; checking it finds what is wrong in any case.
+        let opened = quietly(|| -> Result<_, redb::Error> {
+            let mut database = Database::create(&file)?;
+            if !database.check_integrity()? {
+                tracing::warn!("the state in {at} was not closed in order; it is whole");
+            }
+            fs::File::open(directory)?.sync_all()?; // The name of the file, too.
+            let cut = load(&database)?;
+            Ok((database, cut))
+        });
+        match opened {
+            Ok(Ok((database, cut))) => {
+                let cut = cut.map(|cut| decode(cut).map_err(damaged)).transpose()?;
+                Ok((Self { file, database }, cut))
+            }
+            Ok(Err(redb::Error::DatabaseAlreadyOpen)) => Err(in_use(directory)),
+            Ok(Err(redb::Error::Io(error))) if error.kind() != std::io::ErrorKind::InvalidData => {
+                Err(format!("cannot read the state in {at}: {error}"))
+            }
+            Ok(Err(error)) => Err(damaged(error.to_string())),
+            Err(()) => Err(damaged("it does not hold together".to_owned())),
+        }
+    }
+
+    /// Takes one source, stage or sink out of the last cut.
+    ///
+    /// # Errors
+    /// If there is none of this name, or the state cannot be written.
+    pub fn forget(&mut self, cut: &mut Cut, node: &str) -> Result<(), String> {
+        let found = cut.sources.remove(node).is_some()
+            | cut.stages.remove(node).is_some()
+            | cut.sinks.remove(node).is_some();
+        if !found {
+            let names: Vec<_> = cut.names().map(|name| format!("`{name}`")).collect();
+            return Err(format!("the state knows no `{node}`; it has {}", names.join(", ")));
+        }
+        self.commit(cut, &BTreeMap::new())
+    }
+
+    /// Writes a cut, whole or not at all. `changed` holds what workers of stages saved
+    /// since the last one.
+    ///
+    /// # Errors
+    /// If it could not be written; the last one then stands.
+    pub fn commit(
+        &mut self,
+        cut: &Cut,
+        changed: &BTreeMap<(String, u32), Option<Vec<u8>>>,
+    ) -> Result<(), String> {
+        let write = || -> Result<(), redb::Error> {
+            let transaction = self.database.begin_write()?;
+            {
+                let mut head = transaction.open_table(HEAD)?;
+                head.insert(FORMAT, VERSION)?;
+                head.insert(CUT, encode(cut).as_slice())?;
+                if cut.letters.is_empty() {
+                    head.remove(LETTERS)?;
+                } else {
+                    head.insert(LETTERS, cut.letters.as_slice())?;
+                }
+                let mut stages = transaction.open_table(STAGES)?;
+                for ((stage, worker), saved) in changed {
+                    match saved {
+                        Some(saved) => stages.insert((&**stage, *worker), saved.as_slice())?,
+                        None => stages.remove((&**stage, *worker))?,
+                    };
+                }
+                stages.retain(|(stage, worker), _| {
+                    let now =
+                        cut.stages.get(stage).and_then(|s| s.saved_bytes.get(worker as usize));
+                    matches!(now, Some(Some(_)))
+                })?;
+            }
+            transaction.commit()?;
+            Ok(())
+        };
+        write().map_err(|error| match error {
+            redb::Error::Io(error) => format!("cannot write {}: {error}", self.file.display()),
+            error => format!("cannot write {}: {error}", self.file.display()),
+        })
+    }
+}
+
+/// Nobody else is to read what stages have saved.
+const PRIVATE: u32 = 0o600;
+
+/// Makes a directory whose name outlives a crash.
+fn make_folder(directory: &Path) -> std::io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = folder::of(directory);
+    make_folder(parent)?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    folder::keep_name(directory)
+}
+
+/// Makes an empty database, which is there complete or not at all: one that is there and
+/// empty was emptied.
+fn make(file: &Path) -> Result<(), redb::Error> {
+    let new = tempfile::Builder::new().prefix(".new-").tempfile_in(folder::of(file))?;
+    drop(Database::create(new.path())?);
+    fs::set_permissions(new.path(), Permissions::from_mode(PRIVATE))?;
+    new.as_file().sync_all()?;
+    match new.persist_noclobber(file) {
+        // Another run was faster.
+        Err(error) if error.error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(error.error.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn encode(cut: &Cut) -> Vec<u8> {
+    serde_json::to_vec(cut).expect("its keys are texts")
+}
+
+/// The parts of a cut as they are stored.
+struct Stored {
+    format: Option<Vec<u8>>,
+    cut: Vec<u8>,
+    letters: Vec<u8>,
+    stages: Vec<(String, u32, Vec<u8>)>,
+}
+
+fn load(database: &Database) -> Result<Option<Stored>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let head = match transaction.open_table(HEAD) {
+        Ok(head) => head,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let get = |key| -> Result<_, redb::Error> { Ok(head.get(key)?.map(|v| v.value().to_vec())) };
+    let Some(cut) = get(CUT)? else { return Ok(None) };
+    let mut stages = Vec::new();
+    for entry in transaction.open_table(STAGES)?.iter()? {
+        let (key, saved) = entry?;
+        let (stage, worker) = key.value();
+        stages.push((stage.to_owned(), worker, saved.value().to_vec()));
+    }
+    let letters = get(LETTERS)?.unwrap_or_default();
+    Ok(Some(Stored { format: get(FORMAT)?, cut, letters, stages }))
+}
+
+fn decode(stored: Stored) -> Result<Cut, String> {
+    if stored.format.as_deref() != Some(VERSION) {
+        return Err("another version of pipehost has written it".to_owned());
+    }
+    let mut cut: Cut = serde_json::from_slice(&stored.cut).map_err(|error| error.to_string())?;
+    cut.letters = stored.letters;
+    for stage in cut.stages.values_mut() {
+        stage.saved = vec![None; stage.saved_bytes.len()];
+    }
+    for (stage, worker, saved) in stored.stages {
+        let place = cut.stages.get_mut(&stage).and_then(|s| s.saved.get_mut(worker as usize));
+        *place.ok_or_else(|| format!("it holds a state of `{stage}` that no cut knows"))? =
+            Some(saved);
+    }
+    for (name, stage) in &cut.stages {
+        let bytes: Vec<_> = stage.saved.iter().map(|s| s.as_ref().map(Vec::len)).collect();
+        if bytes != stage.saved_bytes {
+            return Err(format!("what the stage `{name}` saved is not all there"));
+        }
+    }
+    Ok(cut)
+}
+
+/// Runs something that may panic over a damaged file, without a word about it.
+fn quietly<R>(work: impl FnOnce() -> R) -> Result<R, ()> {
+    let loud = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = catch_unwind(AssertUnwindSafe(work)).map_err(drop);
+    std::panic::set_hook(loud);
+    result
+}

@@ -1,0 +1,109 @@
+//! What becomes of records that are rejected for good.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::RwLock;
+
+use crate::flow::Stopped;
+use crate::checkpoint::Letters;
+use pipehost_record::Letter;
+use pipehost_config::OnError;
+use pipehost_record::foreign::Foreign;
+use pipehost_observe::metrics::NodeMetrics;
+use pipehost_record::Rejected;
+use pipehost_record::{Batch, Origin, Record};
+
+/// The policy of one source or stage, and what it needs.
+#[derive(Clone)]
+pub(crate) struct Rejections {
+    pub pipeline: Arc<str>,
+    /// "source" or "stage", for messages.
+    pub what: &'static str,
+    pub name: Arc<str>,
+    pub on_error: OnError,
+    pub letters: Letters,
+    pub metrics: Arc<NodeMetrics>,
+    /// SHA-256 of the component.
+    pub component: Arc<str>,
+    /// Open for writing; closed, once a run has ended: what is begun is counted before that.
+    pub gate: Arc<RwLock<()>>,
+}
+
+/// Records that are settled together.
+const AT_ONCE: usize = 256;
+
+impl Rejections {
+    /// Settles the rejected rows of a batch, which are not on their way any more.
+    pub(crate) async fn settle(&self, batch: &Batch, rejected: &[Rejected]) -> Result<(), Stopped> {
+        // A few at a time: copied out of the batch, a record takes more than in it.
+        for rejected in rejected.chunks(AT_ONCE) {
+            let _open = self.gate.read().await;
+            let refused = (rejected.iter())
+                .map(|rejected| Refused {
+                    record: batch.record(rejected.row),
+                    origin: batch.origin(rejected.row),
+                    input: batch.input,
+                    reason: &rejected.reason,
+                    attempts: rejected.attempts,
+                })
+                .collect();
+            self.settle_all(refused).await?;
+            // Whatever becomes of the others: these have come to their end.
+            self.metrics.in_flight.fetch_sub(rejected.len() as i64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn settle_all(&self, refused: Vec<Refused<'_>>) -> Result<(), Stopped> {
+        let Some(first) = refused.first() else { return Ok(()) };
+        self.metrics.rejected.inc_by(refused.len() as u64);
+        match self.on_error {
+            OnError::Skip => {
+                self.metrics.skipped.inc_by(refused.len() as u64);
+                Ok(())
+            }
+            OnError::Fail => {
+                let Refused { origin: Origin { place, number }, reason, .. } = first;
+                Err(Stopped::Cause(format!(
+                    "{} `{}` rejected record {number} of {}: {} (to go on without such \
+                     records, set on_error; with --plugin, give --dead-letters)",
+                    self.what,
+                    self.name,
+                    Foreign::new(place),
+                    Foreign::new(reason)
+                )))
+            }
+            OnError::DeadLetter => {
+                let time = pipehost_record::time::now();
+                let letters: Vec<_> = (refused.into_iter())
+                    .map(|refused| Letter {
+                        record: refused.record,
+                        place: refused.origin.place.to_string(),
+                        number: refused.origin.number,
+                        pipeline: self.pipeline.to_string(),
+                        stage: self.name.to_string(),
+                        input: refused.input,
+                        reason: refused.reason.to_owned(),
+                        attempts: refused.attempts,
+                        time,
+                        component: self.component.to_string(),
+                    })
+                    .collect();
+                let count = letters.len() as u64;
+                self.letters.keep(letters).await.map_err(Stopped::Cause)?;
+                self.metrics.dead_letters.inc_by(count);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A record that was refused.
+pub(crate) struct Refused<'a> {
+    pub record: Record,
+    pub origin: Origin,
+    pub input: u32,
+    pub reason: &'a str,
+    pub attempts: u32,
+}

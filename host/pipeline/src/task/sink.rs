@@ -1,0 +1,117 @@
+//! The task of a sink.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prometheus::IntCounter;
+use tokio::sync::RwLock;
+use tokio_util::sync::CancellationToken;
+
+use crate::checkpoint::{NodeState, Reporter};
+use crate::flow::inlet::{Event, Inlet};
+use crate::task::rejections::Rejections;
+use crate::flow::{Ended, Stopped};
+use pipehost_config::OnError;
+use pipehost_connectors::{Sink, SinkError};
+use pipehost_observe::metrics::{Doing, NodeMetrics};
+use pipehost_observe::pace::Pace;
+use pipehost_record::Batch;
+
+pub(crate) struct SinkTask {
+    pub name: Arc<str>,
+    pub sink: Sink,
+    /// For what is refused where it is written.
+    pub rejections: Rejections,
+    pub inlet: Inlet,
+    pub metrics: Arc<NodeMetrics>,
+    pub processed: IntCounter,
+    /// Records a second at most.
+    pub rate: Option<u64>,
+    /// Tells the sources to stop, once nobody reads stdout any more.
+    pub stop: CancellationToken,
+    /// Whether there is no other sink, which would get less than it should.
+    pub alone: bool,
+    pub reporter: Reporter,
+    /// Open for writing; closed, once a run has ended.
+    pub gate: Arc<RwLock<()>>,
+    /// Who measures how long records take.
+    pub pace: Option<Arc<Pace>>,
+}
+
+impl SinkTask {
+    pub(crate) async fn run(mut self) -> Ended {
+        let mut closed = false;
+        loop {
+            match self.inlet.next().await? {
+                Event::Batch(batch) if closed => self.inlet.done(batch.len),
+                Event::Batch(batch) => {
+                    closed = self.write(&batch).await?;
+                    if closed && self.reporter.is_heard() {
+                        // What is not written must not be in a cut: the next run goes on
+                        // from the last one.
+                        self.stop.cancel();
+                        return Err(Stopped::Neighbour);
+                    }
+                }
+                Event::Watermark(_) => {}
+                Event::Barrier(number) => {
+                    let synced = self.sink.sync().await;
+                    let synced = synced.map_err(|why| self.failed(&why))?;
+                    self.reporter.reached(number, NodeState::Sink(synced));
+                }
+                Event::End(_) => break,
+            }
+        }
+        let name = self.name.clone();
+        let synced = self.sink.finish().await;
+        let synced = synced.map_err(|why| Stopped::Cause(format!("sink `{name}`: {why}")))?;
+        self.reporter.ended(NodeState::Sink(synced));
+        Ok(())
+    }
+
+    /// Writes a batch; true if there is nobody to write to any more.
+    async fn write(&mut self, batch: &Batch) -> Result<bool, Stopped> {
+        // What is begun is finished and counted, before a run that ends counts what is missing.
+        let open = self.gate.read().await;
+        let start = Instant::now();
+        let refusals = self.rejections.on_error != OnError::Fail;
+        let mut refused = 0;
+        let closed = match self.sink.write(batch, refusals).await {
+            Ok(rejected) => {
+                let written = (batch.len - rejected.len()) as u64;
+                self.metrics.records_out.inc_by(written);
+                self.processed.inc_by(written);
+                self.rejections.settle(batch, &rejected).await?;
+                refused = rejected.len();
+                if let Some(pace) = &self.pace {
+                    pace.written(batch);
+                }
+                false
+            }
+            Err(SinkError::ClosedPipe) => {
+                if self.alone {
+                    self.stop.cancel();
+                }
+                true
+            }
+            Err(SinkError::Failed(why)) => return Err(self.failed(&why)),
+        };
+        self.inlet.done(batch.len - refused);
+        drop(open);
+        if closed {
+            return Ok(true);
+        }
+        let took = start.elapsed();
+        self.metrics.duration.observe(took.as_secs_f64());
+        self.metrics.spent(Doing::Working, took);
+        if let Some(rate) = self.rate {
+            let due = Duration::from_secs_f64(batch.len as f64 / rate as f64);
+            tokio::time::sleep(due).await;
+        }
+        Ok(false)
+    }
+
+    fn failed(&self, why: &str) -> Stopped {
+        Stopped::Cause(format!("sink `{}`: {why}", self.name))
+    }
+}

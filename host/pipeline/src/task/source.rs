@@ -1,0 +1,162 @@
+//! The task of a source: read, decode, make batches.
+
+use std::sync::atomic::Ordering;
+
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::checkpoint::{NodeState, Reporter, SourceCuts};
+use crate::flow::queue::{Close, Outlet};
+use crate::task::rejections::{Refused, Rejections};
+use crate::flow::{Ended, Stopped};
+use pipehost_codec::Decoded;
+use pipehost_config::Batching;
+use pipehost_connectors::Source;
+use pipehost_observe::metrics::Doing;
+use pipehost_record::{MAX_ATTRIBUTES, Origin};
+
+pub(crate) struct SourceTask {
+    pub source: Source,
+    pub batching: Batching,
+    pub outlet: Outlet,
+    pub rejections: Rejections,
+    /// Told to read no further.
+    pub stop: CancellationToken,
+    /// Told to begin a cut.
+    pub cuts: SourceCuts,
+    pub reporter: Reporter,
+    /// How it ends when it is told to read no further: with a state to go on from,
+    /// nothing is finished then.
+    pub when_stopped: Close,
+    /// How it ends when there is nothing more.
+    pub when_done: Close,
+}
+
+impl SourceTask {
+    pub(crate) async fn run(mut self) -> Ended {
+        let mut out = Decoded::default();
+        let batching = self.batching.clone();
+        let full = |out: &Decoded| {
+            out.batch.len() >= batching.records
+                || out.bytes() >= batching.bytes
+                || out.batch.attributes() >= MAX_ATTRIBUTES
+        };
+        let metrics = self.rejections.metrics.clone();
+        let starved = |since: std::time::Instant| {
+            metrics.spent(Doing::WaitingForInput, since.elapsed());
+        };
+        let mut due = Instant::now();
+        let mut stopping = false;
+        let close = loop {
+            let waiting = std::time::Instant::now();
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled(), if !stopping => {
+                    starved(waiting);
+                    stopping = true;
+                    // What was taken from the world is delivered.
+                    if !self.source.stop() {
+                        break self.when_stopped;
+                    }
+                }
+                number = self.cuts.next() => {
+                    starved(waiting);
+                    self.flush(&mut out).await?;
+                    self.source.cut(number);
+                    self.reporter.reached(number, self.state());
+                    self.outlet.barrier(number).await?;
+                }
+                () = sleep_until(due), if !out.batch.is_empty() => {
+                    starved(waiting);
+                    self.flush(&mut out).await?;
+                }
+                more = self.source.ready() => {
+                    starved(waiting);
+                    if !more.map_err(|why| self.failed(&why))? {
+                        break if stopping { self.when_stopped } else { self.when_done };
+                    }
+                    if out.batch.is_empty() {
+                        due = Instant::now() + batching.linger;
+                    }
+                    let start = std::time::Instant::now();
+                    let decoded = self.source.decode(&mut out, full);
+                    metrics.spent(Doing::Working, start.elapsed());
+                    let refused = self.reject(&mut out).await;
+                    if let Err(why) = refused.and(decoded.map_err(|why| self.failed(&why))) {
+                        // What was read before it is not delivered, and is counted as such.
+                        metrics.records_in.inc_by(out.batch.len() as u64);
+                        metrics.in_flight.fetch_add(out.batch.len() as i64, Ordering::Relaxed);
+                        return Err(why);
+                    }
+                    // A timer would be late by a millisecond, where nothing is to be waited for.
+                    if full(&out) || Instant::now() >= due {
+                        self.flush(&mut out).await?;
+                    }
+                }
+                () = self.outlet.idle() => {
+                    starved(waiting);
+                    self.outlet.settle().await?;
+                }
+            }
+        };
+        self.flush(&mut out).await?;
+        if stopping {
+            let torn = self.source.torn();
+            metrics.records_in.inc_by(torn);
+            metrics.in_flight.fetch_add(torn as i64, Ordering::Relaxed);
+        }
+        // What it still answers for belongs to the last cut, which has no barrier.
+        self.source.cut(u64::MAX);
+        if self.reporter.is_heard() {
+            self.reporter.ended(self.state());
+        }
+        self.outlet.end(close).await?;
+        self.source.close().await;
+        Ok(())
+    }
+
+    fn failed(&self, why: &str) -> Stopped {
+        Stopped::Cause(format!("source `{}`: {why}", self.rejections.name))
+    }
+
+    fn state(&self) -> NodeState {
+        NodeState::Source { position: self.source.position(), latest: self.outlet.latest() }
+    }
+
+    async fn flush(&mut self, out: &mut Decoded) -> Ended {
+        let batch = out.batch.take();
+        if batch.len == 0 {
+            return Ok(());
+        }
+        let (metrics, records) = (self.rejections.metrics.clone(), batch.len);
+        metrics.records_in.inc_by(records as u64);
+        metrics.batch.observe(records as f64);
+        metrics.in_flight.fetch_add(records as i64, Ordering::Relaxed);
+        self.outlet.send(0, batch).await?;
+        metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
+        self.outlet.settle().await
+    }
+
+    async fn reject(&mut self, out: &mut Decoded) -> Ended {
+        let undecodable = out.take_undecodable();
+        if undecodable.is_empty() {
+            return Ok(());
+        }
+        let metrics = self.rejections.metrics.clone();
+        metrics.records_in.inc_by(undecodable.len() as u64);
+        metrics.in_flight.fetch_add(undecodable.len() as i64, Ordering::Relaxed);
+        let _open = self.rejections.gate.read().await;
+        let place = self.source.place();
+        let refused = undecodable.iter().map(|undecodable| Refused {
+            record: undecodable.record.clone(),
+            origin: Origin { place: place.clone(), number: undecodable.number },
+            input: 0,
+            reason: &undecodable.reason,
+            attempts: 1,
+        });
+        let settled = self.rejections.settle_all(refused.collect()).await;
+        // One that ends the run is named by that.
+        metrics.in_flight.fetch_sub(undecodable.len() as i64, Ordering::Relaxed);
+        settled
+    }
+}

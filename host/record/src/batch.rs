@@ -1,0 +1,316 @@
+//! A batch, and a record copied out of one.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::selected::{Picking, RowNumbers, Selected};
+use crate::{Column, NO_TIME, Origin, Origins, Times};
+
+/// How many attributes a stage may read or change, and a record bring along. Each is a
+/// column of every batch, so strangers must not make them without end.
+pub const MAX_ATTRIBUTES: usize = 1024;
+
+/// How long the name of an attribute may be, in bytes.
+pub const MAX_NAME: usize = 1024;
+
+/// # Errors
+/// If no attribute can have this name.
+pub fn check_name(name: &str) -> Result<(), String> {
+    match name.len() {
+        0 => Err("an attribute has no name".to_owned()),
+        1..=MAX_NAME => Ok(()),
+        long => {
+            Err(format!("the name of an attribute has {long} bytes, and it may have {MAX_NAME}"))
+        }
+    }
+}
+
+/// What a batch takes in memory whatever it holds, and each of its columns; in bytes, about.
+const BATCH: usize = 256;
+const COLUMN: usize = 128;
+/// What a row takes in each column at least, also one that has nothing there.
+pub(super) const CELL: usize = 8;
+
+/// A named column of byte strings.
+pub type Attribute = (Arc<str>, Selected<Column>);
+
+/// Records, column by column. Every column that is present has `len` rows.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub len: usize,
+    pub timestamps: Option<Selected<Times>>,
+    pub key: Option<Selected<Column>>,
+    pub value: Option<Selected<Column>>,
+    pub attributes: Vec<Attribute>,
+    pub origins: Selected<Origins>,
+    /// By which of the inputs of the node at hand it came in: its inlet says so.
+    pub input: u32,
+}
+
+impl Batch {
+    pub fn attribute(&self, name: &str) -> Option<&Selected<Column>> {
+        self.attributes.iter().find(|(n, _)| &**n == name).map(|(_, column)| column)
+    }
+
+    /// The attributes that a row has.
+    pub fn attributes_of(&self, row: usize) -> impl Iterator<Item = (&str, &[u8])> {
+        let attributes = self.attributes.iter();
+        attributes.filter_map(move |(name, column)| Some((&**name, column.get(row)?)))
+    }
+
+    /// These rows, in this order; a row may come several times.
+    pub fn pick(&self, rows: RowNumbers) -> Self {
+        let len = rows.len();
+        let mut picking = Picking::new(rows);
+        Self {
+            len,
+            timestamps: self.timestamps.as_ref().map(|column| picking.pick(column)),
+            key: self.key.as_ref().map(|column| picking.pick(column)),
+            value: self.value.as_ref().map(|column| picking.pick(column)),
+            attributes: (self.attributes.iter())
+                .map(|(name, column)| (name.clone(), picking.pick(column)))
+                .collect(),
+            origins: picking.pick(&self.origins),
+            input: self.input,
+        }
+    }
+
+    /// A range of rows.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        self.pick(Arc::new((range.start as u32..range.end as u32).collect()))
+    }
+
+    /// Lets go of what its columns hold beside its rows, if that is more than the rows:
+    /// for records that wait, while the batches that they were picked from have gone on.
+    pub fn compact(&mut self) {
+        let columns = self.key.iter_mut().chain(&mut self.value);
+        columns
+            .chain(self.attributes.iter_mut().map(|(_, column)| column))
+            .for_each(Selected::compact_bytes);
+        if let Some(times) = &mut self.timestamps {
+            times.compact();
+        }
+        self.origins.compact();
+    }
+
+    /// Bytes that the records hold: keys, values, times, and attributes with their names. As
+    /// much has to be written for them at least, whatever the format. A row takes `CELL` in
+    /// every column at least, also where it has nothing: that much a copy takes.
+    pub fn bytes(&self) -> usize {
+        let least = |bytes: usize| bytes.max(self.len.saturating_mul(CELL));
+        let columns = self.key.iter().chain(&self.value).map(|column| least(column.bytes()));
+        let attributes = self.attributes.iter();
+        let attributes = attributes.map(|(name, c)| least(c.bytes() + name.len() * c.there()));
+        let times = self.timestamps.as_ref().map_or(0, |times| times.count() * size_of::<i64>());
+        columns.chain(attributes).fold(times, usize::saturating_add)
+    }
+
+    /// As [`Batch::bytes`], of these rows alone, each as often as it is named. Rows that there
+    /// are not count nothing. What is more than `most` is not added up.
+    pub fn bytes_of(&self, rows: &[u32], most: usize) -> usize {
+        let columns = self.key.iter().chain(&self.value).map(|column| (0, column));
+        let columns: Vec<_> =
+            columns.chain(self.attributes.iter().map(|(name, c)| (name.len(), c))).collect();
+        // So much it is in any case.
+        let least = rows.len().saturating_mul(columns.len()).saturating_mul(CELL);
+        if least > most {
+            return least;
+        }
+        let here = rows.iter().map(|&row| row as usize).filter(|&row| row < self.len);
+        let cell = |row: usize, (name, column): &(usize, &Selected<Column>)| {
+            CELL.max(name + column.row_bytes(row))
+        };
+        let bytes = |row| columns.iter().map(move |column| cell(row, column)).sum::<usize>();
+        here.map(bytes).fold(0, usize::saturating_add)
+    }
+
+    /// Bytes that this batch takes beside its columns, which it may share with others.
+    pub fn own_bytes(&self) -> usize {
+        own_bytes(self.len, self.attributes.len())
+    }
+
+    /// Bytes that stay in memory for it, those included of rows that are not its own. Others
+    /// may hold some of them too.
+    pub fn held_bytes(&self) -> usize {
+        let columns = self.key.iter().chain(&self.value).map(Selected::held_bytes);
+        let attributes = self.attributes.iter().map(|(name, c)| c.held_bytes() + name.len());
+        let times = self.timestamps.as_ref().map_or(0, |times| times.count() * size_of::<i64>());
+        columns.chain(attributes).fold(self.own_bytes() + times, usize::saturating_add)
+    }
+
+    /// Where the attributes are, by name: for those who look for many.
+    pub fn places(&self) -> HashMap<&str, usize> {
+        self.attributes.iter().enumerate().map(|(at, (name, _))| (&**name, at)).collect()
+    }
+
+    /// Puts batches behind each other, and makes as many of them as are needed: attributes that
+    /// only some have must be neither too many nor mostly absent.
+    pub fn join(parts: Vec<Self>) -> Vec<Self> {
+        let mut joined = Vec::new();
+        let mut run: Vec<Self> = Vec::new();
+        let mut names: HashSet<Arc<str>> = HashSet::new();
+        let (mut rows, mut bytes) = (0, 0);
+        for part in parts {
+            names.extend(part.attributes.iter().map(|(name, _)| name.clone()));
+            rows += part.len;
+            bytes += part.bytes();
+            let filled = names.len() * rows * CELL;
+            let fits = names.len() <= MAX_ATTRIBUTES && filled <= MOST_FILLED.max(4 * bytes);
+            if !fits && !run.is_empty() {
+                joined.push(Self::concat(&std::mem::take(&mut run)));
+                names = part.attributes.iter().map(|(name, _)| name.clone()).collect();
+                (rows, bytes) = (part.len, part.bytes());
+            }
+            run.push(part);
+        }
+        if !run.is_empty() {
+            joined.push(Self::concat(&run));
+        }
+        joined
+    }
+
+    /// Puts batches behind each other. A column that only some have is null in the
+    /// rows of the others.
+    pub fn concat(parts: &[Self]) -> Self {
+        if let [one] = parts {
+            return one.clone();
+        }
+        let column = |columns: Vec<Option<&Selected<Column>>>| {
+            columns.iter().any(Option::is_some).then(|| {
+                let absent = |part: &Self| Column::nulls(part.len).into();
+                let columns: Vec<Selected<Column>> = (columns.into_iter().zip(parts))
+                    .map(|(column, part)| column.cloned().unwrap_or_else(|| absent(part)))
+                    .collect();
+                Selected::concat(&columns)
+            })
+        };
+        // By name, the column of each part that has it.
+        let mut names: Vec<&Arc<str>> = Vec::new();
+        let mut columns: Vec<Vec<Option<&Selected<Column>>>> = Vec::new();
+        let mut places: HashMap<&Arc<str>, usize> = HashMap::new();
+        for (number, part) in parts.iter().enumerate() {
+            for (name, column) in &part.attributes {
+                let at = *places.entry(name).or_insert_with(|| {
+                    names.push(name);
+                    columns.push(vec![None; parts.len()]);
+                    names.len() - 1
+                });
+                columns[at][number] = Some(column);
+            }
+        }
+        let timestamps = parts.iter().any(|part| part.timestamps.is_some()).then(|| {
+            let absent = |part: &Self| vec![NO_TIME; part.len].into();
+            let times: Vec<_> = (parts.iter())
+                .map(|part| part.timestamps.clone().unwrap_or_else(|| absent(part)))
+                .collect();
+            Selected::concat(&times)
+        });
+        let origins: Vec<_> = parts.iter().map(|part| part.origins.clone()).collect();
+        Self {
+            len: parts.iter().map(|part| part.len).sum(),
+            timestamps,
+            key: column(parts.iter().map(|part| part.key.as_ref()).collect()),
+            value: column(parts.iter().map(|part| part.value.as_ref()).collect()),
+            attributes: (names.into_iter().zip(columns))
+                .map(|(name, columns)| {
+                    let joined = column(columns).expect("the name comes from one of the parts");
+                    (name.clone(), joined)
+                })
+                .collect(),
+            origins: Selected::concat(&origins),
+            input: parts.first().map_or(0, |part| part.input),
+        }
+    }
+
+    /// A record, copied out.
+    pub fn record(&self, row: usize) -> Record {
+        let copy = |column: &Selected<Column>| column.get(row).map(<[u8]>::to_vec);
+        Record {
+            timestamp: self.timestamps.as_ref().and_then(|times| times.get(row)),
+            key: self.key.as_ref().and_then(copy),
+            value: self.value.as_ref().and_then(copy),
+            attributes: (self.attributes_of(row))
+                .map(|(name, bytes)| (name.to_owned(), bytes.to_vec()))
+                .collect(),
+        }
+    }
+
+    pub fn origin(&self, row: usize) -> Origin {
+        self.origins.base.get(self.origins.base_row(row))
+    }
+}
+
+/// What batches that are joined may have filled in for attributes that a part does not have.
+const MOST_FILLED: usize = 4 << 20;
+
+/// Bytes that a batch of so many rows and attributes takes beside its columns.
+pub fn own_bytes(rows: usize, attributes: usize) -> usize {
+    BATCH + attributes * COLUMN + rows * size_of::<u32>()
+}
+
+/// One record, on its own: as frames and dead letters hold it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Nanoseconds since the Unix epoch.
+    pub timestamp: Option<i64>,
+    #[serde(with = "serde_bytes")]
+    pub key: Option<Vec<u8>>,
+    #[serde(with = "serde_bytes")]
+    pub value: Option<Vec<u8>>,
+    #[serde(with = "attributes")]
+    pub attributes: Vec<(String, Vec<u8>)>,
+}
+
+/// Their bytes at once: serde would take them for lists of numbers.
+mod attributes {
+    use std::fmt;
+
+    use serde::de::{Error as _, SeqAccess, Visitor};
+    use serde::{Deserializer, Serializer};
+    use serde_bytes::{ByteBuf, Bytes};
+
+    use crate::{MAX_ATTRIBUTES, MAX_NAME};
+
+    pub fn serialize<S: Serializer>(
+        attributes: &[(String, Vec<u8>)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(attributes.iter().map(|(name, bytes)| (name, Bytes::new(bytes))))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(String, Vec<u8>)>, D::Error> {
+        deserializer.deserialize_seq(Attributes)
+    }
+
+    /// Refuses what no record may have before it is in memory.
+    struct Attributes;
+
+    impl<'de> Visitor<'de> for Attributes {
+        type Value = Vec<(String, Vec<u8>)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("names and values")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut attributes = Vec::new();
+            while let Some((name, bytes)) = list.next_element::<(&str, ByteBuf)>()? {
+                if attributes.len() == MAX_ATTRIBUTES {
+                    let why = format!("more than {MAX_ATTRIBUTES} attributes");
+                    return Err(A::Error::custom(why));
+                }
+                if name.len() > MAX_NAME {
+                    let why = format!("an attribute whose name has more than {MAX_NAME} bytes");
+                    return Err(A::Error::custom(why));
+                }
+                attributes.push((name.to_owned(), bytes.into_vec()));
+            }
+            Ok(attributes)
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Text with places for what a record holds: `"{timestamp} {level} {value}"`.
+
+use crate::Batch;
+use crate::time::rfc3339;
+
+/// A parsed template. `{value}`, `{key}` and `{timestamp}` (RFC 3339) stand for
+/// those, any other name for the attribute, as does `{attribute:value}` for one that is called
+/// like one of them; `{{` and `}}` stand for braces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Name(String),
+}
+
+impl Template {
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            match c {
+                '{' | '}' if chars.next_if_eq(&c).is_some() => literal.push(c),
+                '{' => {
+                    let name: String = chars.by_ref().take_while(|&c| c != '}').collect();
+                    if name.is_empty() || name.contains('{') || !text.contains('}') {
+                        return Err(
+                            "a `{` needs a name and a `}`; write `{{` for a brace".to_owned()
+                        );
+                    }
+                    if !literal.is_empty() {
+                        parts.push(Part::Text(std::mem::take(&mut literal)));
+                    }
+                    parts.push(Part::Name(name));
+                }
+                '}' => return Err("a `}` without a `{`; write `}}` for a brace".to_owned()),
+                c => literal.push(c),
+            }
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        Ok(Self { parts })
+    }
+
+    /// Names other than `allowed`.
+    pub fn names_except<'a>(&'a self, allowed: &'a [&str]) -> impl Iterator<Item = &'a str> {
+        self.parts.iter().filter_map(move |part| match part {
+            Part::Name(name) if !allowed.contains(&name.as_str()) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Whether what a record holds comes last.
+    pub fn ends_with_name(&self) -> bool {
+        matches!(self.parts.last(), Some(Part::Name(_)))
+    }
+
+    pub fn has_name(&self, name: &str) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Name(n) if n == name))
+    }
+
+    /// Appends the text for a row. What the record does not have is left empty.
+    pub fn render(&self, batch: &Batch, row: usize, out: &mut Vec<u8>) {
+        self.render_with(out, |name, out| match name {
+            "value" => extend(out, batch.value.as_ref().and_then(|column| column.get(row))),
+            "timestamp" => {
+                if let Some(time) = batch.timestamps.as_ref().and_then(|times| times.get(row)) {
+                    out.extend_from_slice(rfc3339(time).as_bytes());
+                }
+            }
+            name => extend(out, key_or_attribute(batch, row, name)),
+        });
+    }
+
+    /// Appends the text, with `write` for each name.
+    pub fn render_with(&self, out: &mut Vec<u8>, mut write: impl FnMut(&str, &mut Vec<u8>)) {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Name(name) => write(name, out),
+            }
+        }
+    }
+}
+
+/// In front of the name of an attribute that may be called as something else is.
+const ATTRIBUTE: &str = "attribute:";
+
+/// The name of an attribute, without what says that it is one.
+pub fn without_prefix(name: &str) -> &str {
+    name.strip_prefix(ATTRIBUTE).unwrap_or(name)
+}
+
+/// What `{name}` stands for in a row: the key, or an attribute.
+pub fn key_or_attribute<'a>(batch: &'a Batch, row: usize, name: &str) -> Option<&'a [u8]> {
+    let attribute = match name {
+        "key" => return batch.key.as_ref().and_then(|column| column.get(row)),
+        name => without_prefix(name),
+    };
+    batch.attribute(attribute).and_then(|column| column.get(row))
+}
+
+fn extend(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    out.extend_from_slice(bytes.unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BatchBuilder;
+
+    #[test]
+    fn names_stand_for_what_a_record_holds() {
+        let mut builder = BatchBuilder::default();
+        let attributes = [("level", &b"INFO"[..]), ("value", b"v"), ("key", b"k")];
+        builder.push(&"t".into(), 1, Some(0), None, Some(b"started"), attributes.into_iter());
+        let batch = builder.take();
+        let render = |text: &str| {
+            let mut out = Vec::new();
+            Template::parse(text).unwrap().render(&batch, 0, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(render("{timestamp} {level}: {value}"), "1970-01-01T00:00:00Z INFO: started");
+        assert_eq!(render("{{{value}}} [{key}]"), "{started} []");
+        assert_eq!(render("{attribute:value} {attribute:key} {attribute:level}"), "v k INFO");
+    }
+
+    #[test]
+    fn braces_come_in_pairs() {
+        for wrong in ["{value", "{}", "value}", "{a{b}"] {
+            assert!(Template::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

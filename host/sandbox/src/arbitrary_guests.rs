@@ -1,0 +1,107 @@
+//! Arbitrary code in the place of a stage: whatever it does, the host lives.
+//!
+//! `PIPEHOST_GUESTS=10000 cargo test -p pipehost arbitrary` makes so many of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasm_smith::{Config, Module};
+
+use crate::instance::guest_log::GuestLog;
+use crate::instance::Instance;
+use crate::program::Program;
+use crate::compile::Source;
+use crate::compile::Metering;
+use crate::engine::Engine;
+use pipehost_config::grants::Grants;
+use pipehost_config::limits::{Fuel, Limits};
+use pipehost_observe::metrics::Metrics;
+use pipehost_record::{Batch, BatchBuilder};
+
+/// The exports of a stage with everything, as the canonical ABI has them.
+const SHAPE: &str = r#"(module
+  (memory (export "memory") 2)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+  (func (export "pipehost:stage/stage@0.1.0#describe") (result i32) unreachable)
+  (func (export "pipehost:stage/stage@0.1.0#open") (param i32 i32) (result i32) unreachable)
+  (func (export "pipehost:stage/stage@0.1.0#process") (param i32) (result i32) unreachable)
+  (func (export "pipehost:stage/stage@0.1.0#finish") (result i32) unreachable)
+  (func (export "pipehost:stage/checkpoint@0.1.0#save") (result i32) unreachable)
+  (func (export "pipehost:stage/checkpoint@0.1.0#restore") (param i32 i32) (result i32) unreachable)
+  (func (export "pipehost:stage/watermark@0.1.0#advance") (param i64) (result i32) unreachable))"#;
+
+fn module(random: &mut fastrand::Rng) -> Option<Vec<u8>> {
+    let seed: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(2048).collect();
+    let config = Config {
+        exports: Some(wat::parse_str(SHAPE).expect("it is a module")),
+        max_imports: 0,
+        allow_start_export: true,
+        gc_enabled: false,
+        exceptions_enabled: false,
+        memory64_enabled: false,
+        threads_enabled: false,
+        relaxed_simd_enabled: false,
+        tail_call_enabled: false,
+        ..Config::default()
+    };
+    let module = Module::new(config, &mut arbitrary::Unstructured::new(&seed)).ok()?;
+    Some(module.to_bytes())
+}
+
+fn batch() -> Batch {
+    let mut builder = BatchBuilder::default();
+    let attributes = [("level", &b"INFO"[..])];
+    for number in 1..=3 {
+        let attributes = attributes.into_iter();
+        builder.push(&"test".into(), number, Some(0), Some(b"k"), Some(b"value"), attributes);
+    }
+    builder.take()
+}
+
+#[tokio::test]
+async fn the_host_survives_arbitrary_guests() {
+    let wanted: usize = std::env::var("PIPEHOST_GUESTS").map_or(300, |n| n.parse().unwrap());
+    let engine = Arc::new(Engine::new(Metering::Fuel, 4).unwrap().without_cache());
+    let limits = Limits {
+        fuel: Some(Fuel { base: 100_000, per_record: 0 }),
+        timeout: Duration::from_secs(5),
+        memory_bytes: 16 << 20,
+        ..Limits::default()
+    };
+    let metrics = Metrics::default().node("test");
+    let mut random = fastrand::Rng::with_seed(1);
+    let (mut made, mut loaded, mut answered) = (0, 0, 0);
+    while made < wanted {
+        let Some(module) = module(&mut random) else { continue };
+        made += 1;
+        let path = "guest.wasm".into();
+        let source = Source { path, bytes: module, is_text: false };
+        let program = Program::load(
+            engine.clone(),
+            "guest".into(),
+            &source,
+            limits.clone(),
+            Grants::default(),
+        );
+        let Ok(program) = program else { continue };
+        loaded += 1;
+        // Each call on a new instance: after a failure, the old one is done with.
+        for call in 0..7 {
+            let log = GuestLog::of(&program, 0, &metrics);
+            let Ok(mut instance) = Instance::start(&program, log, &metrics).await else { break };
+            let answer = match call {
+                0 => instance.describe().await.is_ok(),
+                1 => instance.open("{}").await.is_ok(),
+                2 => instance.process(&batch()).await.is_ok(),
+                3 => instance.finish().await.is_ok(),
+                4 => instance.save().await.is_ok(),
+                5 => instance.restore(b"saved").await.is_ok(),
+                _ => instance.advance(0).await.is_ok(),
+            };
+            answered += usize::from(answer);
+        }
+    }
+    // Most are refused; those that are not have been called.
+    assert!(loaded > wanted / 10, "{loaded} of {made} were loaded");
+    println!("{made} guests, {loaded} loaded, {answered} calls answered");
+}

@@ -1,0 +1,95 @@
+//! From the bytes that an operator names to native code.
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+use super::job::{Compiled, Job, Source};
+use super::limits::Limits;
+use super::settings::{self, Metering};
+use super::{child, look};
+use pipehost_files::content_hash;
+use pipehost_record::foreign::Foreign;
+
+impl Source {
+    /// Compiles it, within the limits.
+    ///
+    /// # Errors
+    /// What is wrong with it, or which limit it met.
+    pub fn compile(
+        self,
+        metering: Metering,
+        epochs: bool,
+        limits: &Limits,
+    ) -> Result<Compiled, String> {
+        if !child::can_be_asked() {
+            return compile_here(&self, metering, epochs);
+        }
+        let what = format!("compiling {}", Foreign::new(&self.path.display().to_string()));
+        let job = Job::Compile { source: self, metering, epochs };
+        child::ask::<_, Result<Compiled, String>>(&job, &what, limits, "limits.compile")?
+    }
+}
+
+/// Compiles in this process.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn compile_here(
+    source: &Source,
+    metering: Metering,
+    epochs: bool,
+) -> Result<Compiled, String> {
+    let component = component(source)?;
+    look::look(&component).map_err(|why| format!("it is not a valid component: {why}"))?;
+    let code = settings::compiler(metering, epochs)
+        .and_then(|engine| engine.precompile_component(&component))
+        .map_err(|error| format!("it is not a valid component: {}", error.root_cause()))?;
+    Ok(Compiled { hash: content_hash(&component), size: component.len() as u64, code })
+}
+
+/// The target that stages are built for.
+pub const TARGET: &str = "wasm32-wasip2";
+
+/// The bytes of the component.
+fn component(source: &Source) -> Result<Vec<u8>, String> {
+    let file = source.path.display();
+    let bytes = if source.is_text {
+        wat::parse_bytes(&source.bytes)
+            .map_err(|error| format!("{file} is not WebAssembly text: {error}"))?
+            .into_owned()
+    } else {
+        source.bytes.clone()
+    };
+    match bytes.get(..8) {
+        Some([0, b'a', b's', b'm', _, _, 1, 0]) => Ok(bytes),
+        Some([0, b'a', b's', b'm', _, _, 0, 0]) => wrap(&bytes).map_err(|error| {
+            format!(
+                "{file} is a core module, not a component, and does not export the functions of a \
+                 stage: {error}; build it for {TARGET}"
+            )
+        }),
+        _ => Err(format!("{file} is not WebAssembly")),
+    }
+}
+
+/// Makes a component of a core module that exports the functions of the contract
+/// under their names in the canonical ABI, such as
+/// `pipehost:stage/stage@0.1.0#process`.
+fn wrap(module: &[u8]) -> Result<Vec<u8>, String> {
+    let wrap = || -> anyhow::Result<Vec<u8>> {
+        let mut resolve = Resolve::default();
+        let package = resolve.push_str("stage.wit", include_str!("../../../../wit/stage.wit"))?;
+        let exports =
+            |interface: &str| memchr::memmem::find(module, interface.as_bytes()).is_some();
+        let world = match exports("pipehost:stage/checkpoint@") {
+            true if exports("pipehost:stage/watermark@") => "timed-transform",
+            true => "stateful-transform",
+            false => "transform",
+        };
+        let world = resolve.select_world(&[package], Some(world))?;
+        let mut module = module.to_vec();
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+        ComponentEncoder::default().module(&module)?.validate(true).encode()
+    };
+    wrap().map_err(|error| format!("{:#}", error.root_cause()))
+}

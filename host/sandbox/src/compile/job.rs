@@ -1,0 +1,36 @@
+//! What a child is asked for, and what it answers.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::settings::Metering;
+
+/// A file: a component, a core module, or the text of one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Source {
+    /// For messages.
+    pub path: PathBuf,
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+    pub is_text: bool,
+}
+
+/// Native code, and the component that it was made of.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Compiled {
+    /// SHA-256 of the component, in hexadecimal.
+    pub hash: String,
+    /// Bytes of the component.
+    pub size: u64,
+    /// As wasmtime writes it.
+    #[serde(with = "serde_bytes")]
+    pub code: Vec<u8>,
+}
+
+/// What the child is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Job {
+    Compile { source: Source, metering: Metering, epochs: bool },
+    Schema { schema: String, config: String },
+}

@@ -1,0 +1,112 @@
+//! A configuration against the schema of a stage, which the stage wrote.
+
+use jsonschema::error::ValidationErrorKind;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::cache::Cache;
+use super::child;
+use super::job::Job;
+use super::limits::Limits;
+use pipehost_files::content_hash;
+use pipehost_record::foreign::Foreign;
+
+/// Complaints that are told of.
+const TOLD: usize = 20;
+
+/// What is wrong with a part of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complaint {
+    /// The part, as a JSON pointer; with `#` behind it, its name.
+    pub place: String,
+    pub message: String,
+    pub help: Option<String>,
+    /// A name that is not known, and those that are.
+    pub unknown: Option<(String, Vec<String>)>,
+}
+
+/// Everything that is wrong, or why the schema is none.
+type Checked = Result<Vec<Complaint>, String>;
+
+/// Checks a configuration, within the limits. What was right once is not checked again, if
+/// there is a cache to note it in.
+///
+/// # Errors
+/// If the schema is not one, or which limit was met.
+pub fn check(
+    schema: &str,
+    config: &Value,
+    limits: &Limits,
+    cache: Option<&Cache>,
+) -> Result<Vec<Complaint>, String> {
+    let config = config.to_string();
+    if !child::can_be_asked() {
+        return check_here(schema, &config);
+    }
+    // The length tells where the one ends and the other begins.
+    let both = format!("{} {schema}{config}", schema.len());
+    let name = format!("{}-{}", content_hash(both.as_bytes()), env!("CARGO_PKG_VERSION"));
+    if cache.is_some_and(|cache| cache.has_note(&name)) {
+        return Ok(Vec::new());
+    }
+    let job = Job::Schema { schema: schema.to_owned(), config };
+    let what = "the check of its configuration against its schema";
+    let complaints = child::ask::<_, Checked>(&job, what, limits, "limits.compile")??;
+    if complaints.is_empty()
+        && let Some(cache) = cache
+    {
+        cache.note(&name);
+    }
+    Ok(complaints)
+}
+
+/// Checks in this process.
+pub(super) fn check_here(schema: &str, config: &str) -> Checked {
+    let broken = |why: String| format!("its schema is not one: {}", Foreign::new(&why));
+    let schema: Value = serde_json::from_str(schema).map_err(|error| broken(error.to_string()))?;
+    let config: Value = serde_json::from_str(config).map_err(|error| broken(error.to_string()))?;
+    let validator =
+        jsonschema::validator_for(&schema).map_err(|error| broken(error.to_string()))?;
+    let mut complaints: Vec<Complaint> = Vec::new();
+    for error in validator.iter_errors(&config) {
+        if complaints.len() >= TOLD {
+            complaints.push(Complaint {
+                place: String::new(),
+                message: "there is more that is wrong, which is told of once this is right".into(),
+                help: None,
+                unknown: None,
+            });
+            break;
+        }
+        complaints.extend(complaints_of(&error, &schema));
+    }
+    Ok(complaints)
+}
+
+fn complaints_of(error: &jsonschema::ValidationError<'_>, schema: &Value) -> Vec<Complaint> {
+    let pointer = error.instance_path().to_string();
+    if let ValidationErrorKind::AdditionalProperties { unexpected } = error.kind() {
+        let known = schema["properties"].as_object();
+        let known: Vec<String> =
+            known.into_iter().flat_map(|names| names.keys().cloned()).collect();
+        let unknown = |name: &String| Complaint {
+            place: format!("{pointer}/{name}#"),
+            message: format!("its configuration has no member `{name}`"),
+            help: None,
+            unknown: Some((name.clone(), known.clone())),
+        };
+        return unexpected.iter().take(TOLD).map(unknown).collect();
+    }
+    let member = if pointer.is_empty() {
+        String::new()
+    } else {
+        format!("`config{}`: ", pointer.replace('/', "."))
+    };
+    let help = schema.pointer(&format!("/properties{pointer}/description"));
+    vec![Complaint {
+        message: Foreign::new(&format!("{member}{error}")).to_string(),
+        help: help.and_then(Value::as_str).map(|text| Foreign::new(text).lines().to_string()),
+        place: pointer,
+        unknown: None,
+    }]
+}

@@ -1,0 +1,5 @@
+//! What host and stages say to each other: the WIT contract, and its rules.
+
+pub mod bindings;
+pub mod outcome;
+pub mod plan;

@@ -1,0 +1,109 @@
+//! What a stage declares when it is opened, and what it is given of a batch.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::contract::bindings::records;
+use pipehost_record::check_name;
+use pipehost_record::{Batch, Column, MAX_ATTRIBUTES, MAX_NAME, Selected, Times};
+
+/// What a stage reads, and its ports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub timestamps: bool,
+    pub key: bool,
+    pub value: bool,
+    pub attributes: Vec<String>,
+    /// At least one; the first is the default.
+    pub ports: Vec<String>,
+    /// Of a stage that tells its inputs apart.
+    pub inputs: Vec<String>,
+}
+
+impl Plan {
+    /// # Errors
+    /// Which rule of the contract it breaks.
+    pub fn check(&self) -> Result<(), String> {
+        if self.ports.is_empty() {
+            return Err("its plan has no port".to_owned());
+        }
+        let lists = [&self.attributes, &self.ports, &self.inputs];
+        if lists.iter().any(|list| list.len() > MAX_ATTRIBUTES) {
+            return Err(format!(
+                "its plan has more than {MAX_ATTRIBUTES} attributes, ports or inputs"
+            ));
+        }
+        let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        let mut seen = HashSet::new();
+        for port in &self.ports {
+            if port.is_empty() || !port.chars().all(valid) {
+                return Err(format!("{port:?} is not a name for a port: use a-z, 0-9, - and _"));
+            }
+            if !seen.insert(port) {
+                return Err(format!("its plan names the port {port:?} twice"));
+            }
+        }
+        let mut seen = HashSet::new();
+        for name in &self.attributes {
+            check_name(name).map_err(|why| format!("in its plan, {why}"))?;
+            if !seen.insert(name) {
+                return Err(format!("its plan names the attribute {name:?} twice"));
+            }
+        }
+        if let Some(long) = self.ports.iter().chain(&self.inputs).find(|n| n.len() > MAX_NAME) {
+            let length = long.len();
+            return Err(format!(
+                "in its plan, a port or an input has a name of {length} bytes, and it may have \
+                 {MAX_NAME}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The columns that a stage is given: those that its plan names, each row behind the other.
+#[derive(Debug, Default)]
+pub struct Given {
+    pub timestamps: Option<Arc<Times>>,
+    pub key: Option<Arc<Column>>,
+    pub value: Option<Arc<Column>>,
+    /// In the order of the plan.
+    pub attributes: Vec<Option<Arc<Column>>>,
+}
+
+/// The columns of these names: looked up, where there are so many that looking through takes
+/// long.
+fn given_attributes(names: &[String], batch: &Batch) -> Vec<Option<Arc<Column>>> {
+    const FEW: usize = 16;
+    let places = (names.len() > FEW).then(|| batch.places());
+    let column = |name: &String| match &places {
+        Some(places) => places.get(&**name).map(|&at| &batch.attributes[at].1),
+        None => batch.attribute(name),
+    };
+    names.iter().map(|name| column(name).map(Selected::contiguous)).collect()
+}
+
+impl Given {
+    /// Copies only what does not lie row behind row.
+    pub fn new(plan: &Plan, batch: &Batch) -> Self {
+        let contiguous = |wanted: bool, column: &Option<Selected<Column>>| {
+            column.as_ref().filter(|_| wanted).map(Selected::contiguous)
+        };
+        let timestamps = batch.timestamps.as_ref().filter(|_| plan.timestamps);
+        Self {
+            timestamps: timestamps.map(Selected::contiguous),
+            key: contiguous(plan.key, &batch.key),
+            value: contiguous(plan.value, &batch.value),
+            attributes: given_attributes(&plan.attributes, batch),
+        }
+    }
+
+    /// A column, if there is one.
+    pub fn column(&self, which: records::Given) -> Option<&Arc<Column>> {
+        match which {
+            records::Given::Key => self.key.as_ref(),
+            records::Given::Value => self.value.as_ref(),
+            records::Given::Attribute(index) => self.attributes.get(index as usize)?.as_ref(),
+        }
+    }
+}

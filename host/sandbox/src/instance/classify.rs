@@ -1,0 +1,44 @@
+//! What went wrong in a call, by the type of wasmtime's error.
+
+use wasmtime::{Trap, WasmBacktrace};
+
+use crate::instance::host::MemoryExceeded;
+use super::failure::Failure;
+use pipehost_observe::metrics::Cause;
+
+/// Classifies what wasmtime returned. `last_words` is what the guest wrote last: for Rust, the
+/// message of a panic.
+pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
+    if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>() {
+        return Failure::new(Cause::Memory, exceeded.to_string());
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => {
+            return Failure::new(
+                Cause::Fuel,
+                "it used up its fuel (for a batch: limits.fuel and fuel_per_record)",
+            );
+        }
+        Some(Trap::StackOverflow) => {
+            return Failure::new(Cause::Stack, "its stack overflowed");
+        }
+        _ => {}
+    }
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        let how = if exit.0 == 0 { "it exited" } else { "it exited with an error" };
+        return Failure::new(Cause::Trap, how);
+    }
+    // Wasmtime keeps the type of this error to itself.
+    if error.chain().any(|cause| cause.to_string().contains("fuel allocated for hostcalls")) {
+        // An answer is read once the guest has returned: then no function of it is under way.
+        if error.downcast_ref::<WasmBacktrace>().is_some() {
+            return Failure::new(Cause::Trap, "it passed more than 1 MiB to one call of the host");
+        }
+        return Failure::new(Cause::Output, "its answer has more bytes than limits.output allows");
+    }
+    let reason = error.root_cause().to_string();
+    let reason = reason.strip_prefix("wasm trap: ").unwrap_or(&reason);
+    let said =
+        if last_words.is_empty() { String::new() } else { format!("; it said: {last_words}") };
+    Failure::new(Cause::Trap, format!("it trapped: {reason}{said}"))
+}

@@ -1,0 +1,473 @@
+//! One instance: its calls, each under the stage's limits.
+
+mod classify;
+mod crossing;
+mod failure;
+mod files;
+mod guest_log;
+mod host;
+mod quota;
+mod turn;
+mod wasi;
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::TypedFunc;
+use wasmtime::{Store, UpdateDeadline, WasmBacktrace};
+
+use crate::compile::Metering;
+use crate::component::Component;
+use crate::contract::bindings::{Transform, records};
+use crate::contract::outcome::{self, Answer};
+use crate::contract::plan::{Given, Plan};
+use crate::threads::stopped;
+use classify::classify;
+pub use failure::Failure;
+pub(crate) use guest_log::GuestLog;
+pub(crate) use host::Host;
+use pipehost_config::limits::Limits;
+use pipehost_observe::metrics::{Cause, Doing, NodeMetrics};
+use pipehost_record::foreign::Foreign;
+use pipehost_record::{Batch, Column};
+pub(crate) use quota::Quota;
+use turn::Turns;
+pub(crate) use wasi::add_to_linker;
+
+type Save = TypedFunc<(), (Result<Vec<u8>, String>,)>;
+type Restore = TypedFunc<(Vec<u8>,), (Result<(), String>,)>;
+type Advance = TypedFunc<(i64,), (Result<records::Outcome, String>,)>;
+
+/// What a component says about itself.
+#[derive(Debug, Clone)]
+pub struct Description {
+    pub name: String,
+    pub version: String,
+    pub summary: String,
+    /// The JSON Schema of its configuration, as text.
+    pub config_schema: String,
+}
+
+/// An instance of a stage, used by one worker.
+pub(crate) struct Instance {
+    store: Store<Host>,
+    exports: Transform,
+    checkpoint: Option<(Save, Restore)>,
+    advance: Option<Advance>,
+    name: Arc<str>,
+    limits: Limits,
+    plan: Plan,
+    metrics: Arc<NodeMetrics>,
+    turns: Turns,
+    /// What the memory gauge holds for this instance.
+    memory: usize,
+    calls: u32,
+    /// Of calls that were looked at closely: in the guest, and in all.
+    measured: (Duration, Duration),
+}
+
+/// One call of so many is looked at closely: that costs some of the time that it measures.
+const LOOK_AT: u32 = 32;
+
+impl Instance {
+    /// Instantiates a component. Start functions run here, under the limits.
+    ///
+    /// # Errors
+    /// If a start function fails or breaks a limit.
+    pub(crate) async fn start(
+        component: &Component,
+        log: GuestLog,
+        metrics: &Arc<NodeMetrics>,
+    ) -> Result<Self, Failure> {
+        let limits = component.limits.clone();
+        let metering = component.engine.metering;
+        let quota = component.quota.clone();
+        let host = Host::new(&component.grants, &limits, metering, quota, log.clone())
+            .map_err(|error| Failure::new(Cause::Error, format!("{error:#}")))?;
+        let turns = host.turn.turns();
+        let mut store = Store::new(&component.engine.wasmtime, host);
+        store.limiter(|host| &mut host.memory);
+        store.call_hook(crossing::cross);
+        store.set_hostcall_fuel(limits.output_bytes);
+        store.set_max_component_handles(1000);
+        match metering {
+            Metering::Fuel => {
+                store.fuel_async_yield_interval(Some(turn::FUEL)).expect("this engine counts fuel")
+            }
+            Metering::Epochs => store.epoch_deadline_async_yield_and_update(1),
+        }
+        if let Some(profile) = component.engine.profile.clone() {
+            let (stage, yields) = (component.name.clone(), metering);
+            store.epoch_deadline_callback(move |store| {
+                let stack = WasmBacktrace::capture(store);
+                let functions = stack.frames().iter().rev().map(|f| f.func_name().unwrap_or("?"));
+                profile.sample(&stage, functions);
+                Ok(match yields {
+                    Metering::Fuel => UpdateDeadline::Continue(1),
+                    Metering::Epochs => UpdateDeadline::Yield(1),
+                })
+            });
+        }
+        // Without a clock, the next tick never comes.
+        store.set_epoch_deadline(1);
+        arm(&mut store, limits.lifecycle_fuel());
+        let made = async {
+            let instance = component.pre.instance_pre().instantiate_async(&mut store).await?;
+            let exports = Transform::new(&mut store, &instance)?;
+            let checkpoint = match &component.checkpoint {
+                None => None,
+                Some((save, restore)) => Some((
+                    instance.get_typed_func(&mut store, save)?,
+                    instance.get_typed_func(&mut store, restore)?,
+                )),
+            };
+            let advance = (component.advance.as_ref())
+                .map(|advance| instance.get_typed_func(&mut store, advance))
+                .transpose()?;
+            Ok((exports, checkpoint, advance))
+        };
+        let made = within(&limits, &log, &turns, made).await.0;
+        count_fuel(&mut store, limits.lifecycle_fuel(), metrics);
+        let (exports, checkpoint, advance) = made?;
+        let mut instance = Self {
+            store,
+            exports,
+            checkpoint,
+            advance,
+            name: component.name.clone(),
+            limits,
+            plan: Plan::default(),
+            metrics: metrics.clone(),
+            turns,
+            memory: 0,
+            calls: 0,
+            measured: Default::default(),
+        };
+        instance.count_memory();
+        Ok(instance)
+    }
+
+    pub(crate) async fn describe(&mut self) -> Result<Description, Failure> {
+        let described = self
+            .call(self.limits.lifecycle_fuel(), async |store, exports| {
+                exports.pipehost_stage_stage().call_describe(store).await
+            })
+            .await?;
+        Ok(Description {
+            name: Foreign::new(&described.name).to_string(),
+            version: Foreign::new(&described.version).to_string(),
+            summary: Foreign::new(&described.summary).to_string(),
+            config_schema: described.config_schema,
+        })
+    }
+
+    pub(crate) async fn open(&mut self, config: &str) -> Result<Plan, Failure> {
+        let plan = self
+            .call(self.limits.lifecycle_fuel(), async |store, exports| {
+                exports.pipehost_stage_stage().call_open(store, config).await
+            })
+            .await?
+            .map_err(|refusal| Failure::new(Cause::Error, refusal))?;
+        let plan = Plan {
+            timestamps: plan.reads.timestamps,
+            key: plan.reads.key,
+            value: plan.reads.value,
+            attributes: plan.reads.attributes,
+            ports: plan.ports,
+            inputs: plan.inputs,
+        };
+        plan.check().map_err(|rule| Failure::new(Cause::Contract, rule))?;
+        self.plan = plan.clone();
+        Ok(plan)
+    }
+
+    /// Pushes a batch through the stage.
+    ///
+    /// # Errors
+    /// What went wrong; the instance is then finished.
+    pub(crate) async fn process(&mut self, batch: &Batch) -> Result<Answer, Failure> {
+        let given = Given::new(&self.plan, batch);
+        let lowered: Vec<_> =
+            given.attributes.iter().map(|column| column.as_deref().map(lower)).collect();
+        let input = records::Batch {
+            len: batch.len as u32,
+            timestamps: given.timestamps.as_deref().map(Vec::as_slice),
+            key: given.key.as_deref().map(lower),
+            value: given.value.as_deref().map(lower),
+            attributes: &lowered,
+            input: batch.input,
+        };
+        // The first one touches memory that is never new again.
+        let watched = self.calls % LOOK_AT == 1;
+        self.calls = self.calls.wrapping_add(1);
+        let stopwatch = &mut self.store.data_mut().stopwatch;
+        (stopwatch.runs, stopwatch.in_guest) = (watched, Duration::ZERO);
+        let (outcome, took) = self
+            .timed_call(self.limits.call_fuel(batch.len), async |store, exports| {
+                exports.pipehost_stage_stage().call_process(store, input).await
+            })
+            .await;
+        self.count_time(took);
+        let outcome = outcome?.map_err(|message| Failure::new(Cause::Error, message))?;
+        self.check(Some((batch, &given)), outcome)
+    }
+
+    /// Asks for what the stage still holds.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub(crate) async fn finish(&mut self) -> Result<Answer, Failure> {
+        let outcome = self
+            .call(self.state_fuel(0), async |store, exports| {
+                exports.pipehost_stage_stage().call_finish(store).await
+            })
+            .await?
+            .map_err(|message| Failure::new(Cause::Error, message))?;
+        self.check(None, outcome)
+    }
+
+    /// Tells the stage how far time has come; nothing, if it does not want to know.
+    ///
+    /// # Errors
+    /// What went wrong.
+    pub(crate) async fn advance(&mut self, watermark: i64) -> Result<Answer, Failure> {
+        let Some(advance) = self.advance else { return Ok(Answer::default()) };
+        let outcome = self
+            .call(self.state_fuel(0), async |store, _| {
+                Ok(advance.call_async(store, (watermark,)).await?.0)
+            })
+            .await?
+            .map_err(|message| Failure::new(Cause::Error, message))?;
+        self.check(None, outcome)
+    }
+
+    /// The stage's state, if it keeps one.
+    pub(crate) async fn save(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let Some((save, _)) = self.checkpoint else { return Ok(None) };
+        self.call(self.state_fuel(0), async |store, _| Ok(save.call_async(store, ()).await?.0))
+            .await?
+            .map(Some)
+            .map_err(|message| Failure::new(Cause::Error, format!("save: {message}")))
+    }
+
+    pub(crate) async fn restore(&mut self, saved: &[u8]) -> Result<(), Failure> {
+        let Some((_, restore)) = self.checkpoint else { return Ok(()) };
+        self.call(self.state_fuel(saved.len()), async |store, _| {
+            Ok(restore.call_async(store, (saved.to_vec(),)).await?.0)
+        })
+        .await?
+        .map_err(|message| Failure::new(Cause::Error, format!("restore: {message}")))
+    }
+
+    fn check(
+        &self,
+        input: Option<(&Batch, &Given)>,
+        mut outcome: records::Outcome,
+    ) -> Result<Answer, Failure> {
+        let batch = input.map(|(batch, _)| batch);
+        for rejection in &mut outcome.rejected {
+            rejection.reason = Foreign::new(&rejection.reason).to_string();
+        }
+        let limit = self.limits.output_records;
+        let rows = |output| outcome::rows(batch, output);
+        let answered: usize = outcome.outputs.iter().map(rows).sum();
+        if answered > limit {
+            let message = format!(
+                "its answer has {answered} records, and limits.output_records allows {limit}"
+            );
+            return Err(Failure::new(Cause::Output, message));
+        }
+        let size = |bytes: usize| bytesize::ByteSize::b(bytes as u64);
+        let allowed = self.limits.output_bytes;
+        let made = outcome::made_bytes(batch, &outcome.outputs);
+        if made > allowed && made > allowed.saturating_add(batch.map_or(0, Batch::held_bytes)) {
+            let message = format!(
+                "its answer takes {} for its outputs and their names, and limits.output allows {}",
+                size(made),
+                size(allowed)
+            );
+            return Err(Failure::new(Cause::Output, message));
+        }
+        let excerpts: usize =
+            (outcome.outputs.iter().map(outcome::excerpt_bytes)).fold(0, usize::saturating_add);
+        // Nearly always nothing is repeated, and what the batch has need not be known.
+        if repeats(&outcome.outputs) || excerpts > allowed {
+            let most = allowed.saturating_add(batch.map_or(0, Batch::bytes));
+            let inherited = inherited_bytes(batch, &outcome.outputs, most);
+            if inherited.saturating_add(excerpts) > most {
+                let message = format!(
+                    "its answer repeats what it was given up to {}, more than limits.output allows",
+                    size(inherited.saturating_add(excerpts))
+                );
+                return Err(Failure::new(Cause::Output, message));
+            }
+        }
+        outcome::join(input, self.plan.ports.len(), &self.name, outcome).map_err(|rule| {
+            Failure::new(Cause::Contract, format!("its answer breaks the contract: {rule}"))
+        })
+    }
+
+    /// One call into the guest, with so much fuel, under the limit of time.
+    async fn call<R>(
+        &mut self,
+        fuel: Option<u64>,
+        call: impl AsyncFnOnce(&mut Store<Host>, &Transform) -> wasmtime::Result<R>,
+    ) -> Result<R, Failure> {
+        self.timed_call(fuel, call).await.0
+    }
+
+    /// The same, and how long it took.
+    async fn timed_call<R>(
+        &mut self,
+        fuel: Option<u64>,
+        call: impl AsyncFnOnce(&mut Store<Host>, &Transform) -> wasmtime::Result<R>,
+    ) -> (Result<R, Failure>, Duration) {
+        arm(&mut self.store, fuel);
+        // A tick that came while nothing ran is not to be laid on this call.
+        self.store.set_epoch_deadline(1);
+        let log = self.store.data().log.clone();
+        let result =
+            within(&self.limits, &log, &self.turns, call(&mut self.store, &self.exports)).await;
+        count_fuel(&mut self.store, fuel, &self.metrics);
+        self.count_memory();
+        result
+    }
+
+    fn count_time(&mut self, took: Duration) {
+        self.metrics.duration.observe(took.as_secs_f64());
+        let stopwatch = &mut self.store.data_mut().stopwatch;
+        if std::mem::take(&mut stopwatch.runs) {
+            self.measured.0 += stopwatch.in_guest;
+            self.measured.1 += took;
+        }
+        let (guest, all) = self.measured;
+        let share = if all.is_zero() { 1.0 } else { guest.as_secs_f64() / all.as_secs_f64() };
+        let working = took.mul_f64(share.min(1.0));
+        self.metrics.spent(Doing::Working, working);
+        self.metrics.spent(Doing::Copying, took.saturating_sub(working));
+    }
+
+    fn state_fuel(&self, saved: usize) -> Option<u64> {
+        self.limits.state_fuel(self.store.data().memory.used, saved)
+    }
+
+    fn count_memory(&mut self) {
+        let used = self.store.data().memory.used;
+        self.metrics.memory.add(used as i64 - self.memory as i64);
+        self.memory = used;
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.metrics.memory.sub(self.memory as i64);
+    }
+}
+
+/// Whether a row may come several times. An answer that repeats none inherits no more than
+/// there is.
+fn repeats(outputs: &[records::Output]) -> bool {
+    match outputs {
+        [] | [records::Output { rows: records::Rows::All, .. }] => false,
+        [records::Output { rows: records::Rows::Picked(rows), .. }] => !ascending(rows),
+        _ => true,
+    }
+}
+
+fn ascending(rows: &[u32]) -> bool {
+    rows.is_sorted_by(|a, b| a < b)
+}
+
+/// What the rows of an answer inherit. What is more than `most` is not added up.
+fn inherited_bytes(input: Option<&Batch>, outputs: &[records::Output], most: usize) -> usize {
+    let Some(input) = input else { return 0 };
+    let whole = input.bytes();
+    let mut bytes = 0usize;
+    for output in outputs {
+        bytes = bytes.saturating_add(match &output.rows {
+            records::Rows::All => whole,
+            records::Rows::Picked(rows) if ascending(rows) && rows.len() * 2 > input.len => whole,
+            records::Rows::Picked(rows) => input.bytes_of(rows, most),
+            records::Rows::Fresh(_) => 0,
+        });
+        if bytes > most {
+            break;
+        }
+    }
+    bytes
+}
+
+fn lower(column: &Column) -> records::Column<'_> {
+    records::Column { ends: &column.ends, data: &column.data, nulls: &column.nulls }
+}
+
+/// Fills up the fuel for a call.
+fn arm(store: &mut Store<Host>, fuel: Option<u64>) {
+    let yields = store.data_mut().turn.begin();
+    if let Some(fuel) = fuel {
+        const COUNTS: &str = "an engine that counts fuel was chosen";
+        if yields {
+            store.fuel_async_yield_interval(Some(turn::FUEL)).expect(COUNTS);
+        }
+        store.set_fuel(fuel).expect(COUNTS);
+    }
+}
+
+fn count_fuel(store: &mut Store<Host>, fuel: Option<u64>, metrics: &NodeMetrics) {
+    let owed = store.data_mut().turn.settle();
+    if let Some(fuel) = fuel {
+        let left = store.get_fuel().expect("an engine that counts fuel was chosen");
+        metrics.fuel.inc_by(fuel.saturating_sub(left).saturating_add(owed));
+    }
+}
+
+/// Bounds a call in time: a guest that computes yields now and then, and one that sits
+/// in a host call waits; either way the clock is looked at before the next turn.
+async fn within<R>(
+    limits: &Limits,
+    log: &GuestLog,
+    turns: &Turns,
+    call: impl Future<Output = wasmtime::Result<R>>,
+) -> (Result<R, Failure>, Duration) {
+    let start = Instant::now();
+    let mut call = pin!(call);
+    // Most calls end in their first turn, and need no timer.
+    let first = poll_fn(|context| Poll::Ready(turns.poll(call.as_mut(), context))).await;
+    let ended = match first {
+        Poll::Ready(ended) => Some(ended),
+        Poll::Pending => {
+            let left = limits.timeout.saturating_sub(start.elapsed());
+            let mut timer = pin!(tokio::time::sleep(left));
+            let mut allowed = limits.timeout;
+            poll_fn(|context| {
+                // The timer wakes a guest that waits; one that computes may keep the thread from
+                // looking at timers.
+                while start.elapsed() >= allowed || timer.as_mut().poll(context).is_ready() {
+                    let before = allowed;
+                    allowed = limits.timeout.saturating_add(stopped::since(start));
+                    if start.elapsed() >= allowed || allowed <= before {
+                        return Poll::Ready(None);
+                    }
+                    timer.as_mut().reset((start + allowed).into());
+                }
+                turns.poll(call.as_mut(), context).map(Some)
+            })
+            .await
+        }
+    };
+    // An answer that came late, because the guest never yielded, is late all the same.
+    let took = start.elapsed();
+    let late = took > limits.timeout && took - stopped::since(start) > limits.timeout;
+    let result = match ended {
+        Some(Ok(result)) if !late => Ok(result),
+        Some(Err(error)) => Err(classify(&error, &log.last_words())),
+        Some(Ok(_)) | None => {
+            let message = format!("it ran longer than {:?} (limits.timeout)", limits.timeout);
+            Err(Failure::new(Cause::Timeout, message))
+        }
+    };
+    (result, took)
+}

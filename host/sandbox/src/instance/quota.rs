@@ -1,0 +1,156 @@
+//! What the folders that a stage may write can hold: bytes and files.
+//!
+//! What is there is counted once, and what the stage adds is taken off before it is added.
+//! What it removes or writes over is not followed: once all is used up, the folders are
+//! counted again, as somebody may have removed something. A file that is removed while it is
+//! open is still there.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Between two counts passes so many times what a count takes, and at least this: counting is
+/// no way to keep the machine busy.
+const PAUSE: u32 = 10;
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
+/// Folders within folders that are looked into. What is deeper is not counted, and then there is
+/// no room for anything.
+const DEPTH: usize = 64;
+
+/// The quota of all folders of one stage together, whichever of its instances writes.
+pub(crate) struct Quota {
+    folders: Vec<PathBuf>,
+    most: Room,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Room {
+    bytes: u64,
+    files: u64,
+}
+
+struct State {
+    left: Room,
+    /// When the folders were counted last, and how long that took.
+    counted: Option<(Instant, Duration)>,
+}
+
+impl Quota {
+    pub(crate) fn new(folders: Vec<PathBuf>, bytes: u64, files: u64) -> Self {
+        let left = Room { bytes: 0, files: 0 };
+        let state = State { left, counted: None };
+        Self { folders, most: Room { bytes, files }, state: state.into() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics here")
+    }
+
+    /// Takes room for bytes, if what was counted last has it.
+    pub(super) fn take(&self, bytes: u64) -> bool {
+        self.state().take(Room { bytes, files: 0 })
+    }
+
+    /// Takes room for bytes; looks again if there is none.
+    pub(super) async fn bytes(&self, bytes: u64) -> bool {
+        self.ask(Room { bytes, files: 0 }).await
+    }
+
+    /// Takes room for files or folders; looks again if there is none.
+    pub(super) async fn files(&self, files: u64) -> bool {
+        self.ask(Room { bytes: 0, files }).await
+    }
+
+    /// Looks again if less than this many bytes are left.
+    pub(super) async fn renew(&self, bytes: u64) {
+        let few = self.state().left.bytes < bytes;
+        if few {
+            self.count().await;
+        }
+    }
+
+    async fn ask(&self, room: Room) -> bool {
+        let unknown = self.state().counted.is_none();
+        if unknown {
+            self.count().await;
+        }
+        if self.state().take(room) {
+            return true;
+        }
+        self.count().await;
+        self.state().take(room)
+    }
+
+    async fn count(&self) {
+        let counted = self.state().counted;
+        if let Some((at, took)) = counted {
+            let pause = (PAUSE * took).max(LEAST_PAUSE);
+            tokio::time::sleep(pause.saturating_sub(at.elapsed())).await;
+        }
+        let start = Instant::now();
+        let (folders, most) = (self.folders.clone(), self.most);
+        let counted = tokio::task::spawn_blocking(move || {
+            let mut used = Room { bytes: 0, files: 0 };
+            for folder in &folders {
+                count(folder, DEPTH, most, &mut used);
+                count_nameless(folder, &mut used);
+            }
+            used
+        });
+        let Ok(used) = counted.await else { return };
+        let mut state = self.state();
+        state.left = Room {
+            bytes: self.most.bytes.saturating_sub(used.bytes),
+            files: self.most.files.saturating_sub(used.files),
+        };
+        state.counted = Some((Instant::now(), start.elapsed()));
+    }
+}
+
+impl State {
+    fn take(&mut self, room: Room) -> bool {
+        let left =
+            (self.left.bytes.checked_sub(room.bytes), self.left.files.checked_sub(room.files));
+        let (Some(bytes), Some(files)) = left else { return false };
+        self.left = Room { bytes, files };
+        true
+    }
+}
+
+/// Adds up what is in a folder, until there is more than may be. Links are not followed.
+fn count(folder: &Path, depth: usize, most: Room, used: &mut Room) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
+        used.files = used.files.saturating_add(1);
+        if metadata.is_file() {
+            used.bytes = used.bytes.saturating_add(metadata.len());
+        } else if metadata.is_dir() && depth > 0 {
+            count(&entry.path(), depth - 1, most, used);
+        } else if metadata.is_dir() {
+            *used = Room { bytes: u64::MAX, files: u64::MAX };
+        }
+        if used.files > most.files || used.bytes > most.bytes {
+            return;
+        }
+    }
+}
+
+/// Adds up files that were in a folder and have no name any more, but are still open in this
+/// process: they take room until they are closed. See proc(5).
+fn count_nameless(folder: &Path, used: &mut Room) {
+    let Ok(folder) = folder.canonicalize() else { return };
+    for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+        let Ok(target) = fs::read_link(entry.path()) else { continue };
+        let is_nameless = target.as_os_str().as_bytes().ends_with(b" (deleted)");
+        if is_nameless
+            && target.starts_with(&folder)
+            && let Ok(metadata) = fs::metadata(entry.path())
+        {
+            used.files = used.files.saturating_add(1);
+            used.bytes = used.bytes.saturating_add(metadata.len());
+        }
+    }
+}

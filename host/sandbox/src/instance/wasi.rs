@@ -1,0 +1,103 @@
+//! WASI 0.2 as guests get it: wasmtime's, with an account of what streams and folders move.
+//!
+//! wasmtime's functions cost no fuel. Those that move bytes are defined again here, over its
+//! own: each charges its bytes to the turn first. Those that make files or let them grow ask
+//! the quota of the folder.
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
+use wasmtime_wasi_io::bindings::wasi::io::streams::{
+    Host as _, HostInputStream, HostOutputStream, StreamError,
+};
+use wasmtime_wasi_io::streams::StreamResult;
+
+use crate::instance::files;
+use crate::instance::host::{Host, VERSION};
+
+
+/// Defines everything that a guest may import of WASI.
+///
+/// # Errors
+/// If wasmtime does not define what is defined again here.
+pub(crate) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    linker.allow_shadowing(true);
+    streams(linker)?;
+    files::add_to_linker(linker)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// A result as the guest gets it; what is to trap does.
+fn answer<T>(
+    mut store: StoreContextMut<'_, Host>,
+    result: StreamResult<T>,
+) -> wasmtime::Result<(Result<T, StreamError>,)> {
+    Ok((match result {
+        Ok(value) => Ok(value),
+        Err(error) => Err(store.data_mut().table.convert_stream_error(error)?),
+    },))
+}
+
+/// The same of a read, which is charged when it is known.
+fn read(
+    mut store: StoreContextMut<'_, Host>,
+    result: StreamResult<Vec<u8>>,
+) -> wasmtime::Result<(Result<Vec<u8>, StreamError>,)> {
+    if let Ok(bytes) = &result {
+        store.data_mut().turn.charge(bytes.len());
+    }
+    answer(store, result)
+}
+
+type Out = Resource<DynOutputStream>;
+type In = Resource<DynInputStream>;
+
+fn streams(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    let mut io = linker.instance(&format!("wasi:io/streams@{VERSION}"))?;
+    io.func_wrap(
+        "[method]output-stream.write",
+        |mut store: StoreContextMut<'_, Host>, (stream, bytes): (Out, Vec<u8>)| {
+            store.data_mut().turn.charge(bytes.len());
+            let result = HostOutputStream::write(&mut store.data_mut().table, stream, bytes);
+            answer(store, result)
+        },
+    )?;
+    io.func_wrap_async(
+        "[method]output-stream.blocking-write-and-flush",
+        |mut store: StoreContextMut<'_, Host>, (stream, bytes): (Out, Vec<u8>)| {
+            Box::new(async move {
+                store.data_mut().turn.charge(bytes.len());
+                let table = &mut store.data_mut().table;
+                let result = table.blocking_write_and_flush(stream, bytes).await;
+                answer(store, result)
+            })
+        },
+    )?;
+    io.func_wrap(
+        "[method]output-stream.write-zeroes",
+        |mut store: StoreContextMut<'_, Host>, (stream, len): (Out, u64)| {
+            store.data_mut().turn.charge(len as usize);
+            let result = HostOutputStream::write_zeroes(&mut store.data_mut().table, stream, len);
+            answer(store, result)
+        },
+    )?;
+    io.func_wrap(
+        "[method]input-stream.read",
+        |mut store: StoreContextMut<'_, Host>, (stream, len): (In, u64)| {
+            let result = HostInputStream::read(&mut store.data_mut().table, stream, len);
+            read(store, result)
+        },
+    )?;
+    io.func_wrap_async(
+        "[method]input-stream.blocking-read",
+        |mut store: StoreContextMut<'_, Host>, (stream, len): (In, u64)| {
+            Box::new(async move {
+                let result = store.data_mut().table.blocking_read(stream, len).await;
+                read(store, result)
+            })
+        },
+    )?;
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! Sandboxed stages: from the bytes of a component to checked answers.
+
+#[cfg(test)]
+mod arbitrary_guests;
+pub mod compile;
+mod component;
+pub mod contract;
+pub mod engine;
+mod instance;
+pub mod plugin;
+mod program;
+mod threads;
+mod worker;
+
+pub use component::Component;
+pub use instance::{Description, Failure};
+pub use program::{Program, describe};
+pub use threads::guests;
+pub use worker::{Breaker, Care, Native, Runner, Worker};

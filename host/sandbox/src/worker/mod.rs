@@ -1,0 +1,424 @@
+//! A worker: one instance, and what happens when it fails.
+//!
+//! A batch that fails is divided until the records at fault stand alone; those become
+//! rejected rows and all the others go on, in order. A stage that exports
+//! `checkpoint` gets its state back before each new attempt.
+
+mod breaker;
+mod recovery;
+mod room;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::contract::outcome::Answer;
+use crate::contract::plan::Plan;
+use crate::instance::Failure;
+use crate::instance::{GuestLog, Instance};
+use crate::program::Program;
+pub use breaker::Breaker;
+use breaker::Refused;
+use pipehost_config::Retry;
+use pipehost_observe::metrics::{Cause, Doing, NodeMetrics};
+use pipehost_record::{Batch, Rejected};
+use recovery::Recovery;
+use room::Room;
+
+/// A stage that is part of this program: what benchmarks compare the sandbox with.
+pub trait Native: Send {
+    /// # Errors
+    /// Condemns the batch, as in the contract.
+    fn process(&mut self, batch: &Batch) -> Result<Answer, String>;
+    /// # Errors
+    /// As [`Native::process`].
+    fn finish(&mut self) -> Result<Answer, String>;
+}
+
+/// Makes the instances of a stage.
+#[derive(Clone)]
+pub enum Runner {
+    Sandboxed(Arc<Program>),
+    Native { plan: Arc<Plan>, make: Arc<dyn Fn() -> Box<dyn Native> + Send + Sync> },
+}
+
+impl Runner {
+    pub fn plan(&self) -> &Plan {
+        match self {
+            Self::Sandboxed(program) => program.plan(),
+            Self::Native { plan, .. } => plan,
+        }
+    }
+
+    /// Whether the stage wants to see time pass.
+    pub fn has_watermark(&self) -> bool {
+        matches!(self, Self::Sandboxed(program) if program.component().has_watermark())
+    }
+
+    /// What the answers to the parts of a batch may come to.
+    fn answer_limits(&self, batch: &Batch) -> Room {
+        match self {
+            Self::Sandboxed(program) => Room::new(&program.component().limits, batch),
+            Self::Native { .. } => Room::endless(),
+        }
+    }
+
+    /// SHA-256 of the component; empty for a native stage.
+    pub fn hash(&self) -> Arc<str> {
+        match self {
+            Self::Sandboxed(program) => program.component().hash.clone(),
+            Self::Native { .. } => "".into(),
+        }
+    }
+}
+
+enum Live {
+    /// Boxed: a store is large. None after a failure, until the next call.
+    Sandboxed(Option<Box<Instance>>),
+    Native(Box<dyn Native>),
+}
+
+/// What a worker does with failures, and what it goes on from.
+#[derive(Clone, Default)]
+pub struct Care {
+    pub retry: Option<Retry>,
+    /// Whether the first record at fault ends the pipeline: then it is not worth while to
+    /// look for the others.
+    pub first_fails: bool,
+    pub breaker: Option<Arc<Breaker>>,
+    /// What the stage saved in an earlier run.
+    pub saved: Option<Vec<u8>>,
+}
+
+/// One of the instances of a stage.
+pub struct Worker {
+    runner: Runner,
+    number: usize,
+    metrics: Arc<NodeMetrics>,
+    retry: Option<Retry>,
+    first_fails: bool,
+    breaker: Option<Arc<Breaker>>,
+    live: Live,
+    recovery: Recovery,
+    /// Its limit is that of the worker: a guest that crashes does not get a new one.
+    log: Option<GuestLog>,
+}
+
+impl Worker {
+    /// Makes an instance and opens it.
+    ///
+    /// # Errors
+    /// If the guest fails, or refuses the state of an earlier run.
+    pub async fn start(
+        runner: Runner,
+        number: usize,
+        metrics: Arc<NodeMetrics>,
+        care: Care,
+    ) -> Result<Self, Failure> {
+        let log = match &runner {
+            Runner::Sandboxed(program) => Some(program.log(number, &metrics)),
+            Runner::Native { .. } => None,
+        };
+        let live = match &runner {
+            Runner::Sandboxed(_) => Live::Sandboxed(None),
+            Runner::Native { make, .. } => Live::Native(make()),
+        };
+        let Care { retry, first_fails, breaker, saved } = care;
+        let recovery = Recovery::new(saved);
+        let mut worker =
+            Self { runner, number, metrics, retry, first_fails, breaker, live, recovery, log };
+        worker.live().await?;
+        Ok(worker)
+    }
+
+    /// Processes a batch: division and retries included. What is still rejected in the
+    /// answer is rejected for good.
+    ///
+    /// # Errors
+    /// If the stage cannot be brought back after a failure, or is not to be; a sentence
+    /// that begins with the stage.
+    pub async fn process(&mut self, batch: &Batch) -> Result<Answer, String> {
+        let mut answer = self.divide(batch, None).await?;
+        let Some(retry) = self.retry.clone() else { return Ok(answer) };
+        // All attempts together may answer what one call may.
+        let mut room: Option<Room> = None;
+        for attempt in (2..).take_while(|attempt| !retry.is_over(attempt - 1)) {
+            let (again, settled): (Vec<_>, Vec<_>) =
+                answer.rejected.into_iter().partition(|rejected| rejected.retryable);
+            answer.rejected = settled;
+            if again.is_empty() {
+                break;
+            }
+            self.metrics.retries.inc_by(again.len() as u64);
+            tokio::time::sleep(retry.delay(attempt)).await;
+            let rows: Vec<u32> = again.iter().map(|rejected| rejected.row as u32).collect();
+            let room = room.get_or_insert_with(|| {
+                let mut room = self.runner.answer_limits(batch);
+                room.spend(&answer);
+                room
+            });
+            let mut retried = self.divide(&batch.pick(Arc::new(rows.clone())), Some(room)).await?;
+            retried.renumber(&rows);
+            for rejected in &mut retried.rejected {
+                rejected.attempts = attempt;
+            }
+            answer = Answer::in_row_order(vec![answer, retried]);
+        }
+        Ok(answer)
+    }
+
+    /// Asks for what the stage still holds.
+    ///
+    /// # Errors
+    /// If the stage fails: there is no record to blame. One whose state can be brought
+    /// back is asked a second time; of another, what it held is lost.
+    pub async fn finish(&mut self) -> Result<Answer, Failure> {
+        let answer = self.twice(Call::Finish).await?.answer;
+        self.recovery.finished();
+        Ok(answer)
+    }
+
+    /// Tells the stage how far time has come.
+    ///
+    /// # Errors
+    /// As [`Worker::finish`].
+    pub async fn advance(&mut self, watermark: i64) -> Result<Answer, Failure> {
+        let answer = self.twice(Call::Advance(watermark)).await?.answer;
+        if self.keeps_state() {
+            self.recovery.saw_watermark(watermark);
+            self.save_if_long().await;
+        }
+        Ok(answer)
+    }
+
+    /// The state of the stage, for a checkpoint; none if the last one already has it.
+    ///
+    /// # Errors
+    /// As [`Worker::finish`].
+    pub async fn state(&mut self) -> Result<Option<Option<Vec<u8>>>, Failure> {
+        if self.keeps_state() && self.recovery.has_changed() {
+            let saved = self.twice(Call::Save).await?.saved;
+            self.recovery.save(saved);
+        }
+        Ok(self.recovery.changed_state())
+    }
+
+    /// Makes a call that no record is to blame for; if it fails, a second time where the
+    /// state can be brought back.
+    async fn twice(&mut self, call: Call) -> Result<Reply, Failure> {
+        if self.keeps_state()
+            && let Ok(reply) = self.once(call).await
+        {
+            return Ok(reply);
+        }
+        self.once(call).await
+    }
+
+    async fn once(&mut self, call: Call) -> Result<Reply, Failure> {
+        let replied = match (self.live().await?, call) {
+            (Live::Native(native), Call::Finish) => {
+                native.finish().map(Reply::from).map_err(|error| Failure::new(Cause::Error, error))
+            }
+            (Live::Native(_), Call::Advance(_) | Call::Save) => Ok(Reply::default()),
+            (Live::Sandboxed(instance), call) => {
+                let instance = instance.as_mut().expect("live");
+                match call {
+                    Call::Finish => instance.finish().await.map(Reply::from),
+                    Call::Advance(watermark) => instance.advance(watermark).await.map(Reply::from),
+                    Call::Save => (instance.save().await)
+                        .map(|saved| Reply { answer: Answer::default(), saved }),
+                }
+            }
+        };
+        if let Err(failure) = &replied {
+            self.fail(failure);
+        }
+        replied
+    }
+
+    fn keeps_state(&self) -> bool {
+        matches!(&self.runner, Runner::Sandboxed(program) if program.component().has_checkpoint())
+    }
+
+    /// Processes a batch, dividing it where it fails.
+    async fn divide(
+        &mut self,
+        batch: &Batch,
+        mut room: Option<&mut Room>,
+    ) -> Result<Answer, String> {
+        match self.admitted(batch, room.as_deref_mut()).await? {
+            Ok(answer) => Ok(answer), // As nearly always.
+            Err(Fault::Refused(reason)) => Ok(reject_all(batch.len, &reason)),
+            Err(Fault::Failed(failure)) if batch.len == 1 => Ok(rejected(&failure)),
+            Err(Fault::Failed(_)) => match room {
+                Some(room) => self.halves(batch, room).await,
+                // Each call has its limits; so have all the calls for one batch together.
+                None => {
+                    let mut room = self.runner.answer_limits(batch);
+                    self.halves(batch, &mut room).await
+                }
+            },
+        }
+    }
+
+    /// Processes a batch that failed as a whole.
+    async fn halves(&mut self, batch: &Batch, room: &mut Room) -> Result<Answer, String> {
+        let mut parts: Vec<Answer> = Vec::new();
+        let mut reason = "".into();
+        // First and last row, exclusive, of the parts still to do; the last comes next.
+        let middle = batch.len / 2;
+        let mut pending = vec![(middle, batch.len), (0, middle)];
+        while let Some((start, end)) = pending.pop() {
+            let part = batch.slice(start..end);
+            let mut answer = match self.admitted(&part, Some(&mut *room)).await? {
+                Ok(answer) => answer,
+                Err(Fault::Refused(reason)) => reject_all(part.len, &reason),
+                Err(Fault::Failed(failure)) if end - start == 1 => rejected(&failure),
+                Err(Fault::Failed(_)) => {
+                    let middle = start + (end - start) / 2;
+                    pending.extend([(middle, end), (start, middle)]);
+                    continue;
+                }
+            };
+            room.keep_reasons(&mut answer, &mut reason);
+            answer.renumber(&(start as u32..end as u32).collect::<Vec<_>>());
+            let at_fault = answer.rejected.iter().any(|rejected| !rejected.retryable);
+            match parts.last_mut() {
+                // There may be as many of these as records.
+                Some(last) if answer.emitted.is_empty() => last.rejected.extend(answer.rejected),
+                _ => parts.push(answer),
+            }
+            if at_fault && self.first_fails {
+                break;
+            }
+        }
+        Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Answer::in_row_order(parts) })
+    }
+
+    /// One call, if the breaker lets it through.
+    async fn admitted(
+        &mut self,
+        batch: &Batch,
+        room: Option<&mut Room>,
+    ) -> Result<Result<Answer, Fault>, String> {
+        let breaker = self.breaker.clone();
+        if let Some(breaker) = &breaker {
+            match breaker.admit().await {
+                Ok(()) => {}
+                Err(Refused::Records(reason)) => return Ok(Err(Fault::Refused(reason))),
+                Err(Refused::Pipeline(why)) => return Err(format!("{why} (breaker)")),
+            }
+        }
+        let lost = |why| format!("cannot be brought back after a failure: {why}");
+        let result = self.attempt(batch, room).await.map_err(lost)?;
+        if let Some(breaker) = &breaker {
+            match &result {
+                Ok(_) => breaker.success(),
+                Err(failure) => breaker.failure(failure),
+            }
+        }
+        Ok(result.map_err(Fault::Failed))
+    }
+
+    /// One call. The inner error is the guest's; the instance is gone then.
+    async fn attempt(
+        &mut self,
+        batch: &Batch,
+        room: Option<&mut Room>,
+    ) -> Result<Result<Answer, Failure>, Failure> {
+        let result = match self.live().await? {
+            Live::Native(native) => {
+                let start = Instant::now();
+                let answer = native.process(batch);
+                self.metrics.spent(Doing::Working, start.elapsed());
+                return Ok(answer.map_err(|error| Failure::new(Cause::Error, error)));
+            }
+            Live::Sandboxed(instance) => instance.as_mut().expect("live").process(batch).await,
+        };
+        let result = result.and_then(|answer| match room {
+            Some(room) => room.take(answer),
+            None => Ok(answer),
+        });
+        match &result {
+            Ok(_) if self.keeps_state() => {
+                self.recovery.saw_batch(batch);
+                self.save_if_long().await;
+            }
+            Ok(_) => {}
+            Err(failure) => self.fail(failure),
+        }
+        Ok(result)
+    }
+
+    async fn save_if_long(&mut self) {
+        let Live::Sandboxed(Some(instance)) = &mut self.live else { return };
+        if self.recovery.is_long() {
+            match instance.save().await {
+                Ok(saved) => self.recovery.save(saved),
+                // The answer is good; what was saved before still leads to it.
+                Err(failure) => self.fail(&failure),
+            }
+        }
+    }
+
+    fn fail(&mut self, failure: &Failure) {
+        self.metrics.failure(failure.cause).inc();
+        if let (Live::Sandboxed(instance), Runner::Sandboxed(program)) =
+            (&mut self.live, &self.runner)
+        {
+            let stage = &*program.component().name;
+            tracing::debug!(stage, worker = self.number, "an instance failed: {failure}");
+            *instance = None;
+        }
+    }
+
+    /// The instance; after a failure a new one, in the state of the old one before
+    /// the batch that failed.
+    async fn live(&mut self) -> Result<&mut Live, Failure> {
+        if let (Live::Sandboxed(None), Runner::Sandboxed(program), Some(log)) =
+            (&self.live, &self.runner, &self.log)
+        {
+            let mut instance = program.instance(log.clone(), &self.metrics).await?;
+            self.recovery.restore(&mut instance).await?;
+            self.live = Live::Sandboxed(Some(Box::new(instance)));
+        }
+        Ok(&mut self.live)
+    }
+}
+
+/// A call that is not about records.
+#[derive(Clone, Copy)]
+enum Call {
+    Finish,
+    Advance(i64),
+    Save,
+}
+
+#[derive(Default)]
+struct Reply {
+    answer: Answer,
+    saved: Option<Vec<u8>>,
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self { answer, saved: None }
+    }
+}
+
+/// Why there is no answer for a part of a batch.
+enum Fault {
+    Failed(Failure),
+    /// The stage was not asked.
+    Refused(String),
+}
+
+/// The answer for a record that made the stage fail.
+fn rejected(failure: &Failure) -> Answer {
+    reject_all(1, &format!("{}: {}", failure.cause.name(), failure.message))
+}
+
+fn reject_all(rows: usize, reason: &str) -> Answer {
+    let reason: Arc<str> = reason.into();
+    let rejected = |row| Rejected { row, reason: reason.clone(), retryable: false, attempts: 1 };
+    Answer { emitted: Vec::new(), rejected: (0..rows).map(rejected).collect() }
+}

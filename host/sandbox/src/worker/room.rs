@@ -1,0 +1,120 @@
+//! What the answers to the parts of a batch may take together: as much as one answer to all of it.
+
+use std::sync::Arc;
+
+use crate::instance::Failure;
+use pipehost_observe::metrics::Cause;
+use pipehost_config::limits::Limits;
+use crate::contract::outcome::{Answer, Emitted};
+use pipehost_record::{Batch, MAX_ATTRIBUTES};
+
+/// What is left for the answers to the parts of a batch.
+pub(super) struct Room {
+    bytes: usize,
+    records: usize,
+    /// That the stage adds, counted anew for each part.
+    attributes: usize,
+    /// Bytes for the reasons of rejections.
+    reasons: usize,
+}
+
+/// The reason where there is no room for another.
+const NO_REASON: &str =
+    "the reason is left out: those for other records of the batch took all of limits.output";
+
+impl Room {
+    /// What one answer to a batch may take.
+    pub(super) fn new(limits: &Limits, batch: &Batch) -> Self {
+        Self {
+            bytes: limits.output_bytes.saturating_add(bytes(batch)),
+            records: limits.output_records,
+            attributes: MAX_ATTRIBUTES,
+            reasons: limits.output_bytes,
+        }
+    }
+
+    /// Of a stage that is part of this program.
+    pub(super) fn endless() -> Self {
+        let all = usize::MAX;
+        Self { bytes: all, records: all, attributes: all, reasons: all }
+    }
+
+    /// Keeps the reasons of a part that is rejected, each new one once; and if there is no room
+    /// for it, `NO_REASON`. `last` is the reason before.
+    pub(super) fn keep_reasons(&mut self, answer: &mut Answer, last: &mut Arc<str>) {
+        for rejected in &mut answer.rejected {
+            if rejected.reason != *last {
+                match self.reasons.checked_sub(rejected.reason.len()) {
+                    Some(left) => {
+                        self.reasons = left;
+                        last.clone_from(&rejected.reason);
+                    }
+                    None if **last == *NO_REASON => {}
+                    None => *last = NO_REASON.into(),
+                }
+            }
+            rejected.reason.clone_from(last);
+        }
+    }
+
+    /// Takes what was answered within the limits of a call.
+    pub(super) fn spend(&mut self, answer: &Answer) {
+        for Emitted { batch, .. } in &answer.emitted {
+            self.bytes = self.bytes.saturating_sub(bytes(batch));
+            self.records = self.records.saturating_sub(batch.len);
+        }
+    }
+
+    pub(super) fn take(&mut self, answer: Answer) -> Result<Answer, Failure> {
+        let batches = || answer.emitted.iter().map(|emitted| &emitted.batch);
+        let bytes = batches().map(bytes).fold(0, usize::saturating_add);
+        let records = batches().map(|batch| batch.len).sum();
+        let left = (self.bytes.checked_sub(bytes), self.records.checked_sub(records));
+        let attributes = batches().map(|batch| batch.attributes.len()).max().unwrap_or(0);
+        match left {
+            (Some(bytes), Some(records)) if attributes <= self.attributes => {
+                (self.bytes, self.records) = (bytes, records);
+                Ok(answer)
+            }
+            _ => {
+                let message = "its answers to the parts of one batch are together more than \
+                               limits.output and limits.output_records allow";
+                Err(Failure::new(Cause::Output, message))
+            }
+        }
+    }
+}
+
+/// What a batch takes of the room: what its records hold, and what it takes itself.
+fn bytes(batch: &Batch) -> usize {
+    batch.bytes().saturating_add(batch.own_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pipehost_record::Rejected;
+
+    fn refused_for(reason: &str) -> Answer {
+        let reason = reason.into();
+        let rejected = vec![Rejected { row: 0, reason, retryable: false, attempts: 1 }];
+        Answer { emitted: Vec::new(), rejected }
+    }
+
+    #[test]
+    fn a_reason_is_kept_once_and_within_the_room() {
+        let mut room = Room { reasons: 10, ..Room::endless() };
+        let mut last = "".into();
+        let mut kept = |reason| {
+            let mut answer = refused_for(reason);
+            room.keep_reasons(&mut answer, &mut last);
+            answer.rejected.remove(0).reason
+        };
+        let first = kept("12345");
+        assert!(Arc::ptr_eq(&first, &kept("12345")), "it takes no room again");
+        assert_eq!(&*kept("67890"), "67890");
+        let left_out = kept("x");
+        assert_eq!(&*left_out, NO_REASON);
+        assert!(Arc::ptr_eq(&left_out, &kept("12345")));
+    }
+}

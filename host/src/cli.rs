@@ -1,0 +1,65 @@
+//! The command line: the verbs, each in a file of its own.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::verbs::{bench, check, completions, dead_letter, graph, inspect, man, run, state};
+
+/// Runs data pipelines whose stages are sandboxed WebAssembly components.
+///
+/// A pipeline is a TOML file: sources, stages, sinks. A stage is a component built by
+/// anyone, in any language; it gets the columns that it asks for, under limits of fuel,
+/// time and memory, and nothing else: no files, no network, no environment.
+#[derive(Debug, Parser)]
+#[command(name = "pipehost", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+pub const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 the pipeline failed; 2 a mistake in the usage or the configuration;
+124 the deadline passed; 130 and 143 stopped by SIGINT and SIGTERM.";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a pipeline until its sources end, and print a summary.
+    #[command(long_about = run::ABOUT, after_help = EXIT_CODES)]
+    Run(run::Args),
+    /// Do everything short of running: find every mistake in a pipeline.
+    Check(check::Args),
+    /// Draw a pipeline.
+    Graph(graph::Args),
+    /// Show what a component is: description, configuration, ports, imports, grants.
+    Inspect(inspect::Args),
+    /// Measure a pipeline or a component: sandboxed, and native where there is such a stage.
+    #[command(long_about = bench::ABOUT)]
+    Bench(bench::Args),
+    /// Read a file of dead letters: records that were refused, and why.
+    #[command(subcommand)]
+    DeadLetter(dead_letter::Verb),
+    /// Look into a state directory, or empty it.
+    #[command(subcommand)]
+    State(state::Verb),
+    /// Print completions for a shell.
+    Completions(completions::Args),
+    /// Print the man page.
+    Man,
+}
+
+/// Runs the command, and says with what to exit.
+pub fn main(cli: Cli) -> ExitCode {
+    let result = match cli.verb {
+        Verb::Run(args) => run::run(args),
+        Verb::Check(args) => check::check(&args),
+        Verb::Graph(args) => graph::graph(&args),
+        Verb::Inspect(args) => inspect::inspect(&args),
+        Verb::Bench(args) => bench::bench(&args),
+        Verb::DeadLetter(verb) => dead_letter::dead_letter(verb),
+        Verb::State(verb) => state::state(verb),
+        Verb::Completions(args) => completions::completions(&args),
+        Verb::Man => man::man(),
+    };
+    result.map_or_else(crate::error::Error::report, ExitCode::from)
+}

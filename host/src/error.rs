@@ -1,0 +1,52 @@
+//! Why a command ended without doing its work, and how that is said.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use pipehost_observe::log::stderr;
+use pipehost_record::foreign::Foreign;
+
+/// Why a command ended without doing its work.
+#[derive(Debug)]
+pub enum Error {
+    /// Something the user typed; already complete, printed as it is.
+    Mistakes(String),
+    Usage(String),
+    Failed(String),
+    /// Nobody reads what is printed any more.
+    ClosedPipe,
+}
+
+impl Error {
+    /// What could not be written was for stdout.
+    pub fn stdout(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+            _ => Self::Failed(format!("cannot write to stdout: {error}")),
+        }
+    }
+
+    /// Says what went wrong, and with what to exit.
+    pub fn report(self) -> ExitCode {
+        let (message, code) = match self {
+            Self::ClosedPipe => return ExitCode::SUCCESS,
+            Self::Mistakes(text) => (text, 2),
+            Self::Usage(text) => (line(&text), 2),
+            Self::Failed(text) => (line(&text), 1),
+        };
+        stderr::say(&message);
+        ExitCode::from(code)
+    }
+}
+
+fn line(text: &str) -> String {
+    let style = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::BrightRed.into()));
+    format!("{style}error{style:#}: {}", Foreign::new(text).whole().lines())
+}
+
+/// Prints to stdout and says with what to exit.
+pub fn print(bytes: &[u8]) -> Result<u8, Error> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Error::stdout)?;
+    Ok(0)
+}

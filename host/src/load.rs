@@ -1,0 +1,238 @@
+//! From what was typed to a configuration.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::error::Error;
+use pipehost_observe::log::stderr;
+use pipehost_observe::profile::GuestProfile;
+use pipehost_pipeline::prepare::{Prepared, prepare_profiled};
+use pipehost_config::{
+    self, At, Batching, Config, DEFAULT_QUEUE, DeadLetters, DecodeFormat, Decoding, Encoding,
+    Input, OnError, Sink, SinkKind, Source, SourceKind, Stage, StageConfig, WhenFull,
+};
+use pipehost_config::grants::Grants;
+use pipehost_config::limits::{Fuel, Limits};
+use pipehost_config::mistake::{self, Mistake};
+
+/// Which pipeline, and what of it is overridden.
+#[derive(Debug, clap::Args)]
+pub struct PipelineArgs {
+    /// The pipeline; its relative paths start from its own folder.
+    #[arg(
+        value_name = "PIPELINE.toml",
+        required_unless_present = "plugins",
+        conflicts_with = "plugins"
+    )]
+    pipeline: Option<PathBuf>,
+    /// A stage between stdin and stdout, instead of a file: a `.wasm`, a `.wat` or the
+    /// folder of a crate. Several make a chain. Its name is the file's, without ending.
+    #[arg(long = "plugin", value_name = "COMPONENT")]
+    plugins: Vec<PathBuf>,
+    /// Set a member of a stage's configuration: a TOML value, or else a text.
+    #[arg(long = "set", value_name = "STAGE.NAME=VALUE")]
+    set: Vec<String>,
+    /// Workers of each stage.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    workers: Option<u16>,
+    /// Fuel of each call, whatever its records (about one unit an instruction).
+    #[arg(long, value_name = "N")]
+    fuel: Option<u64>,
+    /// Time of each call.
+    #[arg(long, value_name = "200ms", value_parser = pipehost_config::quantity::duration)]
+    timeout: Option<std::time::Duration>,
+    /// Memory of each instance.
+    #[arg(long, value_name = "32MiB", value_parser = pipehost_config::quantity::bytes)]
+    memory: Option<u64>,
+    /// Keep rejected records in this file; without it, the first ends a --plugin run.
+    #[arg(long, value_name = "FILE")]
+    dead_letters: Option<PathBuf>,
+}
+
+impl PipelineArgs {
+    /// Reads, builds, compiles and checks, or reports every mistake.
+    pub async fn prepare(&self, profile: Option<Arc<GuestProfile>>) -> Result<Prepared, Error> {
+        let mut loaded = pipeline(self)?;
+        let known = std::mem::take(&mut loaded.mistakes);
+        let mut say = stderr::say;
+        let prepared = prepare_profiled(loaded.config.clone(), known, profile, &mut say).await;
+        prepared.map_err(|mistakes| loaded.render(&mistakes))
+    }
+}
+
+/// A configuration and the text it came from, for showing mistakes in it.
+pub struct Loaded {
+    pub config: Config,
+    pub mistakes: Vec<Mistake>,
+    path: PathBuf,
+    text: String,
+}
+
+impl Loaded {
+    /// All mistakes, each with its place, and how many there are.
+    pub fn render(&self, mistakes: &[Mistake]) -> Error {
+        let count = match mistakes.len() {
+            1 => "one mistake".to_owned(),
+            n => format!("{n} mistakes"),
+        };
+        let list = mistake::render(mistakes, &self.path, &self.text, true);
+        Error::Mistakes(format!("{list}{count} in {}; nothing was run", self.path.display()))
+    }
+}
+
+/// Reads a pipeline file.
+pub fn file(path: &Path) -> Result<Loaded, Error> {
+    let bytes = fs::read(path).map_err(|error| {
+        Error::Usage(format!("cannot read the pipeline {}: {error}", path.display()))
+    })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Error::Usage(format!("the pipeline {} is not UTF-8, from byte {at} on", path.display()))
+    })?;
+    let (mut config, mistakes) = pipehost_config::read(&text, path.parent().unwrap_or(Path::new("")));
+    if config.name == Config::default().name
+        && let Some(stem) = path.file_stem()
+    {
+        config.name = stem.to_string_lossy().into_owned();
+    }
+    Ok(Loaded { config, mistakes, path: path.to_owned(), text })
+}
+
+/// Reads the pipeline that the arguments name, and applies what they override.
+fn pipeline(args: &PipelineArgs) -> Result<Loaded, Error> {
+    let mut loaded = match &args.pipeline {
+        Some(path) => file(path)?,
+        None => Loaded {
+            config: chain(args),
+            mistakes: Vec::new(),
+            path: PathBuf::from("the arguments"),
+            text: String::new(),
+        },
+    };
+    if let Some(file) = &args.dead_letters {
+        loaded.config.dead_letters = Some(At::nowhere(DeadLetters::new(file.clone())));
+    }
+    for stage in &mut loaded.config.stages {
+        let limits = &mut stage.limits;
+        if let Some(fuel) = args.fuel {
+            limits.fuel = Some(Fuel { base: fuel, per_record: 0 });
+        }
+        limits.timeout = args.timeout.unwrap_or(limits.timeout);
+        limits.memory_bytes = args.memory.map_or(limits.memory_bytes, |bytes| bytes as usize);
+        stage.workers = args.workers.map_or(stage.workers, usize::from);
+    }
+    for setting in &args.set {
+        if let Err(why) = set(&mut loaded.config, setting) {
+            loaded.mistakes.push(Mistake::new(None, format!("--set {setting}: {why}")));
+        }
+    }
+    Ok(loaded)
+}
+
+/// stdin, the plugins in a row, stdout.
+fn chain(args: &PipelineArgs) -> Config {
+    let policy = if args.dead_letters.is_some() { OnError::DeadLetter } else { OnError::Fail };
+    let on_error = At::nowhere(policy);
+    let mut config = Config {
+        name: "stdin to stdout".to_owned(),
+        sources: vec![Source {
+            name: At::nowhere("stdin".to_owned()),
+            kind: SourceKind::Stdin {
+                codec: Decoding { format: DecodeFormat::Lines, max_line_bytes: 1 << 20 },
+            },
+            batch: Batching::default(),
+            on_error: on_error.clone(),
+            watermark: None,
+        }],
+        ..Config::default()
+    };
+    let mut last = "stdin".to_owned();
+    for plugin in &args.plugins {
+        let stem = plugin.file_stem().map_or("stage".into(), |stem| stem.to_string_lossy());
+        let same = config
+            .stages
+            .iter()
+            .filter(|stage| stage.plugin.value.file_stem() == plugin.file_stem());
+        // A dot would divide a stage from its port.
+        let stem = stem.replace('.', "-");
+        let name = match same.count() {
+            0 => stem,
+            n => format!("{stem}-{}", n + 1),
+        };
+        config.stages.push(stage(&name, plugin, &last, on_error.clone()));
+        last = name;
+    }
+    config.sinks.push(Sink {
+        name: At::nowhere("stdout".to_owned()),
+        kind: SinkKind::Stdout { encoding: Encoding::Lines(None) },
+        input: input(&last),
+        batch: None,
+        rate: None,
+        on_error: At::nowhere(OnError::Fail),
+    });
+    config
+}
+
+/// A stage with the defaults of everything.
+pub fn stage(name: &str, plugin: &Path, from: &str, on_error: At<OnError>) -> Stage {
+    Stage {
+        name: At::nowhere(name.to_owned()),
+        plugin: At::nowhere(plugin.to_owned()),
+        input: input(from),
+        workers: 1,
+        partition: None,
+        ordered: true,
+        batch: None,
+        on_error,
+        retry: None,
+        breaker: None,
+        watermark: None,
+        limits: Limits::default(),
+        grants: Grants::default(),
+        config: StageConfig::new(serde_json::json!({})),
+    }
+}
+
+/// One edge, with the defaults.
+pub fn input(from: &str) -> Input {
+    Input {
+        from: vec![At::nowhere(from.to_owned())],
+        queue: DEFAULT_QUEUE,
+        when_full: WhenFull::Block,
+    }
+}
+
+/// Applies `STAGE.NAME=VALUE`.
+fn set(config: &mut Config, setting: &str) -> Result<(), String> {
+    let (path, value) = setting.split_once('=').ok_or("write STAGE.NAME=VALUE")?;
+    let (stage_name, member) = path.split_once('.').ok_or("write STAGE.NAME=VALUE")?;
+    let names: Vec<_> =
+        config.stages.iter().map(|stage| format!("`{}`", stage.name.value)).collect();
+    let stage =
+        (config.stages.iter_mut()).find(|stage| stage.name.value == stage_name).ok_or_else(
+            || format!("there is no stage `{stage_name}`, there is {}", names.join(", ")),
+        )?;
+    set_member(&mut stage.config.value, member, value)
+}
+
+/// Sets a member of a JSON object, or of an object inside it: `a.b`.
+pub fn set_member(object: &mut Value, path: &str, value: &str) -> Result<(), String> {
+    // A TOML value (`3`, `true`, `["a"]`), or else a text, so that quotes are not needed.
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"));
+    let value = match parsed.ok().and_then(|mut table| table.remove("value")) {
+        Some(value) => serde_json::to_value(value).map_err(|error| error.to_string())?,
+        None => Value::from(value),
+    };
+    let mut place = object;
+    for name in path.split('.') {
+        place = match place {
+            Value::Object(map) => map.entry(name).or_insert_with(|| serde_json::json!({})),
+            _ => return Err(format!("`{name}` is inside of something that is no table")),
+        };
+    }
+    *place = value;
+    Ok(())
+}

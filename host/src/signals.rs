@@ -1,0 +1,56 @@
+//! Signals: wishes that a run should end.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::error::Error;
+use pipehost_pipeline::Stop;
+
+/// As it is written.
+pub fn name_of(signal: i32) -> &'static str {
+    match signal {
+        signal if signal == SignalKind::interrupt().as_raw_value() => "SIGINT",
+        signal if signal == SignalKind::hangup().as_raw_value() => "SIGHUP",
+        _ => "SIGTERM",
+    }
+}
+
+/// A signal that comes again so soon is the same one: timeout(1) sends each twice.
+const BURST: Duration = Duration::from_millis(200);
+
+/// Whether a signal is ignored since before this program: nohup(1) has said so.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & (1 << (kind.as_raw_value() - 1)) != 0)
+}
+
+/// SIGINT, SIGTERM and SIGHUP, from now on.
+pub fn signals() -> Result<mpsc::Receiver<Stop>, Error> {
+    let cannot = |error| Error::Failed(format!("cannot wait for signals: {error}"));
+    let (send, receive) = mpsc::channel(4);
+    let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
+    if !is_ignored(SignalKind::hangup()) {
+        kinds.push(SignalKind::hangup());
+    }
+    for kind in kinds {
+        let mut signals = signal(kind).map_err(cannot)?;
+        let send = send.clone();
+        tokio::spawn(async move {
+            let mut last: Option<Instant> = None;
+            while signals.recv().await.is_some() {
+                if last.replace(Instant::now()).is_some_and(|last| last.elapsed() < BURST) {
+                    continue;
+                }
+                if send.send(Stop::Signal(kind.as_raw_value())).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(receive)
+}

@@ -1,0 +1,183 @@
+//! What a person reads at the end of a run.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use pipehost_record::foreign::Foreign;
+use pipehost_config::graph::NodeId;
+use pipehost_observe::metrics::Doing;
+use pipehost_pipeline::{Ending, Node, Nodes};
+
+/// The table of all nodes, and what it adds up to.
+pub fn render(name: &str, nodes: &Nodes, processed: u64, ending: &Ending) -> String {
+    let head = [
+        "", "in", "out", "rejected", "dropped", "time", "fuel", "queue", "works", "copies",
+        "starved", "blocked",
+    ];
+    let rows: Vec<[String; 12]> = nodes.iter().map(|node| row(node, ending.elapsed)).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([head[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |cells: &[&str]| {
+        let mut line = format!("  {:<1$}", cells[0], widths[0]);
+        for (cell, width) in cells.iter().zip(&widths).skip(1) {
+            let _ = write!(line, "  {cell:>width$}");
+        }
+        line.trim_end().to_owned()
+    };
+    let seconds = ending.elapsed.as_secs_f64();
+    let mut out = format!(
+        "{}: {} records written in {}, {} records/s\n\n",
+        Foreign::new(name),
+        number(processed),
+        time(ending.elapsed),
+        number((processed as f64 / seconds.max(1e-6)) as u64)
+    );
+    let _ = writeln!(out, "{}", line(&head));
+    for row in &rows {
+        let cells: Vec<&str> = row.iter().map(String::as_str).collect();
+        let _ = writeln!(out, "{}", line(&cells));
+    }
+    if let Some((node, busy)) = busiest(nodes, ending.elapsed) {
+        let _ = write!(out, "\nthe others wait for `{}`: it is busy {}", node.name, percent(busy));
+        out.push_str(" of the time\n");
+    }
+    for node in nodes {
+        notes(node, &mut out);
+    }
+    out
+}
+
+/// The node that works most of its time, where there is one: more workers for it, or less
+/// work, make the pipeline faster.
+fn busiest(nodes: &Nodes, elapsed: Duration) -> Option<(&Node, f64)> {
+    let busy = |node: &Node| {
+        let seconds = node.metrics.seconds(Doing::Working) + node.metrics.seconds(Doing::Copying);
+        seconds / elapsed.as_secs_f64().max(1e-9) / node.workers as f64
+    };
+    let most = nodes.iter().map(|node| (node, busy(node))).max_by(|a, b| a.1.total_cmp(&b.1));
+    most.filter(|(_, busy)| *busy > 0.5 && nodes.len() > 1)
+}
+
+fn row(node: &Node, elapsed: Duration) -> [String; 12] {
+    let metrics = &node.metrics;
+    let is_stage = matches!(node.id, NodeId::Stage(_));
+    let is_source = matches!(node.id, NodeId::Source(_));
+    let name = if node.workers > 1 {
+        format!("{} ×{}", node.name, node.workers)
+    } else {
+        node.name.clone()
+    };
+    let only = |shown: bool, text: String| if shown { text } else { "-".to_owned() };
+    let share = |doing, workers: usize| {
+        percent(metrics.seconds(doing) / elapsed.as_secs_f64().max(1e-9) / workers as f64)
+    };
+    [
+        name,
+        number(metrics.records_in.get()),
+        number(metrics.records_out.get()),
+        only(
+            !matches!(node.id, NodeId::Sink(_)) || metrics.rejected.get() > 0,
+            number(metrics.rejected.get()),
+        ),
+        only(!is_source, number(metrics.dropped.get())),
+        only(!is_source, time(Duration::from_secs_f64(metrics.duration.get_sample_sum()))),
+        only(is_stage, short(metrics.fuel.get())),
+        only(!is_source, format!("{}/{}", metrics.queue_peak(), node.queue)),
+        share(Doing::Working, node.workers),
+        only(is_stage, share(Doing::Copying, node.workers)),
+        share(Doing::WaitingForInput, 1),
+        only(!matches!(node.id, NodeId::Sink(_)), share(Doing::WaitingForOutput, 1)),
+    ]
+}
+
+/// What went wrong at a node, a line each.
+fn notes(node: &Node, out: &mut String) {
+    let metrics = &node.metrics;
+    let mut note = |text: String| {
+        let _ = write!(out, "\n{}: {text}", node.name);
+    };
+    let failures: Vec<_> = metrics
+        .failures()
+        .map(|(cause, count)| format!("{} × {}", number(count), cause.name()))
+        .collect();
+    if !failures.is_empty() {
+        note(format!("failed and was brought back: {}", failures.join(", ")));
+    }
+    let opened = metrics.breaker_opened.get();
+    if opened > 0 {
+        let times =
+            if opened == 1 { "once".to_owned() } else { format!("{} times", number(opened)) };
+        let now = if metrics.is_breaker_open() { "is open" } else { "is closed" };
+        note(format!("its breaker opened {times}, and {now}"));
+    }
+    let letters = metrics.dead_letters.get();
+    if letters > 0 {
+        note(format!("{} records are in the dead letters", number(letters)));
+    }
+    if metrics.skipped.get() > 0 {
+        note(format!("{} records were rejected and dropped", number(metrics.skipped.get())));
+    }
+    if metrics.dropped.get() > 0 {
+        note(format!(
+            "{} records were dropped because its queue was full",
+            number(metrics.dropped.get())
+        ));
+    }
+    if metrics.log_dropped.get() > 0 {
+        note(format!("{} bytes that it printed were dropped", number(metrics.log_dropped.get())));
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", 100.0 * share)
+}
+
+/// With a thin mark at each thousand: 1,234,567.
+pub fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// In three digits: 12.3M.
+fn short(n: u64) -> String {
+    let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    match units.into_iter().find(|(size, _)| n as f64 >= *size) {
+        Some((size, unit)) => format!("{:.1}{unit}", n as f64 / size),
+        None => n.to_string(),
+    }
+}
+
+pub fn time(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    match seconds {
+        s if s >= 100.0 => format!("{s:.0} s"),
+        s if s >= 1.0 => format!("{s:.2} s"),
+        s if s >= 0.001 => format!("{:.1} ms", s * 1e3),
+        s => format!("{:.0} µs", s * 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!(
+            ["0", "999", "1,000", "1,234,567"].map(String::from),
+            [0, 999, 1000, 1_234_567].map(number)
+        );
+        assert_eq!(short(12_340_000), "12.3M");
+        assert_eq!(time(Duration::from_micros(12_345)), "12.3 ms");
+    }
+}

@@ -1,0 +1,134 @@
+//! Stages of `plugins/`, native: what `pipehost bench` compares the sandbox with.
+//!
+//! They are the same crates, driven through the same kit, on columns that are borrowed and
+//! not copied. What they answer takes the same way from there.
+
+use std::sync::Arc;
+
+use pipehost_plugin::{Input, Opened, Stage, contract};
+
+use pipehost_sandbox::contract::bindings::records;
+use pipehost_sandbox::contract::outcome::{self, Answer};
+use pipehost_sandbox::contract::plan::{Given, Plan};
+use pipehost_record::{Batch, Column};
+use pipehost_sandbox::{Native, Runner};
+
+/// The native stage of this name, opened with a configuration in JSON; none if there is
+/// none of this name, or if it sees time pass, which native stages do not.
+///
+/// # Errors
+/// What is wrong with the configuration.
+pub fn runner(name: &str, config: &str) -> Option<Result<Runner, String>> {
+    Some(match name {
+        "add-context" => make::<add_context::AddContext>(config),
+        "add-prefix" => make::<add_prefix::AddPrefix>(config),
+        "alert" => make::<alert::Alert>(config),
+        "double" => make::<double::Double>(config),
+        "filter" => make::<filter::Filter>(config),
+        "json-path" => make::<json_path::JsonPath>(config),
+        "parse-csv" => make::<parse_csv::ParseCsv>(config),
+        "parse-json" => make::<parse_json::ParseJson>(config),
+        "parse-log" => make::<parse_log::ParseLog>(config),
+        "route" => make::<route::Route>(config),
+        "to-json" => make::<to_json::ToJson>(config),
+        "to-upper" => make::<to_upper::ToUpper>(config),
+        _ => return None,
+    })
+}
+
+struct NativeStage<S> {
+    opened: Opened<S>,
+    plan: Arc<Plan>,
+    name: Arc<str>,
+}
+
+fn make<S: Stage + Send + 'static>(config: &str) -> Result<Runner, String> {
+    let plan = Opened::<S>::open(config)?.plan().clone();
+    let plan = Arc::new(Plan {
+        timestamps: plan.timestamps,
+        key: plan.key,
+        value: plan.value,
+        attributes: plan.attributes,
+        ports: plan.ports,
+        inputs: plan.inputs,
+    });
+    let (config, its_plan) = (config.to_owned(), plan.clone());
+    let make = move || -> Box<dyn Native> {
+        let opened = Opened::<S>::open(&config).expect("it was opened like this before");
+        Box::new(NativeStage { opened, plan: its_plan.clone(), name: "native".into() })
+    };
+    Ok(Runner::Native { plan, make: Arc::new(make) })
+}
+
+impl<S: Stage + Send> Native for NativeStage<S> {
+    fn process(&mut self, batch: &Batch) -> Result<Answer, String> {
+        let given = Given::new(&self.plan, batch);
+        let input = Input::new(
+            batch.len,
+            given.timestamps.as_deref().map(Vec::as_slice),
+            given.key.as_deref().map(view),
+            given.value.as_deref().map(view),
+            given.attributes.iter().map(|column| column.as_deref().map(view)),
+        );
+        let outcome = convert(self.opened.process(&input));
+        outcome::join(Some((batch, &given)), self.plan.ports.len(), &self.name, outcome)
+    }
+
+    fn finish(&mut self) -> Result<Answer, String> {
+        let outcome = convert(self.opened.finish()?);
+        outcome::join(None, self.plan.ports.len(), &self.name, outcome)
+    }
+}
+
+fn view(column: &Column) -> pipehost_plugin::Column<'_> {
+    pipehost_plugin::Column::new(&column.ends, &column.data, &column.nulls)
+}
+
+/// The kit's types and the host's are generated from one contract, twice.
+fn convert(outcome: contract::Outcome) -> records::Outcome {
+    let output = |output: contract::Output| records::Output {
+        port: output.port,
+        rows: match output.rows {
+            contract::Rows::All => records::Rows::All,
+            contract::Rows::Picked(rows) => records::Rows::Picked(rows),
+            contract::Rows::Fresh(len) => records::Rows::Fresh(len),
+        },
+        timestamps: output.timestamps.map(|times| records::TimestampsChange {
+            timestamps: times.timestamps,
+            inherited: times.inherited,
+        }),
+        key: output.key.map(change),
+        value: output.value.map(change),
+        attributes: (output.attributes.into_iter())
+            .map(|a| records::AttributeChange { name: a.name, change: change(a.change) })
+            .collect(),
+        removed: output.removed,
+        excerpts: output.excerpts.into_iter().map(excerpt).collect(),
+    };
+    records::Outcome {
+        outputs: outcome.outputs.into_iter().map(output).collect(),
+        rejected: (outcome.rejected.into_iter())
+            .map(|r| records::Rejection { row: r.row, reason: r.reason, retryable: r.retryable })
+            .collect(),
+    }
+}
+
+fn change(change: contract::Change) -> records::Change {
+    let contract::Change { ends, data, nulls, inherited } = change;
+    records::Change { ends, data, nulls, inherited }
+}
+
+fn excerpt(excerpt: contract::Excerpt) -> records::Excerpt {
+    let contract::Excerpt { to, from, starts, ends, nulls, inherited } = excerpt;
+    let to = match to {
+        contract::Target::Key => records::Target::Key,
+        contract::Target::Value => records::Target::Value,
+        contract::Target::Attribute(name) => records::Target::Attribute(name),
+    };
+    let from = match from {
+        contract::Given::Key => records::Given::Key,
+        contract::Given::Value => records::Given::Value,
+        contract::Given::Attribute(index) => records::Given::Attribute(index),
+    };
+    records::Excerpt { to, from, starts, ends, nulls, inherited }
+}

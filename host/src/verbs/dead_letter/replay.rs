@@ -1,0 +1,239 @@
+//! `pipehost dead-letter replay`.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, print};
+use crate::load;
+use crate::runtime::Threads;
+use crate::signals::signals;
+use crate::summary::number;
+use pipehost_observe::log::stderr;
+use pipehost_codec::frames::write_letter;
+use pipehost_record::Letter;
+use pipehost_config::{At, Config, DeadLetters as Settings, OnError, SinkKind, WhenLettersFull};
+use pipehost_pipeline::dead_letter::{self, DeadLetters, Reader};
+use pipehost_files::folder;
+use pipehost_record::foreign::Foreign;
+use pipehost_pipeline::prepare::prepare;
+use pipehost_pipeline::state::{self, Store};
+
+/// Which letters are sent back.
+pub(super) struct Selection {
+    pub stage: Option<String>,
+    pub reason: Option<String>,
+}
+
+impl Selection {
+    fn has(&self, letter: &Letter) -> bool {
+        self.stage.as_ref().is_none_or(|stage| letter.stage == *stage)
+            && self.reason.as_ref().is_none_or(|reason| letter.reason.contains(&**reason))
+    }
+}
+
+pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Result<u8, Error> {
+    let mut loaded = load::file(pipeline)?;
+    let known = std::mem::take(&mut loaded.mistakes);
+    let config = loaded.config.clone();
+    cut_back(&config)?;
+    // Nobody writes either file meanwhile: not the one that is replayed, nor, while another
+    // run of the pipeline goes on, the one that it writes.
+    let _ours = dead_letter::lock(file).map_err(Error::Failed)?;
+    let theirs = config.dead_letters.as_ref().map(|letters| &letters.value.path);
+    let _theirs = match theirs.filter(|path| path.exists() && !same_file(path, file)) {
+        Some(path) => Some(dead_letter::lock(path).map_err(Error::Failed)?),
+        None => None,
+    };
+    let (sent, mut stay) = select(file, selection, &config)?;
+    if sent.is_empty() {
+        return print(b"no letters to replay\n");
+    }
+    let refused = Refused::beside(file)?;
+    let mut replayed = config.clone();
+    for_replay(&mut replayed, &refused.path);
+    let threads = Threads::new()?;
+    let mut say = stderr::say;
+    let failed = threads.control.block_on(async {
+        let mut prepared = prepare(replayed, known, &mut say)
+            .await
+            .map_err(|mistakes| loaded.render(&mistakes))?;
+        prepared.replay = Some(sent.clone());
+        let stops = signals()?;
+        let started = threads.work.spawn(pipehost_pipeline::start(prepared)).await;
+        let running = started
+            .map_err(|panic| Error::Failed(format!("the pipeline did not start: {panic}")))?
+            .map_err(Error::Failed)?;
+        let ending = running.finish(stops).await;
+        Ok::<_, Error>(match (ending.failure, ending.stopped_by) {
+            (Some(failure), _) => Some(failure),
+            (None, Some(_)) => Some("it was stopped".to_owned()),
+            (None, None) => None,
+        })
+    })?;
+    threads.end();
+    if let Some(failure) = failed {
+        return Err(Error::Failed(format!(
+            "{failure}\nno letter was taken out of {}; what has reached a sink will reach it again \
+             with the next replay",
+            file.display()
+        )));
+    }
+    let again = refused.letters(&sent)?;
+    let (went, other) = (sent.len().saturating_sub(again.len()), stay.len());
+    let refused_again = again.len();
+    stay.extend(again);
+    rewrite(file, &stay).map_err(|error| {
+        Error::Failed(format!("cannot write {}: {error}; it is as it was", file.display()))
+    })?;
+    let mut text = format!(
+        "{} replayed: {} went through, {} refused again\n",
+        letters(sent.len()),
+        number(went as u64),
+        number(refused_again as u64),
+    );
+    if other > 0 {
+        text.push_str(&format!("{} not replayed\n", letters(other)));
+    }
+    print(text.as_bytes())
+}
+
+fn letters(count: usize) -> String {
+    match count {
+        1 => "1 letter".to_owned(),
+        n => format!("{} letters", number(n as u64)),
+    }
+}
+
+/// What a run that was killed wrote after its last cut, the next one will write again.
+fn cut_back(config: &Config) -> Result<(), Error> {
+    let (Some(directory), Some(letters)) = (&config.state, &config.dead_letters) else {
+        return Ok(());
+    };
+    if !state::exists(&directory.value) || !letters.value.path.exists() {
+        return Ok(());
+    }
+    let (_store, cut) = Store::open(&directory.value).map_err(Error::Failed)?;
+    let position = cut.and_then(|cut| cut.dead_letters);
+    let opened = DeadLetters::open(&letters.value, &config.name, position.as_ref());
+    opened.and_then(|letters| letters.begin()).map_err(Error::Failed)
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    let canonical = |path: &Path| path.canonicalize().ok();
+    canonical(a).is_some() && canonical(a) == canonical(b)
+}
+
+/// The letters to send, and those that stay.
+fn select(
+    file: &Path,
+    selection: &Selection,
+    config: &Config,
+) -> Result<(Vec<Letter>, Vec<Letter>), Error> {
+    let has = |name: &str| {
+        config.sources.iter().any(|source| source.name.value == name)
+            || config.stages.iter().any(|stage| stage.name.value == name)
+            || config.sinks.iter().any(|sink| sink.name.value == name)
+    };
+    if let Some(stage) = selection.stage.as_ref().filter(|stage| !has(stage)) {
+        return Err(Error::Usage(format!("the pipeline has no source, stage or sink `{stage}`")));
+    }
+    let (mut sent, mut stay) = (Vec::new(), Vec::new());
+    let mut unknown: Vec<String> = Vec::new();
+    for letter in Reader::open(file).map_err(Error::Usage)? {
+        let letter = letter.map_err(|why| Error::Failed(format!("{}: {why}", file.display())))?;
+        let known = has(&letter.stage);
+        if !known && !unknown.contains(&letter.stage) {
+            unknown.push(letter.stage.clone());
+        }
+        if known && selection.has(&letter) { &mut sent } else { &mut stay }.push(letter);
+    }
+    for stage in unknown {
+        stderr::say(&format!(
+            "note: the pipeline has no `{}`; its letters stay where they are",
+            Foreign::new(&stage)
+        ));
+    }
+    Ok((sent, stay))
+}
+
+/// Makes a pipeline one that takes letters: it keeps what is refused, and adds to its files.
+fn for_replay(config: &mut Config, letters: &Path) {
+    config.dead_letters = Some(At::nowhere(Settings {
+        max_bytes: u64::MAX,
+        rotate_bytes: u64::MAX,
+        when_full: WhenLettersFull::Fail,
+        path: letters.to_owned(),
+    }));
+    let sources = config.sources.iter_mut().map(|source| &mut source.on_error);
+    let stages = config.stages.iter_mut().map(|stage| &mut stage.on_error);
+    let sinks = config.sinks.iter_mut().map(|sink| &mut sink.on_error);
+    for on_error in sources.chain(stages).chain(sinks) {
+        on_error.value = OnError::DeadLetter;
+    }
+    let keeps_state = config.state.is_some();
+    for sink in &mut config.sinks {
+        if let SinkKind::File(file) = &mut sink.kind {
+            file.append = !(keeps_state && file.partition.is_some());
+        }
+    }
+}
+
+/// A file for what is refused again; gone when this goes.
+struct Refused {
+    path: PathBuf,
+}
+
+impl Refused {
+    fn beside(file: &Path) -> Result<Self, Error> {
+        let mut name = file.file_name().unwrap_or_default().to_owned();
+        name.push(".replay");
+        let path = file.with_file_name(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::Failed(format!("cannot remove {}: {error}", path.display())))
+            }
+            _ => Ok(Self { path }),
+        }
+    }
+
+    /// The letters in it, with the attempts and the pipeline of before.
+    fn letters(&self, sent: &[Letter]) -> Result<Vec<Letter>, Error> {
+        let key = |letter: &Letter| (letter.stage.clone(), letter.place.clone(), letter.number);
+        let before: HashMap<_, _> = sent.iter().map(|letter| (key(letter), letter)).collect();
+        let reader = Reader::open(&self.path).map_err(Error::Failed)?;
+        reader
+            .map(|letter| {
+                let mut letter = letter.map_err(Error::Failed)?;
+                if let Some(before) = before.get(&key(&letter)) {
+                    letter.attempts = letter.attempts.saturating_add(before.attempts);
+                    letter.pipeline.clone_from(&before.pipeline);
+                }
+                Ok(letter)
+            })
+            .collect()
+    }
+}
+
+impl Drop for Refused {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Puts letters in the place of those that the file has.
+fn rewrite(file: &Path, letters: &[Letter]) -> io::Result<()> {
+    let file = &file.canonicalize()?; // Not a link to it.
+    let permissions = fs::metadata(file)?.permissions();
+    let mut new = folder::temporary(file, permissions)?;
+    let mut bytes = Vec::new();
+    for letter in letters {
+        bytes.clear();
+        write_letter(letter, &mut bytes);
+        new.write_all(&bytes)?;
+    }
+    new.as_file().sync_all()?;
+    new.persist(file)?;
+    folder::keep_name(file)
+}

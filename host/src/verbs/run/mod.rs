@@ -1,0 +1,183 @@
+//! `pipehost run`.
+
+mod profiling;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use crate::error::Error;
+use crate::load::PipelineArgs;
+use crate::progress::Drawing;
+use crate::runtime::Threads;
+use crate::signals::{name_of, signals};
+use crate::{closed, summary};
+use pipehost_config::{Config, SinkKind, SourceKind};
+use pipehost_observe::log::{self, stderr};
+use pipehost_observe::metrics::Metrics;
+use pipehost_observe::server;
+use pipehost_pipeline::{Ending, Stop, StoppedBy};
+use profiling::Profiling;
+
+pub const ABOUT: &str = "\
+Run a pipeline until its sources end, and print a summary.
+
+The pipeline is a file, or a chain of plugins between stdin and stdout:
+
+    pipehost run pipeline.toml
+
+    pipehost run --plugin parse-log.wasm --plugin filter.wasm \\
+        --set filter.level=ERROR < in.log > out.log";
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Serve Prometheus metrics at /metrics, /healthz and /readyz, and a CPU profile of the host
+    /// for pprof at /debug/pprof/profile?seconds=N.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<std::net::SocketAddr>,
+    /// Write what the stages spent their time in, for <https://profiler.firefox.com>: a track
+    /// for each, with the functions of its component. Costs some speed.
+    #[arg(long, value_name = "FILE.json")]
+    profile: Option<PathBuf>,
+    /// How to write the log, which goes to stderr.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// Write more to the log: why instances failed.
+    #[arg(short, long)]
+    verbose: bool,
+    /// Neither progress nor summary; of the log, warnings alone.
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+pub fn run(args: Args) -> Result<u8, Error> {
+    let format = match args.log_format {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+    };
+    let level = match (args.verbose, args.quiet) {
+        (true, _) => log::Level::Verbose,
+        (_, true) => log::Level::Warnings,
+        _ => log::Level::Usual,
+    };
+    log::start(format, level);
+    let threads = Threads::new()?;
+    let result = threads.control.block_on(run_async(args, threads.work.handle()));
+    threads.end();
+    result
+}
+
+async fn run_async(args: Args, work: &Handle) -> Result<u8, Error> {
+    let profiling = args.profile.as_deref().map(Profiling::begin).transpose()?;
+    let profile = profiling.as_ref().map(|profiling| profiling.profile.clone());
+    let prepared = args.pipeline.prepare(profile).await?;
+    let metrics = prepared.metrics.clone();
+    let name = prepared.config.name.clone();
+    let stdout_is_used =
+        prepared.config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
+    are_open(&prepared.config)?;
+    let mut stops = signals()?;
+    let ready = match args.metrics {
+        Some(address) => Some(serve(address, metrics.clone())?),
+        None => None,
+    };
+    // On another thread: to open a pipe may take until somebody reads it, and a signal must
+    // end that too.
+    let starting = work.spawn(pipehost_pipeline::start(prepared));
+    let running = tokio::select! {
+        started = starting => match started {
+            Ok(started) => started.map_err(Error::Failed)?,
+            Err(panic) => return Err(Error::Failed(format!("the pipeline did not start: {panic}"))),
+        },
+        Some(Stop::Signal(number)) = stops.recv() => {
+            let ending = Ending {
+                failure: None,
+                stopped_by: Some(StoppedBy::Signal(number)),
+                undelivered: Vec::new(),
+                unfinished: Vec::new(),
+                elapsed: Duration::ZERO,
+            };
+            return conclude(ending);
+        }
+    };
+    if let Some(ready) = &ready {
+        ready.set();
+    }
+    let nodes = running.nodes.clone();
+    let processed = metrics.processed.clone();
+    let drawing = (!args.quiet).then(|| Drawing::start(nodes.clone(), processed, stdout_is_used));
+    let ending = running.finish(stops).await;
+    drop(drawing);
+    let profiled = profiling.map_or(Ok(()), Profiling::end);
+    if !args.quiet {
+        let text = summary::render(&name, &nodes, metrics.processed.get(), &ending);
+        stderr::say(&text);
+    }
+    conclude(ending).and_then(|code| profiled.map(|()| code))
+}
+
+/// Sees that stdin and stdout are there, if the pipeline reads or writes them.
+fn are_open(config: &Config) -> Result<(), Error> {
+    for sink in &config.sinks {
+        if matches!(sink.kind, SinkKind::Stdout { .. }) && closed::stdout() {
+            let name = &sink.name.value;
+            return Err(Error::Failed(format!(
+                "the sink `{name}` writes to stdout, and stdout is closed"
+            )));
+        }
+    }
+    for source in &config.sources {
+        if matches!(source.kind, SourceKind::Stdin { .. }) && closed::stdin() {
+            let name = &source.name.value;
+            return Err(Error::Failed(format!(
+                "the source `{name}` reads stdin, and stdin is closed (for none, give </dev/null)"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn conclude(ending: Ending) -> Result<u8, Error> {
+    let lost: Vec<_> = (ending.undelivered.iter())
+        .map(|(node, records)| format!("{} before or in `{node}`", summary::number(*records)))
+        .collect();
+    let unfinished: Vec<_> = ending.unfinished.iter().map(|node| format!("`{node}`")).collect();
+    let delivered = match (&lost[..], &unfinished[..]) {
+        ([], []) => "all that was read was delivered".to_owned(),
+        ([], unfinished) => format!("did not come to their end: {}", unfinished.join(", ")),
+        (lost, _) => format!("records not delivered: {}", lost.join(", ")),
+    };
+    if let Some(failure) = ending.failure {
+        let text = if lost.is_empty() { failure } else { format!("{failure}\n{delivered}") };
+        return Err(Error::Failed(text));
+    }
+    let (why, code) = match ending.stopped_by {
+        None => return Ok(0),
+        Some(StoppedBy::Deadline) => ("the deadline passed".to_owned(), 124),
+        Some(StoppedBy::Signal(number)) => {
+            let name = name_of(number);
+            (format!("stopped by {name}"), 128 + number)
+        }
+    };
+    stderr::say(&format!("{why}: {delivered}"));
+    Ok(u8::try_from(code).unwrap_or(1))
+}
+
+fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> Result<server::Ready, Error> {
+    let listener = TcpListener::bind(address)
+        .map_err(|error| Error::Failed(format!("cannot serve metrics at {address}: {error}")))?;
+    let bound = listener.local_addr().map_err(|error| Error::Failed(error.to_string()))?;
+    tracing::info!("serving metrics at http://{bound}/metrics");
+    Ok(server::serve(listener, metrics))
+}

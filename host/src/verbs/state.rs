@@ -1,0 +1,149 @@
+//! `pipehost state`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use bytesize::ByteSize;
+use serde_json::Value;
+
+use crate::error::{Error, print};
+use crate::summary::number;
+use pipehost_record::foreign::Foreign;
+use pipehost_pipeline::state::{self, Cut, Store};
+use pipehost_record::time::rfc3339;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Verb {
+    /// Show the last checkpoint: where each source, stage and sink was.
+    Show {
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// As JSON, with the positions in full.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove the state, so that the next run begins anew; or that of one node alone.
+    Reset {
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// A source, stage or sink: it begins anew, the others go on. What a stage held is
+        /// lost.
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+    },
+}
+
+pub fn state(verb: Verb) -> Result<u8, Error> {
+    match verb {
+        Verb::Show { directory, json } => {
+            let (_, cut) = open(&directory)?;
+            let text = match (cut, json) {
+                (None, _) => "no checkpoint yet\n".to_owned(),
+                (Some(cut), true) => {
+                    let json = serde_json::to_value(&cut).expect("its keys are texts");
+                    format!("{}\n", Foreign::json(&format!("{json:#}")))
+                }
+                (Some(cut), false) => show(&cut),
+            };
+            print(text.as_bytes())
+        }
+        Verb::Reset { directory, node: None } => {
+            if !state::exists(&directory) {
+                return Err(nothing(&directory));
+            }
+            state::remove(&directory).map_err(Error::Failed)?;
+            print(format!("the state in {} is gone\n", directory.display()).as_bytes())
+        }
+        Verb::Reset { directory, node: Some(node) } => {
+            let (mut store, cut) = open(&directory)?;
+            let mut cut = cut.ok_or_else(|| nothing(&directory))?;
+            store.forget(&mut cut, &node).map_err(Error::Usage)?;
+            print(format!("the state of `{node}` is gone\n").as_bytes())
+        }
+    }
+}
+
+/// Opening a directory would make it.
+fn open(directory: &Path) -> Result<(Store, Option<Cut>), Error> {
+    if !state::exists(directory) {
+        return Err(nothing(directory));
+    }
+    Store::open(directory).map_err(Error::Failed)
+}
+
+fn nothing(directory: &Path) -> Error {
+    Error::Usage(format!("there is no state in {}", directory.display()))
+}
+
+fn show(cut: &Cut) -> String {
+    let mut rows: Vec<(&str, &str, String)> = Vec::new();
+    for (name, source) in &cut.sources {
+        rows.push((name, &source.kind, source_position(source.position.as_ref())));
+    }
+    for (name, stage) in &cut.stages {
+        let held: Vec<_> = stage.saved_bytes.iter().flatten().collect();
+        let bytes = ByteSize::b(held.iter().copied().sum::<usize>() as u64);
+        let workers = match held.len() {
+            0 | 1 => String::new(),
+            n => format!(" of {n} workers"),
+        };
+        let what = match (stage.finished, held.is_empty()) {
+            (true, true) => "has finished".to_owned(),
+            (true, false) => format!("has finished, and keeps {bytes}{workers}"),
+            (false, true) => "keeps no state".to_owned(),
+            (false, false) => format!("{bytes} saved{workers}"),
+        };
+        rows.push((name, "stage", what));
+    }
+    for (name, sink) in &cut.sinks {
+        let what = sink_position(&sink.kind, sink.position.as_ref());
+        rows.push((name, &sink.kind, what));
+    }
+    let width = |column: fn(&(&str, &str, String)) -> usize| rows.iter().map(column).max();
+    let names = width(|row| row.0.chars().count()).unwrap_or(0);
+    let kinds = width(|row| row.1.chars().count()).unwrap_or(0);
+    let mut out = format!(
+        "{}: checkpoint {} of {}\n\n",
+        Foreign::new(&cut.pipeline),
+        number(cut.number),
+        rfc3339(cut.time)
+    );
+    for (name, kind, what) in &rows {
+        let line = format!("  {name:<names$}  {kind:<kinds$}  {what}");
+        let _ = writeln!(out, "{}", Foreign::new(&line).whole());
+    }
+    out
+}
+
+fn sink_position(kind: &str, position: Option<&Value>) -> String {
+    let Some(position) = position else {
+        return "cannot be cut back: at least once".to_owned();
+    };
+    let files = position["files"].as_object();
+    let lengths: Vec<u64> =
+        (files.into_iter().flatten()).filter_map(|(_, file)| file["length"].as_u64()).collect();
+    let bytes = number(lengths.iter().sum());
+    match kind.contains('{') {
+        false => format!("{bytes} bytes"),
+        true => format!("{bytes} bytes in {} files", number(lengths.len() as u64)),
+    }
+}
+
+fn source_position(position: Option<&Value>) -> String {
+    match position {
+        None => "cannot go back: what was read is not read again".to_owned(),
+        Some(Value::Array(files)) => {
+            let sum = |key: &str| files.iter().filter_map(|file| file[key].as_u64()).sum::<u64>();
+            let (bytes, records) = (number(sum("offset")), number(sum("records")));
+            let files = match files.len() {
+                1 => "1 file".to_owned(),
+                n => format!("{n} files"),
+            };
+            format!("{records} records, {bytes} bytes of {files}")
+        }
+        Some(other) => match other.as_u64() {
+            Some(records) => format!("{} records", number(records)),
+            None => other.to_string(),
+        },
+    }
+}
