@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pipehost::codec::{Decoded, Decoder};
-use pipehost::config::{DecodeFormat, Decoding, JsonAttributes, JsonMembers};
+use pipehost_codec::{Decoded, Decoder};
+use pipehost_config::{DecodeFormat, Decoding, JsonAttributes, JsonMembers};
 
 /// Records and what is none, with their numbers; none if the rest cannot be decoded.
 fn decode(decoder: &mut Decoder, bytes: &[u8], last: bool) -> Option<Vec<(u64, String)>> {

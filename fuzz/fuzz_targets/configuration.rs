@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use pipehost::graph::{self, Known};
-use pipehost::{config, mistake};
+use pipehost_config::graph::{self, Known};
+use pipehost_config::{self as config, mistake};
 
 fuzz_target!(|text: &str| {
     let (config, mut mistakes) = config::read(text, Path::new("folder"));

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pipehost::codec::frames::{self, Frame};
+use pipehost_codec::frames::{self, Frame};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(Some((frame, length))) = frames::read(bytes) else { return };

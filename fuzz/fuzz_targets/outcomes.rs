@@ -4,12 +4,12 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use pipehost::bindings::records as contract;
-use pipehost::codec::encode;
-use pipehost::config::Encoding;
-use pipehost::outcome;
-use pipehost::plan::{Given, Plan};
-use pipehost::record::BatchBuilder;
+use pipehost_sandbox::contract::bindings::records as contract;
+use pipehost_codec::encode;
+use pipehost_config::Encoding;
+use pipehost_sandbox::contract::outcome;
+use pipehost_sandbox::contract::plan::{Given, Plan};
+use pipehost_record::BatchBuilder;
 
 #[derive(Debug, Arbitrary)]
 struct Change {

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::error::Error;
-use pipehost_observe::log::stderr;
-use pipehost_observe::profile::GuestProfile;
-use pipehost_pipeline::prepare::{Prepared, prepare_profiled};
+use pipehost_config::grants::Grants;
+use pipehost_config::limits::{Fuel, Limits};
+use pipehost_config::mistake::{self, Mistake};
 use pipehost_config::{
     self, At, Batching, Config, DEFAULT_QUEUE, DeadLetters, DecodeFormat, Decoding, Encoding,
     Input, OnError, Sink, SinkKind, Source, SourceKind, Stage, StageConfig, WhenFull,
 };
-use pipehost_config::grants::Grants;
-use pipehost_config::limits::{Fuel, Limits};
-use pipehost_config::mistake::{self, Mistake};
+use pipehost_observe::log::stderr;
+use pipehost_observe::profile::GuestProfile;
+use pipehost_pipeline::prepare::{Prepared, prepare_profiled};
 
 /// Which pipeline, and what of it is overridden.
 #[derive(Debug, clap::Args)]
@@ -92,7 +92,8 @@ pub fn file(path: &Path) -> Result<Loaded, Error> {
         let at = error.utf8_error().valid_up_to();
         Error::Usage(format!("the pipeline {} is not UTF-8, from byte {at} on", path.display()))
     })?;
-    let (mut config, mistakes) = pipehost_config::read(&text, path.parent().unwrap_or(Path::new("")));
+    let (mut config, mistakes) =
+        pipehost_config::read(&text, path.parent().unwrap_or(Path::new("")));
     if config.name == Config::default().name
         && let Some(stem) = path.file_stem()
     {

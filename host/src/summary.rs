@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use pipehost_record::foreign::Foreign;
 use pipehost_config::graph::NodeId;
 use pipehost_observe::metrics::Doing;
 use pipehost_pipeline::{Ending, Node, Nodes};
+use pipehost_record::foreign::Foreign;
 
 /// The table of all nodes, and what it adds up to.
 pub fn render(name: &str, nodes: &Nodes, processed: u64, ending: &Ending) -> String {

@@ -6,12 +6,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pipehost::config;
-use pipehost::metrics::Metrics;
-use pipehost::pipeline;
-use pipehost::prepare::{Prepared, prepare};
-use pipehost::record::{Batch, BatchBuilder};
-use pipehost::stage::{Care, Worker};
+use pipehost_config as config;
+use pipehost_observe::metrics::Metrics;
+use pipehost_pipeline as pipeline;
+use pipehost_pipeline::prepare::{Prepared, prepare};
+use pipehost_record::{Batch, BatchBuilder};
+use pipehost_sandbox::{Care, Worker};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 

@@ -3,13 +3,14 @@
 
 use std::path::Path;
 
-use pipehost::bindings::records as contract;
-use pipehost::codec::{Decoded, Decoder, encode, frames};
-use pipehost::config::{self, DecodeFormat, Decoding, Encoding, JsonMembers};
-use pipehost::graph::{self, Known};
-use pipehost::plan::{Given, Plan};
-use pipehost::record::{BatchBuilder, Record};
-use pipehost::{mistake, outcome};
+use pipehost_codec::{Decoded, Decoder, encode, frames};
+use pipehost_config::graph::{self, Known};
+use pipehost_config::mistake;
+use pipehost_config::{self as config, DecodeFormat, Decoding, Encoding, JsonMembers};
+use pipehost_record::{BatchBuilder, Record};
+use pipehost_sandbox::contract::bindings::records as contract;
+use pipehost_sandbox::contract::outcome;
+use pipehost_sandbox::contract::plan::{Given, Plan};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

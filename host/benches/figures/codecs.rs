@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use pipehost::codec::{Decoded, Decoder, encode};
-use pipehost::config::{DecodeFormat, Decoding, Encoding, JsonAttributes, JsonMembers};
-use pipehost::record::Batch;
+use pipehost_codec::{Decoded, Decoder, encode};
+use pipehost_config::{DecodeFormat, Decoding, Encoding, JsonAttributes, JsonMembers};
+use pipehost_record::Batch;
 use tokio::runtime::Runtime;
 
 use crate::harness::{alternate, figure, median, ratio};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pipehost::record::Batch;
-use pipehost::stage::Runner;
+use pipehost_record::Batch;
+use pipehost_sandbox::Runner;
 use serde_json::json;
 use tokio::runtime::Runtime;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pipehost::prepare::Prepared;
+use pipehost_pipeline::prepare::Prepared;
 use tokio::runtime::Runtime;
 
 use crate::harness::{again, alternate, figure, prepared, ratio, run};

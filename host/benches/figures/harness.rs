@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pipehost::config;
-use pipehost::metrics::Metrics;
-use pipehost::native;
-use pipehost::pipeline;
-use pipehost::prepare::{Prepared, prepare};
-use pipehost::record::{Batch, BatchBuilder};
-use pipehost::stage::{Care, Runner, Worker};
+use pipehost_config as config;
+use pipehost_native as native;
+use pipehost_observe::metrics::Metrics;
+use pipehost_pipeline as pipeline;
+use pipehost_pipeline::prepare::{Prepared, prepare};
+use pipehost_record::{Batch, BatchBuilder};
+use pipehost_sandbox::{Care, Runner, Worker};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 

@@ -6,12 +6,13 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pipehost::compile::Source;
-use pipehost::engine::{Engine, Metering};
-use pipehost::grants::Grants;
-use pipehost::limits::Limits;
-use pipehost::metrics::Metrics;
-use pipehost::stage::{Care, Program, Runner, Worker};
+use pipehost_config::grants::Grants;
+use pipehost_config::limits::Limits;
+use pipehost_observe::metrics::Metrics;
+use pipehost_sandbox::compile::Metering;
+use pipehost_sandbox::compile::Source;
+use pipehost_sandbox::engine::Engine;
+use pipehost_sandbox::{Care, Component, Program, Runner, Worker};
 use tokio::runtime::Runtime;
 
 use crate::harness::{calls, figure, guest, log_batch, median, nanoseconds, sandboxed};
@@ -113,10 +114,11 @@ fn many(runtime: &Runtime) {
         let engine = Arc::new(Engine::new(Metering::Fuel, instances + 1).expect("an engine"));
         let bytes = wat_component(&guest(TOUCH));
         let limits = Limits::default();
-        let program = Program::load(engine, "touch".into(), &bytes, limits, Grants::default());
-        let mut program = program.unwrap_or_else(|why| panic!("{why:?}"));
+        let component = Component::load(engine, "touch".into(), &bytes, limits, Grants::default());
+        let component = component.unwrap_or_else(|why| panic!("{why:?}"));
         let metrics = Metrics::default().node("touch");
-        runtime.block_on(program.open("{}".to_owned(), &metrics)).expect("it opens");
+        let opened = Program::open(component.into(), "{}".to_owned(), &metrics);
+        let program = runtime.block_on(opened).expect("it opens");
         let runner = Runner::Sandboxed(Arc::new(program));
         let mut workers: Vec<Worker> = (0..instances as usize)
             .map(|n| {
@@ -158,7 +160,7 @@ fn wat_component(text: &str) -> Source {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("guest.wat");
     std::fs::write(&path, text).expect("the folder takes it");
-    pipehost::plugin::read(&path, u64::MAX, &mut |_| {}).expect("it is a component")
+    pipehost_sandbox::plugin::read(&path, u64::MAX, &mut |_| {}).expect("it is a component")
 }
 
 /// Memory of this process that is resident, in bytes.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipehost::pace::Pace;
+use pipehost_observe::pace::Pace;
 use serde_json::json;
 use tokio::runtime::Runtime;
 

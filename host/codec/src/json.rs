@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 use crate::{Decoded, Undecodable};
 use pipehost_config::{JsonAttributes, JsonMembers, JsonNumbers};
 use pipehost_record::check_name;
-use pipehost_record::{Batch, MAX_ATTRIBUTES, Record};
 use pipehost_record::time::rfc3339;
+use pipehost_record::{Batch, MAX_ATTRIBUTES, Record};
 
 /// Turns members of an object into parts of a record.
 pub struct Members(JsonMembers);

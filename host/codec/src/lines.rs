@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::begun::Begun;
 use crate::{Decoded, Undecodable};
-use pipehost_record::{Batch, Record};
 use pipehost_record::template::Template;
+use pipehost_record::{Batch, Record};
 
 /// Splits an input into lines, and never holds more of one than it may have.
 pub struct Splitter {

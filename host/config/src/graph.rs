@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::{At, Config, Input, OnError, SinkKind, SourceKind, WhenFull};
 use crate::mistake::Mistake;
+use crate::{At, Config, Input, OnError, SinkKind, SourceKind, WhenFull};
 
 /// A source, stage or sink, by its index in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-use pipehost_record::foreign::{self, Foreign};
 use crate::secret;
+use pipehost_record::foreign::{self, Foreign};
 
 /// Where something stands in the text of a configuration, in bytes. None for what
 /// was given on the command line.

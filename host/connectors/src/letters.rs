@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use pipehost_record::Letter;
 use pipehost_codec::{Decoded, Decoder, Undecodable};
 use pipehost_config::{DecodeFormat, Decoding};
+use pipehost_record::Letter;
 
 /// Letters of one source, or of one input of a stage.
 pub struct LetterSource {

@@ -12,7 +12,6 @@ use prometheus::{
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-
 /// The metrics of one run.
 pub struct Metrics {
     registry: Registry,

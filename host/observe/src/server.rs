@@ -14,9 +14,9 @@ use axum::routing::get;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use pipehost_http::Server;
 use crate::metrics::Metrics;
 use crate::profile::{self, Sampling};
+use pipehost_http::Server;
 
 /// Whether the pipeline runs: until then `/readyz` says 503.
 #[derive(Clone, Default)]

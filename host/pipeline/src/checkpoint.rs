@@ -13,13 +13,13 @@ use serde_json::Value;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::flow::{Ended, Stopped};
-use pipehost_record::Letter;
-use pipehost_connectors::{Acknowledgements, Rename, Synced};
 use crate::dead_letter::{DeadLetters, Encoded};
-use pipehost_config::graph::NodeId;
-use pipehost_observe::metrics::Metrics;
+use crate::flow::{Ended, Stopped};
 use crate::state::{Cut, Shape, SinkCut, SourceCut, StageCut, Store};
+use pipehost_config::graph::NodeId;
+use pipehost_connectors::{Acknowledgements, Rename, Synced};
+use pipehost_observe::metrics::Metrics;
+use pipehost_record::Letter;
 
 /// Letters that may wait for the next cut before one is begun for their sake, in bytes.
 const LETTERS: usize = 16 << 20;

@@ -13,25 +13,27 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::{Coordinator, Setting};
+use crate::dead_letter::DeadLetters;
 use crate::flow::inlet::{Inlet, Receiver};
-use crate::task::parallel::Parallel;
 use crate::flow::queue::{AllBytes, Close, Outlet, Sender, edge};
+use crate::flow::watermark::Assigner;
+use crate::flow::{Ended, Stopped};
+use crate::prepare::Prepared;
+use crate::state::{self, Cut, Shape, SinkCut, SinkShape, SourceShape, StageShape, Store};
+use crate::task::parallel::Parallel;
 use crate::task::rejections::Rejections;
 use crate::task::sink::SinkTask;
 use crate::task::source::SourceTask;
 use crate::task::stage::StageTask;
-use crate::flow::watermark::Assigner;
-use crate::flow::{Ended, Stopped};
-use pipehost_record::Letter;
-use pipehost_config::{Batching, Config, OnError};
-use pipehost_connectors::{described, LetterSource, Paced, Progress, Resume, Sink, Source, Written};
-use crate::dead_letter::DeadLetters;
-use pipehost_files::content_hash;
 use pipehost_config::graph::{self, NodeId};
+use pipehost_config::{Batching, Config, OnError};
+use pipehost_connectors::{
+    LetterSource, Paced, Progress, Resume, Sink, Source, Written, described,
+};
+use pipehost_files::content_hash;
 use pipehost_observe::metrics::{Metrics, NodeMetrics};
-use crate::prepare::Prepared;
+use pipehost_record::Letter;
 use pipehost_sandbox::{Breaker, Care, Runner, Worker, guests};
-use crate::state::{self, Cut, Shape, SinkCut, SinkShape, SourceShape, StageShape, Store};
 
 /// A wish that the run should end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -478,8 +480,12 @@ impl Wiring {
         for ((id, input), letters) in by_input {
             let node = nodes.iter().find(|node| node.id == id).expect("it was just found");
             let (bytes, metrics) = (self.bytes.clone(), node.metrics.clone());
-            let (sender, queue) =
-                edge(pipehost_config::DEFAULT_QUEUE, pipehost_config::WhenFull::Block, bytes, metrics);
+            let (sender, queue) = edge(
+                pipehost_config::DEFAULT_QUEUE,
+                pipehost_config::WhenFull::Block,
+                bytes,
+                metrics,
+            );
             self.receivers.push((id, Receiver { input, queue }));
             replays.push(Replayed { letters, sender });
         }
@@ -604,10 +610,10 @@ fn panic_message(error: tokio::task::JoinError) -> String {
 mod tests {
     use super::*;
     use pipehost_config::graph::Known;
-    use pipehost_sandbox::contract::outcome::Answer;
-    use pipehost_sandbox::contract::plan::Plan;
     use pipehost_record::Batch;
     use pipehost_sandbox::Native;
+    use pipehost_sandbox::contract::outcome::Answer;
+    use pipehost_sandbox::contract::plan::Plan;
 
     struct Panics;
 

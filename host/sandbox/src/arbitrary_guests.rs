@@ -1,18 +1,17 @@
 //! Arbitrary code in the place of a stage: whatever it does, the host lives.
 //!
-//! `PIPEHOST_GUESTS=10000 cargo test -p pipehost arbitrary` makes so many of them.
+//! `PIPEHOST_GUESTS=10000 cargo test -p pipehost-sandbox arbitrary` makes so many of them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use wasm_smith::{Config, Module};
 
-use crate::instance::guest_log::GuestLog;
-use crate::instance::Instance;
-use crate::program::Program;
-use crate::compile::Source;
 use crate::compile::Metering;
+use crate::compile::Source;
+use crate::component::Component;
 use crate::engine::Engine;
+use crate::instance::{GuestLog, Instance};
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::{Fuel, Limits};
 use pipehost_observe::metrics::Metrics;
@@ -76,19 +75,19 @@ async fn the_host_survives_arbitrary_guests() {
         made += 1;
         let path = "guest.wasm".into();
         let source = Source { path, bytes: module, is_text: false };
-        let program = Program::load(
+        let component = Component::load(
             engine.clone(),
             "guest".into(),
             &source,
             limits.clone(),
             Grants::default(),
         );
-        let Ok(program) = program else { continue };
+        let Ok(component) = component else { continue };
         loaded += 1;
         // Each call on a new instance: after a failure, the old one is done with.
         for call in 0..7 {
-            let log = GuestLog::of(&program, 0, &metrics);
-            let Ok(mut instance) = Instance::start(&program, log, &metrics).await else { break };
+            let log = GuestLog::new("guest".into(), 0, 1000, &metrics);
+            let Ok(mut instance) = Instance::start(&component, log, &metrics).await else { break };
             let answer = match call {
                 0 => instance.describe().await.is_ok(),
                 1 => instance.open("{}").await.is_ok(),

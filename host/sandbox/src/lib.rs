@@ -16,4 +16,6 @@ pub use component::Component;
 pub use instance::{Description, Failure};
 pub use program::{Program, describe};
 pub use threads::guests;
-pub use worker::{Breaker, Care, Native, Runner, Worker};
+#[cfg(feature = "native")]
+pub use worker::Native;
+pub use worker::{Breaker, Care, Runner, Worker};

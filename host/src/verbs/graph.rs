@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::error::{Error, print};
 use crate::load;
-use pipehost_config::{Config, SinkKind, WhenFull};
 use pipehost_config::graph::{self, Edge, Graph, Known, NodeId};
+use pipehost_config::{Config, SinkKind, WhenFull};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, print};
 use crate::load;
-use pipehost_observe::log::stderr;
-use pipehost_sandbox::compile::Metering;
-use pipehost_sandbox::engine::Engine;
-use pipehost_record::foreign::Foreign;
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::Limits;
+use pipehost_observe::log::stderr;
 use pipehost_observe::metrics::Metrics;
-use pipehost_sandbox::plugin;
+use pipehost_record::foreign::Foreign;
+use pipehost_sandbox::compile::Metering;
 use pipehost_sandbox::compile::Source;
+use pipehost_sandbox::engine::Engine;
+use pipehost_sandbox::plugin;
 use pipehost_sandbox::{Component, Program, describe};
 
 #[derive(Debug, clap::Args)]

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::error::{Error, print};
 use crate::summary::number;
-use pipehost_record::foreign::Foreign;
 use pipehost_pipeline::state::{self, Cut, Store};
+use pipehost_record::foreign::Foreign;
 use pipehost_record::time::rfc3339;
 
 #[derive(Debug, clap::Subcommand)]

@@ -3,9 +3,7 @@
 use toml::de::{DeTable, DeValue};
 
 use super::table::{self, TableReader};
-use crate::{
-    At, DecodeFormat, Decoding, Encoding, JsonAttributes, JsonMembers, JsonNumbers,
-};
+use crate::{At, DecodeFormat, Decoding, Encoding, JsonAttributes, JsonMembers, JsonNumbers};
 use pipehost_record::template::{Template, without_prefix};
 
 pub(super) fn decoding(table: &mut TableReader<'_>) -> Decoding {

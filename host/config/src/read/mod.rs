@@ -30,7 +30,8 @@ pub fn read(text: &str, base: &Path) -> (Config, Vec<Mistake>) {
     let mut incomplete = !root.is_whole();
     config.sources =
         root.tables("source", "a source", &mut incomplete, |table| source::source(table, base));
-    config.stages = root.tables("stage", "a stage", &mut incomplete, |table| stage::stage(table, base));
+    config.stages =
+        root.tables("stage", "a stage", &mut incomplete, |table| stage::stage(table, base));
     config.sinks = root.tables("sink", "a sink", &mut incomplete, |table| sink::sink(table, base));
     root.finish();
     config.incomplete = incomplete;

@@ -7,9 +7,7 @@ use super::codec::decoding;
 use super::node::{batching, name, on_error, path_of, watermark};
 use super::table::TableReader;
 use crate::mistake::Mistake;
-use crate::{
-    Ack, At, FileSource, Generate, HttpSource, Source, SourceKind, SqliteSource, Tls,
-};
+use crate::{Ack, At, FileSource, Generate, HttpSource, Source, SourceKind, SqliteSource, Tls};
 use pipehost_record::template::Template;
 
 /// Every kind of source, and what reads its settings.

@@ -245,7 +245,9 @@ impl<'a> TableReader<'a> {
         let mut out = Vec::new();
         for item in items.iter() {
             let made = match item.get_ref() {
-                DeValue::Table(table) => read(TableReader::new(what, table, span(item), self.mistakes)),
+                DeValue::Table(table) => {
+                    read(TableReader::new(what, table, span(item), self.mistakes))
+                }
                 _ => self.wrong(item, key, &format!("a list of tables, `[[{key}]]`")),
             };
             *incomplete |= made.is_none();

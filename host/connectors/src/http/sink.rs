@@ -8,8 +8,8 @@ use reqwest::{Certificate, Client, Response, StatusCode};
 
 use pipehost_config::{Encoding, HttpSink as Config};
 use pipehost_files::content_hash;
-use pipehost_record::foreign::Foreign;
 use pipehost_observe::metrics::NodeMetrics;
+use pipehost_record::foreign::Foreign;
 use pipehost_record::{Batch, Rejected};
 
 /// What is told of an answer that is no success.

@@ -29,11 +29,11 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::Acknowledgements;
 use crate::http::body::{self, Checked};
 use pipehost_codec::{Decoded, Decoder};
 use pipehost_config::{Ack, Decoding, HttpSource as Config};
 use pipehost_http::{Place, Server};
-use crate::Acknowledgements;
 
 /// How long requests that are under way may take once the source has ended.
 const GRACE: Duration = Duration::from_secs(5);

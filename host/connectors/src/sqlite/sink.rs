@@ -8,9 +8,9 @@ use rusqlite::{Connection, ErrorCode, params_from_iter};
 
 use pipehost_config::{OnConflict, Retry, SqliteColumn, SqliteSink as Config, SqliteType};
 use pipehost_observe::metrics::NodeMetrics;
-use pipehost_record::{Batch, Rejected};
 use pipehost_record::template::key_or_attribute;
 use pipehost_record::time::rfc3339;
+use pipehost_record::{Batch, Rejected};
 
 pub struct SqliteSink {
     /// Used by one write at a time, on a thread that may wait.

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use encoded::Encoded;
 use pipehost_codec::frames;
 use pipehost_config::WhenLettersFull;
 use pipehost_connectors::Written;
@@ -18,7 +19,6 @@ use pipehost_files::fingerprint::{Mark, inode, is_at};
 use pipehost_files::folder;
 use pipehost_files::paths::resolve;
 use pipehost_files::rotation;
-pub use encoded::Encoded;
 pub use reader::Reader;
 
 /// Appends letters. A crash tears the last at most.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use pipehost_config::Watermark;
-use pipehost_record::foreign::Foreign;
 use pipehost_record::Batch;
+use pipehost_record::foreign::Foreign;
 use pipehost_record::time::rfc3339;
 
 /// The clock of a node: see `watermark` in the contract.

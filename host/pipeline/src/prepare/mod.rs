@@ -7,18 +7,18 @@ mod reach;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pipehost_record::Letter;
-use pipehost_sandbox::compile::{self, Cache, Complaint, Source};
-use pipehost_config::{Config, Stage};
-use pipehost_sandbox::compile::Metering;
-use pipehost_sandbox::engine::Engine;
-use pipehost_config::graph::{self, Graph, Known, Said};
-use pipehost_observe::metrics::Metrics;
 use pipehost_config::grants::Folder;
+use pipehost_config::graph::{self, Graph, Known, Said};
 use pipehost_config::mistake::Mistake;
+use pipehost_config::{Config, Stage};
+use pipehost_observe::metrics::Metrics;
 use pipehost_observe::pace::Pace;
-use pipehost_sandbox::plugin;
 use pipehost_observe::profile::GuestProfile;
+use pipehost_record::Letter;
+use pipehost_sandbox::compile::Metering;
+use pipehost_sandbox::compile::{self, Cache, Complaint, Source};
+use pipehost_sandbox::engine::Engine;
+use pipehost_sandbox::plugin;
 use pipehost_sandbox::{Component, Program, Runner, describe};
 
 /// A pipeline that can be run.
@@ -128,10 +128,12 @@ async fn open(
     let description = (describe(&component, &node).await)
         .map_err(|failure| vec![at_plugin(format!("asked to describe itself, {failure}"))])?;
     check_config(stage, description.config_schema, engine.clone()).await?;
-    Program::open(component.into(), stage.config.value.to_string(), &node).await.map_err(|failure| {
-        let message = format!("stage `{}` does not open: {failure}", stage.name.value);
-        vec![Mistake::new(stage.config.span.clone(), message)]
-    })
+    Program::open(component.into(), stage.config.value.to_string(), &node).await.map_err(
+        |failure| {
+            let message = format!("stage `{}` does not open: {failure}", stage.name.value);
+            vec![Mistake::new(stage.config.span.clone(), message)]
+        },
+    )
 }
 
 /// Checks a stage's configuration against its schema, which the stage wrote.

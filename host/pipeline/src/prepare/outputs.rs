@@ -9,8 +9,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use pipehost_config::{Config, FileSink, FileSource, SinkKind, SourceKind, SqliteSink, SqliteSource};
 use pipehost_config::mistake::{Mistake, Span};
+use pipehost_config::{
+    Config, FileSink, FileSource, SinkKind, SourceKind, SqliteSink, SqliteSource,
+};
 use pipehost_files::paths::{fixed_before, resolve};
 
 /// Something that is written.

@@ -6,9 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
+use pipehost_config::mistake::{Mistake, Span};
 use pipehost_config::{Config, SinkKind, SourceKind};
 use pipehost_files::paths::{fixed, fixed_before, resolve};
-use pipehost_config::mistake::{Mistake, Span};
 
 /// Something that the host reads or writes.
 struct Place<'a> {

@@ -12,14 +12,14 @@ use tokio::sync::{Barrier, OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::checkpoint::{NodeState, Reporter};
 use crate::flow::inlet::{Event, Inlet};
 use crate::flow::queue::{Close, Outlet};
+use crate::flow::{Ended, Stopped};
 use crate::task::rejections::Rejections;
 use crate::task::stage::{advance, finish, process, save, send};
-use crate::flow::{Ended, Stopped};
 use pipehost_config::Partition;
 use pipehost_observe::metrics::NodeMetrics;
-use pipehost_sandbox::contract::outcome::Answer;
 use pipehost_record::{Batch, RowNumbers};
 use pipehost_sandbox::Worker;
+use pipehost_sandbox::contract::outcome::Answer;
 
 /// Work for a worker.
 enum Job {

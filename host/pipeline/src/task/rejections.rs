@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::RwLock;
 
-use crate::flow::Stopped;
 use crate::checkpoint::Letters;
-use pipehost_record::Letter;
+use crate::flow::Stopped;
 use pipehost_config::OnError;
-use pipehost_record::foreign::Foreign;
 use pipehost_observe::metrics::NodeMetrics;
+use pipehost_record::Letter;
 use pipehost_record::Rejected;
+use pipehost_record::foreign::Foreign;
 use pipehost_record::{Batch, Origin, Record};
 
 /// The policy of one source or stage, and what it needs.

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::{NodeState, Reporter};
 use crate::flow::inlet::{Event, Inlet};
-use crate::task::rejections::Rejections;
 use crate::flow::{Ended, Stopped};
+use crate::task::rejections::Rejections;
 use pipehost_config::OnError;
 use pipehost_connectors::{Sink, SinkError};
 use pipehost_observe::metrics::{Doing, NodeMetrics};

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::{NodeState, Reporter, SourceCuts};
 use crate::flow::queue::{Close, Outlet};
-use crate::task::rejections::{Refused, Rejections};
 use crate::flow::{Ended, Stopped};
+use crate::task::rejections::{Refused, Rejections};
 use pipehost_codec::Decoded;
 use pipehost_config::Batching;
 use pipehost_connectors::Source;

@@ -3,12 +3,12 @@
 use crate::checkpoint::{NodeState, Reporter};
 use crate::flow::inlet::{Event, Inlet};
 use crate::flow::queue::{Close, Outlet};
-use crate::task::rejections::Rejections;
 use crate::flow::{Ended, Stopped};
-use pipehost_sandbox::Failure;
-use pipehost_sandbox::contract::outcome::Answer;
+use crate::task::rejections::Rejections;
 use pipehost_record::Batch;
+use pipehost_sandbox::Failure;
 use pipehost_sandbox::Worker;
+use pipehost_sandbox::contract::outcome::Answer;
 
 pub(crate) struct StageTask {
     pub worker: Worker,

@@ -2,8 +2,8 @@
 
 use wasmtime::{Trap, WasmBacktrace};
 
-use crate::instance::host::MemoryExceeded;
 use super::failure::Failure;
+use crate::instance::host::MemoryExceeded;
 use pipehost_observe::metrics::Cause;
 
 /// Classifies what wasmtime returned. `last_words` is what the guest wrote last: for Rust, the

@@ -16,8 +16,8 @@ use wasmtime_wasi_io::bytes::Bytes;
 use wasmtime_wasi_io::streams::StreamError;
 
 use crate::instance::host::Host;
-use crate::instance::quota::Quota;
 use crate::instance::host::VERSION;
+use crate::instance::quota::Quota;
 
 type Fd = Resource<Descriptor>;
 type Listing = Resource<DirectoryEntryStream>;

@@ -13,8 +13,8 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-use pipehost_record::foreign::Foreign;
 use pipehost_observe::metrics::NodeMetrics;
+use pipehost_record::foreign::Foreign;
 
 /// What may be written to a stream after it was asked.
 const PERMIT: usize = 64 << 10;

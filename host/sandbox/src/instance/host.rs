@@ -12,8 +12,8 @@ use wasmtime::{CallHook, ResourceLimiter};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
-use crate::instance::guest_log::GuestLog;
 use crate::compile::Metering;
+use crate::instance::guest_log::GuestLog;
 use crate::instance::quota::Quota;
 use crate::instance::turn::Turn;
 use pipehost_config::grants::Grants;
@@ -77,8 +77,9 @@ impl Host {
         wasi.stdout(log.clone()).stderr(log.clone()).envs(&grants.env);
         for folder in &grants.folders {
             let perms = if folder.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
-            wasi.preopened_dir(&folder.host.value, &folder.guest, perms)
-                .with_context(|| format!("cannot grant the folder {}", folder.host.value.display()))?;
+            wasi.preopened_dir(&folder.host.value, &folder.guest, perms).with_context(|| {
+                format!("cannot grant the folder {}", folder.host.value.display())
+            })?;
         }
         // Making random bytes is work of the host, which neither fuel nor a yield interrupts.
         wasi.max_random_size(RANDOM_BYTES);

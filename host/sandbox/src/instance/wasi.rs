@@ -15,7 +15,6 @@ use wasmtime_wasi_io::streams::StreamResult;
 use crate::instance::files;
 use crate::instance::host::{Host, VERSION};
 
-
 /// Defines everything that a guest may import of WASI.
 ///
 /// # Errors

@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-
 /// Polls between two looks at timers and sockets. A turn of a guest takes a millisecond or
 /// two, and each look is worth some microseconds.
 const EVENT_INTERVAL: u32 = 13;

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use pipehost_config::OnOpen;
 use crate::instance::Failure;
+use pipehost_config::OnOpen;
 use pipehost_observe::metrics::{BreakerState, NodeMetrics};
 
 /// Shared by the workers of a stage.
@@ -46,7 +46,11 @@ pub(super) enum Refused {
 }
 
 impl Breaker {
-    pub fn new(stage: Arc<str>, config: pipehost_config::Breaker, metrics: Arc<NodeMetrics>) -> Self {
+    pub fn new(
+        stage: Arc<str>,
+        config: pipehost_config::Breaker,
+        metrics: Arc<NodeMetrics>,
+    ) -> Self {
         let state = Mutex::new(State::Closed(VecDeque::new()));
         Self { stage, config, state, probed: Notify::new(), metrics }
     }

@@ -9,7 +9,6 @@ mod recovery;
 mod room;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::contract::outcome::Answer;
 use crate::contract::plan::Plan;
@@ -19,12 +18,13 @@ use crate::program::Program;
 pub use breaker::Breaker;
 use breaker::Refused;
 use pipehost_config::Retry;
-use pipehost_observe::metrics::{Cause, Doing, NodeMetrics};
+use pipehost_observe::metrics::NodeMetrics;
 use pipehost_record::{Batch, Rejected};
 use recovery::Recovery;
 use room::Room;
 
 /// A stage that is part of this program: what benchmarks compare the sandbox with.
+#[cfg(feature = "native")]
 pub trait Native: Send {
     /// # Errors
     /// Condemns the batch, as in the contract.
@@ -38,26 +38,41 @@ pub trait Native: Send {
 #[derive(Clone)]
 pub enum Runner {
     Sandboxed(Arc<Program>),
-    Native { plan: Arc<Plan>, make: Arc<dyn Fn() -> Box<dyn Native> + Send + Sync> },
+    #[cfg(feature = "native")]
+    Native {
+        plan: Arc<Plan>,
+        make: Arc<dyn Fn() -> Box<dyn Native> + Send + Sync>,
+    },
 }
 
 impl Runner {
+    /// The program, of a stage that has a sandbox.
+    pub fn program(&self) -> Option<&Arc<Program>> {
+        match self {
+            Self::Sandboxed(program) => Some(program),
+            #[cfg(feature = "native")]
+            Self::Native { .. } => None,
+        }
+    }
+
     pub fn plan(&self) -> &Plan {
         match self {
             Self::Sandboxed(program) => program.plan(),
+            #[cfg(feature = "native")]
             Self::Native { plan, .. } => plan,
         }
     }
 
     /// Whether the stage wants to see time pass.
     pub fn has_watermark(&self) -> bool {
-        matches!(self, Self::Sandboxed(program) if program.component().has_watermark())
+        self.program().is_some_and(|program| program.component().has_watermark())
     }
 
     /// What the answers to the parts of a batch may come to.
     fn answer_limits(&self, batch: &Batch) -> Room {
         match self {
             Self::Sandboxed(program) => Room::new(&program.component().limits, batch),
+            #[cfg(feature = "native")]
             Self::Native { .. } => Room::endless(),
         }
     }
@@ -66,6 +81,7 @@ impl Runner {
     pub fn hash(&self) -> Arc<str> {
         match self {
             Self::Sandboxed(program) => program.component().hash.clone(),
+            #[cfg(feature = "native")]
             Self::Native { .. } => "".into(),
         }
     }
@@ -74,6 +90,7 @@ impl Runner {
 enum Live {
     /// Boxed: a store is large. None after a failure, until the next call.
     Sandboxed(Option<Box<Instance>>),
+    #[cfg(feature = "native")]
     Native(Box<dyn Native>),
 }
 
@@ -114,12 +131,10 @@ impl Worker {
         metrics: Arc<NodeMetrics>,
         care: Care,
     ) -> Result<Self, Failure> {
-        let log = match &runner {
-            Runner::Sandboxed(program) => Some(program.log(number, &metrics)),
-            Runner::Native { .. } => None,
-        };
+        let log = runner.program().map(|program| program.log(number, &metrics));
         let live = match &runner {
             Runner::Sandboxed(_) => Live::Sandboxed(None),
+            #[cfg(feature = "native")]
             Runner::Native { make, .. } => Live::Native(make()),
         };
         let Care { retry, first_fails, breaker, saved } = care;
@@ -215,9 +230,12 @@ impl Worker {
 
     async fn once(&mut self, call: Call) -> Result<Reply, Failure> {
         let replied = match (self.live().await?, call) {
-            (Live::Native(native), Call::Finish) => {
-                native.finish().map(Reply::from).map_err(|error| Failure::new(Cause::Error, error))
-            }
+            #[cfg(feature = "native")]
+            (Live::Native(native), Call::Finish) => native
+                .finish()
+                .map(Reply::from)
+                .map_err(|error| Failure::new(pipehost_observe::metrics::Cause::Error, error)),
+            #[cfg(feature = "native")]
             (Live::Native(_), Call::Advance(_) | Call::Save) => Ok(Reply::default()),
             (Live::Sandboxed(instance), call) => {
                 let instance = instance.as_mut().expect("live");
@@ -236,7 +254,7 @@ impl Worker {
     }
 
     fn keeps_state(&self) -> bool {
-        matches!(&self.runner, Runner::Sandboxed(program) if program.component().has_checkpoint())
+        self.runner.program().is_some_and(|program| program.component().has_checkpoint())
     }
 
     /// Processes a batch, dividing it where it fails.
@@ -326,11 +344,14 @@ impl Worker {
         room: Option<&mut Room>,
     ) -> Result<Result<Answer, Failure>, Failure> {
         let result = match self.live().await? {
+            #[cfg(feature = "native")]
             Live::Native(native) => {
-                let start = Instant::now();
+                let start = std::time::Instant::now();
                 let answer = native.process(batch);
-                self.metrics.spent(Doing::Working, start.elapsed());
-                return Ok(answer.map_err(|error| Failure::new(Cause::Error, error)));
+                self.metrics.spent(pipehost_observe::metrics::Doing::Working, start.elapsed());
+                return Ok(answer.map_err(|error| {
+                    Failure::new(pipehost_observe::metrics::Cause::Error, error)
+                }));
             }
             Live::Sandboxed(instance) => instance.as_mut().expect("live").process(batch).await,
         };
@@ -350,8 +371,9 @@ impl Worker {
     }
 
     async fn save_if_long(&mut self) {
-        let Live::Sandboxed(Some(instance)) = &mut self.live else { return };
-        if self.recovery.is_long() {
+        if let Live::Sandboxed(Some(instance)) = &mut self.live
+            && self.recovery.is_long()
+        {
             match instance.save().await {
                 Ok(saved) => self.recovery.save(saved),
                 // The answer is good; what was saved before still leads to it.
@@ -362,20 +384,18 @@ impl Worker {
 
     fn fail(&mut self, failure: &Failure) {
         self.metrics.failure(failure.cause).inc();
-        if let (Live::Sandboxed(instance), Runner::Sandboxed(program)) =
-            (&mut self.live, &self.runner)
-        {
+        if let Some(program) = self.runner.program() {
             let stage = &*program.component().name;
             tracing::debug!(stage, worker = self.number, "an instance failed: {failure}");
-            *instance = None;
+            self.live = Live::Sandboxed(None);
         }
     }
 
     /// The instance; after a failure a new one, in the state of the old one before
     /// the batch that failed.
     async fn live(&mut self) -> Result<&mut Live, Failure> {
-        if let (Live::Sandboxed(None), Runner::Sandboxed(program), Some(log)) =
-            (&self.live, &self.runner, &self.log)
+        if let (Live::Sandboxed(None), Some(program), Some(log)) =
+            (&self.live, self.runner.program(), &self.log)
         {
             let mut instance = program.instance(log.clone(), &self.metrics).await?;
             self.recovery.restore(&mut instance).await?;

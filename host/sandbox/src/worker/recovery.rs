@@ -1,7 +1,7 @@
 //! What gives a stage its state back: what it saved last, and what it has seen since.
 
-use crate::instance::Instance;
 use crate::instance::Failure;
+use crate::instance::Instance;
 use pipehost_record::Batch;
 
 /// Calls after which the state of a stage is saved anew, if no checkpoint does it before:

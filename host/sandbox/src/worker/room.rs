@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::instance::Failure;
-use pipehost_observe::metrics::Cause;
-use pipehost_config::limits::Limits;
 use crate::contract::outcome::{Answer, Emitted};
+use crate::instance::Failure;
+use pipehost_config::limits::Limits;
+use pipehost_observe::metrics::Cause;
 use pipehost_record::{Batch, MAX_ATTRIBUTES};
 
 /// What is left for the answers to the parts of a batch.
@@ -34,6 +34,7 @@ impl Room {
     }
 
     /// Of a stage that is part of this program.
+    #[cfg(feature = "native")]
     pub(super) fn endless() -> Self {
         let all = usize::MAX;
         Self { bytes: all, records: all, attributes: all, reasons: all }

@@ -1,6 +1,5 @@
 //! `pipehost bench`.
 
-mod native;
 mod picture;
 mod report;
 mod runs;
@@ -15,17 +14,19 @@ use tempfile::TempDir;
 use crate::error::{Error, print};
 use crate::runtime::runtime;
 use crate::{load, summary};
-use pipehost_observe::log::stderr;
+use pipehost_config::mistake::Mistake;
 use pipehost_config::{
     At, Batching, Config, DecodeFormat, Decoding, FileSource, Generate, OnError, Rotate, Sink,
     SinkKind, Source, SourceKind, Stage, StageConfig,
 };
+use pipehost_observe::log::stderr;
 use pipehost_observe::metrics::Metrics;
-use pipehost_config::mistake::Mistake;
 use pipehost_observe::pace::Pace;
 use pipehost_pipeline::prepare::{Prepared, prepare};
-use pipehost_sandbox::{Runner, describe};
 use pipehost_record::template::Template;
+#[cfg(feature = "native")]
+use pipehost_sandbox::describe;
+use pipehost_sandbox::{Program, Runner};
 use report::{Latency, Report};
 use runs::Runs;
 
@@ -293,17 +294,9 @@ async fn native_runners(prepared: &Prepared) -> Native {
     let metrics = Arc::new(Metrics::default());
     for (stage, runner) in prepared.config.stages.iter().zip(&prepared.runners) {
         let name = stage.name.value.clone();
-        let native = match runner {
-            Runner::Native { .. } => None,
-            Runner::Sandboxed(program) => match describe(program.component(), &metrics.node(&name)).await {
-                Err(_) => None,
-                Ok(description) => {
-                    native::runner(&description.name, &stage.config.value.to_string())
-                        .and_then(Result::ok)
-                        // One of the same name that reads something else is another stage.
-                        .filter(|native| native.plan() == program.plan())
-                }
-            },
+        let native = match runner.program() {
+            Some(program) => native_runner(program, stage, &metrics).await,
+            None => None,
         };
         match native {
             Some(native) => {
@@ -317,6 +310,23 @@ async fn native_runners(prepared: &Prepared) -> Native {
         }
     }
     all
+}
+
+/// The native stage that a component was made of, with the same configuration; none if there is
+/// none. One of the same name that reads something else is another stage.
+#[cfg(feature = "native")]
+async fn native_runner(program: &Program, stage: &Stage, metrics: &Metrics) -> Option<Runner> {
+    let node = metrics.node(&stage.name.value);
+    let description = describe(program.component(), &node).await.ok()?;
+    let config = stage.config.value.to_string();
+    let native = pipehost_native::runner(&description.name, &config)?.ok()?;
+    (native.plan() == program.plan()).then_some(native)
+}
+
+/// This program has no native stages.
+#[cfg(not(feature = "native"))]
+async fn native_runner(_: &Program, _: &Stage, _: &Metrics) -> Option<Runner> {
+    None
 }
 
 /// Runs once more at a fixed rate: half of what it can do, if none is given.

@@ -10,13 +10,13 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
-use pipehost_observe::log::stderr;
-use replay::Selection;
 use pipehost_codec::frames::write_record;
-use pipehost_record::Letter;
+use pipehost_observe::log::stderr;
 use pipehost_pipeline::dead_letter::Reader;
+use pipehost_record::Letter;
 use pipehost_record::foreign::Foreign;
 use pipehost_record::time::rfc3339;
+use replay::Selection;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {

@@ -10,15 +10,15 @@ use crate::load;
 use crate::runtime::Threads;
 use crate::signals::signals;
 use crate::summary::number;
-use pipehost_observe::log::stderr;
 use pipehost_codec::frames::write_letter;
-use pipehost_record::Letter;
 use pipehost_config::{At, Config, DeadLetters as Settings, OnError, SinkKind, WhenLettersFull};
-use pipehost_pipeline::dead_letter::{self, DeadLetters, Reader};
 use pipehost_files::folder;
-use pipehost_record::foreign::Foreign;
+use pipehost_observe::log::stderr;
+use pipehost_pipeline::dead_letter::{self, DeadLetters, Reader};
 use pipehost_pipeline::prepare::prepare;
 use pipehost_pipeline::state::{self, Store};
+use pipehost_record::Letter;
+use pipehost_record::foreign::Foreign;
 
 /// Which letters are sent back.
 pub(super) struct Selection {

@@ -13,12 +13,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use names::{divide, make_folder};
-pub use file::Rename;
-use file::{
-    GoOn, New, Position, SinkFile, Temporaries, cannot_write, in_the_way,
-};
 use crate::{Resume, Synced, Written};
+pub use file::Rename;
+use file::{GoOn, New, Position, SinkFile, Temporaries, cannot_write, in_the_way};
+use names::{divide, make_folder};
 use pipehost_config::FileSink as Config;
 use pipehost_files::folder::{self, kept};
 use pipehost_files::paths;

@@ -14,17 +14,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::file::source::bytes::{Begin, Gone, Piece, Pieces, Sent};
 use crate::file::source::compression::{self, keep_tail};
-use crate::file::source::positions::{FilePosition, FilePositions, Known};
-use crate::file::source::input::{
-    begins_as_utf16, is_text, is_written, tail_of, warn_rewritten,
-};
-use pipehost_files::paths::cannot_read;
+use crate::file::source::input::{begins_as_utf16, is_text, is_written, tail_of, warn_rewritten};
 use crate::file::source::paths::{Found, Paths};
+use crate::file::source::positions::{FilePosition, FilePositions, Known};
 use crate::file::written::Written;
 use pipehost_codec::{CONVERT, is_utf16};
 use pipehost_config::FileSource as Config;
 use pipehost_files::fingerprint::{Fingerprint, inode, is_at};
 use pipehost_files::folder::{self, kept};
+use pipehost_files::paths::cannot_read;
 use pipehost_record::foreign::Foreign;
 
 /// How long to wait when no file has grown, and between two looks for new files.

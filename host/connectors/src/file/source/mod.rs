@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use super::Written;
 use crate::Progress;
-pub(crate) use bytes::{AtStop, Begin, BytesSource, Piece};
 use bytes::Pieces;
+pub(crate) use bytes::{AtStop, Begin, BytesSource, Piece};
 use paths::Paths;
 use pipehost_config::FileSource as Config;
 use positions::{FilePosition, FilePositions};

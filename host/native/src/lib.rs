@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use pipehost_plugin::{Input, Opened, Stage, contract};
 
+use pipehost_record::{Batch, Column};
 use pipehost_sandbox::contract::bindings::records;
 use pipehost_sandbox::contract::outcome::{self, Answer};
 use pipehost_sandbox::contract::plan::{Given, Plan};
-use pipehost_record::{Batch, Column};
 use pipehost_sandbox::{Native, Runner};
 
 /// The native stage of this name, opened with a configuration in JSON; none if there is
