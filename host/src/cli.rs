@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::verbs::{bench, check, completions, dead_letter, graph, inspect, man, run, state};
 
@@ -58,8 +58,8 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Bench(args) => bench::bench(&args),
         Verb::DeadLetter(verb) => dead_letter::dead_letter(verb),
         Verb::State(verb) => state::state(verb),
-        Verb::Completions(args) => completions::completions(&args),
-        Verb::Man => man::man(),
+        Verb::Completions(args) => completions::completions(&args, Cli::command()),
+        Verb::Man => man::man(Cli::command()),
     };
     result.map_or_else(crate::error::Error::report, ExitCode::from)
 }

@@ -2,7 +2,6 @@
 
 use crate::Input;
 use crate::contract::{Change, Given};
-use crate::output::pop_from;
 
 /// A column that grows a row at a time; rows that nobody sets are inherited.
 ///
@@ -173,6 +172,13 @@ impl Changed {
                 Finished::Excerpt { from, starts, ends, nulls, inherited }
             }
         }
+    }
+}
+
+/// Drops the row numbers from `len` on, in an ascending list.
+pub(crate) fn pop_from(rows: &mut Vec<u32>, len: usize) {
+    while rows.last().is_some_and(|&row| row as usize >= len) {
+        rows.pop();
     }
 }
 

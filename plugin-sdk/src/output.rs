@@ -1,6 +1,6 @@
 //! Collects what a stage emits, column by column.
 
-use crate::changed::{Changed, Finished};
+use crate::changed::{Changed, Finished, pop_from};
 use crate::contract::{
     AttributeChange, Excerpt, Output, Rejection as Rejected, Rows, Target, TimestampsChange,
 };
@@ -280,12 +280,5 @@ fn is_same(a: &str, b: &str) -> bool {
             a.len() == b.len() && first == other && a.last_chunk::<4>() == b.last_chunk::<4>()
         }
         _ => a == b,
-    }
-}
-
-/// Drops the row numbers from `len` on, in an ascending list.
-pub(crate) fn pop_from(rows: &mut Vec<u32>, len: usize) {
-    while rows.last().is_some_and(|&row| row as usize >= len) {
-        rows.pop();
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::mistake::At;
-use crate::pipeline::{Batching, Input, OnError, Retry, Watermark};
+use crate::node::{Batching, Input, OnError, Retry, Watermark};
 use pipehost_record::template::Template;
 
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ pub mod grants;
 pub mod graph;
 pub mod limits;
 pub mod mistake;
+mod node;
 mod pipeline;
 pub mod quantity;
 mod read;
@@ -15,5 +16,6 @@ mod secret;
 
 pub use connector::*;
 pub use mistake::At;
+pub use node::*;
 pub use pipeline::*;
 pub use read::read;

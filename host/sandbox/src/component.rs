@@ -8,7 +8,7 @@ use wasmtime::component::{ComponentExportIndex, Linker};
 use crate::compile::{self, Source};
 use crate::contract::bindings::{self, TransformPre};
 use crate::engine::{Engine, Loaded};
-use crate::instance::{Host, Quota, add_to_linker};
+use crate::host::{Host, Quota, add_to_linker};
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::Limits;
 

@@ -1,11 +1,10 @@
 //! Sandboxed stages: from the bytes of a component to checked answers.
 
-#[cfg(test)]
-mod arbitrary_guests;
 pub mod compile;
 mod component;
 pub mod contract;
 pub mod engine;
+mod host;
 mod instance;
 pub mod plugin;
 mod program;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::component::Component;
 use crate::contract::plan::Plan;
+use crate::host::GuestLog;
 use crate::instance::Failure;
-use crate::instance::{Description, GuestLog, Instance};
+use crate::instance::{Description, Instance};
 use pipehost_observe::metrics::{Cause, NodeMetrics};
 
 /// A component, opened once to learn its plan.

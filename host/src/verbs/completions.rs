@@ -1,8 +1,5 @@
 //! `pipehost completions`.
 
-use clap::CommandFactory as _;
-
-use crate::cli::Cli;
 use crate::error::{Error, print};
 
 #[derive(Debug, clap::Args)]
@@ -10,8 +7,8 @@ pub struct Args {
     shell: clap_complete::Shell,
 }
 
-pub fn completions(args: &Args) -> Result<u8, Error> {
+pub fn completions(args: &Args, mut program: clap::Command) -> Result<u8, Error> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "pipehost", &mut script);
+    clap_complete::generate(args.shell, &mut program, "pipehost", &mut script);
     print(&script)
 }

@@ -2,18 +2,14 @@
 
 use std::io;
 
-use clap::CommandFactory as _;
-
-use crate::cli::Cli;
 use crate::error::{Error, print};
 
 /// One page: the program's, and behind it those of its verbs.
-pub fn man() -> Result<u8, Error> {
-    let mut command = Cli::command();
-    command.build();
+pub fn man(mut program: clap::Command) -> Result<u8, Error> {
+    program.build();
     let mut page = Vec::new();
-    (clap_mangen::Man::new(command.clone()).render(&mut page))
-        .and_then(|()| verbs(&command, "PIPEHOST", &mut page))
+    (clap_mangen::Man::new(program.clone()).render(&mut page))
+        .and_then(|()| verbs(&program, "PIPEHOST", &mut page))
         .expect("a vector takes all");
     print(&page)
 }

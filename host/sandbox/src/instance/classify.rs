@@ -3,7 +3,7 @@
 use wasmtime::{Trap, WasmBacktrace};
 
 use super::failure::Failure;
-use crate::instance::host::MemoryExceeded;
+use crate::host::MemoryExceeded;
 use pipehost_observe::metrics::Cause;
 
 /// Classifies what wasmtime returned. `last_words` is what the guest wrote last: for Rust, the

@@ -1,14 +1,9 @@
 //! One instance: its calls, each under the stage's limits.
 
+#[cfg(test)]
+mod arbitrary_guests;
 mod classify;
-mod crossing;
 mod failure;
-mod files;
-mod guest_log;
-mod host;
-mod quota;
-mod turn;
-mod wasi;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -24,18 +19,14 @@ use crate::component::Component;
 use crate::contract::bindings::{Transform, records};
 use crate::contract::outcome::{self, Answer};
 use crate::contract::plan::{Given, Plan};
+use crate::host::{self, GuestLog, Host, Turns};
 use crate::threads::stopped;
 use classify::classify;
 pub use failure::Failure;
-pub(crate) use guest_log::GuestLog;
-pub(crate) use host::Host;
 use pipehost_config::limits::Limits;
 use pipehost_observe::metrics::{Cause, Doing, NodeMetrics};
 use pipehost_record::foreign::Foreign;
 use pipehost_record::{Batch, Column};
-pub(crate) use quota::Quota;
-use turn::Turns;
-pub(crate) use wasi::add_to_linker;
 
 type Save = TypedFunc<(), (Result<Vec<u8>, String>,)>;
 type Restore = TypedFunc<(Vec<u8>,), (Result<(), String>,)>;
@@ -90,12 +81,12 @@ impl Instance {
         let turns = host.turn.turns();
         let mut store = Store::new(&component.engine.wasmtime, host);
         store.limiter(|host| &mut host.memory);
-        store.call_hook(crossing::cross);
+        store.call_hook(host::cross);
         store.set_hostcall_fuel(limits.output_bytes);
         store.set_max_component_handles(1000);
         match metering {
             Metering::Fuel => {
-                store.fuel_async_yield_interval(Some(turn::FUEL)).expect("this engine counts fuel")
+                store.fuel_async_yield_interval(Some(host::FUEL)).expect("this engine counts fuel")
             }
             Metering::Epochs => store.epoch_deadline_async_yield_and_update(1),
         }
@@ -410,7 +401,7 @@ fn arm(store: &mut Store<Host>, fuel: Option<u64>) {
     if let Some(fuel) = fuel {
         const COUNTS: &str = "an engine that counts fuel was chosen";
         if yields {
-            store.fuel_async_yield_interval(Some(turn::FUEL)).expect(COUNTS);
+            store.fuel_async_yield_interval(Some(host::FUEL)).expect(COUNTS);
         }
         store.set_fuel(fuel).expect(COUNTS);
     }

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use crate::contract::outcome::Answer;
 use crate::contract::plan::Plan;
+use crate::host::GuestLog;
 use crate::instance::Failure;
-use crate::instance::{GuestLog, Instance};
+use crate::instance::Instance;
 use crate::program::Program;
 pub use breaker::Breaker;
 use breaker::Refused;

@@ -64,7 +64,7 @@ impl GuestLog {
     }
 
     /// The last thing that looks like a message: for a failure's own message.
-    pub(super) fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         let mut state = self.state();
         state.end_line();
         std::mem::take(&mut state.last).trim_end().to_owned()

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::compile::Metering;
 
 /// A guest yields after this much fuel: about a millisecond.
-pub(super) const FUEL: u64 = 2_000_000;
+pub(crate) const FUEL: u64 = 2_000_000;
 /// What a call of the host costs in fuel, beside a unit for each byte that it moves.
 const CALL_FUEL: u64 = 1_000;
 /// A guest that has spent so long in calls of the host yields, whatever they cost.
@@ -23,10 +23,10 @@ const TIME: Duration = Duration::from_millis(1);
 /// has neither a loop nor a function between its calls, which no compiler makes.
 const MOST_CALLS: u32 = 10_000;
 /// Bytes that one call of the host may be given: texts, lists.
-pub(super) const ARGUMENT_BYTES: usize = 1 << 20;
+pub(crate) const ARGUMENT_BYTES: usize = 1 << 20;
 
 /// The turns of one instance.
-pub(super) struct Turn {
+pub(crate) struct Turn {
     metering: Metering,
     /// Bytes that an answer of the guest may have.
     answer_bytes: usize,
@@ -46,20 +46,20 @@ pub(super) struct Turn {
 }
 
 /// What follows from the end of a call of the host.
-pub(super) struct Left {
+pub(crate) struct Left {
     /// The guest has yielded, as it was made to: from now on by its own fuel again.
-    pub(super) yielded: bool,
+    pub(crate) yielded: bool,
     /// The turn is over: so much fuel is taken off, and the next look at it yields.
-    pub(super) owed: Option<u64>,
+    pub(crate) owed: Option<u64>,
 }
 
 /// Gives an instance its turns, and counts them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Turns(Arc<AtomicU64>);
+pub(crate) struct Turns(Arc<AtomicU64>);
 
 impl Turns {
     /// Gives a guest a turn: every poll of every guest goes through here.
-    pub(super) fn poll<F: Future>(
+    pub(crate) fn poll<F: Future>(
         &self,
         call: Pin<&mut F>,
         context: &mut Context<'_>,
@@ -75,7 +75,7 @@ impl Turns {
 }
 
 impl Turn {
-    pub(super) fn new(metering: Metering, answer_bytes: usize) -> Self {
+    pub(crate) fn new(metering: Metering, answer_bytes: usize) -> Self {
         Self {
             metering,
             answer_bytes,
@@ -89,22 +89,22 @@ impl Turn {
         }
     }
 
-    pub(super) fn turns(&self) -> Turns {
+    pub(crate) fn turns(&self) -> Turns {
         self.turns.clone()
     }
 
     /// Charges what a call of the host moves.
-    pub(super) fn charge(&mut self, bytes: usize) {
+    pub(crate) fn charge(&mut self, bytes: usize) {
         self.owed = self.owed.saturating_add(bytes as u64);
     }
 
     /// Takes what is owed: at the end of a call of the guest.
-    pub(super) fn settle(&mut self) -> u64 {
+    pub(crate) fn settle(&mut self) -> u64 {
         std::mem::take(&mut self.owed)
     }
 
     /// The guest calls the host, or looks at its fuel.
-    pub(super) fn enter(&mut self) {
+    pub(crate) fn enter(&mut self) {
         self.entered = Some(Instant::now());
     }
 
@@ -112,7 +112,7 @@ impl Turn {
     ///
     /// # Errors
     /// If the guest calls the host without end, and never looks at its fuel.
-    pub(super) fn leave(&mut self) -> Result<Left, NoYield> {
+    pub(crate) fn leave(&mut self) -> Result<Left, NoYield> {
         let number = self.turns.count();
         let is_new = self.number != number;
         let yielded = if is_new {
@@ -135,19 +135,19 @@ impl Turn {
     }
 
     /// Bytes that an answer of the guest may have.
-    pub(super) fn answer_bytes(&self) -> usize {
+    pub(crate) fn answer_bytes(&self) -> usize {
         self.answer_bytes
     }
 
     /// Whether the next look at the fuel yields, which a new call is not to begin with.
-    pub(super) fn begin(&mut self) -> bool {
+    pub(crate) fn begin(&mut self) -> bool {
         std::mem::take(&mut self.yields)
     }
 }
 
 /// The error that stops a guest that calls the host without end, and never looks at its fuel.
 #[derive(Debug)]
-pub(super) struct NoYield;
+pub(crate) struct NoYield;
 
 impl fmt::Display for NoYield {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

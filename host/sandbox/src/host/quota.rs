@@ -50,22 +50,22 @@ impl Quota {
     }
 
     /// Takes room for bytes, if what was counted last has it.
-    pub(super) fn take(&self, bytes: u64) -> bool {
+    pub(crate) fn take(&self, bytes: u64) -> bool {
         self.state().take(Room { bytes, files: 0 })
     }
 
     /// Takes room for bytes; looks again if there is none.
-    pub(super) async fn bytes(&self, bytes: u64) -> bool {
+    pub(crate) async fn bytes(&self, bytes: u64) -> bool {
         self.ask(Room { bytes, files: 0 }).await
     }
 
     /// Takes room for files or folders; looks again if there is none.
-    pub(super) async fn files(&self, files: u64) -> bool {
+    pub(crate) async fn files(&self, files: u64) -> bool {
         self.ask(Room { bytes: 0, files }).await
     }
 
     /// Looks again if less than this many bytes are left.
-    pub(super) async fn renew(&self, bytes: u64) {
+    pub(crate) async fn renew(&self, bytes: u64) {
         let few = self.state().left.bytes < bytes;
         if few {
             self.count().await;

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use wasm_smith::{Config, Module};
 
+use super::Instance;
 use crate::compile::Metering;
 use crate::compile::Source;
 use crate::component::Component;
 use crate::engine::Engine;
-use crate::instance::{GuestLog, Instance};
+use crate::host::GuestLog;
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::{Fuel, Limits};
 use pipehost_observe::metrics::Metrics;

@@ -12,8 +12,8 @@ use wasmtime_wasi_io::bindings::wasi::io::streams::{
 };
 use wasmtime_wasi_io::streams::StreamResult;
 
-use crate::instance::files;
-use crate::instance::host::{Host, VERSION};
+use super::files;
+use super::store::{Host, VERSION};
 
 /// Defines everything that a guest may import of WASI.
 ///

@@ -2,11 +2,11 @@
 
 use wasmtime::{CallHook, StoreContextMut};
 
-use super::host::Host;
+use super::store::Host;
 use super::turn::{ARGUMENT_BYTES, FUEL};
 
 /// Called at each crossing.
-pub(super) fn cross(
+pub(crate) fn cross(
     mut store: StoreContextMut<'_, Host>,
     crossing: CallHook,
 ) -> wasmtime::Result<()> {

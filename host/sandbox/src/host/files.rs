@@ -15,9 +15,9 @@ use wasmtime_wasi::p2::{DynOutputStream, FsResult, OutputStream, Pollable, Strea
 use wasmtime_wasi_io::bytes::Bytes;
 use wasmtime_wasi_io::streams::StreamError;
 
-use crate::instance::host::Host;
-use crate::instance::host::VERSION;
-use crate::instance::quota::Quota;
+use super::quota::Quota;
+use super::store::Host;
+use super::store::VERSION;
 
 type Fd = Resource<Descriptor>;
 type Listing = Resource<DirectoryEntryStream>;
@@ -40,7 +40,7 @@ async fn new_file(store: &mut Store<'_>) -> Result<(), ErrorCode> {
     if quota.files(1).await { Ok(()) } else { Err(FULL) }
 }
 
-pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+pub(crate) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     let mut types = linker.instance(&format!("wasi:filesystem/types@{VERSION}"))?;
     types.func_wrap_async(
         "[method]descriptor.read",

@@ -12,16 +12,16 @@ use wasmtime::{CallHook, ResourceLimiter};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
+use super::guest_log::GuestLog;
+use super::quota::Quota;
+use super::turn::Turn;
 use crate::compile::Metering;
-use crate::instance::guest_log::GuestLog;
-use crate::instance::quota::Quota;
-use crate::instance::turn::Turn;
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::Limits;
 
 /// The version of WASI that wasmtime defines: definitions of another would stand beside its
 /// own, not in their place.
-pub(super) const VERSION: &str = "0.2.12";
+pub(crate) const VERSION: &str = "0.2.12";
 /// Handles that a guest may hold at a time: open files, pollables, streams.
 const HANDLES: usize = 1000;
 
@@ -31,29 +31,29 @@ const RANDOM_BYTES: u64 = 4096;
 /// The data of a store.
 pub(crate) struct Host {
     wasi: WasiCtx,
-    pub(super) table: ResourceTable,
-    pub(super) turn: Turn,
+    pub(crate) table: ResourceTable,
+    pub(crate) turn: Turn,
     /// Of the folders that may be written.
-    pub(super) quota: Arc<Quota>,
+    pub(crate) quota: Arc<Quota>,
     /// Bytes of the listings of folders that the guest holds, by their handles.
-    pub(super) listings: HashMap<u32, usize>,
-    pub(super) memory: Memory,
-    pub(super) log: GuestLog,
-    pub(super) stopwatch: Stopwatch,
+    pub(crate) listings: HashMap<u32, usize>,
+    pub(crate) memory: Memory,
+    pub(crate) log: GuestLog,
+    pub(crate) stopwatch: Stopwatch,
 }
 
 /// Tells the time in the guest from that for the way in and out, on the calls that it is
 /// asked to.
 #[derive(Default)]
-pub(super) struct Stopwatch {
-    pub(super) runs: bool,
+pub(crate) struct Stopwatch {
+    pub(crate) runs: bool,
     since: Option<Instant>,
-    pub(super) in_guest: Duration,
+    pub(crate) in_guest: Duration,
 }
 
 impl Stopwatch {
     /// Control goes over between host and guest.
-    pub(super) fn cross(&mut self, crossing: CallHook) {
+    pub(crate) fn cross(&mut self, crossing: CallHook) {
         if !self.runs {
             return;
         }
@@ -66,7 +66,7 @@ impl Stopwatch {
 }
 
 impl Host {
-    pub(super) fn new(
+    pub(crate) fn new(
         grants: &Grants,
         limits: &Limits,
         metering: Metering,
@@ -116,14 +116,14 @@ impl WasiView for Host {
 }
 
 /// Adds up all memories and tables of a store, and what the host holds for it.
-pub(super) struct Memory {
-    pub(super) used: usize,
+pub(crate) struct Memory {
+    pub(crate) used: usize,
     limit: usize,
 }
 
 /// The error that a guest is stopped with when it wants more memory than it may have.
 #[derive(Debug)]
-pub(super) struct MemoryExceeded {
+pub(crate) struct MemoryExceeded {
     wanted: usize,
     limit: usize,
 }
@@ -139,12 +139,12 @@ impl std::error::Error for MemoryExceeded {}
 
 impl Memory {
     /// Takes memory of the host, such as that of a listing.
-    pub(super) fn take(&mut self, bytes: usize) -> wasmtime::Result<()> {
+    pub(crate) fn take(&mut self, bytes: usize) -> wasmtime::Result<()> {
         self.grow(0, bytes).map(drop)
     }
 
     /// Gives back what was taken.
-    pub(super) fn give(&mut self, bytes: usize) {
+    pub(crate) fn give(&mut self, bytes: usize) {
         self.used = self.used.saturating_sub(bytes);
     }
 

@@ -1,0 +1,97 @@
+//! What sources, stages and sinks have in common.
+
+use std::time::Duration;
+
+use crate::mistake::At;
+
+/// What happens to a record that is rejected for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// The pipeline fails.
+    Fail,
+    /// It is counted and dropped.
+    Skip,
+    /// It goes to the dead letters.
+    DeadLetter,
+}
+
+/// How watermarks are made of the timestamps that a node sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watermark {
+    /// How far behind the latest timestamp a record may come and not be late.
+    pub lag: Duration,
+    /// After so long without a record, time goes on with the clock; none: it does not.
+    pub idle: Option<Duration>,
+    /// How far ahead of the clock a record may be and still move time.
+    pub max_ahead: Duration,
+}
+
+/// What happens when a queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The sender waits: back-pressure.
+    Block,
+    /// The batch is dropped and counted.
+    Drop,
+}
+
+/// When a batch is sent on: at the first of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batching {
+    pub records: usize,
+    pub bytes: usize,
+    /// After its first record.
+    pub linger: Duration,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self { records: 4096, bytes: 1 << 20, linger: Duration::from_millis(50) }
+    }
+}
+
+/// What a node reads, and how it waits for it.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// `node` or `node.port`.
+    pub from: Vec<At<String>>,
+    /// Batches that each edge holds.
+    pub queue: usize,
+    pub when_full: WhenFull,
+}
+
+pub const DEFAULT_QUEUE: usize = 8;
+
+/// How often a retryable rejection is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts in all, the first included; none: without end.
+    pub attempts: Option<u32>,
+    /// Before the second attempt; doubled for each further one, with jitter.
+    pub backoff: Duration,
+    pub max_backoff: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: Some(3),
+            backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Retry {
+    /// Whether attempt `attempt` was the last.
+    pub fn is_over(&self, attempt: u32) -> bool {
+        self.attempts.is_some_and(|attempts| attempt >= attempts)
+    }
+
+    /// Waits before attempt `attempt` (2 for the first retry): between half the
+    /// backoff and the whole ("equal jitter").
+    pub fn delay(&self, attempt: u32) -> Duration {
+        let doubled = self.backoff.saturating_mul(1 << attempt.saturating_sub(2).min(30));
+        doubled.min(self.max_backoff).mul_f64(0.5 + 0.5 * fastrand::f64())
+    }
+}

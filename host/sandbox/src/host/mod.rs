@@ -1,0 +1,17 @@
+//! What the host keeps beside each instance, and what it does for its guest: WASI, the accounts of
+//! memory and disk, turns, the log.
+
+mod crossing;
+mod files;
+mod guest_log;
+mod quota;
+mod store;
+mod turn;
+mod wasi;
+
+pub(crate) use crossing::cross;
+pub(crate) use guest_log::GuestLog;
+pub(crate) use quota::Quota;
+pub(crate) use store::{Host, MemoryExceeded};
+pub(crate) use turn::{FUEL, Turns};
+pub(crate) use wasi::add_to_linker;
