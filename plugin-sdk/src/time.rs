@@ -29,7 +29,7 @@ impl std::error::Error for TimeError {}
 /// Nanoseconds since the Unix epoch of an RFC 3339 time: `2024-02-29T23:59:59.5+02:00`.
 ///
 /// Between date and time stands `T` or a space, and the offset is `Z` or `+hh:mm`; letters may
-/// be small. A fraction is cut after nine digits. A second 60 is the last nanosecond of the
+/// be small. A fraction is truncated after nine digits. A second 60 is the last nanosecond of the
 /// second before it, and only stands at the end of a month in UTC, where leap seconds are.
 ///
 /// # Errors

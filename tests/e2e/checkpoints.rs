@@ -259,7 +259,7 @@ fn a_sink_that_was_touched_is_not_cut() {
     case.pipeline().ok();
     case.append("out.txt", "appended by somebody\n");
     case.pipeline().ok();
-    assert_eq!(case.read("out.txt"), "a\nb\n", "what came after the cut is cut off");
+    assert_eq!(case.read("out.txt"), "a\nb\n", "what came after the cut is removed");
     fs::write(case.path("out.txt"), "something else\n").unwrap();
     case.pipeline().code(1).says("out.txt: it is not the file that was written");
     fs::write(case.path("out.txt"), "a").unwrap();

@@ -301,7 +301,7 @@ fn a_sink_that_was_taken_out_of_the_state_does_not_write_over_its_file() {
 
 #[test]
 fn nothing_is_touched_before_everything_could_refuse() {
-    // The sink could be cut back; the source cannot be gone on with.
+    // The sink could be truncated; the source cannot be gone on with.
     let case = keeping("path = \"out.txt\"").file("in.json", record("a", 1) + &record("a", 2));
     case.pipeline().ok();
     case.append("out.txt", "behind the checkpoint\n");

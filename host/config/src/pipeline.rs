@@ -21,9 +21,9 @@ pub struct Config {
     /// How long a run may take to drain after it was told to stop.
     pub shutdown_grace: Duration,
     pub dead_letters: Option<At<DeadLetters>>,
-    /// The directory in which cuts are kept.
+    /// The directory in which checkpoints are kept.
     pub state: Option<At<PathBuf>>,
-    /// From one cut to the next.
+    /// From one checkpoint to the next.
     pub checkpoint_interval: Duration,
     pub sources: Vec<Source>,
     pub stages: Vec<Stage>,

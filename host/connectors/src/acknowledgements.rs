@@ -12,17 +12,17 @@ pub struct Acknowledgements {
 }
 
 impl Acknowledgements {
-    /// `durable` is the number of the last cut that is written; `demand` asks for another.
+    /// `durable` is the number of the last checkpoint that is written; `demand` asks for another.
     pub fn new(durable: watch::Receiver<u64>, demand: Arc<Notify>) -> Self {
         Self { durable, demand }
     }
 
-    /// Asks for a cut as soon as possible.
+    /// Asks for a checkpoint as soon as possible.
     pub fn demand(&self) {
         self.demand.notify_one();
     }
 
-    /// Waits until the cut of this number, or a later one, is written.
+    /// Waits until the checkpoint of this number, or a later one, is written.
     ///
     /// # Errors
     /// If the run failed before: nothing is known of the records then.

@@ -36,7 +36,7 @@ pub enum Resume<'a> {
     NotAtAll,
     /// A state directory is kept, and does not know the sink yet; `first`, if it knows nothing.
     New { first: bool },
-    /// To where it ended at the last cut.
+    /// To where it ended at the last checkpoint.
     FromPosition(&'a Value),
 }
 
@@ -48,12 +48,12 @@ pub enum SinkError {
     Failed(String),
 }
 
-/// What a sink says of itself at a cut.
+/// What a sink says of itself at a checkpoint.
 #[derive(Debug, Default)]
 pub struct Synced {
-    /// To where it can be cut back, if it can.
+    /// To where it can be truncated, if it can.
     pub position: Option<Value>,
-    /// Names to give to files once the cut is written, in this order.
+    /// Names to give to files once the checkpoint is written, in this order.
     pub names: Vec<Rename>,
     /// The position once they were given, if there are any.
     pub settled: Option<Value>,
@@ -93,7 +93,7 @@ impl Sink {
         })
     }
 
-    /// Makes what it writes to, or cuts it back to where it ended: once everything else is open.
+    /// Makes what it writes to, or truncates it to where it ended: once everything else is open.
     ///
     /// # Errors
     /// If that failed.
@@ -127,7 +127,7 @@ impl Sink {
         }
     }
 
-    /// Makes durable what was written, and says to where it can be cut back, if it can.
+    /// Makes durable what was written, and says to where it can be truncated, if it can.
     ///
     /// # Errors
     /// If that failed.

@@ -188,10 +188,10 @@ impl Source {
         }
     }
 
-    /// All that it has given belongs to the cut of this number.
-    pub fn cut(&mut self, number: u64) {
+    /// All that it has given belongs to the checkpoint of this number.
+    pub fn checkpoint(&mut self, number: u64) {
         match self {
-            Self::Http(source) => source.cut(number),
+            Self::Http(source) => source.checkpoint(number),
             Self::Stdin(_)
             | Self::Files(_)
             | Self::Generate(_)

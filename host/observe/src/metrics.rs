@@ -175,20 +175,20 @@ impl Default for Metrics {
         r.register(Box::new(processed.clone())).expect("each name is registered once");
         let checkpoints = IntCounter::new(
             "pipeline_checkpoints_total",
-            "Cuts of the pipeline that were written, or that acknowledged records.",
+            "Checkpoints of the pipeline that were written, or that acknowledged records.",
         )
         .expect("a valid name");
         let checkpoint_duration = Histogram::with_opts(
             HistogramOpts::new(
                 "pipeline_checkpoint_duration_seconds",
-                "Time from the begin of a cut until it is written.",
+                "Time from the begin of a checkpoint until it is written.",
             )
             .buckets(exponential(0.001, 9)),
         )
         .expect("a valid name");
         let checkpoint_time = IntGauge::new(
             "pipeline_checkpoint_timestamp_seconds",
-            "When the last cut was written, in seconds since the Unix epoch.",
+            "When the last checkpoint was written, in seconds since the Unix epoch.",
         )
         .expect("a valid name");
         r.register(Box::new(checkpoints.clone())).expect("each name is registered once");
@@ -315,14 +315,14 @@ impl Metrics {
         })
     }
 
-    /// A cut was written, which took so long.
+    /// A checkpoint was written, which took so long.
     pub fn checkpoint(&self, took: Duration) {
         self.checkpoints.inc();
         self.checkpoint_duration.observe(took.as_secs_f64());
         self.checkpoint_time.set(jiff::Timestamp::now().as_second());
     }
 
-    /// Cuts that were written.
+    /// Checkpoints that were written.
     pub fn checkpoints(&self) -> u64 {
         self.checkpoints.get()
     }

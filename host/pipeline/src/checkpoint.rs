@@ -1,7 +1,7 @@
-//! Cuts: begun at the sources, reported by every node, written when all have.
+//! Checkpoints: begun at the sources, reported by every node, written when all have.
 //!
 //! The same barriers acknowledge what sources are waited for: what came before a barrier
-//! is in the sinks, the dead letters or the saved states once the cut is written. So no
+//! is in the sinks, the dead letters or the saved states once the checkpoint is written. So no
 //! record carries a token of its own, and fan-out, division, retries and drops need no
 //! account: they are done when the barrier behind them passes.
 
@@ -15,23 +15,23 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::dead_letter::{DeadLetters, Encoded};
 use crate::flow::{Ended, Stopped};
-use crate::state::{Cut, Shape, SinkCut, SourceCut, StageCut, Store};
+use crate::state::{Checkpoint, Shape, SinkCheckpoint, SourceCheckpoint, StageCheckpoint, Store};
 use pipehost_config::graph::NodeId;
 use pipehost_connectors::{Acknowledgements, Rename, Synced};
 use pipehost_observe::metrics::Metrics;
 use pipehost_record::Letter;
 
-/// Letters that may wait for the next cut before one is begun for their sake, in bytes.
+/// Letters that may wait for the next checkpoint before one is begun for their sake, in bytes.
 const LETTERS: usize = 16 << 20;
 
-/// A node at a cut.
+/// A node at a checkpoint.
 pub(crate) enum NodeState {
     Source {
         position: Option<Value>,
         latest: Option<i64>,
     },
     Stage {
-        /// By worker: nothing if it is as in the last cut, else what it saved, if it keeps
+        /// By worker: nothing if it is as in the last checkpoint, else what it saved, if it keeps
         /// anything.
         workers: Vec<Option<Option<Vec<u8>>>>,
         finished: bool,
@@ -43,7 +43,7 @@ pub(crate) enum NodeState {
 /// What a node says of itself.
 struct Report {
     node: NodeId,
-    /// The cut that it belongs to; none if the node has ended, and this is its last.
+    /// The checkpoint that it belongs to; none if the node has ended, and this is its last.
     number: Option<u64>,
     state: NodeState,
     letters: Encoded,
@@ -53,7 +53,7 @@ struct Report {
 #[derive(Clone)]
 pub(crate) struct Reporter {
     node: NodeId,
-    /// Whether cuts are made.
+    /// Whether checkpoints are made.
     active: bool,
     reports: mpsc::UnboundedSender<Report>,
     letters: Letters,
@@ -77,12 +77,12 @@ impl Reporter {
 
     fn report(&self, number: Option<u64>, state: NodeState) {
         let letters = self.letters.take();
-        // Nobody listens where nothing is cut, or if the run has failed.
+        // Nobody listens where no checkpoints are made, or if the run has failed.
         let _ = self.reports.send(Report { node: self.node, number, state, letters });
     }
 }
 
-/// The dead letters of one node. Where cuts are made, they wait for the next one, so that
+/// The dead letters of one node. Where checkpoints are made, they wait for the next one, so that
 /// what is done again after a crash is not written twice.
 #[derive(Clone)]
 pub(crate) struct Letters {
@@ -93,7 +93,7 @@ pub(crate) struct Letters {
 struct Waiting {
     letters: Mutex<Encoded>,
     demand: Arc<Notify>,
-    /// Whether there is no room for those of the last cut.
+    /// Whether there is no room for those of the last checkpoint.
     full: watch::Receiver<bool>,
 }
 
@@ -114,7 +114,7 @@ impl Letters {
                 waiting.demand.notify_one();
             }
         }
-        // Where those of the last cut wait for room, so do all others, and all who make them.
+        // Where those of the last checkpoint wait for room, so do all others, and all who make them.
         let _ = waiting.full.clone().wait_for(|full| !full).await;
         Ok(())
     }
@@ -125,7 +125,7 @@ impl Letters {
     }
 }
 
-/// Writes letters as there is room, where no cut has to know of them.
+/// Writes letters as there is room, where no checkpoint has to know of them.
 async fn write_all(file: Arc<DeadLetters>, mut letters: Encoded) -> Result<(), String> {
     let mut told = false;
     loop {
@@ -157,11 +157,11 @@ async fn wait_for_room(file: &DeadLetters, told: &mut bool) -> Result<(), String
     Ok(())
 }
 
-/// Tells a source to begin a cut.
-pub(crate) struct SourceCuts(Option<watch::Receiver<u64>>);
+/// Tells a source to begin a checkpoint.
+pub(crate) struct CheckpointRequests(Option<watch::Receiver<u64>>);
 
-impl SourceCuts {
-    /// The number of the next cut. May be dropped.
+impl CheckpointRequests {
+    /// The number of the next checkpoint. May be dropped.
     pub(crate) async fn next(&mut self) -> u64 {
         let Some(begin) = &mut self.0 else { return std::future::pending().await };
         match begin.changed().await {
@@ -171,16 +171,16 @@ impl SourceCuts {
     }
 }
 
-/// What the cuts of a run are made of.
+/// What the checkpoints of a run are made of.
 pub(crate) struct Setting {
-    /// Whether cuts are made at all.
+    /// Whether checkpoints are made at all.
     pub active: bool,
-    /// None: cuts acknowledge, and are not kept.
+    /// None: checkpoints acknowledge, and are not kept.
     pub store: Option<Store>,
-    /// The last cut: what has not changed since is taken from it.
-    pub cut: Cut,
+    /// The last checkpoint: what has not changed since is taken from it.
+    pub checkpoint: Checkpoint,
     pub shape: Shape,
-    /// The nodes that cuts speak of.
+    /// The nodes that checkpoints speak of.
     pub names: BTreeMap<NodeId, String>,
     pub dead_letters: Option<Arc<DeadLetters>>,
     /// Whether these are those of the pipeline, and not of a replay.
@@ -189,7 +189,7 @@ pub(crate) struct Setting {
     pub metrics: Arc<Metrics>,
 }
 
-/// Makes the cuts of a run.
+/// Makes the checkpoints of a run.
 pub(crate) struct Coordinator {
     setting: Setting,
     reports: mpsc::UnboundedReceiver<Report>,
@@ -202,13 +202,13 @@ pub(crate) struct Coordinator {
     full: watch::Sender<bool>,
     /// What nodes said last that have ended.
     ended: BTreeMap<NodeId, NodeState>,
-    /// Letters for the next cut.
+    /// Letters for the next checkpoint.
     letters: Encoded,
     /// When something was written last.
     written: Instant,
 }
 
-/// How often a cut is written in which nothing has changed: its time says that the run lives.
+/// How often a checkpoint is written in which nothing has changed: its time says that the run lives.
 const UNCHANGED: Duration = Duration::from_secs(10);
 
 impl Coordinator {
@@ -217,8 +217,8 @@ impl Coordinator {
         Self {
             reports,
             reporter: Some(reporter),
-            begin: watch::Sender::new(setting.cut.number),
-            durable: watch::Sender::new(setting.cut.number),
+            begin: watch::Sender::new(setting.checkpoint.number),
+            durable: watch::Sender::new(setting.checkpoint.number),
             demand: Arc::default(),
             full: watch::Sender::new(false),
             ended: BTreeMap::new(),
@@ -230,34 +230,38 @@ impl Coordinator {
 
     /// Takes the letters that an earlier run had no room for, if they are to be written here.
     fn take_letters(&mut self) -> Result<(), String> {
-        let Setting { cut, dead_letters, own_letters, .. } = &mut self.setting;
+        let Setting { checkpoint, dead_letters, own_letters, .. } = &mut self.setting;
         if dead_letters.is_some() && *own_letters {
-            self.letters = Encoded::from_bytes(&cut.letters)?;
+            self.letters = Encoded::from_bytes(&checkpoint.letters)?;
         }
         Ok(())
     }
 
     /// Keeps where new sinks and the dead letters are before the run writes to them.
-    pub(crate) fn keep_begin(&mut self, sinks: BTreeMap<String, SinkCut>) -> Result<(), String> {
+    pub(crate) fn keep_begin(
+        &mut self,
+        sinks: BTreeMap<String, SinkCheckpoint>,
+    ) -> Result<(), String> {
         if let Some(letters) = &self.setting.dead_letters {
             letters.begin()?;
         }
         self.take_letters()?;
-        let Setting { store: Some(store), cut, dead_letters, shape, own_letters, .. } =
+        let Setting { store: Some(store), checkpoint, dead_letters, shape, own_letters, .. } =
             &mut self.setting
         else {
             return Ok(());
         };
-        let letters = dead_letters.as_ref().filter(|_| *own_letters && cut.dead_letters.is_none());
+        let letters =
+            dead_letters.as_ref().filter(|_| *own_letters && checkpoint.dead_letters.is_none());
         if sinks.is_empty() && letters.is_none() {
             return Ok(());
         }
-        cut.pipeline.clone_from(&shape.pipeline);
-        cut.sinks.extend(sinks);
+        checkpoint.pipeline.clone_from(&shape.pipeline);
+        checkpoint.sinks.extend(sinks);
         if let Some(file) = letters {
-            cut.dead_letters = file.sync()?;
+            checkpoint.dead_letters = file.sync()?;
         }
-        store.commit(cut, &BTreeMap::new())
+        store.commit(checkpoint, &BTreeMap::new())
     }
 
     pub(crate) fn reporter(&self, node: NodeId, letters: Letters) -> Reporter {
@@ -276,15 +280,15 @@ impl Coordinator {
         Letters { file: dead_letters.clone(), waiting: active.then(|| Arc::new(waiting())) }
     }
 
-    pub(crate) fn source_cuts(&self) -> SourceCuts {
-        SourceCuts(self.setting.active.then(|| self.begin.subscribe()))
+    pub(crate) fn checkpoint_requests(&self) -> CheckpointRequests {
+        CheckpointRequests(self.setting.active.then(|| self.begin.subscribe()))
     }
 
     pub(crate) fn acknowledgements(&self) -> Acknowledgements {
         Acknowledgements::new(self.durable.subscribe(), self.demand.clone())
     }
 
-    /// Makes cuts until all nodes have ended; the last one has what they said then.
+    /// Makes checkpoints until all nodes have ended; the last one has what they said then.
     pub(crate) async fn run(mut self) -> Ended {
         self.reporter = None;
         let mut ticks = interval(self.setting.interval);
@@ -295,7 +299,7 @@ impl Coordinator {
             while !self.all_ended() {
                 tokio::select! {
                     biased;
-                    // No cut is under way: the node has ended.
+                    // No checkpoint is under way: the node has ended.
                     report = self.reports.recv() => {
                         let Report { node, state, letters, .. } = report.ok_or(Stopped::Neighbour)?;
                         self.letters.extend(letters);
@@ -309,7 +313,7 @@ impl Coordinator {
             }
             let last = self.all_ended();
             let start = Instant::now();
-            let number = self.setting.cut.number + 1;
+            let number = self.setting.checkpoint.number + 1;
             self.begin.send_replace(number);
             let reached = self.collect(number).await?;
             self.write(number, reached).await.map_err(Stopped::Cause)?;
@@ -325,7 +329,7 @@ impl Coordinator {
         self.ended.len() == self.setting.names.len()
     }
 
-    /// Waits until every node has reached the cut or ended before.
+    /// Waits until every node has reached the checkpoint or ended before.
     async fn collect(&mut self, number: u64) -> Result<Reached, Stopped> {
         let mut reached = Reached {
             states: BTreeMap::new(),
@@ -338,11 +342,11 @@ impl Coordinator {
             match at {
                 _ if !self.setting.names.contains_key(&node) => {}
                 Some(at) => {
-                    debug_assert_eq!(at, number, "one cut at a time");
+                    debug_assert_eq!(at, number, "one checkpoint at a time");
                     reached.letters.extend(letters);
                     reached.states.insert(node, state);
                 }
-                // After the barrier: it belongs to the next cut.
+                // After the barrier: it belongs to the next checkpoint.
                 None if reached.states.contains_key(&node) => {
                     self.letters.extend(letters);
                     self.ended.insert(node, state);
@@ -361,13 +365,13 @@ impl Coordinator {
         let Reached { mut states, mut letters, .. } = reached;
         let is_last = self.all_ended();
         let mut changed = BTreeMap::new();
-        let mut cut = Cut {
+        let mut checkpoint = Checkpoint {
             pipeline: self.setting.shape.pipeline.clone(),
             number,
             time: pipehost_record::time::now(),
-            dead_letters: self.setting.cut.dead_letters.clone(),
-            letters: self.setting.cut.letters.clone(),
-            ..Cut::default()
+            dead_letters: self.setting.checkpoint.dead_letters.clone(),
+            letters: self.setting.checkpoint.letters.clone(),
+            ..Checkpoint::default()
         };
         let (mut names, mut settled) = (Vec::new(), BTreeMap::new());
         for (node, name) in self.setting.names.clone() {
@@ -375,7 +379,7 @@ impl Coordinator {
             let has_ended = reached.is_none();
             let state = reached.or_else(|| self.ended.remove(&node));
             let mut state = state.expect("every node has reported");
-            self.enter(&mut cut, &mut changed, &name, &state);
+            self.enter(&mut checkpoint, &mut changed, &name, &state);
             if let NodeState::Sink(sink) = &mut state {
                 names.append(&mut sink.names);
                 if let Some(position) = sink.settled.take() {
@@ -392,51 +396,51 @@ impl Coordinator {
         loop {
             let (file, store) = (self.setting.dead_letters.clone(), self.setting.store.take());
             let (own_letters, before) = (self.setting.own_letters, letters.bytes);
-            let same = recent.then(|| self.setting.cut.clone());
+            let same = recent.then(|| self.setting.checkpoint.clone());
             let (given, then, new) = (
                 std::mem::take(&mut names),
                 std::mem::take(&mut settled),
                 std::mem::take(&mut changed),
             );
             let done = tokio::task::spawn_blocking(move || {
-                // The letters first: if what follows fails, they are cut off again.
+                // The letters first: if what follows fails, they are removed again.
                 if let Some(file) = &file {
                     file.write(&mut letters)?;
                     let end = file.sync()?;
                     if own_letters {
-                        cut.dead_letters = end;
-                        cut.letters = letters.to_bytes();
+                        checkpoint.dead_letters = end;
+                        checkpoint.letters = letters.to_bytes();
                     }
                 }
                 let is_same = new.is_empty()
                     && given.is_empty()
                     && same.is_some_and(|same| {
-                        let Cut { number, time, .. } = cut;
-                        cut == Cut { number, time, ..same }
+                        let Checkpoint { number, time, .. } = checkpoint;
+                        checkpoint == Checkpoint { number, time, ..same }
                     });
                 let Some(mut store) = store else {
                     given.iter().try_for_each(Rename::apply)?;
-                    return Ok((cut, None, letters, is_same));
+                    return Ok((checkpoint, None, letters, is_same));
                 };
                 if !is_same {
-                    store.commit(&cut, &new)?;
+                    store.commit(&checkpoint, &new)?;
                 }
-                // Files that this cut knows get their names, and so they are in the next one.
+                // Files that this checkpoint knows get their names, and so they are in the next one.
                 given.iter().try_for_each(Rename::apply)?;
                 for (name, position) in then {
-                    if let Some(sink) = cut.sinks.get_mut(&name) {
+                    if let Some(sink) = checkpoint.sinks.get_mut(&name) {
                         sink.position = Some(position);
                     }
                 }
                 if is_last && !given.is_empty() {
-                    store.commit(&cut, &BTreeMap::new())?;
+                    store.commit(&checkpoint, &BTreeMap::new())?;
                 }
-                Ok::<_, String>((cut, Some(store), letters, is_same))
+                Ok::<_, String>((checkpoint, Some(store), letters, is_same))
             });
             let is_same;
-            (cut, self.setting.store, letters, is_same) =
+            (checkpoint, self.setting.store, letters, is_same) =
                 done.await.expect("writing does not panic")?;
-            self.setting.cut = cut.clone();
+            self.setting.checkpoint = checkpoint.clone();
             if !is_same {
                 self.written = Instant::now();
             }
@@ -453,10 +457,10 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Enters what a node said into a cut.
+    /// Enters what a node said into a checkpoint.
     fn enter(
         &self,
-        cut: &mut Cut,
+        checkpoint: &mut Checkpoint,
         changed: &mut BTreeMap<(String, u32), Option<Vec<u8>>>,
         name: &str,
         state: &NodeState,
@@ -465,12 +469,12 @@ impl Coordinator {
         match state {
             NodeState::Source { position, latest } => {
                 let kind = self.setting.shape.sources[&name].kind.clone();
-                let source = SourceCut { kind, position: position.clone(), latest: *latest };
-                cut.sources.insert(name, source);
+                let source = SourceCheckpoint { kind, position: position.clone(), latest: *latest };
+                checkpoint.sources.insert(name, source);
             }
             NodeState::Stage { workers, finished, latest } => {
                 let shape = &self.setting.shape.stages[&name];
-                let before = self.setting.cut.stages.get(&name);
+                let before = self.setting.checkpoint.stages.get(&name);
                 let mut saved_bytes = Vec::new();
                 for (number, saved) in (0..).zip(workers) {
                     saved_bytes.push(match saved {
@@ -481,7 +485,7 @@ impl Coordinator {
                         None => before.and_then(|b| *b.saved_bytes.get(number as usize)?),
                     });
                 }
-                let stage = StageCut {
+                let stage = StageCheckpoint {
                     component: shape.component.clone(),
                     config: shape.config.clone(),
                     workers: shape.workers,
@@ -491,17 +495,17 @@ impl Coordinator {
                     saved_bytes,
                     saved: Vec::new(),
                 };
-                cut.stages.insert(name, stage);
+                checkpoint.stages.insert(name, stage);
             }
             NodeState::Sink(Synced { position, .. }) => {
                 let kind = self.setting.shape.sinks[&name].kind.clone();
-                cut.sinks.insert(name, SinkCut { kind, position: position.clone() });
+                checkpoint.sinks.insert(name, SinkCheckpoint { kind, position: position.clone() });
             }
         }
     }
 }
 
-/// What came together for a cut.
+/// What came together for a checkpoint.
 struct Reached {
     /// Of nodes that reached it.
     states: BTreeMap<NodeId, NodeState>,

@@ -19,7 +19,9 @@ use crate::flow::queue::{AllBytes, Close, Outlet, Sender, edge};
 use crate::flow::watermark::Assigner;
 use crate::flow::{Ended, Stopped};
 use crate::prepare::Prepared;
-use crate::state::{self, Cut, Shape, SinkCut, SinkShape, SourceShape, StageShape, Store};
+use crate::state::{
+    self, Checkpoint, Shape, SinkCheckpoint, SinkShape, SourceShape, StageShape, Store,
+};
 use crate::task::parallel::Parallel;
 use crate::task::rejections::Rejections;
 use crate::task::sink::SinkTask;
@@ -95,7 +97,7 @@ pub struct Running {
     start: Instant,
 }
 
-/// Opens what a pipeline reads and writes, and makes its instances: from the last cut, where
+/// Opens what a pipeline reads and writes, and makes its instances: from the last checkpoint, where
 /// there is a state directory that has one.
 ///
 /// # Errors
@@ -110,13 +112,13 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
         None => (None, None),
     };
     let is_first = found.is_none();
-    let cut = found.unwrap_or_default();
+    let checkpoint = found.unwrap_or_default();
     let keeps_state = store.is_some();
     let written = Written::default();
     let dead_letters = match &config.dead_letters {
         Some(letters) if uses_dead_letters(&config) => {
             let opened =
-                DeadLetters::open(&letters.value, &config.name, cut.dead_letters.as_ref())?;
+                DeadLetters::open(&letters.value, &config.name, checkpoint.dead_letters.as_ref())?;
             opened.note(&written);
             Some(Arc::new(opened))
         }
@@ -144,7 +146,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
     let mut coordinator = Coordinator::new(Setting {
         active,
         store,
-        cut: cut.clone(),
+        checkpoint: checkpoint.clone(),
         shape,
         names: running.nodes.iter().map(|node| (node.id, node.name.clone())).collect(),
         dead_letters,
@@ -158,7 +160,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
     for (index, sink) in config.sinks.iter().enumerate() {
         let node = &by_id[&NodeId::Sink(index)];
         let at = |why| format!("sink `{}`: {why}", node.name);
-        let position = cut.sinks.get(&node.name).and_then(|sink| sink.position.as_ref());
+        let position = checkpoint.sinks.get(&node.name).and_then(|sink| sink.position.as_ref());
         let resume = match position {
             _ if !keeps_state => Resume::NotAtAll,
             None => Resume::New { first: is_first },
@@ -195,7 +197,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
     }
     for (index, (stage, runner)) in config.stages.iter().zip(runners).enumerate() {
         let node = &by_id[&NodeId::Stage(index)];
-        let before = cut.stages.get(&node.name);
+        let before = checkpoint.stages.get(&node.name);
         let breaker = stage.breaker.clone();
         let care = Care {
             retry: stage.retry.clone(),
@@ -262,7 +264,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
     for (index, source) in config.sources.iter().enumerate() {
         let node = &by_id[&NodeId::Source(index)];
         let progress = node.progress.clone().expect("sources have progress");
-        let before = cut.sources.get(&node.name);
+        let before = checkpoint.sources.get(&node.name);
         let position = before.and_then(|source| source.position.as_ref());
         let opened = match &replay {
             None => Source::open(
@@ -301,33 +303,33 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
                 gate: running.gate.clone(),
             },
             stop: running.stop.clone(),
-            cuts: coordinator.source_cuts(),
+            checkpoints: coordinator.checkpoint_requests(),
             when_stopped,
             when_done: if replay.is_some() { when_stopped } else { Close::Finished },
         };
         sources.push((node.name.clone(), task));
     }
-    // All that could refuse has been asked: only now are files made, cut and given their names.
+    // All that could refuse has been asked: only now are files made, truncated and given their names.
     let mut new_sinks = BTreeMap::new();
     for (node, mut task) in sinks {
         let at = |why| format!("sink `{}`: {why}", node.name);
         task.sink.begin().map_err(at)?;
-        let is_known = cut.sinks.get(&node.name).is_some_and(|sink| sink.position.is_some());
+        let is_known = checkpoint.sinks.get(&node.name).is_some_and(|sink| sink.position.is_some());
         if keeps_state && !is_known {
             let NodeId::Sink(index) = node.id else { unreachable!("it is a sink") };
             let position = task.sink.sync().await.map_err(at)?.position;
             let kind = described(&config.sinks[index].kind);
-            new_sinks.insert(node.name.clone(), SinkCut { kind, position });
+            new_sinks.insert(node.name.clone(), SinkCheckpoint { kind, position });
         }
         running.spawn(&node.name, task.run());
     }
-    // Before anything is written: what comes before the first cut is cut off too.
+    // Before anything is written: what comes before the first checkpoint is removed too.
     coordinator.keep_begin(new_sinks)?;
     for (name, task) in sources {
         running.spawn(&name, task.run());
     }
     for (number, Replayed { letters, sender }) in replays.into_iter().enumerate() {
-        // Not a node of the pipeline: no cut speaks of it.
+        // Not a node of the pipeline: no checkpoint speaks of it.
         let id = NodeId::Source(config.sources.len() + number);
         let name = format!("letters of {}", letters[0].stage);
         let own = metrics.node(&name);
@@ -348,7 +350,7 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
                 gate: running.gate.clone(),
             },
             stop: running.stop.clone(),
-            cuts: coordinator.source_cuts(),
+            checkpoints: coordinator.checkpoint_requests(),
             when_stopped,
             when_done: when_stopped,
         };
@@ -361,11 +363,14 @@ pub async fn start(prepared: Prepared) -> Result<Running, String> {
 }
 
 /// Opens a state directory, and sees that it is this pipeline's.
-fn open_state(directory: &Path, shape: &Shape) -> Result<(Option<Store>, Option<Cut>), String> {
+fn open_state(
+    directory: &Path,
+    shape: &Shape,
+) -> Result<(Option<Store>, Option<Checkpoint>), String> {
     let at = directory.display();
-    let (store, cut) = Store::open(directory)?;
-    let Some(cut) = cut else { return Ok((Some(store), None)) };
-    let differences = state::differences(&cut, shape);
+    let (store, checkpoint) = Store::open(directory)?;
+    let Some(checkpoint) = checkpoint else { return Ok((Some(store), None)) };
+    let differences = state::differences(&checkpoint, shape);
     if !differences.is_empty() {
         return Err(format!(
             "the state in {at} does not fit this pipeline:\n  {}\nTake what is gone out of it \
@@ -373,18 +378,18 @@ fn open_state(directory: &Path, shape: &Shape) -> Result<(Option<Store>, Option<
             differences.join("\n  ")
         ));
     }
-    let time = pipehost_record::time::rfc3339(cut.time);
-    tracing::info!("going on from checkpoint {} of {time}", cut.number);
-    for name in shape.new_nodes(&cut) {
+    let time = pipehost_record::time::rfc3339(checkpoint.time);
+    tracing::info!("going on from checkpoint {} of {time}", checkpoint.number);
+    for name in shape.new_nodes(&checkpoint) {
         tracing::info!("`{name}` is new, and begins at its beginning");
     }
-    for name in shape.new_components(&cut) {
+    for name in shape.new_components(&checkpoint) {
         tracing::warn!(
             "the component of `{name}` is another than that of the checkpoint: it gets what the \
              other one saved"
         );
     }
-    Ok((Some(store), Some(cut)))
+    Ok((Some(store), Some(checkpoint)))
 }
 
 fn shape(config: &Config, runners: &[Runner]) -> Shape {

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 
-/// Characters that are shown of a text; more is cut off.
+/// Characters that are shown of a text; more is removed.
 const MOST: usize = 1024;
 
 /// Text of a stranger. All that is printed of strangers goes through this.

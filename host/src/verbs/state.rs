@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::error::{Error, print};
 use crate::summary::number;
-use pipehost_pipeline::state::{self, Cut, Store};
+use pipehost_pipeline::state::{self, Checkpoint, Store};
 use pipehost_record::foreign::Foreign;
 use pipehost_record::time::rfc3339;
 
@@ -36,14 +36,14 @@ pub enum Verb {
 pub fn state(verb: Verb) -> Result<u8, Error> {
     match verb {
         Verb::Show { directory, json } => {
-            let (_, cut) = open(&directory)?;
-            let text = match (cut, json) {
+            let (_, checkpoint) = open(&directory)?;
+            let text = match (checkpoint, json) {
                 (None, _) => "no checkpoint yet\n".to_owned(),
-                (Some(cut), true) => {
-                    let json = serde_json::to_value(&cut).expect("its keys are texts");
+                (Some(checkpoint), true) => {
+                    let json = serde_json::to_value(&checkpoint).expect("its keys are texts");
                     format!("{}\n", Foreign::json(&format!("{json:#}")))
                 }
-                (Some(cut), false) => show(&cut),
+                (Some(checkpoint), false) => show(&checkpoint),
             };
             print(text.as_bytes())
         }
@@ -55,16 +55,16 @@ pub fn state(verb: Verb) -> Result<u8, Error> {
             print(format!("the state in {} is gone\n", directory.display()).as_bytes())
         }
         Verb::Reset { directory, node: Some(node) } => {
-            let (mut store, cut) = open(&directory)?;
-            let mut cut = cut.ok_or_else(|| nothing(&directory))?;
-            store.forget(&mut cut, &node).map_err(Error::Usage)?;
+            let (mut store, checkpoint) = open(&directory)?;
+            let mut checkpoint = checkpoint.ok_or_else(|| nothing(&directory))?;
+            store.forget(&mut checkpoint, &node).map_err(Error::Usage)?;
             print(format!("the state of `{node}` is gone\n").as_bytes())
         }
     }
 }
 
 /// Opening a directory would make it.
-fn open(directory: &Path) -> Result<(Store, Option<Cut>), Error> {
+fn open(directory: &Path) -> Result<(Store, Option<Checkpoint>), Error> {
     if !state::exists(directory) {
         return Err(nothing(directory));
     }
@@ -75,12 +75,12 @@ fn nothing(directory: &Path) -> Error {
     Error::Usage(format!("there is no state in {}", directory.display()))
 }
 
-fn show(cut: &Cut) -> String {
+fn show(checkpoint: &Checkpoint) -> String {
     let mut rows: Vec<(&str, &str, String)> = Vec::new();
-    for (name, source) in &cut.sources {
+    for (name, source) in &checkpoint.sources {
         rows.push((name, &source.kind, source_position(source.position.as_ref())));
     }
-    for (name, stage) in &cut.stages {
+    for (name, stage) in &checkpoint.stages {
         let held: Vec<_> = stage.saved_bytes.iter().flatten().collect();
         let bytes = ByteSize::b(held.iter().copied().sum::<usize>() as u64);
         let workers = match held.len() {
@@ -95,7 +95,7 @@ fn show(cut: &Cut) -> String {
         };
         rows.push((name, "stage", what));
     }
-    for (name, sink) in &cut.sinks {
+    for (name, sink) in &checkpoint.sinks {
         let what = sink_position(&sink.kind, sink.position.as_ref());
         rows.push((name, &sink.kind, what));
     }
@@ -104,9 +104,9 @@ fn show(cut: &Cut) -> String {
     let kinds = width(|row| row.1.chars().count()).unwrap_or(0);
     let mut out = format!(
         "{}: checkpoint {} of {}\n\n",
-        Foreign::new(&cut.pipeline),
-        number(cut.number),
-        rfc3339(cut.time)
+        Foreign::new(&checkpoint.pipeline),
+        number(checkpoint.number),
+        rfc3339(checkpoint.time)
     );
     for (name, kind, what) in &rows {
         let line = format!("  {name:<names$}  {kind:<kinds$}  {what}");
@@ -117,7 +117,7 @@ fn show(cut: &Cut) -> String {
 
 fn sink_position(kind: &str, position: Option<&Value>) -> String {
     let Some(position) = position else {
-        return "cannot be cut back: at least once".to_owned();
+        return "cannot be truncated: at least once".to_owned();
     };
     let files = position["files"].as_object();
     let lengths: Vec<u64> =

@@ -72,7 +72,7 @@ pub struct HttpSource {
     current: Option<Current>,
     number: u64,
     place: Arc<str>,
-    /// Those whose records were given since the last cut.
+    /// Those whose records were given since the last checkpoint.
     waiting: Vec<oneshot::Sender<()>>,
     acknowledgements: Acknowledgements,
     server: JoinHandle<std::io::Result<()>>,
@@ -196,8 +196,8 @@ impl HttpSource {
         Ok(())
     }
 
-    /// Answers, once the cut is written, those whose records are in it.
-    pub(crate) fn cut(&mut self, number: u64) {
+    /// Answers, once the checkpoint is written, those whose records are in it.
+    pub(crate) fn checkpoint(&mut self, number: u64) {
         let waiting = std::mem::take(&mut self.waiting);
         if waiting.is_empty() {
             return;

@@ -41,7 +41,7 @@ struct Current {
     dirty: bool,
     /// When something was written last, or it was opened.
     written: i64,
-    /// A pipe or a device: there is nothing to lock, rotate or cut.
+    /// A pipe or a device: there is nothing to lock, rotate or truncate.
     is_stream: bool,
     /// What is done before the first write.
     begin: Option<Begin>,
@@ -49,15 +49,15 @@ struct Current {
 
 /// What is done before the first write.
 enum Begin {
-    /// Nothing was written behind the last cut that anybody knows: only what is torn is cut off.
+    /// Nothing was written behind the last checkpoint that anybody knows: only what is torn is removed.
     AsItIs,
-    /// Cut off what was written behind the cut.
-    Cut(u64),
-    /// The file was rotated since the cut: it gets its name back, too.
+    /// Removes what was written behind the checkpoint.
+    Truncated(u64),
+    /// The file was rotated since the checkpoint: it gets its name back, too.
     CutRotated(PathBuf, u64),
 }
 
-/// Where the letters of a cut end.
+/// Where the letters of a checkpoint end.
 #[derive(Debug, Serialize, Deserialize)]
 struct Position {
     #[serde(flatten)]
@@ -74,7 +74,7 @@ impl DeadLetters {
     ///
     /// # Errors
     /// If the file cannot be opened, is in use by another run, or holds something else than
-    /// dead letters, or if another pipeline has written behind the cut that ends at `position`.
+    /// dead letters, or if another pipeline has written behind the checkpoint that ends at `position`.
     pub fn open(
         config: &pipehost_config::DeadLetters,
         pipeline: &str,
@@ -100,7 +100,7 @@ impl DeadLetters {
             highest = match begin {
                 // Its number is free again.
                 Begin::CutRotated(..) => position.highest,
-                Begin::AsItIs | Begin::Cut(_) => highest.max(position.highest),
+                Begin::AsItIs | Begin::Truncated(_) => highest.max(position.highest),
             };
         }
         if matches!(begin, Begin::AsItIs) && !is_stream {
@@ -122,7 +122,7 @@ impl DeadLetters {
         Ok(Self { config, current: Mutex::new(current) })
     }
 
-    /// Cuts off what an earlier run wrote behind the last cut, and what it left torn at the end:
+    /// Removes what an earlier run wrote behind the last checkpoint, and what it left torn at the end:
     /// nothing behind that could be read.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl DeadLetters {
     pub fn begin(&self) -> Result<(), String> {
         let path = &self.config.path;
         let failed = |error: io::Error| {
-            format!("cannot cut the dead letters {} back: {error}", path.display())
+            format!("cannot truncate the dead letters {}: {error}", path.display())
         };
         let mut current = self.current();
         let Some(begin) = current.begin.take() else { return Ok(()) };
@@ -151,7 +151,7 @@ impl DeadLetters {
                     current.file.set_len(reader.offset).map_err(failed)?;
                 }
             }
-            Begin::Cut(length) => current.file.set_len(length).map_err(failed)?,
+            Begin::Truncated(length) => current.file.set_len(length).map_err(failed)?,
             Begin::CutRotated(rotated, length) => {
                 let file = OpenOptions::new().write(true).open(&rotated).map_err(failed)?;
                 file.set_len(length).map_err(failed)?;
@@ -206,7 +206,7 @@ impl DeadLetters {
     }
 
     /// Appends letters, as long as there is room, and no longer than until the second file has
-    /// been begun: the first is to be in a cut by then. What is not written stays.
+    /// been begun: the first is to be in a checkpoint by then. What is not written stays.
     ///
     /// # Errors
     /// If they cannot be written: the records would be lost.
@@ -291,7 +291,7 @@ impl DeadLetters {
         }
         // Opened to append, it can be read all the same.
         let mark = Mark::of(&current.file, current.length).map_err(failed)?;
-        // The same, as long as nothing is written: an unchanged cut is not written again.
+        // The same, as long as nothing is written: an unchanged checkpoint is not written again.
         let position = Position { mark, highest: current.highest, time: current.written };
         Ok(Some(serde_json::to_value(position).expect("its keys are texts")))
     }
@@ -348,7 +348,7 @@ fn open_locked(path: &Path) -> Result<File, String> {
     }
 }
 
-/// What was written after a cut. Files that the cut does not know are left as they are: somebody
+/// What was written after a checkpoint. Files that the checkpoint does not know are left as they are: somebody
 /// has replayed or moved letters since.
 fn since_cut(path: &Path, pipeline: &str, position: &Position) -> Result<Begin, String> {
     let Position { mark, highest, time } = position;
@@ -366,9 +366,9 @@ fn since_cut(path: &Path, pipeline: &str, position: &Position) -> Result<Begin, 
     };
     if is_it(path)? {
         only_of(pipeline, *time, path, mark.length)?;
-        return Ok(Begin::Cut(mark.length));
+        return Ok(Begin::Truncated(mark.length));
     }
-    // No more than one file is begun between two cuts.
+    // No more than one file is begun between two checkpoints.
     let rotated = rotation::numbered(path, highest + 1);
     if is_it(&rotated)? {
         only_of(pipeline, *time, path, 0)?;
@@ -378,12 +378,12 @@ fn since_cut(path: &Path, pipeline: &str, position: &Position) -> Result<Begin, 
     Ok(Begin::AsItIs)
 }
 
-/// Sees that all letters behind an offset are those of one pipeline, and not older than a cut.
-fn only_of(pipeline: &str, cut: i64, path: &Path, offset: u64) -> Result<(), String> {
-    // Letters wait for a cut, and clocks are put back a little.
+/// Sees that all letters behind an offset are those of one pipeline, and not older than a checkpoint.
+fn only_of(pipeline: &str, checkpoint: i64, path: &Path, offset: u64) -> Result<(), String> {
+    // Letters wait for a checkpoint, and clocks are put back a little.
     const SLACK: i64 = 60 * 1_000_000_000;
     for letter in Reader::open_at(path, offset)? {
-        // What is damaged is cut off.
+        // What is damaged is removed.
         let Ok(letter) = letter else { break };
         if letter.pipeline != pipeline {
             return Err(format!(
@@ -393,7 +393,7 @@ fn only_of(pipeline: &str, cut: i64, path: &Path, offset: u64) -> Result<(), Str
                 letter.pipeline
             ));
         }
-        if letter.time < cut.saturating_sub(SLACK) {
+        if letter.time < checkpoint.saturating_sub(SLACK) {
             return Err(format!(
                 "will not cut {} back to the last checkpoint of `{pipeline}`: letters that are older \
                  were put behind it. Move the file away, and replay it there",

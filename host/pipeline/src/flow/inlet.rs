@@ -1,4 +1,4 @@
-//! Everything that enters a node: its edges, merged fairly, and cut together.
+//! Everything that enters a node: its edges, merged fairly, and brought to one checkpoint.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -20,7 +20,7 @@ pub(crate) enum Event {
     Batch(Batch),
     /// Later than the one before.
     Watermark(i64),
-    /// On all edges, what belongs to the cut has come, and nothing else.
+    /// On all edges, what belongs to the checkpoint has come, and nothing else.
     Barrier(u64),
     /// All edges have ended.
     End(Close),
@@ -101,7 +101,7 @@ struct Edges {
     open: Vec<Edge>,
     /// The edge to ask first next time.
     turn: usize,
-    /// The cut that some edges have reached.
+    /// The checkpoint that some edges have reached.
     barrier: Option<u64>,
     /// The last that was given out.
     watermark: i64,
@@ -169,7 +169,7 @@ impl Edges {
 
     /// What the edges have reached together.
     fn reached(&mut self) -> Option<Event> {
-        // Before the barrier: it belongs to the cut.
+        // Before the barrier: it belongs to the checkpoint.
         let watermark = self.open.iter().map(|edge| edge.watermark).min()?.min(self.ceiling);
         if watermark > self.watermark {
             self.watermark = watermark;

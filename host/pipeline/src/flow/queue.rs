@@ -23,7 +23,7 @@ const UNIT: usize = 1024;
 pub(crate) enum Message {
     /// With its room in the queue, which is free once it is received.
     Batch(Batch, Room),
-    /// The cut of this number: what came before is in it, what comes after is not.
+    /// The checkpoint of this number: what came before is in it, what comes after is not.
     Barrier(u64),
     /// The records before this time have come.
     Watermark(i64),

@@ -1,10 +1,10 @@
-//! Whether a cut belongs to a pipeline, and what differs if not.
+//! Whether a checkpoint belongs to a pipeline, and what differs if not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::state::Cut;
+use crate::state::Checkpoint;
 
-/// What a pipeline has to have in common with a cut to go on from it.
+/// What a pipeline has to have in common with a checkpoint to go on from it.
 #[derive(Debug, Clone, Default)]
 pub struct Shape {
     pub pipeline: String,
@@ -21,7 +21,7 @@ pub struct SourceShape {
 #[derive(Debug, Clone)]
 pub struct StageShape {
     pub component: String,
-    /// As [`crate::state::StageCut::config`].
+    /// As [`crate::state::StageCheckpoint::config`].
     pub config: BTreeMap<String, String>,
     pub workers: usize,
     pub partition: Option<String>,
@@ -34,33 +34,36 @@ pub struct SinkShape {
 
 impl Shape {
     /// Stages that held something, and whose component is another now.
-    pub fn new_components<'a>(&'a self, cut: &'a Cut) -> impl Iterator<Item = &'a str> {
-        let held = cut.stages.iter().filter(|(_, then)| then.has_saved());
+    pub fn new_components<'a>(
+        &'a self,
+        checkpoint: &'a Checkpoint,
+    ) -> impl Iterator<Item = &'a str> {
+        let held = checkpoint.stages.iter().filter(|(_, then)| then.has_saved());
         held.filter_map(|(name, then)| {
             let now = self.stages.get(name)?;
             (now.component != then.component).then_some(name.as_str())
         })
     }
 
-    /// Sources, stages and sinks that a cut does not know.
-    pub fn new_nodes(&self, cut: &Cut) -> Vec<&str> {
-        let sources = self.sources.keys().filter(|name| !cut.sources.contains_key(*name));
-        let stages = self.stages.keys().filter(|name| !cut.stages.contains_key(*name));
-        let sinks = self.sinks.keys().filter(|name| !cut.sinks.contains_key(*name));
+    /// Sources, stages and sinks that a checkpoint does not know.
+    pub fn new_nodes(&self, checkpoint: &Checkpoint) -> Vec<&str> {
+        let sources = self.sources.keys().filter(|name| !checkpoint.sources.contains_key(*name));
+        let stages = self.stages.keys().filter(|name| !checkpoint.stages.contains_key(*name));
+        let sinks = self.sinks.keys().filter(|name| !checkpoint.sinks.contains_key(*name));
         sources.chain(stages).chain(sinks).map(String::as_str).collect()
     }
 }
 
-/// Why a pipeline cannot go on from a cut; empty if it can. A source, stage or sink that
-/// the cut does not know is no reason: it starts from the beginning. Nor is one that is
+/// Why a pipeline cannot go on from a checkpoint; empty if it can. A source, stage or sink that
+/// the checkpoint does not know is no reason: it starts from the beginning. Nor is one that is
 /// gone and held nothing.
-pub fn differences(cut: &Cut, shape: &Shape) -> Vec<String> {
-    if cut.pipeline != shape.pipeline {
-        let (theirs, ours) = (&cut.pipeline, &shape.pipeline);
+pub fn differences(checkpoint: &Checkpoint, shape: &Shape) -> Vec<String> {
+    if checkpoint.pipeline != shape.pipeline {
+        let (theirs, ours) = (&checkpoint.pipeline, &shape.pipeline);
         return vec![format!("it is the state of the pipeline `{theirs}`, and this is `{ours}`")];
     }
     let mut found = Vec::new();
-    for (name, then) in &cut.sources {
+    for (name, then) in &checkpoint.sources {
         match shape.sources.get(name) {
             None => found.push(format!(
                 "the source `{name}` ({}) is gone, and with it the place up to which it was read",
@@ -72,7 +75,7 @@ pub fn differences(cut: &Cut, shape: &Shape) -> Vec<String> {
             Some(_) => {}
         }
     }
-    for (name, then) in cut.stages.iter().filter(|(_, then)| then.has_saved()) {
+    for (name, then) in checkpoint.stages.iter().filter(|(_, then)| then.has_saved()) {
         let Some(now) = shape.stages.get(name) else {
             if then.holds_records() {
                 found.push(format!("the stage `{name}` is gone, and what it held would be lost"));
@@ -109,7 +112,7 @@ pub fn differences(cut: &Cut, shape: &Shape) -> Vec<String> {
             ));
         }
     }
-    for (name, then) in &cut.sinks {
+    for (name, then) in &checkpoint.sinks {
         if let Some(now) = shape.sinks.get(name)
             && now.kind != then.kind
         {

@@ -1,6 +1,6 @@
-//! What a pipeline keeps over restarts: its cuts, in a directory of its own.
+//! What a pipeline keeps over restarts: its checkpoints, in a directory of its own.
 //!
-//! A cut says, for one moment of the stream, where every source was, what every stage
+//! A checkpoint says, for one moment of the stream, where every source was, what every stage
 //! held, and how much every sink had written. It is made with barriers that flow
 //! through the graph with the data (Chandy and Lamport 1985; aligned at fan-in, as Flink
 //! does: Carbone et al. 2015, "Lightweight Asynchronous Snapshots"), and written in one
@@ -19,16 +19,16 @@ pub use store::{Store, exists, remove};
 
 /// All that is needed to go on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cut {
+pub struct Checkpoint {
     /// The name of the pipeline.
     pub pipeline: String,
     /// Counts up from 1.
     pub number: u64,
     /// When it was made, in nanoseconds since the Unix epoch.
     pub time: i64,
-    pub sources: BTreeMap<String, SourceCut>,
-    pub stages: BTreeMap<String, StageCut>,
-    pub sinks: BTreeMap<String, SinkCut>,
+    pub sources: BTreeMap<String, SourceCheckpoint>,
+    pub stages: BTreeMap<String, StageCheckpoint>,
+    pub sinks: BTreeMap<String, SinkCheckpoint>,
     /// How far the dead letters had come.
     pub dead_letters: Option<Value>,
     /// Those that there was no room for, as [`crate::dead_letter::Encoded`] keeps them; stored
@@ -37,7 +37,7 @@ pub struct Cut {
     pub letters: Vec<u8>,
 }
 
-impl Cut {
+impl Checkpoint {
     /// Of all sources, stages and sinks.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let names = self.sources.keys().chain(self.stages.keys()).chain(self.sinks.keys());
@@ -46,7 +46,7 @@ impl Cut {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SourceCut {
+pub struct SourceCheckpoint {
     /// As in the configuration.
     pub kind: String,
     /// None if it cannot go back: stdin, http.
@@ -56,7 +56,7 @@ pub struct SourceCut {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StageCut {
+pub struct StageCheckpoint {
     /// SHA-256 of the component.
     pub component: String,
     /// SHA-256 of each setting of its configuration, by name: what is in them may be a secret.
@@ -65,7 +65,7 @@ pub struct StageCut {
     pub partition: Option<String>,
     /// It was asked to finish, and holds no records any more.
     pub finished: bool,
-    /// As [`SourceCut::latest`].
+    /// As [`SourceCheckpoint::latest`].
     pub latest: Option<i64>,
     /// Bytes of what each worker saved; none where it keeps nothing.
     pub saved_bytes: Vec<Option<usize>>,
@@ -74,7 +74,7 @@ pub struct StageCut {
     pub saved: Vec<Option<Vec<u8>>>,
 }
 
-impl StageCut {
+impl StageCheckpoint {
     /// Whether it kept anything.
     pub fn has_saved(&self) -> bool {
         self.saved_bytes.iter().any(Option::is_some)
@@ -87,9 +87,9 @@ impl StageCut {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SinkCut {
+pub struct SinkCheckpoint {
     /// As in the configuration, with the file that it writes.
     pub kind: String,
-    /// None if it cannot be cut back.
+    /// None if it cannot be truncated.
     pub position: Option<Value>,
 }

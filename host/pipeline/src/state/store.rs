@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use crate::state::Cut;
+use crate::state::Checkpoint;
 use pipehost_files::folder;
 
-/// The cut, as JSON, under [`CUT`]; the version of the format under [`FORMAT`].
+/// The checkpoint, as JSON, under [`CHECKPOINT`]; the version of the format under [`FORMAT`].
 const HEAD: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("head");
 /// What stages saved, by stage and worker.
 const STAGES: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("stages");
 
-const CUT: &str = "cut";
+const CHECKPOINT: &str = "cut"; // As it is called in format 2.
 const FORMAT: &str = "format";
 /// Dead letters that wait for room.
 const LETTERS: &str = "letters";
@@ -66,7 +66,7 @@ impl Store {
     ///
     /// # Errors
     /// If it cannot be made or read, is damaged, or another run has it open.
-    pub fn open(directory: &Path) -> Result<(Self, Option<Cut>), String> {
+    pub fn open(directory: &Path) -> Result<(Self, Option<Checkpoint>), String> {
         let at = directory.display();
         make_folder(directory)
             .map_err(|error| format!("cannot make the state directory {at}: {error}"))?;
@@ -97,13 +97,14 @@ impl Store {
                 tracing::warn!("the state in {at} was not closed in order; it is whole");
             }
             fs::File::open(directory)?.sync_all()?; // The name of the file, too.
-            let cut = load(&database)?;
-            Ok((database, cut))
+            let checkpoint = load(&database)?;
+            Ok((database, checkpoint))
         });
         match opened {
-            Ok(Ok((database, cut))) => {
-                let cut = cut.map(|cut| decode(cut).map_err(damaged)).transpose()?;
-                Ok((Self { file, database }, cut))
+            Ok(Ok((database, checkpoint))) => {
+                let checkpoint =
+                    checkpoint.map(|checkpoint| decode(checkpoint).map_err(damaged)).transpose()?;
+                Ok((Self { file, database }, checkpoint))
             }
             Ok(Err(redb::Error::DatabaseAlreadyOpen)) => Err(in_use(directory)),
             Ok(Err(redb::Error::Io(error))) if error.kind() != std::io::ErrorKind::InvalidData => {
@@ -114,29 +115,29 @@ impl Store {
         }
     }
 
-    /// Takes one source, stage or sink out of the last cut.
+    /// Takes one source, stage or sink out of the last checkpoint.
     ///
     /// # Errors
     /// If there is none of this name, or the state cannot be written.
-    pub fn forget(&mut self, cut: &mut Cut, node: &str) -> Result<(), String> {
-        let found = cut.sources.remove(node).is_some()
-            | cut.stages.remove(node).is_some()
-            | cut.sinks.remove(node).is_some();
+    pub fn forget(&mut self, checkpoint: &mut Checkpoint, node: &str) -> Result<(), String> {
+        let found = checkpoint.sources.remove(node).is_some()
+            | checkpoint.stages.remove(node).is_some()
+            | checkpoint.sinks.remove(node).is_some();
         if !found {
-            let names: Vec<_> = cut.names().map(|name| format!("`{name}`")).collect();
+            let names: Vec<_> = checkpoint.names().map(|name| format!("`{name}`")).collect();
             return Err(format!("the state knows no `{node}`; it has {}", names.join(", ")));
         }
-        self.commit(cut, &BTreeMap::new())
+        self.commit(checkpoint, &BTreeMap::new())
     }
 
-    /// Writes a cut, whole or not at all. `changed` holds what workers of stages saved
+    /// Writes a checkpoint, whole or not at all. `changed` holds what workers of stages saved
     /// since the last one.
     ///
     /// # Errors
     /// If it could not be written; the last one then stands.
     pub fn commit(
         &mut self,
-        cut: &Cut,
+        checkpoint: &Checkpoint,
         changed: &BTreeMap<(String, u32), Option<Vec<u8>>>,
     ) -> Result<(), String> {
         let write = || -> Result<(), redb::Error> {
@@ -144,11 +145,11 @@ impl Store {
             {
                 let mut head = transaction.open_table(HEAD)?;
                 head.insert(FORMAT, VERSION)?;
-                head.insert(CUT, encode(cut).as_slice())?;
-                if cut.letters.is_empty() {
+                head.insert(CHECKPOINT, encode(checkpoint).as_slice())?;
+                if checkpoint.letters.is_empty() {
                     head.remove(LETTERS)?;
                 } else {
-                    head.insert(LETTERS, cut.letters.as_slice())?;
+                    head.insert(LETTERS, checkpoint.letters.as_slice())?;
                 }
                 let mut stages = transaction.open_table(STAGES)?;
                 for ((stage, worker), saved) in changed {
@@ -158,8 +159,10 @@ impl Store {
                     };
                 }
                 stages.retain(|(stage, worker), _| {
-                    let now =
-                        cut.stages.get(stage).and_then(|s| s.saved_bytes.get(worker as usize));
+                    let now = checkpoint
+                        .stages
+                        .get(stage)
+                        .and_then(|s| s.saved_bytes.get(worker as usize));
                     matches!(now, Some(Some(_)))
                 })?;
             }
@@ -206,14 +209,14 @@ fn make(file: &Path) -> Result<(), redb::Error> {
     }
 }
 
-fn encode(cut: &Cut) -> Vec<u8> {
-    serde_json::to_vec(cut).expect("its keys are texts")
+fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
+    serde_json::to_vec(checkpoint).expect("its keys are texts")
 }
 
-/// The parts of a cut as they are stored.
+/// The parts of a checkpoint as they are stored.
 struct Stored {
     format: Option<Vec<u8>>,
-    cut: Vec<u8>,
+    checkpoint: Vec<u8>,
     letters: Vec<u8>,
     stages: Vec<(String, u32, Vec<u8>)>,
 }
@@ -226,7 +229,7 @@ fn load(database: &Database) -> Result<Option<Stored>, redb::Error> {
         Err(error) => return Err(error.into()),
     };
     let get = |key| -> Result<_, redb::Error> { Ok(head.get(key)?.map(|v| v.value().to_vec())) };
-    let Some(cut) = get(CUT)? else { return Ok(None) };
+    let Some(checkpoint) = get(CHECKPOINT)? else { return Ok(None) };
     let mut stages = Vec::new();
     for entry in transaction.open_table(STAGES)?.iter()? {
         let (key, saved) = entry?;
@@ -234,30 +237,33 @@ fn load(database: &Database) -> Result<Option<Stored>, redb::Error> {
         stages.push((stage.to_owned(), worker, saved.value().to_vec()));
     }
     let letters = get(LETTERS)?.unwrap_or_default();
-    Ok(Some(Stored { format: get(FORMAT)?, cut, letters, stages }))
+    Ok(Some(Stored { format: get(FORMAT)?, checkpoint, letters, stages }))
 }
 
-fn decode(stored: Stored) -> Result<Cut, String> {
+fn decode(stored: Stored) -> Result<Checkpoint, String> {
     if stored.format.as_deref() != Some(VERSION) {
         return Err("another version of pipehost has written it".to_owned());
     }
-    let mut cut: Cut = serde_json::from_slice(&stored.cut).map_err(|error| error.to_string())?;
-    cut.letters = stored.letters;
-    for stage in cut.stages.values_mut() {
+    let mut checkpoint: Checkpoint =
+        serde_json::from_slice(&stored.checkpoint).map_err(|error| error.to_string())?;
+    checkpoint.letters = stored.letters;
+    for stage in checkpoint.stages.values_mut() {
         stage.saved = vec![None; stage.saved_bytes.len()];
     }
     for (stage, worker, saved) in stored.stages {
-        let place = cut.stages.get_mut(&stage).and_then(|s| s.saved.get_mut(worker as usize));
-        *place.ok_or_else(|| format!("it holds a state of `{stage}` that no cut knows"))? =
+        let place =
+            checkpoint.stages.get_mut(&stage).and_then(|s| s.saved.get_mut(worker as usize));
+        *place
+            .ok_or_else(|| format!("it holds a state of `{stage}` that no checkpoint knows"))? =
             Some(saved);
     }
-    for (name, stage) in &cut.stages {
+    for (name, stage) in &checkpoint.stages {
         let bytes: Vec<_> = stage.saved.iter().map(|s| s.as_ref().map(Vec::len)).collect();
         if bytes != stage.saved_bytes {
             return Err(format!("what the stage `{name}` saved is not all there"));
         }
     }
-    Ok(cut)
+    Ok(checkpoint)
 }
 
 /// Runs something that may panic over a damaged file, without a word about it.

@@ -27,7 +27,7 @@ enum Job {
     Batch { number: u64, batch: Batch, rows: Option<RowNumbers>, share: Share },
     /// Time has come so far.
     Watermark { number: u64, watermark: i64, share: Share },
-    /// A cut: all workers have nothing else to do. None goes on before all have come here,
+    /// A checkpoint: all workers have nothing else to do. None goes on before all have come here,
     /// so that each takes one of these.
     Save { number: u64, barrier: u64, share: Share, all_here: Arc<Barrier> },
     /// Nothing more comes; what happens to what is held depends on why.
@@ -54,7 +54,7 @@ enum Made {
     Answer(Answer),
     /// What was emitted as time came so far.
     Advanced(i64, Answer),
-    /// What the worker of this number saved at a cut.
+    /// What the worker of this number saved at a checkpoint.
     Saved {
         barrier: u64,
         worker: usize,
@@ -163,7 +163,7 @@ impl Dispatcher {
             let mut place = acquire(&places, 1).await;
             let event = inlet.next().await?;
             if let Event::Barrier(_) = event {
-                // A cut waits until nothing is under way.
+                // A checkpoint waits until nothing is under way.
                 place.merge(acquire(&places, window - 1).await);
             }
             let place = Arc::new(place);
@@ -322,7 +322,7 @@ struct Emitter {
     reporter: Reporter,
     finished: bool,
     close: Close,
-    /// What workers saved at the cut, or the end, that is under way; by their numbers.
+    /// What workers saved at the checkpoint, or the end, that is under way; by their numbers.
     saved: Vec<(usize, WorkerState)>,
     /// The latest time in what went ahead of earlier batches, by number of its batch.
     times: BTreeMap<u64, i64>,
@@ -398,7 +398,7 @@ impl Emitter {
     }
 
     /// Sends what belongs together: all parts of a batch, what all workers say of a time or
-    /// a cut.
+    /// a checkpoint.
     async fn emit(&mut self, parts: Vec<Done>) -> Ended {
         let (mut answers, mut records) = (Vec::new(), 0);
         let (mut watermark, mut barrier) = (None, None);
@@ -469,7 +469,7 @@ struct Resequencer {
 
 impl Resequencer {
     /// Unless everything is in order, answers to batches go ahead as they come; times and
-    /// cuts never do.
+    /// checkpoints never do.
     fn add(&mut self, done: Done, ordered: bool) {
         let number = done.number;
         if ordered || !matches!(done.made, Made::Answer(_)) {

@@ -47,7 +47,7 @@ impl SinkTask {
                 Event::Batch(batch) => {
                     closed = self.write(&batch).await?;
                     if closed && self.reporter.is_heard() {
-                        // What is not written must not be in a cut: the next run goes on
+                        // What is not written must not be in a checkpoint: the next run goes on
                         // from the last one.
                         self.stop.cancel();
                         return Err(Stopped::Neighbour);

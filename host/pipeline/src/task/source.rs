@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoint::{NodeState, Reporter, SourceCuts};
+use crate::checkpoint::{CheckpointRequests, NodeState, Reporter};
 use crate::flow::queue::{Close, Outlet};
 use crate::flow::{Ended, Stopped};
 use crate::task::rejections::{Refused, Rejections};
@@ -22,8 +22,8 @@ pub(crate) struct SourceTask {
     pub rejections: Rejections,
     /// Told to read no further.
     pub stop: CancellationToken,
-    /// Told to begin a cut.
-    pub cuts: SourceCuts,
+    /// Told to begin a checkpoint.
+    pub checkpoints: CheckpointRequests,
     pub reporter: Reporter,
     /// How it ends when it is told to read no further: with a state to go on from,
     /// nothing is finished then.
@@ -59,10 +59,10 @@ impl SourceTask {
                         break self.when_stopped;
                     }
                 }
-                number = self.cuts.next() => {
+                number = self.checkpoints.next() => {
                     starved(waiting);
                     self.flush(&mut out).await?;
-                    self.source.cut(number);
+                    self.source.checkpoint(number);
                     self.reporter.reached(number, self.state());
                     self.outlet.barrier(number).await?;
                 }
@@ -105,8 +105,8 @@ impl SourceTask {
             metrics.records_in.inc_by(torn);
             metrics.in_flight.fetch_add(torn as i64, Ordering::Relaxed);
         }
-        // What it still answers for belongs to the last cut, which has no barrier.
-        self.source.cut(u64::MAX);
+        // What it still answers for belongs to the last checkpoint, which has no barrier.
+        self.source.checkpoint(u64::MAX);
         if self.reporter.is_heard() {
             self.reporter.ended(self.state());
         }

@@ -224,7 +224,7 @@ mod tests {
             fs::write(&path, damaged).unwrap();
             assert!(cache.get("a").is_none(), "byte {at}");
             fs::write(&path, &whole[..at]).unwrap();
-            assert!(cache.get("a").is_none(), "cut at {at}");
+            assert!(cache.get("a").is_none(), "truncated at {at}");
         }
     }
 

@@ -249,7 +249,7 @@ async fn room_up_to(store: &mut Store<'_>, fd: &Fd, end: u64) -> wasmtime::Resul
 }
 
 /// A stream into a file, with the quota of the folder around it. All that it writes is charged,
-/// whether the file grows by it or not: it may have been cut since the stream was opened.
+/// whether the file grows by it or not: it may have been truncated since the stream was opened.
 fn limited(
     store: &mut Store<'_>,
     stream: Resource<DynOutputStream>,

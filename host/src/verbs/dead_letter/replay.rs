@@ -106,7 +106,7 @@ fn letters(count: usize) -> String {
     }
 }
 
-/// What a run that was killed wrote after its last cut, the next one will write again.
+/// What a run that was killed wrote after its last checkpoint, the next one will write again.
 fn cut_back(config: &Config) -> Result<(), Error> {
     let (Some(directory), Some(letters)) = (&config.state, &config.dead_letters) else {
         return Ok(());
@@ -114,8 +114,8 @@ fn cut_back(config: &Config) -> Result<(), Error> {
     if !state::exists(&directory.value) || !letters.value.path.exists() {
         return Ok(());
     }
-    let (_store, cut) = Store::open(&directory.value).map_err(Error::Failed)?;
-    let position = cut.and_then(|cut| cut.dead_letters);
+    let (_store, checkpoint) = Store::open(&directory.value).map_err(Error::Failed)?;
+    let position = checkpoint.and_then(|checkpoint| checkpoint.dead_letters);
     let opened = DeadLetters::open(&letters.value, &config.name, position.as_ref());
     opened.and_then(|letters| letters.begin()).map_err(Error::Failed)
 }

@@ -1,10 +1,10 @@
 //! A file that a sink writes: one that appears complete or not at all, one that is appended to,
-//! or one that a state directory cuts back to where its last cut ended.
+//! or one that a state directory truncates to where its last checkpoint ended.
 //!
-//! Of the last kind, nothing gets a name before a cut knows it. A file that is begun between two
-//! cuts, because the one before it is large or old enough, has a name of its own, which begins
-//! with a dot. The names are given when the next cut is written; if that does not come, what no
-//! cut knows is removed by the next run, and all else is as it was.
+//! Of the last kind, nothing gets a name before a checkpoint knows it. A file that is begun between two
+//! checkpoints, because the one before it is large or old enough, has a name of its own, which begins
+//! with a dot. The names are given when the next checkpoint is written; if that does not come, what no
+//! checkpoint knows is removed by the next run, and all else is as it was.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -44,22 +44,22 @@ enum Target {
     Appended(File),
     /// A device or a pipe, which a rename would replace.
     Stream(File),
-    /// Cut back after a crash.
+    /// Truncated after a crash.
     Kept(Kept),
 }
 
 struct Kept {
     file: File,
-    /// Its own name, until a cut knows it; none, once it has the path.
+    /// Its own name, until a checkpoint knows it; none, once it has the path.
     own: Option<String>,
-    /// Files that were rotated since the last cut.
+    /// Files that were rotated since the last checkpoint.
     rotated: Vec<Rotated>,
-    /// The last cut has given names.
+    /// The last checkpoint has given names.
     given: bool,
     temporaries: Temporaries,
 }
 
-/// Makes names for files that no cut knows yet.
+/// Makes names for files that no checkpoint knows yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Temporaries {
     /// What all of them begin with; of one sink alone.
@@ -83,7 +83,7 @@ impl Temporaries {
         }
     }
 
-    /// Removes those in a folder that no cut knows. Names are compared: none is used twice, and
+    /// Removes those in a folder that no checkpoint knows. Names are compared: none is used twice, and
     /// one path may be written in several ways.
     pub(crate) fn remove_others(&self, folder: &Path, known: &[OsString]) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
@@ -123,7 +123,7 @@ impl Begun {
     }
 }
 
-/// Where a file ended at a cut, and what it was called.
+/// Where a file ended at a checkpoint, and what it was called.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Position {
     /// The name of the file beside the path; none: it has the path.
@@ -134,7 +134,7 @@ pub(crate) struct Position {
     begun: i64,
     /// The highest number that a rotated file had.
     highest: u64,
-    /// Files that get their numbers once the cut is written.
+    /// Files that get their numbers once the checkpoint is written.
     rotated: Vec<Rotated>,
 }
 
@@ -147,7 +147,7 @@ struct Rotated {
     mark: Mark,
 }
 
-/// A name that a file gets once a cut knows it.
+/// A name that a file gets once a checkpoint knows it.
 #[derive(Debug)]
 pub struct Rename {
     from: PathBuf,
@@ -195,7 +195,7 @@ pub(crate) struct GoOn {
 }
 
 impl GoOn {
-    /// Looks whether a file and those that were rotated are as a cut left them. `replaces`: what
+    /// Looks whether a file and those that were rotated are as a checkpoint left them. `replaces`: what
     /// has the path may be replaced.
     ///
     /// # Errors
@@ -272,7 +272,7 @@ impl GoOn {
         self.renames.iter().filter_map(|rename| rename.from.file_name().map(OsStr::to_owned))
     }
 
-    /// Gives what is missing its name, cuts the file back, and goes on.
+    /// Gives what is missing its name, truncates the file, and goes on.
     pub(crate) fn begin(
         self,
         rotate: &Rotate,
@@ -305,18 +305,18 @@ impl GoOn {
     }
 }
 
-/// How a file is begun that no cut knows.
+/// How a file is begun that no checkpoint knows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum New<'a> {
     /// Complete or not at all.
     Complete,
     Append,
-    /// Cut back after a crash; what is in a file that is there stays in it, or not.
+    /// Truncated after a crash; what is in a file that is there stays in it, or not.
     Kept {
         temporaries: &'a Temporaries,
         appends: bool,
     },
-    /// The same, and only a cut gives it its name.
+    /// The same, and only a checkpoint gives it its name.
     KeptUnnamed {
         temporaries: &'a Temporaries,
     },
@@ -457,10 +457,10 @@ impl SinkFile {
         }
     }
 
-    /// Where it ends, and the names that are to be given once a cut knows that. From then on,
-    /// they are taken to be given. None if it cannot be cut back. `last`: nothing more comes, and
-    /// the cut before may not be written yet.
-    pub(crate) fn cut(
+    /// Where it ends, and the names that are to be given once a checkpoint knows that. From then on,
+    /// they are taken to be given. None if it cannot be truncated. `last`: nothing more comes, and
+    /// the checkpoint before may not be written yet.
+    pub(crate) fn checkpoint(
         &mut self,
         replaces: bool,
         last: bool,
@@ -485,7 +485,7 @@ impl SinkFile {
             .collect();
         let own = kept.own.take();
         if own.is_some() {
-            folder::keep_name(&self.path)?; // The cut says that it is there.
+            folder::keep_name(&self.path)?; // The checkpoint says that it is there.
             renames.push(Rename { from: named(&own), to: self.path.clone(), replaces });
         }
         kept.given = !renames.is_empty();

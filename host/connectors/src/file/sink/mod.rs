@@ -46,7 +46,7 @@ struct Files {
     /// Of those that were not there when the sink was opened, where they ended: they may
     /// come back.
     gone: BTreeMap<PathBuf, Position>,
-    /// Where files are cut back after a crash.
+    /// Where files are truncated after a crash.
     keeping: Option<Keeping>,
 }
 
@@ -73,7 +73,7 @@ impl Keeping {
 /// Where all files ended.
 #[derive(Debug, Serialize, Deserialize)]
 struct Positions {
-    /// In the names of files that no cut knows.
+    /// In the names of files that no checkpoint knows.
     tag: String,
     began: Option<i64>,
     /// By path, from the folder of the pipeline.
@@ -311,8 +311,9 @@ impl Files {
             self.gone.iter().map(|(path, position)| (kept(path), position.clone())).collect();
         let mut is_stream = false;
         for (path, file) in &mut self.open {
-            let cut = file.sync().and_then(|()| file.cut(keeping.replaces(path), last));
-            match cut.map_err(|error| cannot_write(path, &error))? {
+            let checkpoint =
+                file.sync().and_then(|()| file.checkpoint(keeping.replaces(path), last));
+            match checkpoint.map_err(|error| cannot_write(path, &error))? {
                 None => is_stream = true,
                 Some((position, renames)) => {
                     files.insert(kept(path), position);
@@ -321,7 +322,7 @@ impl Files {
             }
         }
         if is_stream && files.is_empty() {
-            return Ok(Synced::default()); // It cannot be cut back.
+            return Ok(Synced::default()); // It cannot be truncated.
         }
         let positions = |files| {
             let positions = Positions { tag: keeping.tag.clone(), began: keeping.began, files };
