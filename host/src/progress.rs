@@ -9,9 +9,9 @@ use prometheus::IntCounter;
 use pipehost_pipeline::Nodes;
 
 /// Draws until it is dropped; does nothing where there is no terminal.
-pub struct Drawing(Option<(tokio::task::AbortHandle, ProgressBar)>);
+pub struct ProgressDisplay(Option<(tokio::task::AbortHandle, ProgressBar)>);
 
-impl Drawing {
+impl ProgressDisplay {
     pub fn start(nodes: Nodes, processed: IntCounter, stdout_is_used: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         // Records and a bar on one screen would make a mess of both.
@@ -24,7 +24,7 @@ impl Drawing {
     }
 }
 
-impl Drop for Drawing {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         if let Some((task, bar)) = self.0.take() {
             task.abort();

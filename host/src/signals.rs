@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::error::Error;
-use pipehost_pipeline::Stop;
+use pipehost_pipeline::StopRequest;
 
 /// As it is written.
 pub fn name_of(signal: i32) -> &'static str {
@@ -30,7 +30,7 @@ fn is_ignored(kind: SignalKind) -> bool {
 }
 
 /// SIGINT, SIGTERM and SIGHUP, from now on.
-pub fn signals() -> Result<mpsc::Receiver<Stop>, Error> {
+pub fn signals() -> Result<mpsc::Receiver<StopRequest>, Error> {
     let cannot = |error| Error::Failed(format!("cannot wait for signals: {error}"));
     let (send, receive) = mpsc::channel(4);
     let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
@@ -46,7 +46,7 @@ pub fn signals() -> Result<mpsc::Receiver<Stop>, Error> {
                 if last.replace(Instant::now()).is_some_and(|last| last.elapsed() < BURST) {
                     continue;
                 }
-                if send.send(Stop::Signal(kind.as_raw_value())).await.is_err() {
+                if send.send(StopRequest::Signal(kind.as_raw_value())).await.is_err() {
                     return;
                 }
             }

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use pipehost_config::graph::NodeId;
-use pipehost_observe::metrics::Doing;
-use pipehost_pipeline::{Ending, Node, Nodes};
+use pipehost_observe::metrics::Activity;
+use pipehost_pipeline::{Node, Nodes, RunReport};
 use pipehost_record::foreign::Foreign;
 
 /// The table of all nodes, and what it adds up to.
-pub fn render(name: &str, nodes: &Nodes, processed: u64, ending: &Ending) -> String {
+pub fn render(name: &str, nodes: &Nodes, processed: u64, ending: &RunReport) -> String {
     let head = [
         "", "in", "out", "rejected", "dropped", "time", "fuel", "queue", "works", "copies",
         "starved", "blocked",
@@ -54,7 +54,8 @@ pub fn render(name: &str, nodes: &Nodes, processed: u64, ending: &Ending) -> Str
 /// work, make the pipeline faster.
 fn busiest(nodes: &Nodes, elapsed: Duration) -> Option<(&Node, f64)> {
     let busy = |node: &Node| {
-        let seconds = node.metrics.seconds(Doing::Working) + node.metrics.seconds(Doing::Copying);
+        let seconds =
+            node.metrics.seconds(Activity::Working) + node.metrics.seconds(Activity::Copying);
         seconds / elapsed.as_secs_f64().max(1e-9) / node.workers as f64
     };
     let most = nodes.iter().map(|node| (node, busy(node))).max_by(|a, b| a.1.total_cmp(&b.1));
@@ -86,10 +87,10 @@ fn row(node: &Node, elapsed: Duration) -> [String; 12] {
         only(!is_source, time(Duration::from_secs_f64(metrics.duration.get_sample_sum()))),
         only(is_stage, short(metrics.fuel.get())),
         only(!is_source, format!("{}/{}", metrics.queue_peak(), node.queue)),
-        share(Doing::Working, node.workers),
-        only(is_stage, share(Doing::Copying, node.workers)),
-        share(Doing::WaitingForInput, 1),
-        only(!matches!(node.id, NodeId::Sink(_)), share(Doing::WaitingForOutput, 1)),
+        share(Activity::Working, node.workers),
+        only(is_stage, share(Activity::Copying, node.workers)),
+        share(Activity::WaitingForInput, 1),
+        only(!matches!(node.id, NodeId::Sink(_)), share(Activity::WaitingForOutput, 1)),
     ]
 }
 

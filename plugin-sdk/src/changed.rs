@@ -8,7 +8,7 @@ use crate::contract::{Change, Given};
 /// As long as all that is set is a part of one of the columns that the stage was given, the
 /// column remembers places in that one and holds no bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Changed {
+pub(crate) struct ChangedColumn {
     ends: Vec<u32>,
     data: Vec<u8>,
     nulls: Vec<u32>,
@@ -29,7 +29,7 @@ pub(crate) enum Finished {
     Excerpt { from: Given, starts: Vec<u32>, ends: Vec<u32>, nulls: Vec<u32>, inherited: Vec<u32> },
 }
 
-impl Changed {
+impl ChangedColumn {
     /// With room for the ends of so many rows.
     pub(crate) fn with_capacity(rows: usize) -> Self {
         Self { ends: Vec::with_capacity(rows), ..Self::default() }
@@ -189,7 +189,7 @@ mod tests {
 
     /// What is set, row by row; none for a row that nobody sets.
     fn changed(input: &Input<'_>, rows: &[Option<&[u8]>]) -> Finished {
-        let mut column = Changed::with_capacity(4);
+        let mut column = ChangedColumn::with_capacity(4);
         for (row, bytes) in rows.iter().enumerate() {
             if let Some(bytes) = bytes {
                 column.set(row, bytes, Some(input));
@@ -229,7 +229,7 @@ mod tests {
         let value = Column::new(&[3], b"abc", &[]);
         let input = Input::new(1, None, None, Some(value), []);
         let part = |from: usize| input.bytes_at(1, from as u32, 3);
-        let mut column = Changed::with_capacity(1);
+        let mut column = ChangedColumn::with_capacity(1);
         column.set(0, part(1), Some(&input));
         column.set(0, part(2), Some(&input));
         column.set_null(1);

@@ -1,6 +1,6 @@
 //! Collects what a stage emits, column by column.
 
-use crate::changed::{Changed, Finished, pop_from};
+use crate::changed::{ChangedColumn, Finished, pop_from};
 use crate::contract::{
     AttributeChange, Excerpt, Output, Rejection as Rejected, Rows, Target, TimestampsChange,
 };
@@ -114,7 +114,7 @@ impl Row<'_> {
     #[inline]
     pub fn value(self, bytes: impl AsRef<[u8]>) -> Self {
         let rows = self.rows.parents.capacity();
-        let value = self.rows.value.get_or_insert_with(|| Changed::with_capacity(rows));
+        let value = self.rows.value.get_or_insert_with(|| ChangedColumn::with_capacity(rows));
         value.set(self.index, bytes.as_ref(), self.input);
         self
     }
@@ -124,7 +124,7 @@ impl Row<'_> {
     #[inline]
     pub fn value_with(self, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let rows = self.rows.parents.capacity();
-        let value = self.rows.value.get_or_insert_with(|| Changed::with_capacity(rows));
+        let value = self.rows.value.get_or_insert_with(|| ChangedColumn::with_capacity(rows));
         value.set_with(self.index, self.input, write);
         self
     }
@@ -133,7 +133,7 @@ impl Row<'_> {
     #[inline]
     pub fn key(self, bytes: impl AsRef<[u8]>) -> Self {
         let rows = self.rows.parents.capacity();
-        let key = self.rows.key.get_or_insert_with(|| Changed::with_capacity(rows));
+        let key = self.rows.key.get_or_insert_with(|| ChangedColumn::with_capacity(rows));
         key.set(self.index, bytes.as_ref(), self.input);
         self
     }
@@ -170,14 +170,14 @@ struct PortRows {
     /// The input row of each; meaningless in `finish`.
     parents: Vec<u32>,
     times: Option<Times>,
-    key: Option<Changed>,
-    value: Option<Changed>,
-    attributes: Vec<(String, Changed)>,
+    key: Option<ChangedColumn>,
+    value: Option<ChangedColumn>,
+    attributes: Vec<(String, ChangedColumn)>,
 }
 
 impl PortRows {
     #[inline(always)]
-    fn attribute(&mut self, name: &str) -> &mut Changed {
+    fn attribute(&mut self, name: &str) -> &mut ChangedColumn {
         let found = self.attributes.iter().position(|(n, _)| is_same(n, name));
         let position = found.unwrap_or_else(|| self.add_attribute(name));
         &mut self.attributes[position].1
@@ -185,7 +185,7 @@ impl PortRows {
 
     #[cold]
     fn add_attribute(&mut self, name: &str) -> usize {
-        let column = Changed::with_capacity(self.parents.capacity());
+        let column = ChangedColumn::with_capacity(self.parents.capacity());
         self.attributes.push((name.to_owned(), column));
         self.attributes.len() - 1
     }

@@ -11,7 +11,7 @@ use pipehost_observe::metrics::Metrics;
 use pipehost_pipeline as pipeline;
 use pipehost_pipeline::prepare::{Prepared, prepare};
 use pipehost_record::{Batch, BatchBuilder};
-use pipehost_sandbox::{Care, Worker};
+use pipehost_sandbox::{Worker, WorkerOptions};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -94,7 +94,7 @@ fn batch(len: u64) -> Batch {
 fn call(runtime: &Runtime, text: &str, batch: &Batch) -> (u64, u64) {
     let runner = prepared(runtime, text).runners.remove(0);
     let metrics = Metrics::default().node("stage");
-    let worker = Worker::start(runner, 0, metrics, Care::default());
+    let worker = Worker::start(runner, 0, metrics, WorkerOptions::default());
     let mut worker = runtime.block_on(worker).expect("it starts");
     for _ in 0..3 {
         runtime.block_on(worker.process(batch)).expect("it works");

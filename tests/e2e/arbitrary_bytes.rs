@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use pipehost_codec::{Decoded, Decoder, encode, frames};
-use pipehost_config::graph::{self, Known};
+use pipehost_config::graph::{self, DeclaredStages};
 use pipehost_config::mistake;
 use pipehost_config::{self as config, DecodeFormat, Decoding, Encoding, JsonMembers};
 use pipehost_record::{BatchBuilder, Record};
@@ -127,7 +127,7 @@ proptest! {
     ) {
         let text = lines.join("\n");
         let (config, mut mistakes) = config::read(&text, Path::new("folder"));
-        let (_, found) = graph::check(&config, &Known::new());
+        let (_, found) = graph::check(&config, &DeclaredStages::new());
         mistakes.extend(found);
         mistake::render(&mistakes, Path::new("p.toml"), &text, false);
     }

@@ -14,7 +14,7 @@ use pipehost_observe::metrics::Metrics;
 use pipehost_pipeline as pipeline;
 use pipehost_pipeline::prepare::{Prepared, prepare};
 use pipehost_record::{Batch, BatchBuilder};
-use pipehost_sandbox::{Care, Runner, Worker};
+use pipehost_sandbox::{Runner, Worker, WorkerOptions};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -118,9 +118,9 @@ pub fn sandboxed(runtime: &Runtime, stage: &str, ports: &[&str]) -> Runner {
 }
 
 pub fn worker(runtime: &Runtime, runner: &Runner) -> Worker {
-    let care = Care { first_fails: true, ..Care::default() };
+    let options = WorkerOptions { first_fails: true, ..WorkerOptions::default() };
     let metrics = Metrics::default().node("stage");
-    runtime.block_on(Worker::start(runner.clone(), 0, metrics, care)).expect("the stage starts")
+    runtime.block_on(Worker::start(runner.clone(), 0, metrics, options)).expect("the stage starts")
 }
 
 /// The time of so many calls on one batch.

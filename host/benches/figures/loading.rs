@@ -12,7 +12,7 @@ use pipehost_observe::metrics::Metrics;
 use pipehost_sandbox::compile::Metering;
 use pipehost_sandbox::compile::Source;
 use pipehost_sandbox::engine::Engine;
-use pipehost_sandbox::{Care, Component, Program, Runner, Worker};
+use pipehost_sandbox::{Component, Program, Runner, Worker, WorkerOptions};
 use tokio::runtime::Runtime;
 
 use crate::harness::{calls, figure, guest, log_batch, median, nanoseconds, sandboxed};
@@ -33,9 +33,9 @@ fn warm(runtime: &Runtime) {
     let times = |runner: &Runner| {
         (0..200)
             .map(|number| {
-                let care = Care::default();
+                let options = WorkerOptions::default();
                 let start = Instant::now();
-                let started = Worker::start(runner.clone(), number, metrics.clone(), care);
+                let started = Worker::start(runner.clone(), number, metrics.clone(), options);
                 let mut worker = runtime.block_on(started).expect("it starts");
                 calls(runtime, &mut worker, &batch, 1);
                 start.elapsed()
@@ -122,7 +122,8 @@ fn many(runtime: &Runtime) {
         let runner = Runner::Sandboxed(Arc::new(program));
         let mut workers: Vec<Worker> = (0..instances as usize)
             .map(|n| {
-                let started = Worker::start(runner.clone(), n, metrics.clone(), Care::default());
+                let started =
+                    Worker::start(runner.clone(), n, metrics.clone(), WorkerOptions::default());
                 runtime.block_on(started).expect("it starts")
             })
             .collect();

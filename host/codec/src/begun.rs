@@ -1,14 +1,14 @@
 //! The begin of a record that has not ended yet: never more of it is held than it may have.
 
 /// Bytes of a record, up to a limit; beyond, they are only counted.
-pub(super) struct Begun {
+pub(super) struct PartialRecord {
     max_bytes: usize,
     bytes: Vec<u8>,
     /// Bytes of a record that is too long, and is passed over.
     passing: Option<u64>,
 }
 
-impl Begun {
+impl PartialRecord {
     pub(super) fn new(max_bytes: usize) -> Self {
         Self { max_bytes, bytes: Vec::new(), passing: None }
     }

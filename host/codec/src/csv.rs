@@ -8,13 +8,13 @@
 
 use std::sync::Arc;
 
-use crate::begun::Begun;
+use crate::begun::PartialRecord;
 use crate::lines::without_return;
 use crate::{Decoded, Undecodable};
 use pipehost_record::Record;
 
 /// Splits an input into records, and never holds more of one than it may have.
-pub struct Splitter {
+pub struct CsvSplitter {
     place: Arc<str>,
     delimiter: u8,
     /// Lines before the record at hand.
@@ -22,7 +22,7 @@ pub struct Splitter {
     /// Line ends within it.
     within: u64,
     /// The part of it that came before.
-    begun: Begun,
+    begun: PartialRecord,
     /// The last byte of what came before.
     last: u8,
     state: State,
@@ -47,7 +47,7 @@ const WITHIN: &str = "a quote stands in a field that does not begin with one";
 const BEHIND: &str = "something else than a delimiter follows a closing quote";
 const OPEN: &str = "a quote is not closed";
 
-impl Splitter {
+impl CsvSplitter {
     /// `lines` of the input have gone before.
     pub(super) fn new(place: Arc<str>, max_bytes: usize, delimiter: u8, lines: u64) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Splitter {
             delimiter,
             lines,
             within: 0,
-            begun: Begun::new(max_bytes),
+            begun: PartialRecord::new(max_bytes),
             last: 0,
             state: State::Plain,
         }
@@ -184,7 +184,7 @@ mod tests {
 
     /// Records and what is refused, with their lines, of an input that arrives in pieces.
     fn split(input: &[u8], piece: usize, max: usize) -> Vec<(u64, String, Option<String>)> {
-        let mut splitter = Splitter::new("test".into(), max, b',', 0);
+        let mut splitter = CsvSplitter::new("test".into(), max, b',', 0);
         let mut out = Decoded::default();
         for mut bytes in input.chunks(piece) {
             while !bytes.is_empty() {

@@ -152,13 +152,13 @@ fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
 }
 
 /// Splits an input into frames. Of a dead letter, the record is taken.
-pub struct Splitter {
+pub struct FrameSplitter {
     place: Arc<str>,
     number: u64,
     begun: Vec<u8>,
 }
 
-impl Splitter {
+impl FrameSplitter {
     /// `number` records of the input have gone before.
     pub(super) fn new(place: Arc<str>, number: u64) -> Self {
         Self { place, number, begun: Vec::new() }

@@ -67,14 +67,14 @@ impl Decoded {
 pub struct Decoder {
     /// What may stand in front of a text, until the first bytes have come.
     prefix: Prefix,
-    splitter: Splitter,
+    splitter: RecordSplitter,
 }
 
-enum Splitter {
-    Lines(lines::Splitter),
-    Csv(csv::Splitter),
-    Json(lines::Splitter, json::Members),
-    Frames(frames::Splitter),
+enum RecordSplitter {
+    Lines(lines::LineSplitter),
+    Csv(csv::CsvSplitter),
+    Json(lines::LineSplitter, json::Members),
+    Frames(frames::FrameSplitter),
 }
 
 impl Decoder {
@@ -82,41 +82,43 @@ impl Decoder {
     /// gone before. If none has, this is the begin of the input.
     pub fn new(decoding: &Decoding, place: Arc<str>, number: u64) -> Self {
         let max = decoding.max_line_bytes;
-        let lines = || lines::Splitter::new(place.clone(), max, number);
+        let lines = || lines::LineSplitter::new(place.clone(), max, number);
         let splitter = match &decoding.format {
-            DecodeFormat::Lines => Splitter::Lines(lines()),
+            DecodeFormat::Lines => RecordSplitter::Lines(lines()),
             DecodeFormat::Csv { delimiter } => {
-                Splitter::Csv(csv::Splitter::new(place.clone(), max, *delimiter, number))
+                RecordSplitter::Csv(csv::CsvSplitter::new(place.clone(), max, *delimiter, number))
             }
             DecodeFormat::Json(members) => {
-                Splitter::Json(lines(), json::Members::new(members.clone()))
+                RecordSplitter::Json(lines(), json::Members::new(members.clone()))
             }
-            DecodeFormat::Frames => Splitter::Frames(frames::Splitter::new(place.clone(), number)),
+            DecodeFormat::Frames => {
+                RecordSplitter::Frames(frames::FrameSplitter::new(place.clone(), number))
+            }
         };
         Self { prefix: Prefix::new(place), splitter }.at_begin(number == 0)
     }
 
     /// Says whether this is the begin of the input, where a byte order mark may stand.
     pub fn at_begin(mut self, begin: bool) -> Self {
-        self.prefix.look(begin && !matches!(self.splitter, Splitter::Frames(_)));
+        self.prefix.look(begin && !matches!(self.splitter, RecordSplitter::Frames(_)));
         self
     }
 
     /// Records so far, those included that went before; of texts, lines.
     pub fn number(&self) -> u64 {
         match &self.splitter {
-            Splitter::Lines(lines) | Splitter::Json(lines, _) => lines.number(),
-            Splitter::Csv(csv) => csv.number(),
-            Splitter::Frames(frames) => frames.number(),
+            RecordSplitter::Lines(lines) | RecordSplitter::Json(lines, _) => lines.number(),
+            RecordSplitter::Csv(csv) => csv.number(),
+            RecordSplitter::Frames(frames) => frames.number(),
         }
     }
 
     /// Bytes that were taken and are the begin of a record.
     pub fn begun(&self) -> u64 {
         let begun = match &self.splitter {
-            Splitter::Lines(lines) | Splitter::Json(lines, _) => lines.begun(),
-            Splitter::Csv(csv) => csv.begun(),
-            Splitter::Frames(frames) => frames.begun(),
+            RecordSplitter::Lines(lines) | RecordSplitter::Json(lines, _) => lines.begun(),
+            RecordSplitter::Csv(csv) => csv.begun(),
+            RecordSplitter::Frames(frames) => frames.begun(),
         };
         begun + self.prefix.begun()
     }
@@ -149,7 +151,7 @@ impl Decoder {
     }
 }
 
-impl Splitter {
+impl RecordSplitter {
     fn split(
         &mut self,
         bytes: &[u8],

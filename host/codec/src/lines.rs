@@ -5,17 +5,17 @@
 
 use std::sync::Arc;
 
-use crate::begun::Begun;
+use crate::begun::PartialRecord;
 use crate::{Decoded, Undecodable};
 use pipehost_record::template::Template;
 use pipehost_record::{Batch, Record};
 
 /// Splits an input into lines, and never holds more of one than it may have.
-pub struct Splitter {
+pub struct LineSplitter {
     place: Arc<str>,
     number: u64,
     /// A line that has not ended yet.
-    begun: Begun,
+    begun: PartialRecord,
 }
 
 /// Makes a record of a line: the line is its value.
@@ -23,10 +23,10 @@ pub(super) fn value(place: &Arc<str>, number: u64, line: &[u8], out: &mut Decode
     out.batch.push_value(place, number, line);
 }
 
-impl Splitter {
+impl LineSplitter {
     /// `number` lines of the input have gone before.
     pub(super) fn new(place: Arc<str>, max_bytes: usize, number: u64) -> Self {
-        Self { place, number, begun: Begun::new(max_bytes) }
+        Self { place, number, begun: PartialRecord::new(max_bytes) }
     }
 
     pub(super) fn number(&self) -> u64 {

@@ -58,7 +58,7 @@ impl Graph {
 
 /// What a component says of a stage.
 #[derive(Debug, Clone, Default)]
-pub struct Said {
+pub struct Declared {
     pub ports: Vec<String>,
     /// The inputs that it tells apart.
     pub inputs: Vec<String>,
@@ -69,10 +69,10 @@ pub struct Said {
 }
 
 /// By stage name, of those stages whose component could be asked.
-pub type Known = BTreeMap<String, Said>;
+pub type DeclaredStages = BTreeMap<String, Declared>;
 
 /// Resolves the inputs of a configuration and checks the whole.
-pub fn check(config: &Config, known: &Known) -> (Graph, Vec<Mistake>) {
+pub fn check(config: &Config, known: &DeclaredStages) -> (Graph, Vec<Mistake>) {
     let mut check = Check { config, known, mistakes: Vec::new() };
     let nodes = check.names();
     let graph = check.edges(&nodes);
@@ -108,7 +108,7 @@ pub fn nodes(config: &Config) -> impl Iterator<Item = NodeId> {
 
 struct Check<'a> {
     config: &'a Config,
-    known: &'a Known,
+    known: &'a DeclaredStages,
     mistakes: Vec<Mistake>,
 }
 
@@ -313,7 +313,7 @@ impl<'a> Check<'a> {
     fn inputs(&mut self) {
         for stage in &self.config.stages {
             let name = &stage.name.value;
-            let Some(Said { inputs, .. }) = self.known.get(name) else { continue };
+            let Some(Declared { inputs, .. }) = self.known.get(name) else { continue };
             let (wanted, given) = (inputs.len(), stage.input.from.len());
             if wanted > 0 && wanted != given {
                 let names: Vec<_> = inputs.iter().map(|name| format!("\"{name}\"")).collect();
@@ -432,7 +432,7 @@ impl<'a> Check<'a> {
         }
         for (index, stage) in self.config.stages.iter().enumerate() {
             let stage_name = &stage.name.value;
-            let Some(Said { ports, .. }) = self.known.get(stage_name) else { continue };
+            let Some(Declared { ports, .. }) = self.known.get(stage_name) else { continue };
             for (port, port_name) in ports.iter().enumerate() {
                 if graph.edges_from(NodeId::Stage(index)).any(|edge| edge.port == port) {
                     continue;

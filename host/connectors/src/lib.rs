@@ -15,7 +15,7 @@ mod sqlite;
 mod stdio;
 
 pub use acknowledgements::Acknowledgements;
-pub use file::{Rename, Written};
+pub use file::{Rename, WrittenFiles};
 pub use letters::LetterSource;
 pub use paced::Paced;
 pub use sink::{Resume, Sink, SinkError, Synced, described};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::file::{FileSink, Rename, Written};
+use crate::file::{FileSink, Rename, WrittenFiles};
 use crate::http::HttpSink;
 use crate::sqlite::SqliteSink;
 use crate::stdio::stdout;
@@ -78,7 +78,7 @@ impl Sink {
         kind: &SinkKind,
         resume: &Resume<'_>,
         metrics: &Arc<NodeMetrics>,
-        written: &Written,
+        written: &WrittenFiles,
     ) -> Result<Self, String> {
         Ok(match kind {
             SinkKind::Stdout { encoding } => Self::Stdout(encoding.clone()),
@@ -134,7 +134,7 @@ impl Sink {
     pub async fn sync(&mut self) -> Result<Synced, String> {
         match self {
             Self::File(sink) => sink.sync().await,
-            // Written is durable, as far as this program can say.
+            // WrittenFiles is durable, as far as this program can say.
             Self::Stdout(_) | Self::Http(_) | Self::Sqlite(_) | Self::Null => Ok(Synced::default()),
         }
     }

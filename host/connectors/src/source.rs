@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::Value;
 
 use crate::acknowledgements::Acknowledgements;
-use crate::file::{self, BytesSource, Written};
+use crate::file::{self, BytesSource, WrittenFiles};
 use crate::generate::Generator;
 use crate::http::HttpSource;
 use crate::letters::LetterSource;
@@ -65,7 +65,7 @@ impl Source {
         keeps_state: bool,
         progress: Arc<Progress>,
         acknowledgements: Acknowledgements,
-        written: &Written,
+        written: &WrittenFiles,
     ) -> Result<Self, String> {
         Ok(match kind {
             SourceKind::Stdin { codec } => {

@@ -52,7 +52,7 @@ impl Fingerprint {
 /// A file up to some place in it. It is known by what it holds: a copy is the same, and another
 /// file that got its name or its inode is not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
+pub struct FileMark {
     pub file: Fingerprint,
     /// Where the place is, in bytes.
     pub length: u64,
@@ -60,7 +60,7 @@ pub struct Mark {
     pub tail: u32,
 }
 
-impl Mark {
+impl FileMark {
     /// # Errors
     /// If the file cannot be read, or is shorter.
     pub fn of(file: &File, length: u64) -> io::Result<Self> {

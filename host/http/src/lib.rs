@@ -96,7 +96,7 @@ async fn connection(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     router: Router,
-    place: Place,
+    place: ConnectionSlot,
     stop: CancellationToken,
 ) {
     let _ = stream.set_nodelay(true);
@@ -120,7 +120,7 @@ async fn connection(
 async fn http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
-    place: Arc<Place>,
+    place: Arc<ConnectionSlot>,
     stop: CancellationToken,
 ) {
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
@@ -176,7 +176,7 @@ impl Places {
     }
 
     /// A place for another connection; makes room for it, or waits until there is some.
-    async fn take(places: &Arc<Self>) -> Place {
+    async fn take(places: &Arc<Self>) -> ConnectionSlot {
         loop {
             let changed = places.changed.notified();
             {
@@ -186,7 +186,7 @@ impl Places {
                     let evicted = CancellationToken::new();
                     let number = open.wait(&evicted);
                     let (places, idle) = (places.clone(), Mutex::new(Some(number)));
-                    return Place { places, idle, evicted };
+                    return ConnectionSlot { places, idle, evicted };
                 }
                 if let Some((_, longest)) = open.idle.pop_first() {
                     longest.cancel();
@@ -207,7 +207,7 @@ impl Open {
 
 /// The place of one connection: among the extensions of its requests.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionSlot {
     places: Arc<Places>,
     /// Its number among those without a request.
     idle: Mutex<Option<u64>>,
@@ -215,7 +215,7 @@ pub struct Place {
     evicted: CancellationToken,
 }
 
-impl Place {
+impl ConnectionSlot {
     /// A request is under way, and does not wait for its client, until what this returns goes:
     /// the connection makes no room for others.
     pub fn busy(&self) -> Busy<'_> {
@@ -228,7 +228,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut open = self.places.open();
         open.count -= 1;
@@ -240,9 +240,9 @@ impl Drop for Place {
     }
 }
 
-/// See [`Place::busy`].
+/// See [`ConnectionSlot::busy`].
 #[derive(Debug)]
-pub struct Busy<'a>(&'a Place);
+pub struct Busy<'a>(&'a ConnectionSlot);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {

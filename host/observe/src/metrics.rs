@@ -58,7 +58,7 @@ pub struct NodeMetrics {
     pub breaker_opened: IntCounter,
     pub duration: Histogram,
     pub batch: Histogram,
-    seconds: [Counter; Doing::ALL.len()],
+    seconds: [Counter; Activity::ALL.len()],
     failures: [IntCounter; Cause::ALL.len()],
     /// The most batches that one queue in front of this node held.
     queue_peak: AtomicUsize,
@@ -112,7 +112,7 @@ impl Cause {
 
 /// What a node does with its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Doing {
+pub enum Activity {
     /// What it is there for: a guest computes, a source decodes, a sink writes.
     Working,
     /// Carries columns into the sandbox and out of it.
@@ -123,7 +123,7 @@ pub enum Doing {
     WaitingForOutput,
 }
 
-impl Doing {
+impl Activity {
     pub const ALL: [Self; 4] =
         [Self::Working, Self::Copying, Self::WaitingForInput, Self::WaitingForOutput];
 
@@ -307,7 +307,8 @@ impl Metrics {
             breaker_opened: self.breaker_opened.with_label_values(l),
             duration: self.duration.with_label_values(l),
             batch: self.batch.with_label_values(l),
-            seconds: Doing::ALL.map(|doing| self.seconds.with_label_values(&[name, doing.name()])),
+            seconds: Activity::ALL
+                .map(|doing| self.seconds.with_label_values(&[name, doing.name()])),
             failures: Cause::ALL
                 .map(|cause| self.failures.with_label_values(&[name, cause.name()])),
             queue_peak: AtomicUsize::new(0),
@@ -350,12 +351,12 @@ impl NodeMetrics {
     }
 
     /// Counts time.
-    pub fn spent(&self, doing: Doing, time: Duration) {
+    pub fn spent(&self, doing: Activity, time: Duration) {
         self.seconds[doing as usize].inc_by(time.as_secs_f64());
     }
 
     /// Seconds that were spent on something.
-    pub fn seconds(&self, doing: Doing) -> f64 {
+    pub fn seconds(&self, doing: Activity) -> f64 {
         self.seconds[doing as usize].get()
     }
 

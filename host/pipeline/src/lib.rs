@@ -1,5 +1,6 @@
 //! Running a prepared pipeline: tasks, queues, checkpoints, and how it all ends.
 
+mod builder;
 mod checkpoint;
 pub mod dead_letter;
 mod flow;
@@ -8,4 +9,5 @@ mod run;
 pub mod state;
 mod task;
 
-pub use run::{Ending, Node, Nodes, Running, Stop, StoppedBy, start};
+pub use builder::start;
+pub use run::{Node, Nodes, RunReport, Running, StopCause, StopRequest};

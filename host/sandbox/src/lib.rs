@@ -17,4 +17,4 @@ pub use program::{Program, describe};
 pub use threads::guests;
 #[cfg(feature = "native")]
 pub use worker::Native;
-pub use worker::{Breaker, Care, Runner, Worker};
+pub use worker::{Breaker, Runner, Worker, WorkerOptions, WorkerState};

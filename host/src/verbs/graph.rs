@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, print};
 use crate::load;
-use pipehost_config::graph::{self, Edge, Graph, Known, NodeId};
+use pipehost_config::graph::{self, DeclaredStages, Edge, Graph, NodeId};
 use pipehost_config::{Config, SinkKind, WhenFull};
 
 #[derive(Debug, clap::Args)]
@@ -29,12 +29,12 @@ enum Format {
 
 pub fn graph(args: &Args) -> Result<u8, Error> {
     let loaded = load::file(&args.pipeline)?;
-    let (graph, found) = graph::check(&loaded.config, &Known::new());
+    let (graph, found) = graph::check(&loaded.config, &DeclaredStages::new());
     let mistakes: Vec<_> = loaded.mistakes.iter().cloned().chain(found).collect();
     if !mistakes.is_empty() {
         return Err(loaded.render(&mistakes));
     }
-    let drawing = Drawing { config: &loaded.config, graph: &graph };
+    let drawing = GraphDrawing { config: &loaded.config, graph: &graph };
     let text = match args.format {
         Format::Text => drawing.text(),
         Format::Mermaid => drawing.mermaid(),
@@ -43,12 +43,12 @@ pub fn graph(args: &Args) -> Result<u8, Error> {
     print(text.as_bytes())
 }
 
-struct Drawing<'a> {
+struct GraphDrawing<'a> {
     config: &'a Config,
     graph: &'a Graph,
 }
 
-impl Drawing<'_> {
+impl GraphDrawing<'_> {
     fn name(&self, node: NodeId) -> &str {
         &graph::name(self.config, node).value
     }

@@ -6,5 +6,5 @@ mod written;
 
 pub(crate) use sink::FileSink;
 pub use sink::Rename;
-pub(crate) use source::{AtStop, Begin, BytesSource, Piece, open};
-pub use written::Written;
+pub(crate) use source::{AtStop, BytesSource, InputStart, Piece, open};
+pub use written::WrittenFiles;

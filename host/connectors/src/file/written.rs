@@ -8,9 +8,9 @@ use pipehost_files::fingerprint::inode;
 
 /// By device and inode, whatever names or links lead to them.
 #[derive(Debug, Clone, Default)]
-pub struct Written(Arc<Mutex<HashSet<(u64, u64)>>>);
+pub struct WrittenFiles(Arc<Mutex<HashSet<(u64, u64)>>>);
 
-impl Written {
+impl WrittenFiles {
     /// Notes a file before something is written to it.
     pub fn note(&self, file: &File) {
         if let Ok(inode) = inode(file) {

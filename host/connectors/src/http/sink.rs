@@ -32,7 +32,7 @@ pub struct HttpSink {
 }
 
 /// Why a request did not go through.
-enum Refused {
+enum PostError {
     /// It may the next time, after so long if the server says so.
     ForNow(String, Option<Duration>),
     /// And whether that is about what is in it, so that a part of it may go through.
@@ -82,10 +82,10 @@ impl HttpSink {
             let (why, attempts, of_records) =
                 match self.deliver(&part, &self.idempotency_key(start, end, is_whole)).await {
                     Ok(()) => continue,
-                    Err(Refused::ForNow(why, _)) if refusals => (why, self.attempts, false),
-                    Err(Refused::ForNow(why, _)) => return Err(why),
-                    Err(Refused::ForGood(why, of_records)) if refusals => (why, 1, of_records),
-                    Err(Refused::ForGood(why, _)) => return Err(why),
+                    Err(PostError::ForNow(why, _)) if refusals => (why, self.attempts, false),
+                    Err(PostError::ForNow(why, _)) => return Err(why),
+                    Err(PostError::ForGood(why, of_records)) if refusals => (why, 1, of_records),
+                    Err(PostError::ForGood(why, _)) => return Err(why),
                 };
             if of_records && end - start > 1 {
                 let middle = start + (end - start) / 2;
@@ -100,7 +100,7 @@ impl HttpSink {
     }
 
     /// Posts a part of a batch, and tries again as long as there is hope.
-    async fn deliver(&mut self, part: &Batch, key: &str) -> Result<(), Refused> {
+    async fn deliver(&mut self, part: &Batch, key: &str) -> Result<(), PostError> {
         let (encoding, part) = (self.config.encoding.clone(), part.clone());
         // Much text can become of a batch.
         let body = tokio::task::spawn_blocking(move || {
@@ -112,11 +112,11 @@ impl HttpSink {
         for attempt in 1.. {
             self.attempts = attempt;
             let (why, after) = match self.post(body.clone(), key).await {
-                Err(Refused::ForNow(why, after)) => (why, after),
+                Err(PostError::ForNow(why, after)) => (why, after),
                 ended => return ended,
             };
             if self.config.retry.is_over(attempt) {
-                return Err(Refused::ForNow(format!("{why}, after {attempt} attempts"), None));
+                return Err(PostError::ForNow(format!("{why}, after {attempt} attempts"), None));
             }
             self.metrics.retries.inc_by(1);
             // The server may ask for more time than we would give it, but not for less.
@@ -127,7 +127,7 @@ impl HttpSink {
         unreachable!("attempts do not end by themselves")
     }
 
-    async fn post(&self, body: bytes::Bytes, key: &str) -> Result<(), Refused> {
+    async fn post(&self, body: bytes::Bytes, key: &str) -> Result<(), PostError> {
         let (url, shown) = (self.config.url.value.clone(), self.config.shown());
         let content = match self.config.encoding {
             Encoding::Lines(_) => "text/plain; charset=utf-8",
@@ -144,7 +144,7 @@ impl HttpSink {
             request = request.bearer_auth(token);
         }
         let response = request.send().await.map_err(|error| {
-            Refused::ForNow(
+            PostError::ForNow(
                 format!("cannot post to {shown}: {}", whole(&error.without_url())),
                 None,
             )
@@ -163,7 +163,11 @@ impl HttpSink {
         ]
         .contains(&status);
         let why = format!("{shown} answers {status}{}", excerpt(response).await);
-        Err(if for_now { Refused::ForNow(why, after) } else { Refused::ForGood(why, of_records) })
+        Err(if for_now {
+            PostError::ForNow(why, after)
+        } else {
+            PostError::ForGood(why, of_records)
+        })
     }
 
     /// The same whenever these rows are posted again, and that of no others.

@@ -33,7 +33,7 @@ use crate::Acknowledgements;
 use crate::http::body::{self, Checked};
 use pipehost_codec::{Decoded, Decoder};
 use pipehost_config::{Ack, Decoding, HttpSource as Config};
-use pipehost_http::{Place, Server};
+use pipehost_http::{ConnectionSlot, Server};
 
 /// How long requests that are under way may take once the source has ended.
 const GRACE: Duration = Duration::from_secs(5);
@@ -242,7 +242,7 @@ fn load_tls(tls: &pipehost_config::Tls) -> Result<TlsAcceptor, String> {
 
 async fn take(
     State(shared): State<Arc<Shared>>,
-    Extension(place): Extension<Arc<Place>>,
+    Extension(place): Extension<Arc<ConnectionSlot>>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -254,7 +254,7 @@ async fn take(
 /// The error is a response too: that nothing was taken.
 async fn deliver(
     shared: &Shared,
-    place: &Place,
+    place: &ConnectionSlot,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Response> {

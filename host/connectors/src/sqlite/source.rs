@@ -37,7 +37,7 @@ impl SqliteSource {
     /// `position` is the number of the last row that an earlier run gave.
     pub(crate) fn open(config: &Config, position: Option<&Value>) -> Result<Self, String> {
         let last = position.and_then(Value::as_i64);
-        let reader = Reader::open(config)?;
+        let reader = RowReader::open(config)?;
         let (send, rows) = mpsc::channel(2);
         let poll = config.poll;
         std::thread::spawn(move || reader.run(last, poll, &send));
@@ -72,7 +72,7 @@ impl SqliteSource {
     }
 }
 
-struct Reader {
+struct RowReader {
     connection: Connection,
     query: String,
     /// For each column behind the number: what it becomes.
@@ -86,7 +86,7 @@ enum Becomes {
     Value,
 }
 
-impl Reader {
+impl RowReader {
     fn open(config: &Config) -> Result<Self, String> {
         let Config { path, table, order_by, .. } = config;
         let what = format!("the table {table} of {}", path.value.display());

@@ -6,14 +6,14 @@ use rustix::fs::{FileType, SeekFrom, fstat, seek};
 use rustix::stdio::stdin;
 
 use crate::Progress;
-use crate::file::{AtStop, Begin, BytesSource, Piece};
+use crate::file::{AtStop, BytesSource, InputStart, Piece};
 use pipehost_config::Decoding;
 
 pub(crate) fn open(decoding: Decoding, progress: Arc<Progress>) -> Result<BytesSource, String> {
     let source = BytesSource::spawn(decoding, progress, None, AtStop::Decode, |pieces| {
         let place = "stdin".into();
         let begin =
-            Begin { place, file: None, offset: 0, records: 0, tail: Vec::new(), known: None };
+            InputStart { place, file: None, offset: 0, records: 0, tail: Vec::new(), known: None };
         pieces.send(Ok(Piece::Begin(0, begin.into())))?;
         match pieces.read_stream(0, "stdin", &stdin())? {
             true => pieces.send(Ok(Piece::End(0))),

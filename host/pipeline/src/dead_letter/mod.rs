@@ -14,12 +14,12 @@ use serde_json::Value;
 pub use encoded::Encoded;
 use pipehost_codec::frames;
 use pipehost_config::WhenLettersFull;
-use pipehost_connectors::Written;
-use pipehost_files::fingerprint::{Mark, inode, is_at};
+use pipehost_connectors::WrittenFiles;
+use pipehost_files::fingerprint::{FileMark, inode, is_at};
 use pipehost_files::folder;
 use pipehost_files::paths::resolve;
 use pipehost_files::rotation;
-pub use reader::Reader;
+pub use reader::LetterReader;
 
 /// Appends letters. A crash tears the last at most.
 pub struct DeadLetters {
@@ -37,18 +37,18 @@ struct Current {
     highest: u64,
     /// Bytes that were asked room for and are not written yet.
     expected: u64,
-    /// Written since it was synced.
+    /// WrittenFiles since it was synced.
     dirty: bool,
     /// When something was written last, or it was opened.
     written: i64,
     /// A pipe or a device: there is nothing to lock, rotate or truncate.
     is_stream: bool,
     /// What is done before the first write.
-    begin: Option<Begin>,
+    begin: Option<OpenMode>,
 }
 
 /// What is done before the first write.
-enum Begin {
+enum OpenMode {
     /// Nothing was written behind the last checkpoint that anybody knows: only what is torn is removed.
     AsItIs,
     /// Removes what was written behind the checkpoint.
@@ -59,9 +59,9 @@ enum Begin {
 
 /// Where the letters of a checkpoint end.
 #[derive(Debug, Serialize, Deserialize)]
-struct Position {
+struct LettersPosition {
     #[serde(flatten)]
-    mark: Mark,
+    mark: FileMark,
     /// The highest number that a rotated file had.
     highest: u64,
     /// When something was written last before: nanoseconds since the Unix epoch.
@@ -91,20 +91,21 @@ impl DeadLetters {
         let file = open_locked(path)?;
         let is_stream = !file.metadata().map_err(failed)?.is_file();
         let mut highest = rotation::highest(path);
-        let mut begin = Begin::AsItIs;
+        let mut begin = OpenMode::AsItIs;
         if let Some(position) = position {
-            let position: Position = serde_json::from_value(position.clone()).map_err(|error| {
-                format!("the state does not know where its dead letters end: {error}")
-            })?;
+            let position: LettersPosition =
+                serde_json::from_value(position.clone()).map_err(|error| {
+                    format!("the state does not know where its dead letters end: {error}")
+                })?;
             begin = since_cut(path, pipeline, &position)?;
             highest = match begin {
                 // Its number is free again.
-                Begin::CutRotated(..) => position.highest,
-                Begin::AsItIs | Begin::Truncated(_) => highest.max(position.highest),
+                OpenMode::CutRotated(..) => position.highest,
+                OpenMode::AsItIs | OpenMode::Truncated(_) => highest.max(position.highest),
             };
         }
-        if matches!(begin, Begin::AsItIs) && !is_stream {
-            for letter in Reader::open(path)? {
+        if matches!(begin, OpenMode::AsItIs) && !is_stream {
+            for letter in LetterReader::open(path)? {
                 letter.map_err(|why| format!("will not append to {}: {why}", path.display()))?;
             }
         }
@@ -138,8 +139,8 @@ impl DeadLetters {
             return Ok(());
         }
         match begin {
-            Begin::AsItIs => {
-                let mut reader = Reader::open(path)?;
+            OpenMode::AsItIs => {
+                let mut reader = LetterReader::open(path)?;
                 reader.by_ref().try_for_each(|letter| letter.map(drop))?;
                 if reader.torn() > 0 {
                     tracing::warn!(
@@ -151,8 +152,8 @@ impl DeadLetters {
                     current.file.set_len(reader.offset).map_err(failed)?;
                 }
             }
-            Begin::Truncated(length) => current.file.set_len(length).map_err(failed)?,
-            Begin::CutRotated(rotated, length) => {
+            OpenMode::Truncated(length) => current.file.set_len(length).map_err(failed)?,
+            OpenMode::CutRotated(rotated, length) => {
                 let file = OpenOptions::new().write(true).open(&rotated).map_err(failed)?;
                 file.set_len(length).map_err(failed)?;
                 fs::rename(&rotated, path).map_err(failed)?;
@@ -165,7 +166,7 @@ impl DeadLetters {
     }
 
     /// The file that is written, not to be read meanwhile.
-    pub fn note(&self, written: &Written) {
+    pub fn note(&self, written: &WrittenFiles) {
         let current = self.current();
         if !current.is_stream {
             written.note(&current.file);
@@ -290,9 +291,9 @@ impl DeadLetters {
             current.file.sync_all().map_err(failed)?;
         }
         // Opened to append, it can be read all the same.
-        let mark = Mark::of(&current.file, current.length).map_err(failed)?;
+        let mark = FileMark::of(&current.file, current.length).map_err(failed)?;
         // The same, as long as nothing is written: an unchanged checkpoint is not written again.
-        let position = Position { mark, highest: current.highest, time: current.written };
+        let position = LettersPosition { mark, highest: current.highest, time: current.written };
         Ok(Some(serde_json::to_value(position).expect("its keys are texts")))
     }
 }
@@ -350,8 +351,8 @@ fn open_locked(path: &Path) -> Result<File, String> {
 
 /// What was written after a checkpoint. Files that the checkpoint does not know are left as they are: somebody
 /// has replayed or moved letters since.
-fn since_cut(path: &Path, pipeline: &str, position: &Position) -> Result<Begin, String> {
-    let Position { mark, highest, time } = position;
+fn since_cut(path: &Path, pipeline: &str, position: &LettersPosition) -> Result<OpenMode, String> {
+    let LettersPosition { mark, highest, time } = position;
     let is_it = |path: &Path| match File::open(path) {
         // Nothing is in every file: one that was empty is known by its inode alone.
         Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => {
@@ -366,23 +367,23 @@ fn since_cut(path: &Path, pipeline: &str, position: &Position) -> Result<Begin, 
     };
     if is_it(path)? {
         only_of(pipeline, *time, path, mark.length)?;
-        return Ok(Begin::Truncated(mark.length));
+        return Ok(OpenMode::Truncated(mark.length));
     }
     // No more than one file is begun between two checkpoints.
     let rotated = rotation::numbered(path, highest + 1);
     if is_it(&rotated)? {
         only_of(pipeline, *time, path, 0)?;
         only_of(pipeline, *time, &rotated, mark.length)?;
-        return Ok(Begin::CutRotated(rotated, mark.length));
+        return Ok(OpenMode::CutRotated(rotated, mark.length));
     }
-    Ok(Begin::AsItIs)
+    Ok(OpenMode::AsItIs)
 }
 
 /// Sees that all letters behind an offset are those of one pipeline, and not older than a checkpoint.
 fn only_of(pipeline: &str, checkpoint: i64, path: &Path, offset: u64) -> Result<(), String> {
     // Letters wait for a checkpoint, and clocks are put back a little.
     const SLACK: i64 = 60 * 1_000_000_000;
-    for letter in Reader::open_at(path, offset)? {
+    for letter in LetterReader::open_at(path, offset)? {
         // What is damaged is removed.
         let Ok(letter) = letter else { break };
         if letter.pipeline != pipeline {

@@ -8,7 +8,7 @@ use pipehost_codec::frames::{self, Frame};
 use pipehost_record::Letter;
 
 /// Reads letters one by one.
-pub struct Reader {
+pub struct LetterReader {
     file: File,
     begun: Vec<u8>,
     /// Where the frame at the start of `begun` stands in the file.
@@ -17,7 +17,7 @@ pub struct Reader {
     ended: bool,
 }
 
-impl Reader {
+impl LetterReader {
     /// # Errors
     /// If the file cannot be read.
     pub fn open(path: &Path) -> Result<Self, String> {
@@ -40,7 +40,7 @@ impl Reader {
     }
 }
 
-impl Iterator for Reader {
+impl Iterator for LetterReader {
     type Item = Result<Letter, String>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::stopped::Stopped;
-use crate::flow::queue::{Close, Message};
+use super::stopped::TaskError;
+use crate::flow::queue::{Message, StreamEnd};
 use pipehost_config::Batching;
-use pipehost_observe::metrics::{Doing, NodeMetrics};
+use pipehost_observe::metrics::{Activity, NodeMetrics};
 use pipehost_record::Batch;
 
 /// What a node gets.
@@ -23,7 +23,7 @@ pub(crate) enum Event {
     /// On all edges, what belongs to the checkpoint has come, and nothing else.
     Barrier(u64),
     /// All edges have ended.
-    End(Close),
+    End(StreamEnd),
 }
 
 /// The receiving end of an edge.
@@ -54,20 +54,20 @@ impl Inlet {
             barrier: None,
             watermark: i64::MIN,
             ceiling: i64::MAX,
-            close: Close::Finished,
+            close: StreamEnd::Finished,
             metrics: metrics.clone(),
         };
         Self { edges, metrics, rebatch: batch.map(|batching| Rebatch::new(batching, apart)) }
     }
 
     /// The next event; at the end, always the end. May be dropped while it waits.
-    pub(crate) async fn next(&mut self) -> Result<Event, Stopped> {
+    pub(crate) async fn next(&mut self) -> Result<Event, TaskError> {
         let start = Instant::now();
         let event = match &mut self.rebatch {
             None => self.edges.receive().await?,
             Some(rebatch) => rebatch.next(&mut self.edges).await?,
         };
-        self.metrics.spent(Doing::WaitingForInput, start.elapsed());
+        self.metrics.spent(Activity::WaitingForInput, start.elapsed());
         if let Event::Batch(batch) = &event {
             self.metrics.records_in.inc_by(batch.len as u64);
             self.metrics.batch.observe(batch.len as f64);
@@ -107,16 +107,16 @@ struct Edges {
     watermark: i64,
     /// That of edges that were suspended: their time goes on with the next run.
     ceiling: i64,
-    close: Close,
+    close: StreamEnd,
     metrics: Arc<NodeMetrics>,
 }
 
 impl Edges {
-    async fn receive(&mut self) -> Result<Event, Stopped> {
+    async fn receive(&mut self) -> Result<Event, TaskError> {
         poll_fn(|context| self.poll(context)).await
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Stopped>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, TaskError>> {
         // More than one thing may have been reached at once.
         if let Some(event) = self.reached() {
             return Poll::Ready(Ok(event));
@@ -144,13 +144,13 @@ impl Edges {
                     self.barrier = Some(number);
                 }
                 Poll::Ready(Some(Message::End(close))) => {
-                    if close == Close::Suspended {
+                    if close == StreamEnd::Suspended {
                         self.close = close;
                         self.ceiling = self.ceiling.min(edge.watermark);
                     }
                     self.open.remove(at);
                 }
-                Poll::Ready(None) => return Poll::Ready(Err(Stopped::Neighbour)),
+                Poll::Ready(None) => return Poll::Ready(Err(TaskError::NeighbourGone)),
                 Poll::Pending => {
                     index += 1;
                     continue;
@@ -224,7 +224,7 @@ impl Rebatch {
         }
     }
 
-    async fn next(&mut self, edges: &mut Edges) -> Result<Event, Stopped> {
+    async fn next(&mut self, edges: &mut Edges) -> Result<Event, TaskError> {
         loop {
             if let Some(batch) = self.joined.pop_front() {
                 return Ok(Event::Batch(batch));

@@ -5,4 +5,4 @@ pub(crate) mod queue;
 mod stopped;
 pub(crate) mod watermark;
 
-pub(crate) use stopped::{Ended, Stopped};
+pub(crate) use stopped::{TaskError, TaskResult};

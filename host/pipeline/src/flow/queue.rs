@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::stopped::Stopped;
+use super::stopped::TaskError;
 use crate::flow::watermark::Assigner;
 use pipehost_config::WhenFull;
-use pipehost_observe::metrics::{Doing, NodeMetrics};
+use pipehost_observe::metrics::{Activity, NodeMetrics};
 use pipehost_record::Batch;
 
 /// Bytes that the batches in one queue may hold. A batch that holds more has it for itself.
@@ -22,18 +22,18 @@ const UNIT: usize = 1024;
 /// What goes over a queue.
 pub(crate) enum Message {
     /// With its room in the queue, which is free once it is received.
-    Batch(Batch, Room),
+    Batch(Batch, QueuePermit),
     /// The checkpoint of this number: what came before is in it, what comes after is not.
     Barrier(u64),
     /// The records before this time have come.
     Watermark(i64),
     /// The end is said: a queue that merely closes means that its sender failed, and
     /// what came over it is not all.
-    End(Close),
+    End(StreamEnd),
 }
 
 /// What a batch takes of the bytes of its queue, and of those of all queues.
-pub(crate) struct Room {
+pub(crate) struct QueuePermit {
     _queue: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
 }
@@ -50,7 +50,7 @@ impl Default for AllBytes {
 
 /// Why nothing more comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Close {
+pub(crate) enum StreamEnd {
     /// There is nothing more.
     Finished,
     /// There is more, for the next run: nobody is asked for what it still holds.
@@ -92,7 +92,7 @@ pub(crate) fn edge(
 }
 
 impl Sender {
-    async fn send(&self, batch: Batch) -> Result<(), Stopped> {
+    async fn send(&self, batch: Batch) -> Result<(), TaskError> {
         let records = batch.len;
         let units = (batch.held_bytes() / UNIT).clamp(1, BYTES / UNIT) as u32;
         let room = match self.room_now(units) {
@@ -112,23 +112,23 @@ impl Sender {
         Ok(())
     }
 
-    /// Room for so many units, if there is.
-    fn room_now(&self, units: u32) -> Option<Room> {
+    /// QueuePermit for so many units, if there is.
+    fn room_now(&self, units: u32) -> Option<QueuePermit> {
         let queue = self.bytes.clone().try_acquire_many_owned(units).ok()?;
         let first = || self.first.clone().try_acquire_owned();
         let all = self.all.0.clone().try_acquire_many_owned(units).or_else(|_| first()).ok()?;
-        Some(Room { _queue: queue, _all: all })
+        Some(QueuePermit { _queue: queue, _all: all })
     }
 
-    /// Room for so many units, once there is.
-    async fn room(&self, units: u32) -> Room {
+    /// QueuePermit for so many units, once there is.
+    async fn room(&self, units: u32) -> QueuePermit {
         let queue = self.bytes.clone().acquire_many_owned(units).await;
         let all = tokio::select! {
             all = self.all.0.clone().acquire_many_owned(units) => all,
             first = self.first.clone().acquire_owned() => first,
         };
         let open = "the semaphores are never closed";
-        Room { _queue: queue.expect(open), _all: all.expect(open) }
+        QueuePermit { _queue: queue.expect(open), _all: all.expect(open) }
     }
 
     /// Whether there is no place for a batch and nobody waits for one. No other task sends
@@ -137,8 +137,8 @@ impl Sender {
         self.when_full == WhenFull::Drop && self.queue.capacity() <= FOR_A_BARRIER
     }
 
-    async fn pass(&self, message: Message) -> Result<(), Stopped> {
-        self.queue.send(message).await.map_err(|_| Stopped::Neighbour)
+    async fn pass(&self, message: Message) -> Result<(), TaskError> {
+        self.queue.send(message).await.map_err(|_| TaskError::NeighbourGone)
     }
 }
 
@@ -162,7 +162,7 @@ impl Outlet {
     }
 
     /// Sends a batch to all who read a port. Batches are shared: this copies nothing.
-    pub(crate) async fn send(&mut self, port: usize, batch: Batch) -> Result<(), Stopped> {
+    pub(crate) async fn send(&mut self, port: usize, batch: Batch) -> Result<(), TaskError> {
         if let Some(latest) = self.send_ahead(port, batch).await? {
             self.reach(latest);
         }
@@ -182,7 +182,7 @@ impl Outlet {
         &mut self,
         port: usize,
         batch: Batch,
-    ) -> Result<Option<i64>, Stopped> {
+    ) -> Result<Option<i64>, TaskError> {
         self.metrics.records_out.inc_by(batch.len as u64);
         let latest = self.assigner.as_mut().and_then(|assigner| assigner.latest_of(&batch));
         let start = Instant::now();
@@ -192,12 +192,12 @@ impl Outlet {
             }
             last.send(batch).await?;
         }
-        self.metrics.spent(Doing::WaitingForOutput, start.elapsed());
+        self.metrics.spent(Activity::WaitingForOutput, start.elapsed());
         Ok(latest)
     }
 
     /// Says how far time has come, once all that belongs together was sent.
-    pub(crate) async fn settle(&mut self) -> Result<(), Stopped> {
+    pub(crate) async fn settle(&mut self) -> Result<(), TaskError> {
         match self.assigner.as_mut().and_then(Assigner::advanced) {
             Some(watermark) => self.send_watermark(watermark).await,
             None => Ok(()),
@@ -205,14 +205,14 @@ impl Outlet {
     }
 
     /// Passes on a watermark that came in; one that is made here counts for more.
-    pub(crate) async fn watermark(&mut self, watermark: i64) -> Result<(), Stopped> {
+    pub(crate) async fn watermark(&mut self, watermark: i64) -> Result<(), TaskError> {
         if self.assigner.is_some() {
             return Ok(());
         }
         self.send_watermark(watermark).await
     }
 
-    async fn send_watermark(&self, watermark: i64) -> Result<(), Stopped> {
+    async fn send_watermark(&self, watermark: i64) -> Result<(), TaskError> {
         for edge in self.ports.iter().flatten() {
             // Where batches are dropped, so is this: the next one says more.
             if !edge.is_full_and_drops() {
@@ -236,7 +236,7 @@ impl Outlet {
         self.assigner.as_ref().and_then(Assigner::latest)
     }
 
-    pub(crate) async fn barrier(&mut self, number: u64) -> Result<(), Stopped> {
+    pub(crate) async fn barrier(&mut self, number: u64) -> Result<(), TaskError> {
         for edge in self.ports.iter().flatten() {
             edge.pass(Message::Barrier(number)).await?;
         }
@@ -244,7 +244,7 @@ impl Outlet {
     }
 
     /// Says that nothing more will come.
-    pub(crate) async fn end(self, close: Close) -> Result<(), Stopped> {
+    pub(crate) async fn end(self, close: StreamEnd) -> Result<(), TaskError> {
         for edge in self.ports.iter().flatten() {
             edge.pass(Message::End(close)).await?;
         }

@@ -2,11 +2,11 @@
 
 /// Why a task ended before its input did.
 #[derive(Debug)]
-pub(crate) enum Stopped {
+pub(crate) enum TaskError {
     /// Something went wrong here: what the user is told.
-    Cause(String),
+    Failed(String),
     /// A neighbour has gone; its own task knows why.
-    Neighbour,
+    NeighbourGone,
 }
 
-pub(crate) type Ended = Result<(), Stopped>;
+pub(crate) type TaskResult = Result<(), TaskError>;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pipehost_config::grants::Folder;
-use pipehost_config::graph::{self, Graph, Known, Said};
+use pipehost_config::graph::{self, Declared, DeclaredStages, Graph};
 use pipehost_config::mistake::Mistake;
 use pipehost_config::{Config, Stage};
 use pipehost_observe::metrics::Metrics;
@@ -61,7 +61,7 @@ pub async fn prepare_profiled(
     let metrics = Arc::new(Metrics::default());
     let mut engines = Engines::new(&config, profile);
     let mut sources = BTreeMap::new();
-    let mut said = Known::new();
+    let mut said = DeclaredStages::new();
     let mut runners = Vec::new();
     for stage in &config.stages {
         let path = &stage.plugin.value;
@@ -79,7 +79,7 @@ pub async fn prepare_profiled(
                 let component = program.component();
                 let (plan, timed) = (program.plan().clone(), component.has_watermark());
                 let keeps_state = component.has_checkpoint();
-                let says = Said { ports: plan.ports, inputs: plan.inputs, timed, keeps_state };
+                let says = Declared { ports: plan.ports, inputs: plan.inputs, timed, keeps_state };
                 said.insert(stage.name.value.clone(), says);
                 runners.push(Runner::Sandboxed(Arc::new(program)));
             }

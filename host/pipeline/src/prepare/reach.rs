@@ -11,7 +11,7 @@ use pipehost_config::{Config, SinkKind, SourceKind};
 use pipehost_files::paths::{fixed, fixed_before, resolve};
 
 /// Something that the host reads or writes.
-struct Place<'a> {
+struct HostPath<'a> {
     /// "the source `x` reads"
     what: String,
     path: PathBuf,
@@ -32,7 +32,7 @@ pub fn check(config: &Config, cache: Option<&Path>) -> Vec<Mistake> {
         return Vec::new();
     }
     let mut mistakes = Vec::new();
-    for Place { what, path, span, below } in places(config, cache) {
+    for HostPath { what, path, span, below } in places(config, cache) {
         let resolved = resolve(&path);
         let within = |folder: &PathBuf| {
             resolved.starts_with(folder) || (below && folder.starts_with(&resolved))
@@ -53,11 +53,11 @@ pub fn check(config: &Config, cache: Option<&Path>) -> Vec<Mistake> {
     mistakes
 }
 
-fn places<'a>(config: &'a Config, cache: Option<&Path>) -> Vec<Place<'a>> {
+fn places<'a>(config: &'a Config, cache: Option<&Path>) -> Vec<HostPath<'a>> {
     const NOWHERE: &Span = &None;
     let mut places = Vec::new();
     let mut add = |what: String, path: &Path, span: &'a Span, below: bool| {
-        places.push(Place { what, path: path.to_owned(), span, below });
+        places.push(HostPath { what, path: path.to_owned(), span, below });
     };
     for source in &config.sources {
         let what = |does: &str| format!("the source `{}` {does}", source.name.value);

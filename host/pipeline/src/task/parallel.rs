@@ -11,15 +11,15 @@ use tokio::sync::{Barrier, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::checkpoint::{NodeState, Reporter};
 use crate::flow::inlet::{Event, Inlet};
-use crate::flow::queue::{Close, Outlet};
-use crate::flow::{Ended, Stopped};
+use crate::flow::queue::{Outlet, StreamEnd};
+use crate::flow::{TaskError, TaskResult};
 use crate::task::rejections::Rejections;
 use crate::task::stage::{advance, finish, process, save, send};
 use pipehost_config::Partition;
 use pipehost_observe::metrics::NodeMetrics;
 use pipehost_record::{Batch, RowNumbers};
-use pipehost_sandbox::Worker;
 use pipehost_sandbox::contract::outcome::Answer;
+use pipehost_sandbox::{Worker, WorkerState};
 
 /// Work for a worker.
 enum Job {
@@ -31,7 +31,7 @@ enum Job {
     /// so that each takes one of these.
     Save { number: u64, barrier: u64, share: Share, all_here: Arc<Barrier> },
     /// Nothing more comes; what happens to what is held depends on why.
-    End { number: u64, close: Close, is_heard: bool },
+    End { number: u64, close: StreamEnd, is_heard: bool },
 }
 
 /// One of the parts into which a batch was divided.
@@ -63,16 +63,13 @@ enum Made {
     /// The worker has ended, with what it still held, and saved.
     Ended {
         worker: usize,
-        close: Close,
+        close: StreamEnd,
         answer: Answer,
         state: WorkerState,
     },
 }
 
-/// As [`Worker::state`] says it.
-type WorkerState = Option<Option<Vec<u8>>>;
-
-type Task = Pin<Box<dyn Future<Output = Ended> + Send>>;
+type Task = Pin<Box<dyn Future<Output = TaskResult> + Send>>;
 
 /// The tasks of a stage with several workers.
 pub(crate) struct Parallel {
@@ -131,7 +128,7 @@ impl Parallel {
             metrics: rejections.metrics,
             reporter,
             finished: self.finished,
-            close: Close::Finished,
+            close: StreamEnd::Finished,
             saved: Vec::new(),
             times: BTreeMap::new(),
         };
@@ -156,7 +153,7 @@ struct Dispatcher {
 
 impl Dispatcher {
     /// Hands out no more than `window` jobs at a time.
-    async fn run(mut self, mut inlet: Inlet, window: usize) -> Ended {
+    async fn run(mut self, mut inlet: Inlet, window: usize) -> TaskResult {
         let places = Arc::new(Semaphore::new(window));
         let mut number = 0;
         let close = loop {
@@ -182,7 +179,7 @@ impl Dispatcher {
                 Event::Watermark(watermark) => {
                     let made = Made::Advanced(watermark, Answer::default());
                     let done = Done { number, made, share: Some(share(1, 0)) };
-                    self.done.send(done).await.map_err(|_| Stopped::Neighbour)?;
+                    self.done.send(done).await.map_err(|_| TaskError::NeighbourGone)?;
                 }
                 Event::Barrier(barrier) => {
                     let all_here = Arc::new(Barrier::new(self.workers));
@@ -197,7 +194,7 @@ impl Dispatcher {
             number += 1;
         };
         // Those that have finished before, and have seen nothing since, have nothing to say.
-        let close = if self.finished && close == Close::Finished { None } else { Some(close) };
+        let close = if self.finished && close == StreamEnd::Finished { None } else { Some(close) };
         for worker in 0..self.workers {
             let number = number + worker as u64;
             let queue = &self.queues[worker % self.queues.len()];
@@ -209,12 +206,12 @@ impl Dispatcher {
                 None => {
                     let made = Made::Ended {
                         worker,
-                        close: Close::Finished,
+                        close: StreamEnd::Finished,
                         answer: Answer::default(),
-                        state: None,
+                        state: WorkerState::Unchanged,
                     };
                     let done = Done { number, made, share: None };
-                    self.done.send(done).await.map_err(|_| Stopped::Neighbour)?;
+                    self.done.send(done).await.map_err(|_| TaskError::NeighbourGone)?;
                 }
             }
         }
@@ -226,7 +223,7 @@ impl Dispatcher {
         number: u64,
         batch: Batch,
         share: impl Fn(usize, usize) -> Share,
-    ) -> Ended {
+    ) -> TaskResult {
         let Some(by) = &self.partition else {
             let job = Job::Batch { number, share: share(1, batch.len), rows: None, batch };
             return send_job(&self.queues[0], job).await;
@@ -248,8 +245,8 @@ async fn acquire(places: &Arc<Semaphore>, count: usize) -> OwnedSemaphorePermit 
     places.expect("the semaphore is never closed")
 }
 
-async fn send_job(queue: &async_channel::Sender<Job>, job: Job) -> Ended {
-    queue.send(job).await.map_err(|_| Stopped::Neighbour)
+async fn send_job(queue: &async_channel::Sender<Job>, job: Job) -> TaskResult {
+    queue.send(job).await.map_err(|_| TaskError::NeighbourGone)
 }
 
 /// The rows of a batch by worker: equal keys go to the same one, always.
@@ -273,9 +270,9 @@ async fn work(
     jobs: async_channel::Receiver<Job>,
     done: mpsc::Sender<Done>,
     rejections: Rejections,
-) -> Ended {
+) -> TaskResult {
     loop {
-        let job = jobs.recv().await.map_err(|_| Stopped::Neighbour)?;
+        let job = jobs.recv().await.map_err(|_| TaskError::NeighbourGone)?;
         let last = matches!(job, Job::End { .. });
         let made = match job {
             Job::Batch { number, batch, rows, mut share } => {
@@ -298,15 +295,19 @@ async fn work(
             }
             Job::End { number: place, close, is_heard } => {
                 let answer = match close {
-                    Close::Finished => finish(&mut worker, &rejections).await?,
-                    Close::Suspended => Answer::default(),
+                    StreamEnd::Finished => finish(&mut worker, &rejections).await?,
+                    StreamEnd::Suspended => Answer::default(),
                 };
-                let state = if is_heard { save(&mut worker, &rejections).await? } else { None };
+                let state = if is_heard {
+                    save(&mut worker, &rejections).await?
+                } else {
+                    WorkerState::Unchanged
+                };
                 let made = Made::Ended { worker: number, close, answer, state };
                 Done { number: place, made, share: None }
             }
         };
-        done.send(made).await.map_err(|_| Stopped::Neighbour)?;
+        done.send(made).await.map_err(|_| TaskError::NeighbourGone)?;
         if last {
             return Ok(());
         }
@@ -321,7 +322,7 @@ struct Emitter {
     metrics: Arc<NodeMetrics>,
     reporter: Reporter,
     finished: bool,
-    close: Close,
+    close: StreamEnd,
     /// What workers saved at the checkpoint, or the end, that is under way; by their numbers.
     saved: Vec<(usize, WorkerState)>,
     /// The latest time in what went ahead of earlier batches, by number of its batch.
@@ -329,7 +330,7 @@ struct Emitter {
 }
 
 impl Emitter {
-    async fn run(mut self, mut answers: mpsc::Receiver<Done>) -> Ended {
+    async fn run(mut self, mut answers: mpsc::Receiver<Done>) -> TaskResult {
         let mut resequencer = Resequencer::default();
         let mut ended = 0;
         loop {
@@ -354,9 +355,9 @@ impl Emitter {
             self.reach(resequencer.next).await?;
         }
         if ended < self.workers {
-            return Err(Stopped::Neighbour); // A worker failed: this is not all.
+            return Err(TaskError::NeighbourGone); // A worker failed: this is not all.
         }
-        self.finished |= self.close == Close::Finished;
+        self.finished |= self.close == StreamEnd::Finished;
         let state = self.take_state();
         self.reporter.ended(state);
         self.outlet.end(self.close).await
@@ -364,7 +365,7 @@ impl Emitter {
 
     /// Sends an answer before those of earlier batches. Time does not go on with it until those
     /// have come, too: their records would be late.
-    async fn emit_ahead(&mut self, done: Done) -> Ended {
+    async fn emit_ahead(&mut self, done: Done) -> TaskResult {
         let Done { number, made, share } = done;
         let Made::Answer(answer) = made else { unreachable!("only answers go ahead") };
         self.finished = false;
@@ -381,7 +382,7 @@ impl Emitter {
     }
 
     /// All batches before this number have gone on.
-    async fn reach(&mut self, number: u64) -> Ended {
+    async fn reach(&mut self, number: u64) -> TaskResult {
         while let Some(entry) = self.times.first_entry().filter(|entry| *entry.key() < number) {
             self.outlet.reach(entry.remove());
         }
@@ -399,7 +400,7 @@ impl Emitter {
 
     /// Sends what belongs together: all parts of a batch, what all workers say of a time or
     /// a checkpoint.
-    async fn emit(&mut self, parts: Vec<Done>) -> Ended {
+    async fn emit(&mut self, parts: Vec<Done>) -> TaskResult {
         let (mut answers, mut records) = (Vec::new(), 0);
         let (mut watermark, mut barrier) = (None, None);
         // Free once all was sent.

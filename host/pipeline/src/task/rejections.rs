@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::RwLock;
 
 use crate::checkpoint::Letters;
-use crate::flow::Stopped;
+use crate::flow::TaskError;
 use pipehost_config::OnError;
 use pipehost_observe::metrics::NodeMetrics;
 use pipehost_record::Letter;
@@ -35,12 +35,16 @@ const AT_ONCE: usize = 256;
 
 impl Rejections {
     /// Settles the rejected rows of a batch, which are not on their way any more.
-    pub(crate) async fn settle(&self, batch: &Batch, rejected: &[Rejected]) -> Result<(), Stopped> {
+    pub(crate) async fn settle(
+        &self,
+        batch: &Batch,
+        rejected: &[Rejected],
+    ) -> Result<(), TaskError> {
         // A few at a time: copied out of the batch, a record takes more than in it.
         for rejected in rejected.chunks(AT_ONCE) {
             let _open = self.gate.read().await;
             let refused = (rejected.iter())
-                .map(|rejected| Refused {
+                .map(|rejected| RejectedRecord {
                     record: batch.record(rejected.row),
                     origin: batch.origin(rejected.row),
                     input: batch.input,
@@ -55,7 +59,10 @@ impl Rejections {
         Ok(())
     }
 
-    pub(crate) async fn settle_all(&self, refused: Vec<Refused<'_>>) -> Result<(), Stopped> {
+    pub(crate) async fn settle_all(
+        &self,
+        refused: Vec<RejectedRecord<'_>>,
+    ) -> Result<(), TaskError> {
         let Some(first) = refused.first() else { return Ok(()) };
         self.metrics.rejected.inc_by(refused.len() as u64);
         match self.on_error {
@@ -64,8 +71,8 @@ impl Rejections {
                 Ok(())
             }
             OnError::Fail => {
-                let Refused { origin: Origin { place, number }, reason, .. } = first;
-                Err(Stopped::Cause(format!(
+                let RejectedRecord { origin: Origin { place, number }, reason, .. } = first;
+                Err(TaskError::Failed(format!(
                     "{} `{}` rejected record {number} of {}: {} (to go on without such \
                      records, set on_error; with --plugin, give --dead-letters)",
                     self.what,
@@ -91,7 +98,7 @@ impl Rejections {
                     })
                     .collect();
                 let count = letters.len() as u64;
-                self.letters.keep(letters).await.map_err(Stopped::Cause)?;
+                self.letters.keep(letters).await.map_err(TaskError::Failed)?;
                 self.metrics.dead_letters.inc_by(count);
                 Ok(())
             }
@@ -100,7 +107,7 @@ impl Rejections {
 }
 
 /// A record that was refused.
-pub(crate) struct Refused<'a> {
+pub(crate) struct RejectedRecord<'a> {
     pub record: Record,
     pub origin: Origin,
     pub input: u32,

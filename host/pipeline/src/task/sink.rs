@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::{NodeState, Reporter};
 use crate::flow::inlet::{Event, Inlet};
-use crate::flow::{Ended, Stopped};
+use crate::flow::{TaskError, TaskResult};
 use crate::task::rejections::Rejections;
 use pipehost_config::OnError;
 use pipehost_connectors::{Sink, SinkError};
-use pipehost_observe::metrics::{Doing, NodeMetrics};
+use pipehost_observe::metrics::{Activity, NodeMetrics};
 use pipehost_observe::pace::Pace;
 use pipehost_record::Batch;
 
@@ -39,7 +39,7 @@ pub(crate) struct SinkTask {
 }
 
 impl SinkTask {
-    pub(crate) async fn run(mut self) -> Ended {
+    pub(crate) async fn run(mut self) -> TaskResult {
         let mut closed = false;
         loop {
             match self.inlet.next().await? {
@@ -50,7 +50,7 @@ impl SinkTask {
                         // What is not written must not be in a checkpoint: the next run goes on
                         // from the last one.
                         self.stop.cancel();
-                        return Err(Stopped::Neighbour);
+                        return Err(TaskError::NeighbourGone);
                     }
                 }
                 Event::Watermark(_) => {}
@@ -64,13 +64,13 @@ impl SinkTask {
         }
         let name = self.name.clone();
         let synced = self.sink.finish().await;
-        let synced = synced.map_err(|why| Stopped::Cause(format!("sink `{name}`: {why}")))?;
+        let synced = synced.map_err(|why| TaskError::Failed(format!("sink `{name}`: {why}")))?;
         self.reporter.ended(NodeState::Sink(synced));
         Ok(())
     }
 
     /// Writes a batch; true if there is nobody to write to any more.
-    async fn write(&mut self, batch: &Batch) -> Result<bool, Stopped> {
+    async fn write(&mut self, batch: &Batch) -> Result<bool, TaskError> {
         // What is begun is finished and counted, before a run that ends counts what is missing.
         let open = self.gate.read().await;
         let start = Instant::now();
@@ -103,7 +103,7 @@ impl SinkTask {
         }
         let took = start.elapsed();
         self.metrics.duration.observe(took.as_secs_f64());
-        self.metrics.spent(Doing::Working, took);
+        self.metrics.spent(Activity::Working, took);
         if let Some(rate) = self.rate {
             let due = Duration::from_secs_f64(batch.len as f64 / rate as f64);
             tokio::time::sleep(due).await;
@@ -111,7 +111,7 @@ impl SinkTask {
         Ok(false)
     }
 
-    fn failed(&self, why: &str) -> Stopped {
-        Stopped::Cause(format!("sink `{}`: {why}", self.name))
+    fn failed(&self, why: &str) -> TaskError {
+        TaskError::Failed(format!("sink `{}`: {why}", self.name))
     }
 }

@@ -6,13 +6,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::{CheckpointRequests, NodeState, Reporter};
-use crate::flow::queue::{Close, Outlet};
-use crate::flow::{Ended, Stopped};
-use crate::task::rejections::{Refused, Rejections};
+use crate::flow::queue::{Outlet, StreamEnd};
+use crate::flow::{TaskError, TaskResult};
+use crate::task::rejections::{RejectedRecord, Rejections};
 use pipehost_codec::Decoded;
 use pipehost_config::Batching;
 use pipehost_connectors::Source;
-use pipehost_observe::metrics::Doing;
+use pipehost_observe::metrics::Activity;
 use pipehost_record::{MAX_ATTRIBUTES, Origin};
 
 pub(crate) struct SourceTask {
@@ -27,13 +27,13 @@ pub(crate) struct SourceTask {
     pub reporter: Reporter,
     /// How it ends when it is told to read no further: with a state to go on from,
     /// nothing is finished then.
-    pub when_stopped: Close,
+    pub when_stopped: StreamEnd,
     /// How it ends when there is nothing more.
-    pub when_done: Close,
+    pub when_done: StreamEnd,
 }
 
 impl SourceTask {
-    pub(crate) async fn run(mut self) -> Ended {
+    pub(crate) async fn run(mut self) -> TaskResult {
         let mut out = Decoded::default();
         let batching = self.batching.clone();
         let full = |out: &Decoded| {
@@ -43,7 +43,7 @@ impl SourceTask {
         };
         let metrics = self.rejections.metrics.clone();
         let starved = |since: std::time::Instant| {
-            metrics.spent(Doing::WaitingForInput, since.elapsed());
+            metrics.spent(Activity::WaitingForInput, since.elapsed());
         };
         let mut due = Instant::now();
         let mut stopping = false;
@@ -80,7 +80,7 @@ impl SourceTask {
                     }
                     let start = std::time::Instant::now();
                     let decoded = self.source.decode(&mut out, full);
-                    metrics.spent(Doing::Working, start.elapsed());
+                    metrics.spent(Activity::Working, start.elapsed());
                     let refused = self.reject(&mut out).await;
                     if let Err(why) = refused.and(decoded.map_err(|why| self.failed(&why))) {
                         // What was read before it is not delivered, and is counted as such.
@@ -115,15 +115,15 @@ impl SourceTask {
         Ok(())
     }
 
-    fn failed(&self, why: &str) -> Stopped {
-        Stopped::Cause(format!("source `{}`: {why}", self.rejections.name))
+    fn failed(&self, why: &str) -> TaskError {
+        TaskError::Failed(format!("source `{}`: {why}", self.rejections.name))
     }
 
     fn state(&self) -> NodeState {
         NodeState::Source { position: self.source.position(), latest: self.outlet.latest() }
     }
 
-    async fn flush(&mut self, out: &mut Decoded) -> Ended {
+    async fn flush(&mut self, out: &mut Decoded) -> TaskResult {
         let batch = out.batch.take();
         if batch.len == 0 {
             return Ok(());
@@ -137,7 +137,7 @@ impl SourceTask {
         self.outlet.settle().await
     }
 
-    async fn reject(&mut self, out: &mut Decoded) -> Ended {
+    async fn reject(&mut self, out: &mut Decoded) -> TaskResult {
         let undecodable = out.take_undecodable();
         if undecodable.is_empty() {
             return Ok(());
@@ -147,7 +147,7 @@ impl SourceTask {
         metrics.in_flight.fetch_add(undecodable.len() as i64, Ordering::Relaxed);
         let _open = self.rejections.gate.read().await;
         let place = self.source.place();
-        let refused = undecodable.iter().map(|undecodable| Refused {
+        let refused = undecodable.iter().map(|undecodable| RejectedRecord {
             record: undecodable.record.clone(),
             origin: Origin { place: place.clone(), number: undecodable.number },
             input: 0,

@@ -2,13 +2,12 @@
 
 use crate::checkpoint::{NodeState, Reporter};
 use crate::flow::inlet::{Event, Inlet};
-use crate::flow::queue::{Close, Outlet};
-use crate::flow::{Ended, Stopped};
+use crate::flow::queue::{Outlet, StreamEnd};
+use crate::flow::{TaskError, TaskResult};
 use crate::task::rejections::Rejections;
 use pipehost_record::Batch;
-use pipehost_sandbox::Failure;
-use pipehost_sandbox::Worker;
 use pipehost_sandbox::contract::outcome::Answer;
+use pipehost_sandbox::{Failure, Worker, WorkerState};
 
 pub(crate) struct StageTask {
     pub worker: Worker,
@@ -21,7 +20,7 @@ pub(crate) struct StageTask {
 }
 
 impl StageTask {
-    pub(crate) async fn run(mut self) -> Ended {
+    pub(crate) async fn run(mut self) -> TaskResult {
         let close = loop {
             let event = tokio::select! {
                 biased;
@@ -52,11 +51,11 @@ impl StageTask {
                 Event::End(close) => break close,
             }
         };
-        if close == Close::Finished && !self.finished {
+        if close == StreamEnd::Finished && !self.finished {
             let answer = finish(&mut self.worker, &self.rejections).await?;
             send(&mut self.outlet, answer).await?;
         }
-        self.finished |= close == Close::Finished;
+        self.finished |= close == StreamEnd::Finished;
         if self.reporter.is_heard() {
             let state = self.state().await?;
             self.reporter.ended(state);
@@ -64,7 +63,7 @@ impl StageTask {
         self.outlet.end(close).await
     }
 
-    async fn state(&mut self) -> Result<NodeState, Stopped> {
+    async fn state(&mut self) -> Result<NodeState, TaskError> {
         let worker = save(&mut self.worker, &self.rejections).await?;
         Ok(NodeState::Stage {
             workers: vec![worker],
@@ -79,11 +78,11 @@ pub(crate) async fn process(
     worker: &mut Worker,
     batch: &Batch,
     rejections: &Rejections,
-) -> Result<Answer, Stopped> {
+) -> Result<Answer, TaskError> {
     let answer = worker
         .process(batch)
         .await
-        .map_err(|why| Stopped::Cause(format!("stage `{}` {why}", rejections.name)))?;
+        .map_err(|why| TaskError::Failed(format!("stage `{}` {why}", rejections.name)))?;
     rejections.settle(batch, &answer.rejected).await?;
     Ok(answer)
 }
@@ -92,7 +91,7 @@ pub(crate) async fn process(
 pub(crate) async fn finish(
     worker: &mut Worker,
     rejections: &Rejections,
-) -> Result<Answer, Stopped> {
+) -> Result<Answer, TaskError> {
     worker.finish().await.map_err(|failure| failed(rejections, "was asked to finish", &failure))
 }
 
@@ -101,7 +100,7 @@ pub(crate) async fn advance(
     worker: &mut Worker,
     watermark: i64,
     rejections: &Rejections,
-) -> Result<Answer, Stopped> {
+) -> Result<Answer, TaskError> {
     let answer = worker.advance(watermark).await;
     answer.map_err(|failure| failed(rejections, "was told that time has passed", &failure))
 }
@@ -110,17 +109,17 @@ pub(crate) async fn advance(
 pub(crate) async fn save(
     worker: &mut Worker,
     rejections: &Rejections,
-) -> Result<Option<Option<Vec<u8>>>, Stopped> {
+) -> Result<WorkerState, TaskError> {
     let state = worker.state().await;
     state.map_err(|failure| failed(rejections, "was asked to save its state", &failure))
 }
 
-fn failed(rejections: &Rejections, when: &str, failure: &Failure) -> Stopped {
-    Stopped::Cause(format!("stage `{}` failed when it {when}: {failure}", rejections.name))
+fn failed(rejections: &Rejections, when: &str, failure: &Failure) -> TaskError {
+    TaskError::Failed(format!("stage `{}` failed when it {when}: {failure}", rejections.name))
 }
 
 /// Sends what a stage emitted.
-pub(crate) async fn send(outlet: &mut Outlet, answer: Answer) -> Ended {
+pub(crate) async fn send(outlet: &mut Outlet, answer: Answer) -> TaskResult {
     for emitted in answer.emitted {
         outlet.send(emitted.port, emitted.batch).await?;
     }

@@ -24,7 +24,7 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// What is known of an entry, in postcard's wire format, in a file beside it.
 #[derive(Debug, Serialize, Deserialize)]
-struct About {
+struct EntryMeta {
     hash: String,
     size: u64,
     /// Bytes of the native code, and their CRC-32 (IEEE).
@@ -34,7 +34,7 @@ struct About {
 
 /// An entry that is whole.
 #[derive(Debug)]
-pub struct Kept {
+pub struct CacheEntry {
     /// SHA-256 of the component, in hexadecimal, and its bytes.
     pub hash: String,
     pub size: u64,
@@ -73,9 +73,9 @@ impl Cache {
     }
 
     /// An entry, if there is one and it is whole.
-    pub fn get(&self, name: &str) -> Option<Kept> {
+    pub fn get(&self, name: &str) -> Option<CacheEntry> {
         let about = fs::read(self.path(&format!("{name}.about"))).ok()?;
-        let about = postcard::from_bytes::<About>(&about).ok();
+        let about = postcard::from_bytes::<EntryMeta>(&about).ok();
         let code = about.as_ref().map(|about| self.code(name, about.crc));
         if code.as_ref().is_some_and(|code| !code.exists()) {
             return None; // It made room for others.
@@ -83,7 +83,7 @@ impl Cache {
         let whole = about.zip(code).filter(|(about, code)| {
             checksum(code).is_ok_and(|found| found == (about.length, about.crc))
         });
-        let Some((About { hash, size, .. }, code)) = whole else {
+        let Some((EntryMeta { hash, size, .. }, code)) = whole else {
             tracing::warn!(
                 "{name} in the cache is damaged: its checksum does not hold; it is compiled anew"
             );
@@ -91,7 +91,7 @@ impl Cache {
         };
         note_use(&code);
         note_use(&self.path(&format!("{name}.about")));
-        Some(Kept { hash, size, code })
+        Some(CacheEntry { hash, size, code })
     }
 
     /// Keeps an entry, and lets others go if there is no room for it.
@@ -101,7 +101,7 @@ impl Cache {
             return;
         }
         let crc = crc32fast::hash(&compiled.code);
-        let about = About {
+        let about = EntryMeta {
             hash: compiled.hash.clone(),
             size: compiled.size,
             length: compiled.code.len() as u64,

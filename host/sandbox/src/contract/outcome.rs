@@ -103,16 +103,16 @@ fn join_output(
     // Looked up, not compared one by one: a guest chooses how long its names are.
     let removed: HashSet<&str> = output.removed.iter().map(String::as_str).collect();
     batch.attributes.retain(|(name, _)| !removed.contains(&**name));
-    let key = output.key.map(|change| (Target::Key, Changed::Anew(change)));
-    let value = output.value.map(|change| (Target::Value, Changed::Anew(change)));
+    let key = output.key.map(|change| (Target::Key, ColumnChange::Anew(change)));
+    let value = output.value.map(|change| (Target::Value, ColumnChange::Anew(change)));
     let attributes =
         output.attributes.into_iter().map(|records::AttributeChange { name, change }| {
-            (Target::Attribute(name), Changed::Anew(change))
+            (Target::Attribute(name), ColumnChange::Anew(change))
         });
     let excerpts = output.excerpts.into_iter().map(|excerpt| {
         let records::Excerpt { to, from, starts, ends, nulls, inherited } = excerpt;
         let change = records::Change { ends, data: Vec::new(), nulls, inherited };
-        (to, Changed::Excerpt { from, starts, change })
+        (to, ColumnChange::Excerpt { from, starts, change })
     });
     let mut seen = HashSet::new();
     let mut joined: Vec<(Target, Selected<Column>)> = Vec::new();
@@ -138,8 +138,8 @@ fn join_output(
             return Err(format!("{what} was changed twice"));
         }
         let (new, inherited) = match changed {
-            Changed::Anew(change) => checked(&what, change, len)?,
-            Changed::Excerpt { from, starts, change } => {
+            ColumnChange::Anew(change) => checked(&what, change, len)?,
+            ColumnChange::Excerpt { from, starts, change } => {
                 let given = input.and_then(|(_, given)| given.column(from));
                 let given = given.ok_or_else(|| {
                     format!("{what} is an excerpt of a column that it was not given")
@@ -216,7 +216,7 @@ fn times(
 }
 
 /// How a column is given.
-enum Changed {
+enum ColumnChange {
     Anew(records::Change),
     /// The `data` of the change is empty.
     Excerpt {

@@ -22,27 +22,27 @@ const DEPTH: usize = 64;
 /// The quota of all folders of one stage together, whichever of its instances writes.
 pub(crate) struct Quota {
     folders: Vec<PathBuf>,
-    most: Room,
+    most: FreeSpace,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Room {
+struct FreeSpace {
     bytes: u64,
     files: u64,
 }
 
 struct State {
-    left: Room,
+    left: FreeSpace,
     /// When the folders were counted last, and how long that took.
     counted: Option<(Instant, Duration)>,
 }
 
 impl Quota {
     pub(crate) fn new(folders: Vec<PathBuf>, bytes: u64, files: u64) -> Self {
-        let left = Room { bytes: 0, files: 0 };
+        let left = FreeSpace { bytes: 0, files: 0 };
         let state = State { left, counted: None };
-        Self { folders, most: Room { bytes, files }, state: state.into() }
+        Self { folders, most: FreeSpace { bytes, files }, state: state.into() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -51,17 +51,17 @@ impl Quota {
 
     /// Takes room for bytes, if what was counted last has it.
     pub(crate) fn take(&self, bytes: u64) -> bool {
-        self.state().take(Room { bytes, files: 0 })
+        self.state().take(FreeSpace { bytes, files: 0 })
     }
 
     /// Takes room for bytes; looks again if there is none.
     pub(crate) async fn bytes(&self, bytes: u64) -> bool {
-        self.ask(Room { bytes, files: 0 }).await
+        self.ask(FreeSpace { bytes, files: 0 }).await
     }
 
     /// Takes room for files or folders; looks again if there is none.
     pub(crate) async fn files(&self, files: u64) -> bool {
-        self.ask(Room { bytes: 0, files }).await
+        self.ask(FreeSpace { bytes: 0, files }).await
     }
 
     /// Looks again if less than this many bytes are left.
@@ -72,7 +72,7 @@ impl Quota {
         }
     }
 
-    async fn ask(&self, room: Room) -> bool {
+    async fn ask(&self, room: FreeSpace) -> bool {
         let unknown = self.state().counted.is_none();
         if unknown {
             self.count().await;
@@ -93,7 +93,7 @@ impl Quota {
         let start = Instant::now();
         let (folders, most) = (self.folders.clone(), self.most);
         let counted = tokio::task::spawn_blocking(move || {
-            let mut used = Room { bytes: 0, files: 0 };
+            let mut used = FreeSpace { bytes: 0, files: 0 };
             for folder in &folders {
                 count(folder, DEPTH, most, &mut used);
                 count_nameless(folder, &mut used);
@@ -102,7 +102,7 @@ impl Quota {
         });
         let Ok(used) = counted.await else { return };
         let mut state = self.state();
-        state.left = Room {
+        state.left = FreeSpace {
             bytes: self.most.bytes.saturating_sub(used.bytes),
             files: self.most.files.saturating_sub(used.files),
         };
@@ -111,17 +111,17 @@ impl Quota {
 }
 
 impl State {
-    fn take(&mut self, room: Room) -> bool {
+    fn take(&mut self, room: FreeSpace) -> bool {
         let left =
             (self.left.bytes.checked_sub(room.bytes), self.left.files.checked_sub(room.files));
         let (Some(bytes), Some(files)) = left else { return false };
-        self.left = Room { bytes, files };
+        self.left = FreeSpace { bytes, files };
         true
     }
 }
 
 /// Adds up what is in a folder, until there is more than may be. Links are not followed.
-fn count(folder: &Path, depth: usize, most: Room, used: &mut Room) {
+fn count(folder: &Path, depth: usize, most: FreeSpace, used: &mut FreeSpace) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let Ok(metadata) = entry.metadata() else { continue };
         used.files = used.files.saturating_add(1);
@@ -130,7 +130,7 @@ fn count(folder: &Path, depth: usize, most: Room, used: &mut Room) {
         } else if metadata.is_dir() && depth > 0 {
             count(&entry.path(), depth - 1, most, used);
         } else if metadata.is_dir() {
-            *used = Room { bytes: u64::MAX, files: u64::MAX };
+            *used = FreeSpace { bytes: u64::MAX, files: u64::MAX };
         }
         if used.files > most.files || used.bytes > most.bytes {
             return;
@@ -140,7 +140,7 @@ fn count(folder: &Path, depth: usize, most: Room, used: &mut Room) {
 
 /// Adds up files that were in a folder and have no name any more, but are still open in this
 /// process: they take room until they are closed. See proc(5).
-fn count_nameless(folder: &Path, used: &mut Room) {
+fn count_nameless(folder: &Path, used: &mut FreeSpace) {
     let Ok(folder) = folder.canonicalize() else { return };
     for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
         let Ok(target) = fs::read_link(entry.path()) else { continue };

@@ -46,7 +46,7 @@ pub(crate) struct Turn {
 }
 
 /// What follows from the end of a call of the host.
-pub(crate) struct Left {
+pub(crate) struct HostCallEnd {
     /// The guest has yielded, as it was made to: from now on by its own fuel again.
     pub(crate) yielded: bool,
     /// The turn is over: so much fuel is taken off, and the next look at it yields.
@@ -112,7 +112,7 @@ impl Turn {
     ///
     /// # Errors
     /// If the guest calls the host without end, and never looks at its fuel.
-    pub(crate) fn leave(&mut self) -> Result<Left, NoYield> {
+    pub(crate) fn leave(&mut self) -> Result<HostCallEnd, NoYield> {
         let number = self.turns.count();
         let is_new = self.number != number;
         let yielded = if is_new {
@@ -131,7 +131,7 @@ impl Turn {
         let is_over = self.owed >= FUEL || self.time >= TIME;
         let ends = counts && is_over && !self.yields;
         self.yields |= ends;
-        Ok(Left { yielded, owed: ends.then(|| self.settle()) })
+        Ok(HostCallEnd { yielded, owed: ends.then(|| self.settle()) })
     }
 
     /// Bytes that an answer of the guest may have.

@@ -24,7 +24,7 @@ use crate::threads::stopped;
 use classify::classify;
 pub use failure::Failure;
 use pipehost_config::limits::Limits;
-use pipehost_observe::metrics::{Cause, Doing, NodeMetrics};
+use pipehost_observe::metrics::{Activity, Cause, NodeMetrics};
 use pipehost_record::foreign::Foreign;
 use pipehost_record::{Batch, Column};
 
@@ -337,8 +337,8 @@ impl Instance {
         let (guest, all) = self.measured;
         let share = if all.is_zero() { 1.0 } else { guest.as_secs_f64() / all.as_secs_f64() };
         let working = took.mul_f64(share.min(1.0));
-        self.metrics.spent(Doing::Working, working);
-        self.metrics.spent(Doing::Copying, took.saturating_sub(working));
+        self.metrics.spent(Activity::Working, working);
+        self.metrics.spent(Activity::Copying, took.saturating_sub(working));
     }
 
     fn state_fuel(&self, saved: usize) -> Option<u64> {

@@ -38,7 +38,7 @@ enum State {
 }
 
 /// Why a call is not made.
-pub(super) enum Refused {
+pub(super) enum NotAdmitted {
     /// The records are rejected.
     Records(String),
     /// The pipeline fails.
@@ -61,7 +61,7 @@ impl Breaker {
 
     /// Asks for a call. Where the pipeline pauses, this waits until the stage may be
     /// tried again.
-    pub(super) async fn admit(&self) -> Result<(), Refused> {
+    pub(super) async fn admit(&self) -> Result<(), NotAdmitted> {
         loop {
             let probed = self.probed.notified();
             let until = {
@@ -77,9 +77,9 @@ impl Breaker {
                     State::Probing { why } => (None, why),
                 };
                 match self.config.on_open {
-                    OnOpen::Fail => return Err(Refused::Pipeline(why.clone())),
+                    OnOpen::Fail => return Err(NotAdmitted::Pipeline(why.clone())),
                     OnOpen::DeadLetter => {
-                        return Err(Refused::Records(format!("breaker: its stage {why}")));
+                        return Err(NotAdmitted::Records(format!("breaker: its stage {why}")));
                     }
                     OnOpen::Pause => until,
                 }

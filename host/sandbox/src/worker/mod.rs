@@ -5,8 +5,8 @@
 //! `checkpoint` gets its state back before each new attempt.
 
 mod breaker;
+mod budget;
 mod recovery;
-mod room;
 
 use std::sync::Arc;
 
@@ -17,12 +17,13 @@ use crate::instance::Failure;
 use crate::instance::Instance;
 use crate::program::Program;
 pub use breaker::Breaker;
-use breaker::Refused;
+use breaker::NotAdmitted;
+use budget::OutputBudget;
 use pipehost_config::Retry;
 use pipehost_observe::metrics::NodeMetrics;
 use pipehost_record::{Batch, Rejected};
 use recovery::Recovery;
-use room::Room;
+pub use recovery::WorkerState;
 
 /// A stage that is part of this program: what benchmarks compare the sandbox with.
 #[cfg(feature = "native")]
@@ -70,11 +71,11 @@ impl Runner {
     }
 
     /// What the answers to the parts of a batch may come to.
-    fn answer_limits(&self, batch: &Batch) -> Room {
+    fn answer_limits(&self, batch: &Batch) -> OutputBudget {
         match self {
-            Self::Sandboxed(program) => Room::new(&program.component().limits, batch),
+            Self::Sandboxed(program) => OutputBudget::new(&program.component().limits, batch),
             #[cfg(feature = "native")]
-            Self::Native { .. } => Room::endless(),
+            Self::Native { .. } => OutputBudget::endless(),
         }
     }
 
@@ -97,7 +98,7 @@ enum Live {
 
 /// What a worker does with failures, and what it goes on from.
 #[derive(Clone, Default)]
-pub struct Care {
+pub struct WorkerOptions {
     pub retry: Option<Retry>,
     /// Whether the first record at fault ends the pipeline: then it is not worth while to
     /// look for the others.
@@ -130,7 +131,7 @@ impl Worker {
         runner: Runner,
         number: usize,
         metrics: Arc<NodeMetrics>,
-        care: Care,
+        options: WorkerOptions,
     ) -> Result<Self, Failure> {
         let log = runner.program().map(|program| program.log(number, &metrics));
         let live = match &runner {
@@ -138,7 +139,7 @@ impl Worker {
             #[cfg(feature = "native")]
             Runner::Native { make, .. } => Live::Native(make()),
         };
-        let Care { retry, first_fails, breaker, saved } = care;
+        let WorkerOptions { retry, first_fails, breaker, saved } = options;
         let recovery = Recovery::new(saved);
         let mut worker =
             Self { runner, number, metrics, retry, first_fails, breaker, live, recovery, log };
@@ -156,7 +157,7 @@ impl Worker {
         let mut answer = self.divide(batch, None).await?;
         let Some(retry) = self.retry.clone() else { return Ok(answer) };
         // All attempts together may answer what one call may.
-        let mut room: Option<Room> = None;
+        let mut budget: Option<OutputBudget> = None;
         for attempt in (2..).take_while(|attempt| !retry.is_over(attempt - 1)) {
             let (again, settled): (Vec<_>, Vec<_>) =
                 answer.rejected.into_iter().partition(|rejected| rejected.retryable);
@@ -167,12 +168,13 @@ impl Worker {
             self.metrics.retries.inc_by(again.len() as u64);
             tokio::time::sleep(retry.delay(attempt)).await;
             let rows: Vec<u32> = again.iter().map(|rejected| rejected.row as u32).collect();
-            let room = room.get_or_insert_with(|| {
-                let mut room = self.runner.answer_limits(batch);
-                room.spend(&answer);
-                room
+            let budget = budget.get_or_insert_with(|| {
+                let mut budget = self.runner.answer_limits(batch);
+                budget.spend(&answer);
+                budget
             });
-            let mut retried = self.divide(&batch.pick(Arc::new(rows.clone())), Some(room)).await?;
+            let mut retried =
+                self.divide(&batch.pick(Arc::new(rows.clone())), Some(budget)).await?;
             retried.renumber(&rows);
             for rejected in &mut retried.rejected {
                 rejected.attempts = attempt;
@@ -206,11 +208,11 @@ impl Worker {
         Ok(answer)
     }
 
-    /// The state of the stage, for a checkpoint; none if the last one already has it.
+    /// The state of the stage, for a checkpoint.
     ///
     /// # Errors
     /// As [`Worker::finish`].
-    pub async fn state(&mut self) -> Result<Option<Option<Vec<u8>>>, Failure> {
+    pub async fn state(&mut self) -> Result<WorkerState, Failure> {
         if self.keeps_state() && self.recovery.has_changed() {
             let saved = self.twice(Call::Save).await?.saved;
             self.recovery.save(saved);
@@ -262,25 +264,25 @@ impl Worker {
     async fn divide(
         &mut self,
         batch: &Batch,
-        mut room: Option<&mut Room>,
+        mut budget: Option<&mut OutputBudget>,
     ) -> Result<Answer, String> {
-        match self.admitted(batch, room.as_deref_mut()).await? {
+        match self.admitted(batch, budget.as_deref_mut()).await? {
             Ok(answer) => Ok(answer), // As nearly always.
-            Err(Fault::Refused(reason)) => Ok(reject_all(batch.len, &reason)),
-            Err(Fault::Failed(failure)) if batch.len == 1 => Ok(rejected(&failure)),
-            Err(Fault::Failed(_)) => match room {
-                Some(room) => self.halves(batch, room).await,
+            Err(PartFailure::Refused(reason)) => Ok(reject_all(batch.len, &reason)),
+            Err(PartFailure::Failed(failure)) if batch.len == 1 => Ok(rejected(&failure)),
+            Err(PartFailure::Failed(_)) => match budget {
+                Some(budget) => self.halves(batch, budget).await,
                 // Each call has its limits; so have all the calls for one batch together.
                 None => {
-                    let mut room = self.runner.answer_limits(batch);
-                    self.halves(batch, &mut room).await
+                    let mut budget = self.runner.answer_limits(batch);
+                    self.halves(batch, &mut budget).await
                 }
             },
         }
     }
 
     /// Processes a batch that failed as a whole.
-    async fn halves(&mut self, batch: &Batch, room: &mut Room) -> Result<Answer, String> {
+    async fn halves(&mut self, batch: &Batch, budget: &mut OutputBudget) -> Result<Answer, String> {
         let mut parts: Vec<Answer> = Vec::new();
         let mut reason = "".into();
         // First and last row, exclusive, of the parts still to do; the last comes next.
@@ -288,17 +290,17 @@ impl Worker {
         let mut pending = vec![(middle, batch.len), (0, middle)];
         while let Some((start, end)) = pending.pop() {
             let part = batch.slice(start..end);
-            let mut answer = match self.admitted(&part, Some(&mut *room)).await? {
+            let mut answer = match self.admitted(&part, Some(&mut *budget)).await? {
                 Ok(answer) => answer,
-                Err(Fault::Refused(reason)) => reject_all(part.len, &reason),
-                Err(Fault::Failed(failure)) if end - start == 1 => rejected(&failure),
-                Err(Fault::Failed(_)) => {
+                Err(PartFailure::Refused(reason)) => reject_all(part.len, &reason),
+                Err(PartFailure::Failed(failure)) if end - start == 1 => rejected(&failure),
+                Err(PartFailure::Failed(_)) => {
                     let middle = start + (end - start) / 2;
                     pending.extend([(middle, end), (start, middle)]);
                     continue;
                 }
             };
-            room.keep_reasons(&mut answer, &mut reason);
+            budget.keep_reasons(&mut answer, &mut reason);
             answer.renumber(&(start as u32..end as u32).collect::<Vec<_>>());
             let at_fault = answer.rejected.iter().any(|rejected| !rejected.retryable);
             match parts.last_mut() {
@@ -317,47 +319,47 @@ impl Worker {
     async fn admitted(
         &mut self,
         batch: &Batch,
-        room: Option<&mut Room>,
-    ) -> Result<Result<Answer, Fault>, String> {
+        budget: Option<&mut OutputBudget>,
+    ) -> Result<Result<Answer, PartFailure>, String> {
         let breaker = self.breaker.clone();
         if let Some(breaker) = &breaker {
             match breaker.admit().await {
                 Ok(()) => {}
-                Err(Refused::Records(reason)) => return Ok(Err(Fault::Refused(reason))),
-                Err(Refused::Pipeline(why)) => return Err(format!("{why} (breaker)")),
+                Err(NotAdmitted::Records(reason)) => return Ok(Err(PartFailure::Refused(reason))),
+                Err(NotAdmitted::Pipeline(why)) => return Err(format!("{why} (breaker)")),
             }
         }
         let lost = |why| format!("cannot be brought back after a failure: {why}");
-        let result = self.attempt(batch, room).await.map_err(lost)?;
+        let result = self.attempt(batch, budget).await.map_err(lost)?;
         if let Some(breaker) = &breaker {
             match &result {
                 Ok(_) => breaker.success(),
                 Err(failure) => breaker.failure(failure),
             }
         }
-        Ok(result.map_err(Fault::Failed))
+        Ok(result.map_err(PartFailure::Failed))
     }
 
     /// One call. The inner error is the guest's; the instance is gone then.
     async fn attempt(
         &mut self,
         batch: &Batch,
-        room: Option<&mut Room>,
+        budget: Option<&mut OutputBudget>,
     ) -> Result<Result<Answer, Failure>, Failure> {
         let result = match self.live().await? {
             #[cfg(feature = "native")]
             Live::Native(native) => {
                 let start = std::time::Instant::now();
                 let answer = native.process(batch);
-                self.metrics.spent(pipehost_observe::metrics::Doing::Working, start.elapsed());
+                self.metrics.spent(pipehost_observe::metrics::Activity::Working, start.elapsed());
                 return Ok(answer.map_err(|error| {
                     Failure::new(pipehost_observe::metrics::Cause::Error, error)
                 }));
             }
             Live::Sandboxed(instance) => instance.as_mut().expect("live").process(batch).await,
         };
-        let result = result.and_then(|answer| match room {
-            Some(room) => room.take(answer),
+        let result = result.and_then(|answer| match budget {
+            Some(budget) => budget.take(answer),
             None => Ok(answer),
         });
         match &result {
@@ -427,7 +429,7 @@ impl From<Answer> for Reply {
 }
 
 /// Why there is no answer for a part of a batch.
-enum Fault {
+enum PartFailure {
     Failed(Failure),
     /// The stage was not asked.
     Refused(String),

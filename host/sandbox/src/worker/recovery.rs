@@ -10,10 +10,21 @@ const SAVE_EVERY: usize = 64;
 /// Bytes of the batches of these calls that are kept at most, beside the last.
 const KEPT_BYTES: usize = 32 << 20;
 
+/// What the stage of one worker holds, for a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerState {
+    /// What it held at the last checkpoint.
+    Unchanged,
+    /// It keeps nothing.
+    Nothing,
+    /// What it saved.
+    Saved(Vec<u8>),
+}
+
 #[derive(Default)]
 pub(super) struct Recovery {
     saved: Option<Vec<u8>>,
-    since: Vec<Seen>,
+    since: Vec<SeenCall>,
     /// Bytes that the batches in it hold.
     bytes: usize,
     /// Whether the stage has seen something that no checkpoint has.
@@ -21,7 +32,7 @@ pub(super) struct Recovery {
 }
 
 /// A call that changed the state.
-enum Seen {
+enum SeenCall {
     Batch(Batch),
     Watermark(i64),
 }
@@ -34,16 +45,16 @@ impl Recovery {
 
     pub(super) fn saw_batch(&mut self, batch: &Batch) {
         self.bytes += batch.held_bytes();
-        self.since.push(Seen::Batch(batch.clone()));
+        self.since.push(SeenCall::Batch(batch.clone()));
         self.changed = true;
     }
 
     pub(super) fn saw_watermark(&mut self, watermark: i64) {
-        self.since.push(Seen::Watermark(watermark));
+        self.since.push(SeenCall::Watermark(watermark));
         self.changed = true;
     }
 
-    /// What the stage held, it holds no more.
+    /// `finish` changed the state: save it again.
     pub(super) fn finished(&mut self) {
         self.changed = true;
     }
@@ -68,9 +79,13 @@ impl Recovery {
         self.changed
     }
 
-    /// The state as it is now, which is saved, for a checkpoint; none if the last one has it.
-    pub(super) fn changed_state(&mut self) -> Option<Option<Vec<u8>>> {
-        std::mem::take(&mut self.changed).then(|| self.saved.clone())
+    /// The state as it is now, which is saved, for a checkpoint.
+    pub(super) fn changed_state(&mut self) -> WorkerState {
+        match (std::mem::take(&mut self.changed), &self.saved) {
+            (false, _) => WorkerState::Unchanged,
+            (true, None) => WorkerState::Nothing,
+            (true, Some(saved)) => WorkerState::Saved(saved.clone()),
+        }
     }
 
     /// Brings a new instance to where the old one was.
@@ -80,8 +95,8 @@ impl Recovery {
         }
         for seen in &self.since {
             match seen {
-                Seen::Batch(batch) => drop(instance.process(batch).await?),
-                Seen::Watermark(watermark) => drop(instance.advance(*watermark).await?),
+                SeenCall::Batch(batch) => drop(instance.process(batch).await?),
+                SeenCall::Watermark(watermark) => drop(instance.advance(*watermark).await?),
             }
         }
         if !self.since.is_empty() {

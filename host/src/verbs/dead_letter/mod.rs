@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::error::Error;
 use pipehost_codec::frames::write_record;
 use pipehost_observe::log::stderr;
-use pipehost_pipeline::dead_letter::Reader;
+use pipehost_pipeline::dead_letter::LetterReader;
 use pipehost_record::Letter;
 use pipehost_record::foreign::Foreign;
 use pipehost_record::time::rfc3339;
@@ -100,7 +100,7 @@ pub fn dead_letter(verb: Verb) -> Result<u8, Error> {
 
 /// Gives every letter to `use_it`. A torn end is said, not fatal; damage is.
 fn each(path: &Path, mut use_it: impl FnMut(u64, Letter) -> io::Result<()>) -> Result<(), Error> {
-    let mut reader = Reader::open(path).map_err(Error::Usage)?;
+    let mut reader = LetterReader::open(path).map_err(Error::Usage)?;
     let mut number = 0;
     for letter in reader.by_ref() {
         let letter = letter.map_err(|why| Error::Failed(format!("{}: {why}", path.display())))?;

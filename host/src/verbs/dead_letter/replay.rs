@@ -14,7 +14,7 @@ use pipehost_codec::frames::write_letter;
 use pipehost_config::{At, Config, DeadLetters as Settings, OnError, SinkKind, WhenLettersFull};
 use pipehost_files::folder;
 use pipehost_observe::log::stderr;
-use pipehost_pipeline::dead_letter::{self, DeadLetters, Reader};
+use pipehost_pipeline::dead_letter::{self, DeadLetters, LetterReader};
 use pipehost_pipeline::prepare::prepare;
 use pipehost_pipeline::state::{self, Store};
 use pipehost_record::Letter;
@@ -50,7 +50,7 @@ pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Res
     if sent.is_empty() {
         return print(b"no letters to replay\n");
     }
-    let refused = Refused::beside(file)?;
+    let refused = RefusedAgain::beside(file)?;
     let mut replayed = config.clone();
     for_replay(&mut replayed, &refused.path);
     let threads = Threads::new()?;
@@ -141,7 +141,7 @@ fn select(
     }
     let (mut sent, mut stay) = (Vec::new(), Vec::new());
     let mut unknown: Vec<String> = Vec::new();
-    for letter in Reader::open(file).map_err(Error::Usage)? {
+    for letter in LetterReader::open(file).map_err(Error::Usage)? {
         let letter = letter.map_err(|why| Error::Failed(format!("{}: {why}", file.display())))?;
         let known = has(&letter.stage);
         if !known && !unknown.contains(&letter.stage) {
@@ -181,11 +181,11 @@ fn for_replay(config: &mut Config, letters: &Path) {
 }
 
 /// A file for what is refused again; gone when this goes.
-struct Refused {
+struct RefusedAgain {
     path: PathBuf,
 }
 
-impl Refused {
+impl RefusedAgain {
     fn beside(file: &Path) -> Result<Self, Error> {
         let mut name = file.file_name().unwrap_or_default().to_owned();
         name.push(".replay");
@@ -202,7 +202,7 @@ impl Refused {
     fn letters(&self, sent: &[Letter]) -> Result<Vec<Letter>, Error> {
         let key = |letter: &Letter| (letter.stage.clone(), letter.place.clone(), letter.number);
         let before: HashMap<_, _> = sent.iter().map(|letter| (key(letter), letter)).collect();
-        let reader = Reader::open(&self.path).map_err(Error::Failed)?;
+        let reader = LetterReader::open(&self.path).map_err(Error::Failed)?;
         reader
             .map(|letter| {
                 let mut letter = letter.map_err(Error::Failed)?;
@@ -216,7 +216,7 @@ impl Refused {
     }
 }
 
-impl Drop for Refused {
+impl Drop for RefusedAgain {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }

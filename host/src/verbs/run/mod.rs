@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::error::Error;
 use crate::load::PipelineArgs;
-use crate::progress::Drawing;
+use crate::progress::ProgressDisplay;
 use crate::runtime::Threads;
 use crate::signals::{name_of, signals};
 use crate::{closed, summary};
@@ -19,7 +19,7 @@ use pipehost_config::{Config, SinkKind, SourceKind};
 use pipehost_observe::log::{self, stderr};
 use pipehost_observe::metrics::Metrics;
 use pipehost_observe::server;
-use pipehost_pipeline::{Ending, Stop, StoppedBy};
+use pipehost_pipeline::{RunReport, StopCause, StopRequest};
 use profiling::Profiling;
 
 pub const ABOUT: &str = "\
@@ -100,10 +100,10 @@ async fn run_async(args: Args, work: &Handle) -> Result<u8, Error> {
             Ok(started) => started.map_err(Error::Failed)?,
             Err(panic) => return Err(Error::Failed(format!("the pipeline did not start: {panic}"))),
         },
-        Some(Stop::Signal(number)) = stops.recv() => {
-            let ending = Ending {
+        Some(StopRequest::Signal(number)) = stops.recv() => {
+            let ending = RunReport {
                 failure: None,
-                stopped_by: Some(StoppedBy::Signal(number)),
+                stopped_by: Some(StopCause::Signal(number)),
                 undelivered: Vec::new(),
                 unfinished: Vec::new(),
                 elapsed: Duration::ZERO,
@@ -116,7 +116,8 @@ async fn run_async(args: Args, work: &Handle) -> Result<u8, Error> {
     }
     let nodes = running.nodes.clone();
     let processed = metrics.processed.clone();
-    let drawing = (!args.quiet).then(|| Drawing::start(nodes.clone(), processed, stdout_is_used));
+    let drawing =
+        (!args.quiet).then(|| ProgressDisplay::start(nodes.clone(), processed, stdout_is_used));
     let ending = running.finish(stops).await;
     drop(drawing);
     let profiled = profiling.map_or(Ok(()), Profiling::end);
@@ -148,7 +149,7 @@ fn are_open(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-fn conclude(ending: Ending) -> Result<u8, Error> {
+fn conclude(ending: RunReport) -> Result<u8, Error> {
     let lost: Vec<_> = (ending.undelivered.iter())
         .map(|(node, records)| format!("{} before or in `{node}`", summary::number(*records)))
         .collect();
@@ -164,8 +165,8 @@ fn conclude(ending: Ending) -> Result<u8, Error> {
     }
     let (why, code) = match ending.stopped_by {
         None => return Ok(0),
-        Some(StoppedBy::Deadline) => ("the deadline passed".to_owned(), 124),
-        Some(StoppedBy::Signal(number)) => {
+        Some(StopCause::Deadline) => ("the deadline passed".to_owned(), 124),
+        Some(StopCause::Signal(number)) => {
             let name = name_of(number);
             (format!("stopped by {name}"), 128 + number)
         }

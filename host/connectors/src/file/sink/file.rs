@@ -17,9 +17,9 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use crate::Written;
+use crate::WrittenFiles;
 use pipehost_config::Rotate;
-use pipehost_files::fingerprint::{Mark, is_at};
+use pipehost_files::fingerprint::{FileMark, is_at};
 use pipehost_files::folder;
 use pipehost_files::rotation;
 
@@ -29,8 +29,8 @@ pub(crate) struct SinkFile {
     target: Target,
     /// Bytes in it.
     length: u64,
-    begun: Begun,
-    /// Written since it was synced.
+    begun: FileAge,
+    /// WrittenFiles since it was synced.
     dirty: bool,
     rotate: Rotate,
     /// The highest number that a rotated file had.
@@ -38,17 +38,17 @@ pub(crate) struct SinkFile {
 }
 
 enum Target {
-    /// Written beside the path and renamed at the end; removed if that does not come.
+    /// WrittenFiles beside the path and renamed at the end; removed if that does not come.
     Complete(NamedTempFile),
-    /// Written in place, by appending.
+    /// WrittenFiles in place, by appending.
     Appended(File),
     /// A device or a pipe, which a rename would replace.
     Stream(File),
     /// Truncated after a crash.
-    Kept(Kept),
+    Checkpointed(CheckpointedFile),
 }
 
-struct Kept {
+struct CheckpointedFile {
     file: File,
     /// Its own name, until a checkpoint knows it; none, once it has the path.
     own: Option<String>,
@@ -99,7 +99,7 @@ impl Temporaries {
 
 /// When a file was begun, by a clock that does not jump.
 #[derive(Debug, Clone, Copy)]
-struct Begun {
+struct FileAge {
     /// In nanoseconds since the Unix epoch.
     at: i64,
     opened: Instant,
@@ -107,7 +107,7 @@ struct Begun {
     age: Duration,
 }
 
-impl Begun {
+impl FileAge {
     fn now() -> Self {
         Self { at: pipehost_record::time::now(), opened: Instant::now(), age: Duration::ZERO }
     }
@@ -125,11 +125,11 @@ impl Begun {
 
 /// Where a file ended at a checkpoint, and what it was called.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Position {
+pub(crate) struct SinkPosition {
     /// The name of the file beside the path; none: it has the path.
     own: Option<String>,
     #[serde(flatten)]
-    pub(crate) mark: Mark,
+    pub(crate) mark: FileMark,
     /// In nanoseconds since the Unix epoch.
     begun: i64,
     /// The highest number that a rotated file had.
@@ -141,10 +141,10 @@ pub(crate) struct Position {
 /// A file that gets a number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Rotated {
-    /// As in [`Position`].
+    /// As in [`SinkPosition`].
     own: Option<String>,
     number: u64,
-    mark: Mark,
+    mark: FileMark,
 }
 
 /// A name that a file gets once a checkpoint knows it.
@@ -190,7 +190,7 @@ impl Rename {
 #[derive(Debug)]
 pub(crate) struct GoOn {
     path: PathBuf,
-    position: Position,
+    position: SinkPosition,
     renames: Vec<Rename>,
 }
 
@@ -200,7 +200,11 @@ impl GoOn {
     ///
     /// # Errors
     /// What differs, and what to do.
-    pub(crate) fn check(path: &Path, position: &Position, replaces: bool) -> Result<Self, String> {
+    pub(crate) fn check(
+        path: &Path,
+        position: &SinkPosition,
+        replaces: bool,
+    ) -> Result<Self, String> {
         let failed = |error: io::Error| cannot_write(path, &error);
         // A link stays, and what it points to is written.
         let path =
@@ -277,7 +281,7 @@ impl GoOn {
         self,
         rotate: &Rotate,
         temporaries: &Temporaries,
-        written: &Written,
+        written: &WrittenFiles,
     ) -> Result<SinkFile, String> {
         let Self { path, position, renames } = self;
         renames.iter().try_for_each(Rename::apply)?;
@@ -288,7 +292,7 @@ impl GoOn {
         file.seek(SeekFrom::End(0)).map_err(failed)?;
         let temporaries = temporaries.clone();
         Ok(SinkFile {
-            target: Target::Kept(Kept {
+            target: Target::Checkpointed(CheckpointedFile {
                 file,
                 own: None,
                 rotated: Vec::new(),
@@ -296,7 +300,7 @@ impl GoOn {
                 temporaries,
             }),
             length: position.mark.length,
-            begun: Begun::at(position.begun),
+            begun: FileAge::at(position.begun),
             dirty: true,
             rotate: rotate.clone(),
             rotated: position.highest,
@@ -312,7 +316,7 @@ pub(crate) enum New<'a> {
     Complete,
     Append,
     /// Truncated after a crash; what is in a file that is there stays in it, or not.
-    Kept {
+    Checkpointed {
         temporaries: &'a Temporaries,
         appends: bool,
     },
@@ -328,7 +332,7 @@ impl SinkFile {
         path: &Path,
         new: New<'_>,
         rotate: &Rotate,
-        written: &Written,
+        written: &WrittenFiles,
     ) -> Result<Self, String> {
         let failed = |error: io::Error| cannot_write(path, &error);
         let existing = fs::metadata(path).ok();
@@ -341,7 +345,13 @@ impl SinkFile {
         let mut kept = |file, own, temporaries: &Temporaries| {
             rotated = rotation::highest(&path);
             let temporaries = temporaries.clone();
-            Target::Kept(Kept { file, own, rotated: Vec::new(), given: false, temporaries })
+            Target::Checkpointed(CheckpointedFile {
+                file,
+                own,
+                rotated: Vec::new(),
+                given: false,
+                temporaries,
+            })
         };
         let target = match new {
             _ if !is_regular => {
@@ -361,7 +371,7 @@ impl SinkFile {
                 length = file.metadata().map_err(failed)?.len();
                 Target::Appended(file)
             }
-            New::Kept { temporaries, appends } => {
+            New::Checkpointed { temporaries, appends } => {
                 let mut options = OpenOptions::new();
                 options.create(true).read(true).write(true).truncate(!appends);
                 let mut file = options.open(&path).map_err(failed)?;
@@ -374,14 +384,14 @@ impl SinkFile {
                 kept(file, Some(own), temporaries)
             }
         };
-        let begun = Begun::now();
+        let begun = FileAge::now();
         let rotate = rotate.clone();
         let file = Self { target, length, begun, dirty: true, rotate, rotated, path };
         written.note(file.file());
         Ok(file)
     }
 
-    pub(crate) fn write(&mut self, bytes: &[u8], written: &Written) -> io::Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8], written: &WrittenFiles) -> io::Result<()> {
         if self.is_due() {
             self.rotate()?;
             written.note(self.file());
@@ -396,7 +406,7 @@ impl SinkFile {
         match &self.target {
             Target::Complete(file) => file.as_file(),
             Target::Appended(file) | Target::Stream(file) => file,
-            Target::Kept(kept) => &kept.file,
+            Target::Checkpointed(kept) => &kept.file,
         }
     }
 
@@ -404,7 +414,7 @@ impl SinkFile {
         match &mut self.target {
             Target::Complete(file) => file.as_file_mut(),
             Target::Appended(file) | Target::Stream(file) => file,
-            Target::Kept(kept) => &mut kept.file,
+            Target::Checkpointed(kept) => &mut kept.file,
         }
     }
 
@@ -432,8 +442,8 @@ impl SinkFile {
                 fs::rename(&self.path, next)?;
                 *file = OpenOptions::new().create(true).append(true).open(&self.path)?;
             }
-            Target::Kept(kept) => {
-                let mark = Mark::of(&kept.file, self.length)?;
+            Target::Checkpointed(kept) => {
+                let mark = FileMark::of(&kept.file, self.length)?;
                 let (file, own) = kept.temporaries.create(&self.path)?;
                 file.set_permissions(kept.file.metadata()?.permissions())?;
                 let own = kept.own.replace(own);
@@ -442,7 +452,7 @@ impl SinkFile {
             }
         }
         self.rotated = number;
-        (self.length, self.begun, self.dirty) = (0, Begun::now(), true);
+        (self.length, self.begun, self.dirty) = (0, FileAge::now(), true);
         folder::keep_name(&self.path)
     }
 
@@ -464,13 +474,13 @@ impl SinkFile {
         &mut self,
         replaces: bool,
         last: bool,
-    ) -> io::Result<Option<(Position, Vec<Rename>)>> {
-        let Target::Kept(kept) = &mut self.target else { return Ok(None) };
+    ) -> io::Result<Option<(SinkPosition, Vec<Rename>)>> {
+        let Target::Checkpointed(kept) = &mut self.target else { return Ok(None) };
         let is_named = kept.own.is_none() && kept.rotated.is_empty() && !(last && kept.given);
         if is_named && !is_at(&self.path, &kept.file) {
             return Err(io::Error::other("it was taken away or replaced while it was written"));
         }
-        let mark = Mark::of(&kept.file, self.length)?;
+        let mark = FileMark::of(&kept.file, self.length)?;
         let named = |own: &Option<String>| match own {
             None => self.path.clone(),
             Some(own) => self.path.with_file_name(own),
@@ -490,7 +500,7 @@ impl SinkFile {
         }
         kept.given = !renames.is_empty();
         let begun = self.begun.at;
-        let position = Position { own, mark, begun, highest: self.rotated, rotated };
+        let position = SinkPosition { own, mark, begun, highest: self.rotated, rotated };
         Ok(Some((position, renames)))
     }
 
@@ -503,7 +513,7 @@ impl SinkFile {
     }
 }
 
-impl Position {
+impl SinkPosition {
     /// Whether it is there, with a name of its own.
     pub(crate) fn own_in(&self, folder: &Path) -> bool {
         self.own.as_ref().is_some_and(|own| folder.join(own).exists())

@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Resume, Synced, Written};
+use crate::{Resume, Synced, WrittenFiles};
 pub use file::Rename;
-use file::{GoOn, New, Position, SinkFile, Temporaries, cannot_write, in_the_way};
+use file::{GoOn, New, SinkFile, SinkPosition, Temporaries, cannot_write, in_the_way};
 use names::{divide, make_folder};
 use pipehost_config::FileSink as Config;
 use pipehost_files::folder::{self, kept};
@@ -26,7 +26,7 @@ pub struct FileSink {
     config: Arc<Config>,
     /// What the path leads to, if it is a link.
     target: PathBuf,
-    written: Written,
+    written: WrittenFiles,
     /// What is done before the first write.
     plan: Option<Plan>,
     /// None while a write is under way.
@@ -45,7 +45,7 @@ struct Files {
     open: BTreeMap<PathBuf, SinkFile>,
     /// Of those that were not there when the sink was opened, where they ended: they may
     /// come back.
-    gone: BTreeMap<PathBuf, Position>,
+    gone: BTreeMap<PathBuf, SinkPosition>,
     /// Where files are truncated after a crash.
     keeping: Option<Keeping>,
 }
@@ -77,7 +77,7 @@ struct Positions {
     tag: String,
     began: Option<i64>,
     /// By path, from the folder of the pipeline.
-    files: BTreeMap<PathBuf, Position>,
+    files: BTreeMap<PathBuf, SinkPosition>,
 }
 
 /// Files that a sink may write, one for each value in its path: what a stage makes up must
@@ -89,7 +89,7 @@ impl FileSink {
     pub(crate) fn open(
         config: &Config,
         resume: &Resume<'_>,
-        written: Written,
+        written: WrittenFiles,
     ) -> Result<Self, String> {
         let is_divided = config.partition.is_some();
         let mut target = config.path.value.clone();
@@ -197,7 +197,7 @@ impl FileSink {
                     None if self.config.append => New::Append,
                     None => New::Complete,
                     Some(Keeping { temporaries, .. }) => {
-                        New::Kept { temporaries, appends: self.config.append }
+                        New::Checkpointed { temporaries, appends: self.config.append }
                     }
                 };
                 let file = SinkFile::new(path, new, rotate, &self.written)?;
@@ -264,7 +264,7 @@ fn write(
     path: &Path,
     config: &Config,
     batch: &Batch,
-    written: &Written,
+    written: &WrittenFiles,
 ) -> Result<(), String> {
     pipehost_codec::encode_pieces(&config.encoding, batch, |piece| file.write(piece, written))
         .map_err(|error| cannot_write(path, &error))
@@ -276,7 +276,7 @@ impl Files {
         &mut self,
         path: &Path,
         config: &Config,
-        written: &Written,
+        written: &WrittenFiles,
     ) -> Result<SinkFile, String> {
         if self.open.len() >= MOST_FILES {
             let path = config.path.value.display();
@@ -307,7 +307,7 @@ impl Files {
         };
         let mut names: Vec<Rename> = Vec::new();
         let kept = |path: &Path| kept(base, path);
-        let mut files: BTreeMap<PathBuf, Position> =
+        let mut files: BTreeMap<PathBuf, SinkPosition> =
             self.gone.iter().map(|(path, position)| (kept(path), position.clone())).collect();
         let mut is_stream = false;
         for (path, file) in &mut self.open {

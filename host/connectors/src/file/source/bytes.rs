@@ -27,7 +27,7 @@ const AHEAD: usize = 2;
 
 /// What the reading thread sends of its inputs, which it numbers.
 pub(crate) enum Piece {
-    Begin(usize, Box<Begin>),
+    Begin(usize, Box<InputStart>),
     /// The file has grown, and can be told from others by more.
     Known(usize, Fingerprint),
     Bytes(usize, Chunk),
@@ -42,7 +42,7 @@ pub(crate) enum Piece {
 
 /// An input, and where in it is begun.
 #[derive(Clone)]
-pub(crate) struct Begin {
+pub(crate) struct InputStart {
     /// What records give as their origin.
     pub place: Arc<str>,
     /// Which file it is; none if it can never be found again.
@@ -82,17 +82,17 @@ pub(crate) struct Pieces {
 }
 
 /// What comes of an attempt to send.
-pub(crate) enum Sent {
+pub(crate) enum SendOutcome {
     Yes,
     /// There is no place for it yet.
     NotYet(Result<Piece, String>),
 }
 
 /// The receiver has gone: the run is over.
-pub(crate) type Gone = mpsc::error::SendError<Result<Piece, String>>;
+pub(crate) type ReceiverGone = mpsc::error::SendError<Result<Piece, String>>;
 
 impl Pieces {
-    pub(crate) fn send(&self, piece: Result<Piece, String>) -> Result<(), Gone> {
+    pub(crate) fn send(&self, piece: Result<Piece, String>) -> Result<(), ReceiverGone> {
         self.send.blocking_send(piece)
     }
 
@@ -101,15 +101,15 @@ impl Pieces {
         &self,
         piece: Result<Piece, String>,
         time: Duration,
-    ) -> Result<Sent, Gone> {
+    ) -> Result<SendOutcome, ReceiverGone> {
         let place = async { tokio::time::timeout(time, self.send.reserve()).await };
         match self.runtime.block_on(place) {
             Ok(Ok(place)) => {
                 place.send(piece);
-                Ok(Sent::Yes)
+                Ok(SendOutcome::Yes)
             }
             Ok(Err(_)) => Err(mpsc::error::SendError(piece)),
-            Err(_) => Ok(Sent::NotYet(piece)),
+            Err(_) => Ok(SendOutcome::NotYet(piece)),
         }
     }
 
@@ -127,7 +127,7 @@ impl Pieces {
         number: usize,
         place: &str,
         stream: &impl AsFd,
-    ) -> Result<bool, Gone> {
+    ) -> Result<bool, ReceiverGone> {
         loop {
             let mut ready =
                 [PollFd::new(stream, PollFlags::IN), PollFd::new(&self.stop, PollFlags::empty())];
@@ -172,7 +172,7 @@ impl Pieces {
         number: usize,
         place: &str,
         reader: &mut dyn Read,
-    ) -> Result<bool, Gone> {
+    ) -> Result<bool, ReceiverGone> {
         loop {
             if self.are_unwanted() {
                 return Ok(false);
@@ -232,7 +232,7 @@ pub struct BytesSource {
 }
 
 struct Input {
-    begin: Begin,
+    begin: InputStart,
     decoder: Decoder,
     /// Bytes that the decoder got, those included that went before.
     fed: u64,
@@ -270,7 +270,7 @@ impl BytesSource {
         progress: Arc<Progress>,
         known: Option<FilePositions>,
         at_stop: AtStop,
-        read: impl FnOnce(&Pieces) -> Result<(), Gone> + Send + 'static,
+        read: impl FnOnce(&Pieces) -> Result<(), ReceiverGone> + Send + 'static,
     ) -> io::Result<Self> {
         let (send, pieces) = mpsc::channel(AHEAD);
         let (spent, spent_before) = std_mpsc::channel();

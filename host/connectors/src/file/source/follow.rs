@@ -12,12 +12,12 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::file::source::bytes::{Begin, Gone, Piece, Pieces, Sent};
+use crate::file::source::bytes::{InputStart, Piece, Pieces, ReceiverGone, SendOutcome};
 use crate::file::source::compression::{self, keep_tail};
 use crate::file::source::input::{begins_as_utf16, is_text, is_written, tail_of, warn_rewritten};
-use crate::file::source::paths::{Found, Paths};
-use crate::file::source::positions::{FilePosition, FilePositions, Known};
-use crate::file::written::Written;
+use crate::file::source::paths::{FoundFile, Paths};
+use crate::file::source::positions::{FilePosition, FilePositions, KnownFile};
+use crate::file::written::WrittenFiles;
 use pipehost_codec::{CONVERT, is_utf16};
 use pipehost_config::FileSource as Config;
 use pipehost_files::fingerprint::{Fingerprint, inode, is_at};
@@ -118,7 +118,7 @@ struct Follower<'a> {
     by_inode: HashMap<(u64, u64), usize>,
     /// Files of an earlier run that have not been found yet.
     known: FilePositions,
-    written: Written,
+    written: WrittenFiles,
     next: usize,
     /// What is to be sent, in this order.
     out: VecDeque<Result<Piece, String>>,
@@ -132,10 +132,10 @@ pub(crate) fn follow(
     config: &Config,
     mut paths: Paths,
     known: FilePositions,
-    written: Written,
+    written: WrittenFiles,
     keeps_state: bool,
     pieces: &Pieces,
-) -> Result<(), Gone> {
+) -> Result<(), ReceiverGone> {
     let mut follower = Follower {
         config,
         files: BTreeMap::new(),
@@ -159,9 +159,9 @@ pub(crate) fn follow(
         while let Some(piece) = follower.out.pop_front() {
             let failed = piece.is_err();
             match pieces.send_within(piece, LOOK)? {
-                Sent::Yes if failed => return Ok(()),
-                Sent::Yes => {}
-                Sent::NotYet(piece) => {
+                SendOutcome::Yes if failed => return Ok(()),
+                SendOutcome::Yes => {}
+                SendOutcome::NotYet(piece) => {
                     follower.out.push_front(piece);
                     follower.look(&mut paths);
                 }
@@ -180,7 +180,7 @@ pub(crate) fn follow(
 impl Follower<'_> {
     /// Finds files that were renamed since the earlier run, or compressed; `named` are those that
     /// are found by their names.
-    fn catch_up(&mut self, named: &[Found]) {
+    fn catch_up(&mut self, named: &[FoundFile]) {
         let named: HashSet<_> = (named.iter())
             .filter_map(|found| fs::metadata(&found.path).ok())
             .map(|metadata| (metadata.dev(), metadata.ino()))
@@ -259,7 +259,7 @@ impl Follower<'_> {
             let (offset, records) = (known.offset, known.records);
             let content = Content::Compressed(Compressed::new(reader, offset));
             let rotation = self.config.base.join(&known.path);
-            let begin = Begin {
+            let begin = InputStart {
                 place: path.display().to_string().into(),
                 file: Some((known.path.clone(), fingerprint.clone())),
                 offset,
@@ -340,7 +340,7 @@ impl Follower<'_> {
     }
 
     /// Sees whether a path is a file that is not followed yet.
-    fn find(&mut self, found: &Found) {
+    fn find(&mut self, found: &FoundFile) {
         let path = &*found.path;
         let Ok(metadata) = fs::metadata(path) else { return }; // Not there (yet).
         if !metadata.is_file() {
@@ -393,11 +393,11 @@ impl Follower<'_> {
             }
             let mut reader = compression::decompress(&file)?;
             let mut begun = match self.known.take(kept, &file, reader.is_some())? {
-                Some(Known::Rewritten(position)) => {
+                Some(KnownFile::Rewritten(position)) => {
                     warn_rewritten(path, position.offset);
                     Some((position, false))
                 }
-                Some(Known::Same(position)) => Some((position, true)),
+                Some(KnownFile::Same(position)) => Some((position, true)),
                 None => None,
             };
             let fingerprint = Fingerprint::of(&file, u64::MAX)?;
@@ -444,7 +444,7 @@ impl Follower<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => return self.tell(path, &error.to_string()),
         };
-        let begin = Begin {
+        let begin = InputStart {
             place: path.display().to_string().into(),
             file: Some((kept.to_owned(), fingerprint.clone())),
             offset,
@@ -463,7 +463,7 @@ impl Follower<'_> {
         file: File,
         fingerprint: Fingerprint,
         content: Content,
-        begin: Begin,
+        begin: InputStart,
     ) {
         let number = self.next;
         self.next += 1;
@@ -486,7 +486,7 @@ impl Follower<'_> {
     }
 
     /// Gives last lines that have no end, where no later run would.
-    fn stop(mut self, pieces: &Pieces) -> Result<(), Gone> {
+    fn stop(mut self, pieces: &Pieces) -> Result<(), ReceiverGone> {
         if self.keeps_state {
             return Ok(());
         }
@@ -594,7 +594,7 @@ impl Followed {
             *plain = Plain { offset: 0, tail: Vec::new(), seen: None };
             self.fingerprint = Fingerprint::of(&self.file, 0)?;
             out.push_back(Ok(Piece::End(number)));
-            let begin = Begin {
+            let begin = InputStart {
                 place: self.path.display().to_string().into(),
                 file: Some((self.kept.clone(), self.fingerprint.clone())),
                 offset: 0,

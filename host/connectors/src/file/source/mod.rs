@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Written;
+use super::WrittenFiles;
 use crate::Progress;
 use bytes::Pieces;
-pub(crate) use bytes::{AtStop, Begin, BytesSource, Piece};
+pub(crate) use bytes::{AtStop, BytesSource, InputStart, Piece};
 use paths::Paths;
 use pipehost_config::FileSource as Config;
 use positions::{FilePosition, FilePositions};
@@ -28,7 +28,7 @@ pub(crate) fn open(
     position: Option<&Value>,
     keeps_state: bool,
     progress: Arc<Progress>,
-    written: Written,
+    written: WrittenFiles,
 ) -> Result<BytesSource, String> {
     let paths = Paths::new(config.paths.iter().map(|path| path.value.clone()), config.links);
     let decoding = config.codec.clone();

@@ -10,15 +10,15 @@ use std::sync::atomic::Ordering;
 
 use rustix::fs::OFlags;
 
-use super::bytes::{AtStop, Begin, BytesSource, Gone, Piece, Pieces};
+use super::bytes::{AtStop, BytesSource, InputStart, Piece, Pieces, ReceiverGone};
 use super::compression;
 use super::input::{
     begins_as_utf16, is_text, is_written, tail_of, warn_rewritten, warn_within_a_line, was_cut,
 };
-use super::paths::{Found, Paths};
-use super::positions::{FilePosition, FilePositions, Known};
+use super::paths::{FoundFile, Paths};
+use super::positions::{FilePosition, FilePositions, KnownFile};
 use crate::Progress;
-use crate::file::Written;
+use crate::file::WrittenFiles;
 use pipehost_codec::CONVERT;
 use pipehost_config::FileSource as Config;
 use pipehost_files::fingerprint::{Fingerprint, inode};
@@ -31,7 +31,7 @@ pub(crate) fn open(
     mut paths: Paths,
     mut known: FilePositions,
     progress: Arc<Progress>,
-    written: &Written,
+    written: &WrittenFiles,
 ) -> Result<BytesSource, String> {
     let decoding = config.codec.clone();
     let failed = |error: io::Error| format!("cannot begin to read: {error}");
@@ -72,17 +72,17 @@ pub(crate) fn open(
         let begun = left.take(&kept(&config.base, &path), &file, is_compressed).map_err(failed)?;
         let begun = match begun {
             None => None,
-            Some(Known::Same(position)) => {
+            Some(KnownFile::Same(position)) => {
                 if is_text(&decoding) && !is_compressed && metadata.len() > position.offset {
                     let tail = tail_of(&file, position.offset).map_err(failed)?;
                     warn_within_a_line(&path, position.offset, &tail);
                 }
                 Some(position)
             }
-            Some(Known::Rewritten(position)) if metadata.len() < position.offset => {
+            Some(KnownFile::Rewritten(position)) if metadata.len() < position.offset => {
                 return Err(was_cut(&path, position.offset));
             }
-            Some(Known::Rewritten(position)) => {
+            Some(KnownFile::Rewritten(position)) => {
                 warn_rewritten(&path, position.offset);
                 known.take_inode(position.file.inode());
                 None
@@ -109,10 +109,10 @@ pub(crate) fn open(
 fn read(
     number: usize,
     base: &Path,
-    found: &Found,
+    found: &FoundFile,
     begun: Option<FilePosition>,
     pieces: &Pieces,
-) -> Result<bool, Gone> {
+) -> Result<bool, ReceiverGone> {
     let place = found.path.display().to_string();
     let (begin, mut reader, file) = match begin(base, found, begun) {
         Ok(begun) => begun,
@@ -138,9 +138,9 @@ fn read(
 /// Opens a file where it was left off.
 fn begin(
     base: &Path,
-    found: &Found,
+    found: &FoundFile,
     begun: Option<FilePosition>,
-) -> Result<(Begin, Box<dyn Read + Send>, File), String> {
+) -> Result<(InputStart, Box<dyn Read + Send>, File), String> {
     let path = &*found.path;
     let failed = |error: io::Error| cannot_read(path, &error);
     let place = path.display().to_string().into();
@@ -150,7 +150,7 @@ fn begin(
         let file =
             fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
         let tail = Vec::new();
-        let begin = Begin { place, file: None, offset: 0, records: 0, tail, known: begun };
+        let begin = InputStart { place, file: None, offset: 0, records: 0, tail, known: begun };
         return Ok((begin, Box::new(io::empty()), file));
     }
     let mut file = found.open().map_err(failed)?;
@@ -178,6 +178,6 @@ fn begin(
     };
     let fingerprint = Fingerprint::of(&file, u64::MAX).map_err(failed)?;
     let known: (PathBuf, _) = (kept(base, path), fingerprint);
-    let begin = Begin { place, file: Some(known), offset, records, tail, known: begun };
+    let begin = InputStart { place, file: Some(known), offset, records, tail, known: begun };
     Ok((begin, reader, file))
 }

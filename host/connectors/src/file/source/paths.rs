@@ -19,7 +19,7 @@ use pipehost_record::foreign::Foreign;
 
 /// A file, and where it was found.
 #[derive(Debug, Clone)]
-pub(crate) struct Found {
+pub(crate) struct FoundFile {
     pub path: PathBuf,
     /// Of what a pattern found.
     pattern: Option<Pattern>,
@@ -33,7 +33,7 @@ struct Pattern {
     links: bool,
 }
 
-impl Found {
+impl FoundFile {
     /// Opens it, whatever it is by now.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Paths {
     ///
     /// # Errors
     /// If something is no pattern, or no file matches it.
-    pub(crate) fn files(&mut self) -> Result<Vec<Found>, String> {
+    pub(crate) fn files(&mut self) -> Result<Vec<FoundFile>, String> {
         let mut files = Vec::new();
         for path in self.paths.clone() {
             files.extend(self.expand(&path)?);
@@ -90,17 +90,17 @@ impl Paths {
     }
 
     /// The same, of those that can be found now.
-    pub(crate) fn files_so_far(&mut self) -> Vec<Found> {
+    pub(crate) fn files_so_far(&mut self) -> Vec<FoundFile> {
         let paths = self.paths.clone();
         paths.iter().flat_map(|path| self.expand(path).unwrap_or_default()).collect()
     }
 
     /// The files of a pattern; a path that is none stands for itself. A file whose name is the
     /// pattern itself is one of those that are found.
-    fn expand(&mut self, path: &Path) -> Result<Vec<Found>, String> {
+    fn expand(&mut self, path: &Path) -> Result<Vec<FoundFile>, String> {
         let (folder, is_pattern) = paths::fixed(path);
         let Some(pattern) = path.to_str().filter(|_| is_pattern) else {
-            return Ok(vec![Found { path: path.to_owned(), pattern: None }]);
+            return Ok(vec![FoundFile { path: path.to_owned(), pattern: None }]);
         };
         let found: Result<Vec<_>, _> = glob::glob(pattern)
             .map_err(|error| format!("{pattern:?} is not a pattern: {error}"))?
@@ -110,8 +110,8 @@ impl Paths {
             found.push(path.to_owned());
         }
         let folder: Arc<Path> = folder.into();
-        let mut files: Vec<Found> = (found.into_iter())
-            .map(|path| Found {
+        let mut files: Vec<FoundFile> = (found.into_iter())
+            .map(|path| FoundFile {
                 path,
                 pattern: Some(Pattern { folder: folder.clone(), links: self.links }),
             })
@@ -122,7 +122,7 @@ impl Paths {
 
     /// Whether a pattern means what it has found. What cannot be told here is said when it is
     /// opened.
-    fn is_meant(&mut self, found: &Found) -> bool {
+    fn is_meant(&mut self, found: &FoundFile) -> bool {
         // Of this program, and not complete.
         let name = found.path.file_name().unwrap_or_default();
         if name.as_encoded_bytes().starts_with(folder::TEMPORARY.as_bytes()) {

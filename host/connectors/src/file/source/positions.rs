@@ -49,7 +49,7 @@ fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S:
 }
 
 /// What a file that was known is now.
-pub(crate) enum Known {
+pub(crate) enum KnownFile {
     /// The same, and perhaps longer.
     Same(FilePosition),
     /// It was truncated, or written anew from its begin.
@@ -102,7 +102,7 @@ impl FilePositions {
         path: &Path,
         file: &File,
         is_compressed: bool,
-    ) -> io::Result<Option<Known>> {
+    ) -> io::Result<Option<KnownFile>> {
         let same_inode = self.by_inode.get(&inode(file)?).copied();
         let same_path: Vec<_> = self.by_path.get(path).into_iter().flatten().copied().collect();
         for age in same_inode.into_iter().chain(same_path) {
@@ -110,13 +110,13 @@ impl FilePositions {
             if position.file.begins(file)?
                 && (is_compressed || ends_before(file, position.offset, position.tail)?)
             {
-                return Ok(self.remove(age).map(Known::Same));
+                return Ok(self.remove(age).map(KnownFile::Same));
             }
         }
         // An inode whose begin is another, too, is used again by another file.
         let Some(position) = same_inode.and_then(|age| self.remove(age)) else { return Ok(None) };
         if position.file.begins(file)? {
-            return Ok(Some(Known::Rewritten(position)));
+            return Ok(Some(KnownFile::Rewritten(position)));
         }
         position.warn_gone();
         Ok(None)

@@ -1,161 +1,21 @@
-//! Checkpoints: begun at the sources, reported by every node, written when all have.
-//!
-//! The same barriers acknowledge what sources are waited for: what came before a barrier
-//! is in the sinks, the dead letters or the saved states once the checkpoint is written. So no
-//! record carries a token of its own, and fan-out, division, retries and drops need no
-//! account: they are done when the barrier behind them passes.
+//! Makes the checkpoints of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::letters::{Letters, Waiting, wait_for_room};
+use super::reporter::{NodeState, Report, Reporter};
 use crate::dead_letter::{DeadLetters, Encoded};
-use crate::flow::{Ended, Stopped};
+use crate::flow::{TaskError, TaskResult};
 use crate::state::{Checkpoint, Shape, SinkCheckpoint, SourceCheckpoint, StageCheckpoint, Store};
 use pipehost_config::graph::NodeId;
 use pipehost_connectors::{Acknowledgements, Rename, Synced};
 use pipehost_observe::metrics::Metrics;
-use pipehost_record::Letter;
-
-/// Letters that may wait for the next checkpoint before one is begun for their sake, in bytes.
-const LETTERS: usize = 16 << 20;
-
-/// A node at a checkpoint.
-pub(crate) enum NodeState {
-    Source {
-        position: Option<Value>,
-        latest: Option<i64>,
-    },
-    Stage {
-        /// By worker: nothing if it is as in the last checkpoint, else what it saved, if it keeps
-        /// anything.
-        workers: Vec<Option<Option<Vec<u8>>>>,
-        finished: bool,
-        latest: Option<i64>,
-    },
-    Sink(Synced),
-}
-
-/// What a node says of itself.
-struct Report {
-    node: NodeId,
-    /// The checkpoint that it belongs to; none if the node has ended, and this is its last.
-    number: Option<u64>,
-    state: NodeState,
-    letters: Encoded,
-}
-
-/// The end of a node at which it reports.
-#[derive(Clone)]
-pub(crate) struct Reporter {
-    node: NodeId,
-    /// Whether checkpoints are made.
-    active: bool,
-    reports: mpsc::UnboundedSender<Report>,
-    letters: Letters,
-}
-
-impl Reporter {
-    /// Whether anybody listens: only then is a state worth to be saved.
-    pub(crate) fn is_heard(&self) -> bool {
-        self.active
-    }
-
-    /// The node has come to a barrier, and not further.
-    pub(crate) fn reached(&self, number: u64, state: NodeState) {
-        self.report(Some(number), state);
-    }
-
-    /// The node has ended.
-    pub(crate) fn ended(&self, state: NodeState) {
-        self.report(None, state);
-    }
-
-    fn report(&self, number: Option<u64>, state: NodeState) {
-        let letters = self.letters.take();
-        // Nobody listens where no checkpoints are made, or if the run has failed.
-        let _ = self.reports.send(Report { node: self.node, number, state, letters });
-    }
-}
-
-/// The dead letters of one node. Where checkpoints are made, they wait for the next one, so that
-/// what is done again after a crash is not written twice.
-#[derive(Clone)]
-pub(crate) struct Letters {
-    file: Option<Arc<DeadLetters>>,
-    waiting: Option<Arc<Waiting>>,
-}
-
-struct Waiting {
-    letters: Mutex<Encoded>,
-    demand: Arc<Notify>,
-    /// Whether there is no room for those of the last checkpoint.
-    full: watch::Receiver<bool>,
-}
-
-/// How often it is looked whether there is room for dead letters again.
-const LOOK: Duration = Duration::from_millis(500);
-
-impl Letters {
-    /// Takes letters, and waits while there is no room for them.
-    pub(crate) async fn keep(&self, letters: Vec<Letter>) -> Result<(), String> {
-        let file = self.file.clone().expect("the graph was checked for it");
-        let letters = Encoded::new(&letters);
-        let Some(waiting) = &self.waiting else { return write_all(file, letters).await };
-        file.expect(letters.bytes)?;
-        {
-            let mut wait = waiting.letters.lock().expect("nobody panics here");
-            wait.extend(letters);
-            if wait.held_bytes() > LETTERS || wait.bytes > 16 * LETTERS {
-                waiting.demand.notify_one();
-            }
-        }
-        // Where those of the last checkpoint wait for room, so do all others, and all who make them.
-        let _ = waiting.full.clone().wait_for(|full| !full).await;
-        Ok(())
-    }
-
-    fn take(&self) -> Encoded {
-        let Some(waiting) = &self.waiting else { return Encoded::default() };
-        std::mem::take(&mut waiting.letters.lock().expect("nobody panics here"))
-    }
-}
-
-/// Writes letters as there is room, where no checkpoint has to know of them.
-async fn write_all(file: Arc<DeadLetters>, mut letters: Encoded) -> Result<(), String> {
-    let mut told = false;
-    loop {
-        let (writer, before) = (file.clone(), letters.bytes);
-        // A pipe may have nobody who reads it: not on a thread that others need.
-        let written = tokio::task::spawn_blocking(move || {
-            writer.write(&mut letters)?;
-            Ok::<_, String>(letters)
-        });
-        letters = written.await.expect("writing does not panic")?;
-        if letters.is_empty() {
-            return Ok(());
-        }
-        if letters.bytes == before {
-            wait_for_room(&file, &mut told).await?;
-        }
-    }
-}
-
-/// There is no room: fails, or waits a while.
-async fn wait_for_room(file: &DeadLetters, told: &mut bool) -> Result<(), String> {
-    if !file.waits() {
-        return Err(file.full());
-    }
-    if !std::mem::replace(told, true) {
-        tracing::warn!("{}. The pipeline waits", file.full());
-    }
-    tokio::time::sleep(LOOK).await;
-    Ok(())
-}
+use pipehost_sandbox::WorkerState;
 
 /// Tells a source to begin a checkpoint.
 pub(crate) struct CheckpointRequests(Option<watch::Receiver<u64>>);
@@ -172,7 +32,7 @@ impl CheckpointRequests {
 }
 
 /// What the checkpoints of a run are made of.
-pub(crate) struct Setting {
+pub(crate) struct CoordinatorOptions {
     /// Whether checkpoints are made at all.
     pub active: bool,
     /// None: checkpoints acknowledge, and are not kept.
@@ -183,7 +43,7 @@ pub(crate) struct Setting {
     /// The nodes that checkpoints speak of.
     pub names: BTreeMap<NodeId, String>,
     pub dead_letters: Option<Arc<DeadLetters>>,
-    /// Whether these are those of the pipeline, and not of a replay.
+    /// True if `dead_letters` is the pipeline's own file, not a replay's temporary one.
     pub own_letters: bool,
     pub interval: Duration,
     pub metrics: Arc<Metrics>,
@@ -191,7 +51,7 @@ pub(crate) struct Setting {
 
 /// Makes the checkpoints of a run.
 pub(crate) struct Coordinator {
-    setting: Setting,
+    options: CoordinatorOptions,
     reports: mpsc::UnboundedReceiver<Report>,
     /// What reporters are made of; dropped when the run begins.
     reporter: Option<mpsc::UnboundedSender<Report>>,
@@ -212,25 +72,25 @@ pub(crate) struct Coordinator {
 const UNCHANGED: Duration = Duration::from_secs(10);
 
 impl Coordinator {
-    pub(crate) fn new(setting: Setting) -> Self {
+    pub(crate) fn new(options: CoordinatorOptions) -> Self {
         let (reporter, reports) = mpsc::unbounded_channel();
         Self {
             reports,
             reporter: Some(reporter),
-            begin: watch::Sender::new(setting.checkpoint.number),
-            durable: watch::Sender::new(setting.checkpoint.number),
+            begin: watch::Sender::new(options.checkpoint.number),
+            durable: watch::Sender::new(options.checkpoint.number),
             demand: Arc::default(),
             full: watch::Sender::new(false),
             ended: BTreeMap::new(),
             letters: Encoded::default(),
             written: Instant::now(),
-            setting,
+            options,
         }
     }
 
     /// Takes the letters that an earlier run had no room for, if they are to be written here.
     fn take_letters(&mut self) -> Result<(), String> {
-        let Setting { checkpoint, dead_letters, own_letters, .. } = &mut self.setting;
+        let CoordinatorOptions { checkpoint, dead_letters, own_letters, .. } = &mut self.options;
         if dead_letters.is_some() && *own_letters {
             self.letters = Encoded::from_bytes(&checkpoint.letters)?;
         }
@@ -242,12 +102,18 @@ impl Coordinator {
         &mut self,
         sinks: BTreeMap<String, SinkCheckpoint>,
     ) -> Result<(), String> {
-        if let Some(letters) = &self.setting.dead_letters {
+        if let Some(letters) = &self.options.dead_letters {
             letters.begin()?;
         }
         self.take_letters()?;
-        let Setting { store: Some(store), checkpoint, dead_letters, shape, own_letters, .. } =
-            &mut self.setting
+        let CoordinatorOptions {
+            store: Some(store),
+            checkpoint,
+            dead_letters,
+            shape,
+            own_letters,
+            ..
+        } = &mut self.options
         else {
             return Ok(());
         };
@@ -266,22 +132,18 @@ impl Coordinator {
 
     pub(crate) fn reporter(&self, node: NodeId, letters: Letters) -> Reporter {
         let reports = self.reporter.clone().expect("the run has not begun");
-        Reporter { node, active: self.setting.active, reports, letters }
+        Reporter::new(node, self.options.active, reports, letters)
     }
 
     /// The letters of one node.
     pub(crate) fn letters(&self) -> Letters {
-        let waiting = || Waiting {
-            letters: Mutex::default(),
-            demand: self.demand.clone(),
-            full: self.full.subscribe(),
-        };
-        let Setting { active, dead_letters, .. } = &self.setting;
-        Letters { file: dead_letters.clone(), waiting: active.then(|| Arc::new(waiting())) }
+        let CoordinatorOptions { active, dead_letters, .. } = &self.options;
+        let waiting = active.then(|| Waiting::new(self.demand.clone(), self.full.subscribe()));
+        Letters::new(dead_letters.clone(), waiting)
     }
 
     pub(crate) fn checkpoint_requests(&self) -> CheckpointRequests {
-        CheckpointRequests(self.setting.active.then(|| self.begin.subscribe()))
+        CheckpointRequests(self.options.active.then(|| self.begin.subscribe()))
     }
 
     pub(crate) fn acknowledgements(&self) -> Acknowledgements {
@@ -289,9 +151,9 @@ impl Coordinator {
     }
 
     /// Makes checkpoints until all nodes have ended; the last one has what they said then.
-    pub(crate) async fn run(mut self) -> Ended {
+    pub(crate) async fn run(mut self) -> TaskResult {
         self.reporter = None;
-        let mut ticks = interval(self.setting.interval);
+        let mut ticks = interval(self.options.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await; // The first comes at once.
         let demand = self.demand.clone();
@@ -301,9 +163,9 @@ impl Coordinator {
                     biased;
                     // No checkpoint is under way: the node has ended.
                     report = self.reports.recv() => {
-                        let Report { node, state, letters, .. } = report.ok_or(Stopped::Neighbour)?;
+                        let Report { node, state, letters, .. } = report.ok_or(TaskError::NeighbourGone)?;
                         self.letters.extend(letters);
-                        if self.setting.names.contains_key(&node) {
+                        if self.options.names.contains_key(&node) {
                             self.ended.insert(node, state);
                         }
                     }
@@ -313,11 +175,11 @@ impl Coordinator {
             }
             let last = self.all_ended();
             let start = Instant::now();
-            let number = self.setting.checkpoint.number + 1;
+            let number = self.options.checkpoint.number + 1;
             self.begin.send_replace(number);
             let reached = self.collect(number).await?;
-            self.write(number, reached).await.map_err(Stopped::Cause)?;
-            self.setting.metrics.checkpoint(start.elapsed());
+            self.write(number, reached).await.map_err(TaskError::Failed)?;
+            self.options.metrics.checkpoint(start.elapsed());
             self.durable.send_replace(if last { u64::MAX } else { number });
             if last {
                 return Ok(());
@@ -326,21 +188,21 @@ impl Coordinator {
     }
 
     fn all_ended(&self) -> bool {
-        self.ended.len() == self.setting.names.len()
+        self.ended.len() == self.options.names.len()
     }
 
     /// Waits until every node has reached the checkpoint or ended before.
-    async fn collect(&mut self, number: u64) -> Result<Reached, Stopped> {
-        let mut reached = Reached {
+    async fn collect(&mut self, number: u64) -> Result<CollectedReports, TaskError> {
+        let mut reached = CollectedReports {
             states: BTreeMap::new(),
             letters: std::mem::take(&mut self.letters),
             ended: self.ended.keys().copied().collect(),
         };
-        while reached.states.len() + reached.ended.len() < self.setting.names.len() {
-            let report = self.reports.recv().await.ok_or(Stopped::Neighbour)?;
+        while reached.states.len() + reached.ended.len() < self.options.names.len() {
+            let report = self.reports.recv().await.ok_or(TaskError::NeighbourGone)?;
             let Report { node, number: at, state, letters } = report;
             match at {
-                _ if !self.setting.names.contains_key(&node) => {}
+                _ if !self.options.names.contains_key(&node) => {}
                 Some(at) => {
                     debug_assert_eq!(at, number, "one checkpoint at a time");
                     reached.letters.extend(letters);
@@ -361,20 +223,20 @@ impl Coordinator {
         Ok(reached)
     }
 
-    async fn write(&mut self, number: u64, reached: Reached) -> Result<(), String> {
-        let Reached { mut states, mut letters, .. } = reached;
+    async fn write(&mut self, number: u64, reached: CollectedReports) -> Result<(), String> {
+        let CollectedReports { mut states, mut letters, .. } = reached;
         let is_last = self.all_ended();
         let mut changed = BTreeMap::new();
         let mut checkpoint = Checkpoint {
-            pipeline: self.setting.shape.pipeline.clone(),
+            pipeline: self.options.shape.pipeline.clone(),
             number,
             time: pipehost_record::time::now(),
-            dead_letters: self.setting.checkpoint.dead_letters.clone(),
-            letters: self.setting.checkpoint.letters.clone(),
+            dead_letters: self.options.checkpoint.dead_letters.clone(),
+            letters: self.options.checkpoint.letters.clone(),
             ..Checkpoint::default()
         };
         let (mut names, mut settled) = (Vec::new(), BTreeMap::new());
-        for (node, name) in self.setting.names.clone() {
+        for (node, name) in self.options.names.clone() {
             let reached = states.remove(&node);
             let has_ended = reached.is_none();
             let state = reached.or_else(|| self.ended.remove(&node));
@@ -394,9 +256,9 @@ impl Coordinator {
         let recent = self.written.elapsed() < UNCHANGED && !is_last;
         let mut told = false;
         loop {
-            let (file, store) = (self.setting.dead_letters.clone(), self.setting.store.take());
-            let (own_letters, before) = (self.setting.own_letters, letters.bytes);
-            let same = recent.then(|| self.setting.checkpoint.clone());
+            let (file, store) = (self.options.dead_letters.clone(), self.options.store.take());
+            let (own_letters, before) = (self.options.own_letters, letters.bytes);
+            let same = recent.then(|| self.options.checkpoint.clone());
             let (given, then, new) = (
                 std::mem::take(&mut names),
                 std::mem::take(&mut settled),
@@ -438,13 +300,13 @@ impl Coordinator {
                 Ok::<_, String>((checkpoint, Some(store), letters, is_same))
             });
             let is_same;
-            (checkpoint, self.setting.store, letters, is_same) =
+            (checkpoint, self.options.store, letters, is_same) =
                 done.await.expect("writing does not panic")?;
-            self.setting.checkpoint = checkpoint.clone();
+            self.options.checkpoint = checkpoint.clone();
             if !is_same {
                 self.written = Instant::now();
             }
-            let Some(file) = self.setting.dead_letters.clone().filter(|_| !letters.is_empty())
+            let Some(file) = self.options.dead_letters.clone().filter(|_| !letters.is_empty())
             else {
                 break;
             };
@@ -468,21 +330,25 @@ impl Coordinator {
         let name = name.to_owned();
         match state {
             NodeState::Source { position, latest } => {
-                let kind = self.setting.shape.sources[&name].kind.clone();
+                let kind = self.options.shape.sources[&name].kind.clone();
                 let source = SourceCheckpoint { kind, position: position.clone(), latest: *latest };
                 checkpoint.sources.insert(name, source);
             }
             NodeState::Stage { workers, finished, latest } => {
-                let shape = &self.setting.shape.stages[&name];
-                let before = self.setting.checkpoint.stages.get(&name);
+                let shape = &self.options.shape.stages[&name];
+                let before = self.options.checkpoint.stages.get(&name);
                 let mut saved_bytes = Vec::new();
                 for (number, saved) in (0..).zip(workers) {
+                    let mut change = |saved: Option<&Vec<u8>>| {
+                        changed.insert((name.clone(), number), saved.cloned());
+                        saved.map(Vec::len)
+                    };
                     saved_bytes.push(match saved {
-                        Some(saved) => {
-                            changed.insert((name.clone(), number), saved.clone());
-                            saved.as_ref().map(Vec::len)
+                        WorkerState::Saved(saved) => change(Some(saved)),
+                        WorkerState::Nothing => change(None),
+                        WorkerState::Unchanged => {
+                            before.and_then(|b| *b.saved_bytes.get(number as usize)?)
                         }
-                        None => before.and_then(|b| *b.saved_bytes.get(number as usize)?),
                     });
                 }
                 let stage = StageCheckpoint {
@@ -498,7 +364,7 @@ impl Coordinator {
                 checkpoint.stages.insert(name, stage);
             }
             NodeState::Sink(Synced { position, .. }) => {
-                let kind = self.setting.shape.sinks[&name].kind.clone();
+                let kind = self.options.shape.sinks[&name].kind.clone();
                 checkpoint.sinks.insert(name, SinkCheckpoint { kind, position: position.clone() });
             }
         }
@@ -506,7 +372,7 @@ impl Coordinator {
 }
 
 /// What came together for a checkpoint.
-struct Reached {
+struct CollectedReports {
     /// Of nodes that reached it.
     states: BTreeMap<NodeId, NodeState>,
     /// Nodes that ended before it.

@@ -9,7 +9,7 @@ use pipehost_observe::metrics::Cause;
 use pipehost_record::{Batch, MAX_ATTRIBUTES};
 
 /// What is left for the answers to the parts of a batch.
-pub(super) struct Room {
+pub(super) struct OutputBudget {
     bytes: usize,
     records: usize,
     /// That the stage adds, counted anew for each part.
@@ -18,11 +18,11 @@ pub(super) struct Room {
     reasons: usize,
 }
 
-/// The reason where there is no room for another.
+/// The reason where there is no budget for another.
 const NO_REASON: &str =
     "the reason is left out: those for other records of the batch took all of limits.output";
 
-impl Room {
+impl OutputBudget {
     /// What one answer to a batch may take.
     pub(super) fn new(limits: &Limits, batch: &Batch) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl Room {
         Self { bytes: all, records: all, attributes: all, reasons: all }
     }
 
-    /// Keeps the reasons of a part that is rejected, each new one once; and if there is no room
+    /// Keeps the reasons of a part that is rejected, each new one once; and if there is no budget
     /// for it, `NO_REASON`. `last` is the reason before.
     pub(super) fn keep_reasons(&mut self, answer: &mut Answer, last: &mut Arc<str>) {
         for rejected in &mut answer.rejected {
@@ -86,7 +86,7 @@ impl Room {
     }
 }
 
-/// What a batch takes of the room: what its records hold, and what it takes itself.
+/// What a batch takes of the budget: what its records hold, and what it takes itself.
 fn bytes(batch: &Batch) -> usize {
     batch.bytes().saturating_add(batch.own_bytes())
 }
@@ -104,15 +104,15 @@ mod tests {
 
     #[test]
     fn a_reason_is_kept_once_and_within_the_room() {
-        let mut room = Room { reasons: 10, ..Room::endless() };
+        let mut budget = OutputBudget { reasons: 10, ..OutputBudget::endless() };
         let mut last = "".into();
         let mut kept = |reason| {
             let mut answer = refused_for(reason);
-            room.keep_reasons(&mut answer, &mut last);
+            budget.keep_reasons(&mut answer, &mut last);
             answer.rejected.remove(0).reason
         };
         let first = kept("12345");
-        assert!(Arc::ptr_eq(&first, &kept("12345")), "it takes no room again");
+        assert!(Arc::ptr_eq(&first, &kept("12345")), "it takes no budget again");
         assert_eq!(&*kept("67890"), "67890");
         let left_out = kept("x");
         assert_eq!(&*left_out, NO_REASON);

@@ -1,0 +1,76 @@
+//! The edges of a run, until its nodes take their ends.
+
+use std::collections::BTreeMap;
+
+use crate::flow::inlet::Receiver;
+use crate::flow::queue::{AllBytes, Sender, edge};
+use crate::run::{Node, Nodes};
+use pipehost_config::graph::{Graph, NodeId};
+use pipehost_record::Letter;
+
+/// The ends of all edges, until the nodes take them.
+pub(super) struct Wiring {
+    senders: Vec<(NodeId, usize, Sender)>,
+    receivers: Vec<(NodeId, Receiver)>,
+    bytes: AllBytes,
+}
+
+/// Letters on their way back to the stage or sink that refused them.
+pub(super) struct Replayed {
+    pub(super) letters: Vec<Letter>,
+    pub(super) sender: Sender,
+}
+
+impl Wiring {
+    pub(super) fn new(graph: &Graph, nodes: &Nodes) -> Self {
+        let mut wiring =
+            Self { senders: Vec::new(), receivers: Vec::new(), bytes: AllBytes::default() };
+        for e in &graph.edges {
+            let to = nodes.iter().find(|node| node.id == e.to).expect("edges lead to nodes");
+            let (sender, queue) =
+                edge(e.queue, e.when_full, wiring.bytes.clone(), to.metrics.clone());
+            let input = wiring.receivers.iter().filter(|(id, _)| *id == e.to).count() as u32;
+            wiring.senders.push((e.from, e.port, sender));
+            wiring.receivers.push((e.to, Receiver { input, queue }));
+        }
+        wiring
+    }
+
+    /// One more edge to each input of a stage or sink that has letters.
+    pub(super) fn replays(&mut self, nodes: &Nodes, letters: &[Letter]) -> Vec<Replayed> {
+        let mut replays: Vec<Replayed> = Vec::new();
+        let mut by_input: BTreeMap<(NodeId, u32), Vec<Letter>> = BTreeMap::new();
+        for letter in letters {
+            let stage = nodes.iter().find(|node| node.name == letter.stage);
+            if let Some(Node { id: id @ (NodeId::Stage(_) | NodeId::Sink(_)), .. }) = stage {
+                by_input.entry((*id, letter.input)).or_default().push(letter.clone());
+            }
+        }
+        for ((id, input), letters) in by_input {
+            let node = nodes.iter().find(|node| node.id == id).expect("it was just found");
+            let (bytes, metrics) = (self.bytes.clone(), node.metrics.clone());
+            let (sender, queue) = edge(
+                pipehost_config::DEFAULT_QUEUE,
+                pipehost_config::WhenFull::Block,
+                bytes,
+                metrics,
+            );
+            self.receivers.push((id, Receiver { input, queue }));
+            replays.push(Replayed { letters, sender });
+        }
+        replays
+    }
+
+    pub(super) fn receivers(&mut self, node: NodeId) -> Vec<Receiver> {
+        self.receivers.extract_if(.., |(to, _)| *to == node).map(|(_, receiver)| receiver).collect()
+    }
+
+    pub(super) fn senders(&mut self, node: NodeId, ports: usize) -> Vec<Vec<Sender>> {
+        let mut by_port: Vec<Vec<Sender>> = Vec::new();
+        by_port.resize_with(ports, Vec::new);
+        for (_, port, sender) in self.senders.extract_if(.., |(from, ..)| *from == node) {
+            by_port[port].push(sender);
+        }
+        by_port
+    }
+}

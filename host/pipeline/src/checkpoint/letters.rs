@@ -1,0 +1,99 @@
+//! The dead letters of the nodes of a run.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::dead_letter::{DeadLetters, Encoded};
+use pipehost_record::Letter;
+
+/// Letters that may wait for the next checkpoint before one is begun for their sake, in bytes.
+const LETTERS: usize = 16 << 20;
+
+/// The dead letters of one node. Where checkpoints are made, they wait for the next one, so that
+/// what is done again after a crash is not written twice.
+#[derive(Clone)]
+pub(crate) struct Letters {
+    file: Option<Arc<DeadLetters>>,
+    waiting: Option<Arc<Waiting>>,
+}
+
+/// Letters that wait for the next checkpoint.
+pub(super) struct Waiting {
+    letters: Mutex<Encoded>,
+    demand: Arc<Notify>,
+    /// Whether there is no room for those of the last checkpoint.
+    full: watch::Receiver<bool>,
+}
+
+impl Waiting {
+    pub(super) fn new(demand: Arc<Notify>, full: watch::Receiver<bool>) -> Self {
+        Self { letters: Mutex::default(), demand, full }
+    }
+}
+
+/// How often it is looked whether there is room for dead letters again.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl Letters {
+    /// Without `waiting`, letters are written as they come.
+    pub(super) fn new(file: Option<Arc<DeadLetters>>, waiting: Option<Waiting>) -> Self {
+        Self { file, waiting: waiting.map(Arc::new) }
+    }
+
+    /// Takes letters, and waits while there is no room for them.
+    pub(crate) async fn keep(&self, letters: Vec<Letter>) -> Result<(), String> {
+        let file = self.file.clone().expect("the graph was checked for it");
+        let letters = Encoded::new(&letters);
+        let Some(waiting) = &self.waiting else { return write_all(file, letters).await };
+        file.expect(letters.bytes)?;
+        {
+            let mut wait = waiting.letters.lock().expect("nobody panics here");
+            wait.extend(letters);
+            if wait.held_bytes() > LETTERS || wait.bytes > 16 * LETTERS {
+                waiting.demand.notify_one();
+            }
+        }
+        // Where those of the last checkpoint wait for room, so do all others, and all who make them.
+        let _ = waiting.full.clone().wait_for(|full| !full).await;
+        Ok(())
+    }
+
+    pub(super) fn take(&self) -> Encoded {
+        let Some(waiting) = &self.waiting else { return Encoded::default() };
+        std::mem::take(&mut waiting.letters.lock().expect("nobody panics here"))
+    }
+}
+
+/// Writes letters as there is room, where no checkpoint has to know of them.
+async fn write_all(file: Arc<DeadLetters>, mut letters: Encoded) -> Result<(), String> {
+    let mut told = false;
+    loop {
+        let (writer, before) = (file.clone(), letters.bytes);
+        // A pipe may have nobody who reads it: not on a thread that others need.
+        let written = tokio::task::spawn_blocking(move || {
+            writer.write(&mut letters)?;
+            Ok::<_, String>(letters)
+        });
+        letters = written.await.expect("writing does not panic")?;
+        if letters.is_empty() {
+            return Ok(());
+        }
+        if letters.bytes == before {
+            wait_for_room(&file, &mut told).await?;
+        }
+    }
+}
+
+/// There is no room: fails, or waits a while.
+pub(super) async fn wait_for_room(file: &DeadLetters, told: &mut bool) -> Result<(), String> {
+    if !file.waits() {
+        return Err(file.full());
+    }
+    if !std::mem::replace(told, true) {
+        tracing::warn!("{}. The pipeline waits", file.full());
+    }
+    tokio::time::sleep(LOOK).await;
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! Checkpoints: begun at the sources, reported by every node, written when all have.
+//!
+//! The same barriers acknowledge what sources are waited for: what came before a barrier
+//! is in the sinks, the dead letters or the saved states once the checkpoint is written. So no
+//! record needs a token of its own: when a barrier arrives, everything before it, however it was
+//! split, retried or dropped, is settled.
+
+mod coordinator;
+mod letters;
+mod reporter;
+
+pub(crate) use coordinator::{CheckpointRequests, Coordinator, CoordinatorOptions};
+pub(crate) use letters::Letters;
+pub(crate) use reporter::{NodeState, Reporter};
