@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::verbs::{bench, check, completions, dead_letter, graph, inspect, man, run, state};
+use crate::verbs::{
+    bench, check, completions, dead_letter, graph, inspect, man, run, stages, state,
+};
 
 /// Runs data pipelines whose stages are sandboxed WebAssembly components.
 ///
@@ -33,6 +35,8 @@ enum Verb {
     Graph(graph::Args),
     /// Show what a component is: description, configuration, ports, imports, grants.
     Inspect(inspect::Args),
+    /// List the stages that come with pipehost; `pipehost inspect NAME` says more of each.
+    Stages,
     /// Measure a pipeline or a component: sandboxed, and native where there is such a stage.
     #[command(long_about = bench::ABOUT)]
     Bench(bench::Args),
@@ -55,6 +59,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Check(args) => check::check(&args),
         Verb::Graph(args) => graph::graph(&args),
         Verb::Inspect(args) => inspect::inspect(&args),
+        Verb::Stages => stages::stages(),
         Verb::Bench(args) => bench::bench(&args),
         Verb::DeadLetter(verb) => dead_letter::dead_letter(verb),
         Verb::State(verb) => state::state(verb),

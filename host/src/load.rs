@@ -4,19 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::error::Error;
-use pipehost_config::grants::Grants;
-use pipehost_config::limits::{Fuel, Limits};
+use crate::setting::set_member;
+use pipehost_config::limits::Fuel;
 use pipehost_config::mistake::{self, Mistake};
 use pipehost_config::{
-    self, At, Batching, Config, DEFAULT_QUEUE, DeadLetters, DecodeFormat, Decoding, Encoding,
-    Input, OnError, Sink, SinkKind, Source, SourceKind, Stage, StageConfig, WhenFull,
+    At, Batching, Config, DeadLetters, Decoding, Encoding, Input, OnError, Plugin, Sink, SinkKind,
+    Source, SourceKind, Stage,
 };
 use pipehost_observe::log::stderr;
 use pipehost_observe::profile::GuestProfile;
-use pipehost_pipeline::prepare::{Prepared, prepare_profiled};
+use pipehost_pipeline::prepare::{Options, Prepared, prepare};
 
 /// Which pipeline, and what of it is overridden.
 #[derive(Debug, clap::Args)]
@@ -28,8 +26,9 @@ pub struct PipelineArgs {
         conflicts_with = "plugins"
     )]
     pipeline: Option<PathBuf>,
-    /// A stage between stdin and stdout, instead of a file: a `.wasm`, a `.wat` or the
-    /// folder of a crate. Several make a chain. Its name is the file's, without ending.
+    /// A stage between stdin and stdout, instead of a file: a stage that comes with pipehost, a
+    /// `.wasm`, a `.wat` or the folder of a crate. Several make a chain. Its name is the file's,
+    /// without ending.
     #[arg(long = "plugin", value_name = "COMPONENT")]
     plugins: Vec<PathBuf>,
     /// Set a member of a stage's configuration: a TOML value, or else a text.
@@ -57,8 +56,9 @@ impl PipelineArgs {
     pub async fn prepare(&self, profile: Option<Arc<GuestProfile>>) -> Result<Prepared, Error> {
         let mut loaded = pipeline(self)?;
         let known = std::mem::take(&mut loaded.mistakes);
+        let options = Options { profile, ..options() };
         let mut say = stderr::say;
-        let prepared = prepare_profiled(loaded.config.clone(), known, profile, &mut say).await;
+        let prepared = prepare(loaded.config.clone(), known, options, &mut say).await;
         prepared.map_err(|mistakes| loaded.render(&mistakes))
     }
 }
@@ -81,6 +81,11 @@ impl Loaded {
         let list = mistake::render(mistakes, &self.path, &self.text, true);
         Error::Mistakes(format!("{list}{count} in {}; nothing was run", self.path.display()))
     }
+}
+
+/// What pipelines are prepared with.
+pub fn options() -> Options {
+    Options { bundled: pipehost_stages::STAGES, profile: None }
 }
 
 /// Reads a pipeline file.
@@ -141,9 +146,7 @@ fn chain(args: &PipelineArgs) -> Config {
         name: "stdin to stdout".to_owned(),
         sources: vec![Source {
             name: At::nowhere("stdin".to_owned()),
-            kind: SourceKind::Stdin {
-                codec: Decoding { format: DecodeFormat::Lines, max_line_bytes: 1 << 20 },
-            },
+            kind: SourceKind::Stdin { codec: Decoding::default() },
             batch: Batching::default(),
             on_error: on_error.clone(),
             watermark: None,
@@ -153,57 +156,29 @@ fn chain(args: &PipelineArgs) -> Config {
     let mut last = "stdin".to_owned();
     for plugin in &args.plugins {
         let stem = plugin.file_stem().map_or("stage".into(), |stem| stem.to_string_lossy());
-        let same = config
-            .stages
-            .iter()
-            .filter(|stage| stage.plugin.value.file_stem() == plugin.file_stem());
+        let same = (config.stages.iter())
+            .filter(|stage| stage.plugin.value.path.file_stem() == plugin.file_stem());
         // A dot would divide a stage from its port.
         let stem = stem.replace('.', "-");
         let name = match same.count() {
             0 => stem,
             n => format!("{stem}-{}", n + 1),
         };
-        config.stages.push(stage(&name, plugin, &last, on_error.clone()));
+        let plugin = At::nowhere(Plugin::new(Path::new(""), plugin));
+        let input = Input::from(At::nowhere(last));
+        let stage = Stage::new(At::nowhere(name.clone()), plugin, input);
+        config.stages.push(Stage { on_error: on_error.clone(), ..stage });
         last = name;
     }
     config.sinks.push(Sink {
         name: At::nowhere("stdout".to_owned()),
         kind: SinkKind::Stdout { encoding: Encoding::Lines(None) },
-        input: input(&last),
+        input: Input::from(At::nowhere(last)),
         batch: None,
         rate: None,
         on_error: At::nowhere(OnError::Fail),
     });
     config
-}
-
-/// A stage with the defaults of everything.
-pub fn stage(name: &str, plugin: &Path, from: &str, on_error: At<OnError>) -> Stage {
-    Stage {
-        name: At::nowhere(name.to_owned()),
-        plugin: At::nowhere(plugin.to_owned()),
-        input: input(from),
-        workers: 1,
-        partition: None,
-        ordered: true,
-        batch: None,
-        on_error,
-        retry: None,
-        breaker: None,
-        watermark: None,
-        limits: Limits::default(),
-        grants: Grants::default(),
-        config: StageConfig::new(serde_json::json!({})),
-    }
-}
-
-/// One edge, with the defaults.
-pub fn input(from: &str) -> Input {
-    Input {
-        from: vec![At::nowhere(from.to_owned())],
-        queue: DEFAULT_QUEUE,
-        when_full: WhenFull::Block,
-    }
 }
 
 /// Applies `STAGE.NAME=VALUE`.
@@ -217,23 +192,4 @@ fn set(config: &mut Config, setting: &str) -> Result<(), String> {
             || format!("there is no stage `{stage_name}`, there is {}", names.join(", ")),
         )?;
     set_member(&mut stage.config.value, member, value)
-}
-
-/// Sets a member of a JSON object, or of an object inside it: `a.b`.
-pub fn set_member(object: &mut Value, path: &str, value: &str) -> Result<(), String> {
-    // A TOML value (`3`, `true`, `["a"]`), or else a text, so that quotes are not needed.
-    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"));
-    let value = match parsed.ok().and_then(|mut table| table.remove("value")) {
-        Some(value) => serde_json::to_value(value).map_err(|error| error.to_string())?,
-        None => Value::from(value),
-    };
-    let mut place = object;
-    for name in path.split('.') {
-        place = match place {
-            Value::Object(map) => map.entry(name).or_insert_with(|| serde_json::json!({})),
-            _ => return Err(format!("`{name}` is inside of something that is no table")),
-        };
-    }
-    *place = value;
-    Ok(())
 }

@@ -6,6 +6,7 @@ mod error;
 mod load;
 mod progress;
 mod runtime;
+mod setting;
 mod signals;
 mod summary;
 mod verbs;

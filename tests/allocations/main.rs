@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pipehost_config as config;
 use pipehost_observe::metrics::Metrics;
 use pipehost_pipeline as pipeline;
-use pipehost_pipeline::prepare::{Prepared, prepare};
+use pipehost_pipeline::prepare::{Options, Prepared, prepare};
 use pipehost_record::{Batch, BatchBuilder};
 use pipehost_sandbox::{Worker, WorkerOptions};
 use tokio::runtime::Runtime;
@@ -67,7 +67,12 @@ fn counted<R>(work: impl FnOnce() -> R) -> (u64, u64) {
 
 fn prepared(runtime: &Runtime, text: &str) -> Prepared {
     let (config, mistakes) = config::read(text, Path::new(env!("CARGO_MANIFEST_DIR")));
-    let prepared = runtime.block_on(prepare(config, mistakes, &mut |_| {}));
+    let prepared = runtime.block_on(prepare(
+        config,
+        mistakes,
+        Options { bundled: pipehost_stages::STAGES, profile: None },
+        &mut |_| {},
+    ));
     prepared.unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
 }
 
@@ -106,10 +111,10 @@ fn call(runtime: &Runtime, text: &str, batch: &Batch) -> (u64, u64) {
 fn run(runtime: &Runtime, lines: &Path, records: usize) -> u64 {
     let text = format!(
         "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = {lines:?}\nbatch = {{ records = {records} }}\n\
-         [[stage]]\nname = \"parse\"\nplugin = \"../plugins/parse-log\"\ninput = \"in\"\n\
-         [[stage]]\nname = \"filter\"\nplugin = \"../plugins/filter\"\ninput = \"parse\"\n\
+         [[stage]]\nname = \"parse\"\nplugin = \"parse-log\"\ninput = \"in\"\n\
+         [[stage]]\nname = \"filter\"\nplugin = \"filter\"\ninput = \"parse\"\n\
          config = {{ attribute = \"level\", equals = \"INFO\" }}\n\
-         [[stage]]\nname = \"upper\"\nplugin = \"../plugins/to-upper\"\ninput = \"filter\"\n\
+         [[stage]]\nname = \"upper\"\nplugin = \"to-upper\"\ninput = \"filter\"\n\
          [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"upper\"\n"
     );
     let prepared = prepared(runtime, &text);
@@ -134,7 +139,7 @@ fn finish(runtime: &Runtime, prepared: Prepared) -> u64 {
 fn most(runtime: &Runtime, lines: &Path, stages: &str, last: &str) -> u64 {
     let text = format!(
         "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = {lines:?}\nbatch = {{ records = 1000 }}\n\
-         [[stage]]\nname = \"filter\"\nplugin = \"../plugins/filter\"\ninput = \"in\"\n\
+         [[stage]]\nname = \"filter\"\nplugin = \"filter\"\ninput = \"in\"\n\
          config = {{ field = \"value\", matches = \"000$\" }}\n{stages}\n\
          [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"{last}\"\n\
          batch = {{ records = 10_000, linger = \"1h\" }}\n"
@@ -152,10 +157,9 @@ const LINES: usize = 200_000;
 fn nothing_is_allocated_for_a_record_and_what_comes_out_is_copied_once() {
     let runtime = Runtime::new().expect("a runtime");
     let (small, large) = (batch(500), batch(4000));
-    for (plugin, config) in [
-        ("../plugins/filter", "{ attribute = \"level\", equals = \"INFO\" }"),
-        ("../plugins/to-upper", "{}"),
-    ] {
+    for (plugin, config) in
+        [("filter", "{ attribute = \"level\", equals = \"INFO\" }"), ("to-upper", "{}")]
+    {
         let text = stage(plugin, config);
         let (few, _) = call(&runtime, &text, &small);
         let (many, _) = call(&runtime, &text, &large);
@@ -164,13 +168,13 @@ fn nothing_is_allocated_for_a_record_and_what_comes_out_is_copied_once() {
     }
 
     // A value that is changed comes out once: its bytes, and where each ends.
-    let (_, bytes) = call(&runtime, &stage("../plugins/to-upper", "{}"), &large);
+    let (_, bytes) = call(&runtime, &stage("to-upper", "{}"), &large);
     let out = 4000 * (100 + 4);
     // And which rows it descends from.
     let parents = 4000 * 4;
     assert!((out..out + parents + 8192).contains(&bytes), "{bytes} bytes for {out}");
     // A filter answers row numbers: those that it was given, if it keeps all.
-    let filter = stage("../plugins/filter", "{ attribute = \"level\", equals = \"INFO\" }");
+    let filter = stage("filter", "{ attribute = \"level\", equals = \"INFO\" }");
     let (_, bytes) = call(&runtime, &filter, &large);
     assert!(bytes < parents + 8192, "{bytes} bytes");
 
@@ -194,8 +198,7 @@ fn nothing_is_allocated_for_a_record_and_what_comes_out_is_copied_once() {
     let text: String =
         (0..LINES).map(|n| format!("2024-01-01T00:00:{:02}Z INFO {n:01000}\n", n % 60)).collect();
     std::fs::write(&lines, text).expect("the folder takes it");
-    let parse =
-        "[[stage]]\nname = \"parse\"\nplugin = \"../plugins/parse-log\"\ninput = \"filter\"";
+    let parse = "[[stage]]\nname = \"parse\"\nplugin = \"parse-log\"\ninput = \"filter\"";
     for (stages, last) in [("", "filter"), (parse, "parse")] {
         let most = most(&runtime, &lines, stages, last);
         assert!(most < 50_000_000, "{most} bytes behind `{last}`");

@@ -124,15 +124,6 @@ input = "count.late"
 
 /// `old`: whether an earlier pipeline has left files, which the first start replaces.
 fn case(old: bool) -> Case {
-    // Built once; then each run finds the components, and what they were compiled to.
-    static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let case = Case::new().file("in.json", "").file("pipeline.toml", pipeline(plugin));
-        case.run(&["check", "pipeline.toml"]).ok();
-    });
-    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../wasm32-wasip2/release");
-    let component =
-        |name: &str| built.join(format!("{}.wasm", name.replace('-', "_"))).display().to_string();
     let input: String = (0..RECORDS)
         .map(|n| {
             let (second, key, value) = record(n);
@@ -140,7 +131,7 @@ fn case(old: bool) -> Case {
             serde_json::json!({ "t": time, "k": key, "v": value }).to_string() + "\n"
         })
         .collect();
-    let case = Case::new().file("in.json", input).file("pipeline.toml", pipeline(component));
+    let case = Case::new().file("in.json", input).file("pipeline.toml", pipeline(plugin));
     if old {
         fs::create_dir(case.path("by")).unwrap();
         for old in ["all.out", "once.out", "by/k0.out", "by/k1.out"] {

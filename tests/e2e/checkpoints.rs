@@ -144,8 +144,10 @@ fn a_stage_that_holds_something_cannot_be_taken_away_or_divided() {
     };
     changed("input = \"in\"", "input = \"in\"\nworkers = 2\npartition = \"key\"")
         .says("the stage `alert` had 1 workers, and has 2");
-    let renamed =
-        text.replace("\"alert\"", "\"counter\"").replace("alert.alerts", "counter.alerts");
+    let renamed = ["name = ", "input = "].iter().fold(text.clone(), |text, key| {
+        text.replace(&format!("{key}\"alert\""), &format!("{key}\"counter\""))
+    });
+    let renamed = renamed.replace("alert.alerts", "counter.alerts");
     fs::write(case.path("pipeline.toml"), renamed).unwrap();
     case.pipeline().code(1).says("the stage `alert` is gone, and what it held would be lost");
 }

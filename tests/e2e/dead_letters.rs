@@ -60,7 +60,7 @@ fn letters_that_go_through_leave_the_file_and_the_others_stay() {
     assert_eq!((again.len(), again[0].attempts), (1, 2));
     assert_eq!(again[0].value, "not a log line");
     // The stage is mended.
-    let text = case.read("pipeline.toml").replace("plugins/parse-log", "plugins/to-upper");
+    let text = case.read("pipeline.toml").replace("\"parse-log\"", "\"to-upper\"");
     fs::write(case.path("mended.toml"), text).unwrap();
     case.run(&["dead-letter", "replay", "dead", "--pipeline", "mended.toml"])
         .ok()
@@ -78,7 +78,7 @@ fn letters_that_go_through_leave_the_file_and_the_others_stay() {
 fn a_replay_may_write_to_stdout_and_follows_a_link() {
     let case = parsing("", "").file("in.log", MIXED);
     case.pipeline().ok();
-    let text = case.read("pipeline.toml").replace("plugins/parse-log", "plugins/to-upper");
+    let text = case.read("pipeline.toml").replace("\"parse-log\"", "\"to-upper\"");
     let text = text.replace("type = \"file\"\npath = \"out.log\"", "type = \"stdout\"");
     fs::write(case.path("mended.toml"), text).unwrap();
     std::os::unix::fs::symlink("dead", case.path("link")).unwrap();
@@ -94,7 +94,7 @@ fn only_those_that_were_asked_for_are_replayed() {
     let wrong = "not a log line\n2024-01-01T00:00:00Z 404 x\n".to_owned() + MIXED;
     let case = parsing("", "").file("in.log", wrong);
     case.pipeline().ok();
-    let text = case.read("pipeline.toml").replace("plugins/parse-log", "plugins/to-upper");
+    let text = case.read("pipeline.toml").replace("\"parse-log\"", "\"to-upper\"");
     let case = case.file("mended.toml", text);
     let replay = |arguments: &[&str]| {
         let all = [&["dead-letter", "replay", "dead", "--pipeline", "mended.toml"], arguments];
@@ -160,7 +160,7 @@ fn a_replay_goes_on_from_the_state_and_leaves_the_sources_where_they_were() {
     };
     let before = position();
     assert!(before["length"].as_u64() > Some(0));
-    let text = case.read("pipeline.toml").replace("plugins/parse-log", "plugins/to-upper");
+    let text = case.read("pipeline.toml").replace("\"parse-log\"", "\"to-upper\"");
     fs::write(case.path("mended.toml"), text).unwrap();
     case.run(&["dead-letter", "replay", "dead", "--pipeline", "mended.toml"])
         .ok()
@@ -196,7 +196,7 @@ fn letters_of_another_pipeline_are_not_cut_off() {
 fn a_replay_that_fails_takes_nothing_out() {
     let case = parsing("", "").file("in.log", MIXED);
     case.pipeline().ok();
-    let text = case.read("pipeline.toml").replace("plugins/parse-log", "plugins/to-upper");
+    let text = case.read("pipeline.toml").replace("\"parse-log\"", "\"to-upper\"");
     let case = case.file("mended.toml", text.replace("out.log", "missing/out.log"));
     case.run(&["dead-letter", "replay", "dead", "--pipeline", "mended.toml"])
         .code(1)

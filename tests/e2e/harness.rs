@@ -18,14 +18,9 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("host/ lies in the repository").to_owned()
 }
 
-/// The path of a plugin's source folder.
+/// A stage that comes with pipehost, as a pipeline names it.
 pub fn plugin(name: &str) -> String {
-    plugin_folder(&format!("plugins/{name}"))
-}
-
-/// The path of any crate in the repository.
-pub fn plugin_folder(path: &str) -> String {
-    root().join(path).display().to_string()
+    name.to_owned()
 }
 
 /// What a run left behind.
@@ -112,7 +107,12 @@ impl Case {
 
     /// The program, in the folder, with its output caught.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pipehost"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_pipehost")), arguments)
+    }
+
+    /// The same, of a program that is a copy of it.
+    pub fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .current_dir(self.folder.path())
             .args(arguments)
@@ -147,7 +147,12 @@ impl Case {
 
     /// Runs it to its end.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        let mut child = self.spawn(arguments);
+        self.run_command(self.command(arguments))
+    }
+
+    /// The same of a command that is made already.
+    pub fn run_command(&self, mut command: Command) -> Ran {
+        let mut child = command.spawn().expect("the program starts");
         let mut stdin = child.stdin.take().expect("piped");
         let input = self.stdin.clone().unwrap_or_default();
         let writer = std::thread::spawn(move || {

@@ -20,6 +20,7 @@ mod lifetime;
 mod limits;
 mod observability;
 mod outputs;
+mod plugins;
 mod restarts;
 mod rotation;
 mod same_records;

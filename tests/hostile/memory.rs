@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::harness::{Case, plugin_folder};
+use crate::harness::Case;
 use crate::support::{PROGRAM, run_limited};
 
 /// What the stages of these tests may answer.
@@ -87,7 +87,7 @@ fn run(guests: &[String], input: &str, source: &str) {
         "[pipeline]\ndead_letters = \"dead\"\n\
          [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n{source}\n"
     );
-    let double = plugin_folder("plugins/double");
+    let double = "double".to_owned();
     let mut last = "in".to_owned();
     let limits = "limits = { output = \"8MiB\", memory = \"64MiB\" }\non_error = \"skip\"";
     for n in 0..guests.len() {
@@ -222,7 +222,7 @@ fn any_answer_within_all_limits() {
 fn large_batches_before_a_stage_with_state() {
     // Each is 6 MB, and is kept until the state is saved.
     let line = format!("{}\n", "x".repeat(6_000_000));
-    let dedupe = plugin_folder("plugins/dedupe");
+    let dedupe = "dedupe".to_owned();
     let case = Case::new().file("in.txt", line.repeat(40)).file(
         "pipeline.toml",
         format!(

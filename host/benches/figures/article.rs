@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
-
-use crate::harness::{alternate, figure, prepared, ratio};
+use crate::harness::{alternate, figure, ratio};
 use crate::whole::{LINES, log_text, write_log};
 
-pub fn figures(runtime: &Runtime) {
+pub fn figures() {
     let folder = tempfile::tempdir().expect("a folder");
     let go = std::env::var_os("PIPEHOST_GO").map_or("go".into(), PathBuf::from);
     let program = folder.path().join("article");
@@ -23,15 +21,7 @@ pub fn figures(runtime: &Runtime) {
     }
     let (log, pipeline) = (folder.path().join("in.log"), folder.path().join("log.toml"));
     write_log(&log);
-    // Components, as a program is compared with a program: neither is built here.
     let text = log_text("", &[&log], &folder.path().join("out.log"));
-    prepared(runtime, &text); // Builds them.
-    let components = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/wasm32-wasip2/release");
-    let stages = ["parse-log", "filter", "add-context", "alert"];
-    let text = stages.iter().fold(text, |text, name| {
-        let component = components.join(name.replace('-', "_") + ".wasm");
-        text.replace(&format!("../plugins/{name}"), &component.display().to_string())
-    });
     std::fs::write(&pipeline, text).expect("the folder takes it");
     let ours = || {
         time(Command::new(env!("CARGO_BIN_EXE_pipehost")).args(["run", "--quiet"]).arg(&pipeline))

@@ -56,9 +56,8 @@ pub fn figures(runtime: &Runtime) {
 
     let filter = json!({ "attribute": "level", "equals": "ERROR" });
     let batch = log_batch(4096, 80);
-    let plugin = |name: &str, config: &str| {
-        stage(&format!("plugin = \"../plugins/{name}\"\nconfig = {config}"))
-    };
+    let plugin =
+        |name: &str, config: &str| stage(&format!("plugin = \"{name}\"\nconfig = {config}"));
     let sandboxed_filter = plugin("filter", "{ attribute = \"level\", equals = \"ERROR\" }");
     let native_filter = native_stage("filter", &filter);
     let pair = in_turn(runtime, [&native_filter, &native_filter], [&batch, &batch], 200);

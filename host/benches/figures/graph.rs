@@ -25,7 +25,7 @@ pub fn figures(runtime: &Runtime) {
 
     let work = |workers: usize, rest: &str| {
         let text = format!(
-            "{}[[stage]]\nname = \"double\"\nplugin = \"../plugins/double\"\ninput = \"made\"\n\
+            "{}[[stage]]\nname = \"double\"\nplugin = \"double\"\ninput = \"made\"\n\
              workers = {workers}\nconfig = {{ work = 500 }}\n{rest}\n{}",
             source(200_000, "{n}"),
             sink("double")
@@ -71,7 +71,7 @@ fn row(runtime: &Runtime, stages: usize) -> Prepared {
     let mut last = "made".to_owned();
     for n in 0..stages {
         text += &format!(
-            "[[stage]]\nname = \"s{n}\"\nplugin = \"../plugins/filter\"\ninput = \"{last}\"\n\
+            "[[stage]]\nname = \"s{n}\"\nplugin = \"filter\"\ninput = \"{last}\"\n\
              config = {{ field = \"value\", contains = \"record\" }}\n"
         );
         last = format!("s{n}");

@@ -12,7 +12,7 @@ use pipehost_config as config;
 use pipehost_native as native;
 use pipehost_observe::metrics::Metrics;
 use pipehost_pipeline as pipeline;
-use pipehost_pipeline::prepare::{Prepared, prepare};
+use pipehost_pipeline::prepare::{Options, Prepared, prepare};
 use pipehost_record::{Batch, BatchBuilder};
 use pipehost_sandbox::{Runner, Worker, WorkerOptions};
 use tokio::runtime::Runtime;
@@ -71,7 +71,12 @@ pub fn cpu_time() -> Duration {
 /// A pipeline whose paths start from `host/`.
 pub fn prepared(runtime: &Runtime, text: &str) -> Prepared {
     let (config, mistakes) = config::read(text, Path::new(env!("CARGO_MANIFEST_DIR")));
-    let prepared = runtime.block_on(prepare(config, mistakes, &mut |_| {}));
+    let prepared = runtime.block_on(prepare(
+        config,
+        mistakes,
+        Options { bundled: pipehost_stages::STAGES, profile: None },
+        &mut |_| {},
+    ));
     prepared.unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
 }
 

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pipehost_config::Plugin;
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::Limits;
 use pipehost_observe::metrics::Metrics;
@@ -25,8 +26,7 @@ pub fn figures(runtime: &Runtime) {
 
 /// A new instance in a process that has the component.
 fn warm(runtime: &Runtime) {
-    let stage =
-        "plugin = \"../plugins/filter\"\nconfig = { attribute = \"level\", equals = \"ERROR\" }";
+    let stage = "plugin = \"filter\"\nconfig = { attribute = \"level\", equals = \"ERROR\" }";
     let runner = sandboxed(runtime, stage, &["stage"]);
     let batch = log_batch(1, 80);
     let metrics = Metrics::default().node("stage");
@@ -54,20 +54,12 @@ fn warm(runtime: &Runtime) {
 
 /// The real program, from its start to its end, with one record.
 fn cold() {
-    let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/filter");
-    let made = Command::new("cargo")
-        .args(["build", "--release", "--target", "wasm32-wasip2", "--quiet"])
-        .current_dir(&plugin)
-        .status();
-    assert!(made.is_ok_and(|status| status.success()), "the filter builds");
-    let component = plugin.join("../../target/wasm32-wasip2/release/filter.wasm");
     let caches = tempfile::tempdir().expect("a folder");
     let run = |cache: &Path| {
         let start = Instant::now();
         let status = Command::new(env!("CARGO_BIN_EXE_pipehost"))
             .args(["run", "--quiet", "--set", "filter.field=value", "--set", "filter.contains=x"])
-            .arg("--plugin")
-            .arg(&component)
+            .args(["--plugin", "filter"])
             .env("XDG_CACHE_HOME", cache)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -161,7 +153,8 @@ fn wat_component(text: &str) -> Source {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("guest.wat");
     std::fs::write(&path, text).expect("the folder takes it");
-    pipehost_sandbox::plugin::read(&path, u64::MAX, &mut |_| {}).expect("it is a component")
+    pipehost_sandbox::plugin::read(&Plugin::new(Path::new(""), &path), &[], u64::MAX, &mut |_| {})
+        .expect("it is a component")
 }
 
 /// Memory of this process that is resident, in bytes.

@@ -28,7 +28,7 @@ fn main() {
         ("graph", graph::figures),
         ("loading", loading::figures),
         ("whole", whole::figures),
-        ("article", article::figures),
+        ("article", |_| article::figures()),
         ("hostile", hostile::figures),
     ];
     println!("{:<64} {:>8} {:>10}", "", "", "bound");

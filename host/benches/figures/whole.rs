@@ -81,21 +81,21 @@ pub fn log_text(pipeline: &str, logs: &[&Path], out: &Path) -> String {
         paths = {logs:?}
         [[stage]]
         name = "parse"
-        plugin = "../plugins/parse-log"
+        plugin = "parse-log"
         input = "log"
         [[stage]]
         name = "filter"
-        plugin = "../plugins/filter"
+        plugin = "filter"
         input = "parse"
         config = {{ attribute = "level", one_of = ["ERROR", "CRITICAL"] }}
         [[stage]]
         name = "context"
-        plugin = "../plugins/add-context"
+        plugin = "add-context"
         input = "filter"
         config = {{ attributes = {{ host = "web-1" }} }}
         [[stage]]
         name = "alert"
-        plugin = "../plugins/alert"
+        plugin = "alert"
         input = "context"
         config = {{ level = "CRITICAL", threshold = 1000 }}
         [[sink]]
@@ -144,9 +144,7 @@ fn latency(runtime: &Runtime) {
         .to_owned();
     let mut last = "made".to_owned();
     for n in 0..5 {
-        text += &format!(
-            "[[stage]]\nname = \"s{n}\"\nplugin = \"../plugins/to-upper\"\ninput = \"{last}\"\n"
-        );
+        text += &format!("[[stage]]\nname = \"s{n}\"\nplugin = \"to-upper\"\ninput = \"{last}\"\n");
         last = format!("s{n}");
     }
     text += &format!("[[sink]]\nname = \"null\"\ntype = \"null\"\ninput = \"{last}\"\n");
@@ -187,7 +185,7 @@ fn slow_sink() {
             template = "{record}"
             [[stage]]
             name = "upper"
-            plugin = "{plugins}/to-upper"
+            plugin = "to-upper"
             input = "made"
             [[sink]]
             name = "slow"
@@ -195,7 +193,6 @@ fn slow_sink() {
             rate = 200_000
             input = "upper"
             "#,
-            plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins").display(),
         ),
     )
     .expect("the folder takes it");

@@ -129,6 +129,13 @@ pub struct Decoding {
     pub max_line_bytes: usize,
 }
 
+impl Default for Decoding {
+    /// Lines of up to a mebibyte.
+    fn default() -> Self {
+        Self { format: DecodeFormat::Lines, max_line_bytes: 1 << 20 }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeFormat {
     Lines,

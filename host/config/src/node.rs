@@ -60,6 +60,14 @@ pub struct Input {
     pub when_full: WhenFull,
 }
 
+impl From<At<String>> for Input {
+    /// One edge, with the defaults.
+    fn from(from: At<String>) -> Self {
+        Self { from: vec![from], queue: DEFAULT_QUEUE, when_full: WhenFull::Block }
+    }
+}
+
+/// What [`Input::queue`] is if nothing is said.
 pub const DEFAULT_QUEUE: usize = 8;
 
 /// How often a retryable rejection is tried again.

@@ -1,7 +1,7 @@
 //! A pipeline, as it is typed.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -98,11 +98,30 @@ pub enum OnOpen {
     Pause,
 }
 
+/// What names the component of a stage.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Plugin {
+    /// A `.wasm`, a `.wat` or a source folder.
+    pub path: PathBuf,
+    /// A stage that comes with pipehost, if it may be one: a path that is there wins.
+    pub name: Option<String>,
+}
+
+impl Plugin {
+    /// `typed` is relative to `base`, if it is a path.
+    pub fn new(base: &Path, typed: &Path) -> Self {
+        let name = typed.to_str().filter(|text| {
+            let is_file = [".wasm", ".wat"].iter().any(|ending| text.ends_with(ending));
+            !text.is_empty() && !text.contains('/') && !is_file
+        });
+        Self { path: base.join(typed), name: name.map(str::to_owned) }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Stage {
     pub name: At<String>,
-    /// A `.wasm`, a `.wat` or a source folder.
-    pub plugin: At<PathBuf>,
+    pub plugin: At<Plugin>,
     pub input: Input,
     pub workers: usize,
     pub partition: Option<Partition>,
@@ -130,6 +149,28 @@ impl fmt::Display for Partition {
         match self {
             Self::Key => f.write_str("key"),
             Self::Attribute(name) => write!(f, "attribute:{name}"),
+        }
+    }
+}
+
+impl Stage {
+    /// A stage with the defaults of all else.
+    pub fn new(name: At<String>, plugin: At<Plugin>, input: Input) -> Self {
+        Self {
+            name,
+            plugin,
+            input,
+            workers: 1,
+            partition: None,
+            ordered: true,
+            batch: None,
+            on_error: At::nowhere(OnError::Fail),
+            retry: None,
+            breaker: None,
+            watermark: None,
+            limits: Limits::default(),
+            grants: Grants::default(),
+            config: StageConfig::new(serde_json::json!({})),
         }
     }
 }

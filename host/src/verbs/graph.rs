@@ -59,7 +59,8 @@ impl GraphDrawing<'_> {
             NodeId::Source(i) => self.config.sources[i].kind.name().to_owned(),
             NodeId::Stage(i) => {
                 let stage = &self.config.stages[i];
-                let plugin = stage.plugin.value.file_name().unwrap_or_default().to_string_lossy();
+                let plugin =
+                    stage.plugin.value.path.file_name().unwrap_or_default().to_string_lossy();
                 let workers =
                     if stage.workers > 1 { format!(" ×{}", stage.workers) } else { String::new() };
                 format!("{plugin}{workers}")

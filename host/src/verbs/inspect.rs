@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytesize::ByteSize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::error::{Error, print};
-use crate::load;
+use crate::setting;
+use pipehost_config::Plugin;
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::Limits;
 use pipehost_observe::log::stderr;
@@ -19,10 +20,11 @@ use pipehost_sandbox::compile::Source;
 use pipehost_sandbox::engine::Engine;
 use pipehost_sandbox::plugin;
 use pipehost_sandbox::{Component, Program, describe};
+use pipehost_stages::STAGES;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A `.wasm`, a `.wat` or the folder of a crate.
+    /// A stage that comes with pipehost, a `.wasm`, a `.wat` or the folder of a crate.
     component: PathBuf,
     /// A member of its configuration, to see the ports that it then has.
     #[arg(long = "set", value_name = "NAME=VALUE")]
@@ -32,16 +34,10 @@ pub struct Args {
 pub fn inspect(args: &Args) -> Result<u8, Error> {
     let path = &*args.component;
     let mut say = stderr::say;
-    let source =
-        plugin::read(path, Limits::default().component_bytes, &mut say).map_err(Error::Usage)?;
-    let mut config = json!({});
-    for setting in &args.set {
-        let (name, value) = setting
-            .split_once('=')
-            .ok_or_else(|| Error::Usage(format!("--set {setting}: write NAME=VALUE")))?;
-        load::set_member(&mut config, name, value)
-            .map_err(|why| Error::Usage(format!("--set {setting}: {why}")))?;
-    }
+    let plugin = Plugin::new(Path::new(""), path);
+    let limit = Limits::default().component_bytes;
+    let source = plugin::read(&plugin, STAGES, limit, &mut say).map_err(Error::Usage)?;
+    let config = setting::object(&args.set)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

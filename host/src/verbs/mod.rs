@@ -8,4 +8,5 @@ pub mod graph;
 pub mod inspect;
 pub mod man;
 pub mod run;
+pub mod stages;
 pub mod state;

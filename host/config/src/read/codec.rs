@@ -7,7 +7,7 @@ use crate::{At, DecodeFormat, Decoding, Encoding, JsonAttributes, JsonMembers, J
 use pipehost_record::template::{Template, without_prefix};
 
 pub(super) fn decoding(table: &mut TableReader<'_>) -> Decoding {
-    let mut out = Decoding { format: DecodeFormat::Lines, max_line_bytes: 1 << 20 };
+    let mut out = Decoding::default();
     codec(table, &DECODERS, |kind, table| {
         match kind {
             "csv" => {

@@ -1,6 +1,6 @@
 //! From TOML to stages.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -10,15 +10,38 @@ use super::table::{self, TableReader};
 use crate::grants::{Folder, Grants};
 use crate::limits::{Fuel, Limits};
 use crate::mistake::Mistake;
-use crate::{At, Breaker, OnOpen, Partition, Retry, Stage, StageConfig};
+use crate::{At, Breaker, OnOpen, Partition, Plugin, Retry, Stage, StageConfig};
 
 pub(super) fn stage(mut table: TableReader<'_>, base: &Path) -> Option<Stage> {
     let name = name(&mut table);
-    let help = "a `.wasm`, a `.wat`, or the folder of a crate, which is then built";
-    let plugin = table.required("plugin", help).map(|p| At::new(base.join(p.value), p.span));
+    let help = "a stage that comes with pipehost (`pipehost stages`), a `.wasm`, a `.wat`, or the \
+                folder of a crate, which is then built";
+    let plugin = table.required("plugin", help);
+    let plugin = plugin.map(|p| At::new(Plugin::new(base, Path::new(&p.value)), p.span));
     let input = input(&mut table);
-    let workers = table.few("workers").unwrap_or(1);
-    let partition = table.string("partition").map(|by| match by.value.strip_prefix("attribute:") {
+    let nameless = || At::nowhere(String::new());
+    let nothing = || At::nowhere(Plugin::new(base, Path::new("")));
+    let is_complete = name.is_some() && plugin.is_some();
+    let mut stage =
+        Stage::new(name.unwrap_or_else(nameless), plugin.unwrap_or_else(nothing), input);
+    stage.workers = table.few("workers").unwrap_or(stage.workers);
+    stage.partition = partition(&mut table);
+    stage.ordered = table.bool("ordered").unwrap_or(stage.ordered);
+    stage.batch = batching(&mut table);
+    stage.on_error = on_error(&mut table);
+    stage.retry = table.table("retry", "`retry`", |table| retry(table, &Retry::default()));
+    stage.breaker = table.table("breaker", "`breaker`", breaker);
+    stage.watermark = watermark(&mut table);
+    stage.limits = table.table("limits", "`limits`", limits).unwrap_or_default();
+    stage.grants = table.table("grants", "`grants`", |t| grants(t, base)).unwrap_or_default();
+    stage.config = stage_config(&mut table);
+    table.finish();
+    is_complete.then_some(stage)
+}
+
+fn partition(table: &mut TableReader<'_>) -> Option<Partition> {
+    let by = table.string("partition")?;
+    Some(match by.value.strip_prefix("attribute:") {
         None if by.value == "key" => Partition::Key,
         Some(attribute) if !attribute.is_empty() => Partition::Attribute(attribute.to_owned()),
         _ => {
@@ -27,25 +50,7 @@ pub(super) fn stage(mut table: TableReader<'_>, base: &Path) -> Option<Stage> {
             table.mistake(Mistake::new(by.span, message));
             Partition::Key
         }
-    });
-    let stage = Stage {
-        ordered: table.bool("ordered").unwrap_or(true),
-        batch: batching(&mut table),
-        on_error: on_error(&mut table),
-        retry: table.table("retry", "`retry`", |table| retry(table, &Retry::default())),
-        breaker: table.table("breaker", "`breaker`", breaker),
-        watermark: watermark(&mut table),
-        limits: table.table("limits", "`limits`", limits).unwrap_or_default(),
-        grants: table.table("grants", "`grants`", |t| grants(t, base)).unwrap_or_default(),
-        config: stage_config(&mut table),
-        name: name.clone().unwrap_or(At::nowhere(String::new())),
-        plugin: plugin.clone().unwrap_or(At::nowhere(PathBuf::new())),
-        input,
-        workers,
-        partition,
-    };
-    table.finish();
-    (name.is_some() && plugin.is_some()).then_some(stage)
+    })
 }
 
 fn stage_config(table: &mut TableReader<'_>) -> StageConfig {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use pipehost_config::grants::Folder;
 use pipehost_config::graph::{self, Declared, DeclaredStages, Graph};
 use pipehost_config::mistake::Mistake;
-use pipehost_config::{Config, Stage};
+use pipehost_config::{Config, Plugin, Stage};
 use pipehost_observe::metrics::Metrics;
 use pipehost_observe::pace::Pace;
 use pipehost_observe::profile::GuestProfile;
@@ -18,7 +18,7 @@ use pipehost_record::Letter;
 use pipehost_sandbox::compile::Metering;
 use pipehost_sandbox::compile::{self, Cache, Complaint, Source};
 use pipehost_sandbox::engine::Engine;
-use pipehost_sandbox::plugin;
+use pipehost_sandbox::plugin::{self, BundledStage};
 use pipehost_sandbox::{Component, Program, Runner, describe};
 
 /// A pipeline that can be run.
@@ -34,6 +34,15 @@ pub struct Prepared {
     pub pace: Option<Arc<Pace>>,
 }
 
+/// What a pipeline is prepared with.
+#[derive(Default)]
+pub struct Options {
+    /// Stages that come with the program.
+    pub bundled: &'static [BundledStage],
+    /// Where guests are asked what they do.
+    pub profile: Option<Arc<GuestProfile>>,
+}
+
 /// Prepares a pipeline; `say` is told what takes time. `known` are the mistakes that
 /// reading the configuration found.
 ///
@@ -42,37 +51,25 @@ pub struct Prepared {
 pub async fn prepare(
     config: Config,
     known: Vec<Mistake>,
-    say: &mut dyn FnMut(&str),
-) -> Result<Prepared, Vec<Mistake>> {
-    prepare_profiled(config, known, None, say).await
-}
-
-/// The same, for a run in which guests are asked what they do.
-///
-/// # Errors
-/// As [`prepare`].
-pub async fn prepare_profiled(
-    config: Config,
-    known: Vec<Mistake>,
-    profile: Option<Arc<GuestProfile>>,
+    options: Options,
     say: &mut dyn FnMut(&str),
 ) -> Result<Prepared, Vec<Mistake>> {
     let mut mistakes = known;
     let metrics = Arc::new(Metrics::default());
-    let mut engines = Engines::new(&config, profile);
+    let mut engines = Engines::new(&config, options.profile);
     let mut sources = BTreeMap::new();
     let mut said = DeclaredStages::new();
     let mut runners = Vec::new();
     for stage in &config.stages {
-        let path = &stage.plugin.value;
-        let found = sources.entry(path.clone()).or_insert_with(|| {
-            let same = config.stages.iter().filter(|other| other.plugin.value == *path);
+        let plugin = &stage.plugin.value;
+        let found = sources.entry(plugin.clone()).or_insert_with(|| {
+            let same = config.stages.iter().filter(|other| other.plugin.value == *plugin);
             let largest = same.map(|stage| stage.limits.component_bytes).max().unwrap_or(0);
-            plugin::read(path, largest, say)
+            plugin::read(plugin, options.bundled, largest, say)
         });
         let opened = match found {
             Ok(source) => open(stage, source, &mut engines, &metrics).await,
-            Err(why) => Err(vec![Mistake::new(stage.plugin.span.clone(), why.clone())]),
+            Err(why) => Err(vec![not_found(stage, why, options.bundled)]),
         };
         match opened {
             Ok(program) => {
@@ -95,6 +92,18 @@ pub async fn prepare_profiled(
         Ok(Prepared { config, graph, runners, metrics, replay: None, pace: None })
     } else {
         Err(mistakes)
+    }
+}
+
+/// A component that could not be read or built.
+fn not_found(stage: &Stage, why: &str, bundled: &[BundledStage]) -> Mistake {
+    let Plugin { path, name } = &stage.plugin.value;
+    let mistake = Mistake::new(stage.plugin.span.clone(), why);
+    let Some(name) = name.as_ref().filter(|_| !path.exists()) else { return mistake };
+    let mistake = mistake.did_you_mean(name, bundled.iter().map(|stage| stage.name));
+    match mistake.help {
+        Some(_) => mistake,
+        None => mistake.help("`pipehost stages` lists the stages that come with pipehost"),
     }
 }
 

@@ -81,8 +81,9 @@ fn places<'a>(config: &'a Config, cache: Option<&Path>) -> Vec<HostPath<'a>> {
     }
     for stage in &config.stages {
         let what = format!("the stage `{}` is", stage.name.value);
-        let is_folder = stage.plugin.value.is_dir();
-        add(what, &stage.plugin.value, &stage.plugin.span, is_folder);
+        let path = &*stage.plugin.value.path;
+        let is_folder = path.is_dir();
+        add(what, path, &stage.plugin.span, is_folder);
     }
     for sink in &config.sinks {
         let what = |does: &str| format!("the sink `{}` {does}", sink.name.value);

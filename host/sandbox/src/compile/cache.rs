@@ -131,6 +131,19 @@ impl Cache {
         let _ = self.write(&self.path(&format!("{name}.ok")), &[]);
     }
 
+    /// Keeps a few bytes under a name.
+    pub(crate) fn write_note(&self, name: &str, bytes: &[u8]) {
+        let _ = self.write(&self.path(&format!("{name}.ok")), bytes);
+    }
+
+    /// What was kept under a name.
+    pub(crate) fn read_note(&self, name: &str) -> Option<Vec<u8>> {
+        let path = self.path(&format!("{name}.ok"));
+        let bytes = fs::read(&path).ok()?;
+        note_use(&path);
+        Some(bytes)
+    }
+
     /// The file of some native code. It has its checksum in its name, so that runs that write
     /// one entry at the same time do not mix theirs.
     fn code(&self, name: &str, crc: u32) -> PathBuf {

@@ -8,15 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use tempfile::TempDir;
 
 use crate::error::{Error, print};
 use crate::runtime::runtime;
-use crate::{load, summary};
+use crate::{load, setting, summary};
 use pipehost_config::mistake::Mistake;
 use pipehost_config::{
-    At, Batching, Config, DecodeFormat, Decoding, FileSource, Generate, OnError, Rotate, Sink,
+    At, Batching, Config, Decoding, FileSource, Generate, Input, OnError, Plugin, Rotate, Sink,
     SinkKind, Source, SourceKind, Stage, StageConfig,
 };
 use pipehost_observe::log::stderr;
@@ -45,12 +44,12 @@ is thrown away, and a state directory is not used.
 
     pipehost bench pipeline.toml
 
-    pipehost bench plugins/filter --set field=value --set contains=ERROR --input in.log";
+    pipehost bench filter --set field=value --set contains=ERROR --input in.log";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A pipeline whose sources end; or a `.wasm`, a `.wat` or the folder of a crate, which
-    /// gets lines and is followed by nothing.
+    /// A pipeline whose sources end; or a stage that comes with pipehost, a `.wasm`, a `.wat` or
+    /// the folder of a crate, which gets lines and is followed by nothing.
     #[arg(value_name = "PIPELINE.toml|COMPONENT")]
     target: PathBuf,
     /// A member of the component's configuration.
@@ -106,7 +105,7 @@ async fn measure(args: &Args) -> Result<Report, Error> {
     let (config, known, render) = configuration(args)?;
     let Repeatable { config, mut notes, _folders } = repeatable(config)?;
     let mut say = stderr::say;
-    let prepared = prepare(config, known, &mut say).await.map_err(render)?;
+    let prepared = prepare(config, known, load::options(), &mut say).await.map_err(render)?;
     let native = native_runners(&prepared).await;
     if !native.left.is_empty() && !native.names.is_empty() {
         notes.push(format!(
@@ -137,14 +136,7 @@ fn configuration(args: &Args) -> Result<(Config, Vec<Mistake>, Render), Error> {
         let config = loaded.config.clone();
         return Ok((config, known, Box::new(move |mistakes| loaded.render(&mistakes))));
     }
-    let mut value = json!({});
-    for setting in &args.set {
-        let (member, text) = setting
-            .split_once('=')
-            .ok_or_else(|| Error::Usage(format!("--set {setting}: write NAME=VALUE")))?;
-        load::set_member(&mut value, member, text)
-            .map_err(|why| Error::Usage(format!("--set {setting}: {why}")))?;
-    }
+    let value = setting::object(&args.set)?;
     let config = around(&args.target, value, args);
     let target = args.target.display().to_string();
     let render = move |mistakes: Vec<Mistake>| {
@@ -156,7 +148,6 @@ fn configuration(args: &Args) -> Result<(Config, Vec<Mistake>, Render), Error> {
 
 /// Records, the component, and nothing behind it.
 fn around(component: &Path, config: serde_json::Value, args: &Args) -> Config {
-    let lines = Decoding { format: DecodeFormat::Lines, max_line_bytes: 1 << 20 };
     let kind = match &args.input {
         Some(path) => {
             let paths = vec![At::nowhere(path.clone())];
@@ -166,7 +157,7 @@ fn around(component: &Path, config: serde_json::Value, args: &Args) -> Config {
                 follow: false,
                 rotate_wait: Duration::ZERO,
                 links: false,
-                codec: lines,
+                codec: Decoding::default(),
             })
         }
         None => SourceKind::Generate(Generate {
@@ -178,8 +169,9 @@ fn around(component: &Path, config: serde_json::Value, args: &Args) -> Config {
     };
     let name = component.file_stem().map_or("stage".into(), |stem| stem.to_string_lossy());
     let name = name.replace('.', "-");
-    let on_error = At::nowhere(OnError::Skip);
-    let stage = load::stage(&name, component, "records", on_error);
+    let plugin = At::nowhere(Plugin::new(Path::new(""), component));
+    let input = Input::from(At::nowhere("records".to_owned()));
+    let stage = Stage::new(At::nowhere(name.clone()), plugin, input);
     Config {
         name: name.clone(),
         sources: vec![Source {
@@ -189,11 +181,15 @@ fn around(component: &Path, config: serde_json::Value, args: &Args) -> Config {
             on_error: At::nowhere(OnError::Fail),
             watermark: None,
         }],
-        stages: vec![Stage { config: StageConfig::new(config), ..stage }],
+        stages: vec![Stage {
+            config: StageConfig::new(config),
+            on_error: At::nowhere(OnError::Skip),
+            ..stage
+        }],
         sinks: vec![Sink {
             name: At::nowhere("null".to_owned()),
             kind: SinkKind::Null,
-            input: load::input(&name),
+            input: Input::from(At::nowhere(name)),
             batch: None,
             rate: None,
             on_error: At::nowhere(OnError::Fail),

@@ -56,7 +56,7 @@ pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Res
     let threads = Threads::new()?;
     let mut say = stderr::say;
     let failed = threads.control.block_on(async {
-        let mut prepared = prepare(replayed, known, &mut say)
+        let mut prepared = prepare(replayed, known, load::options(), &mut say)
             .await
             .map_err(|mistakes| loaded.render(&mistakes))?;
         prepared.replay = Some(sent.clone());

@@ -29,8 +29,8 @@ The pipeline is a file, or a chain of plugins between stdin and stdout:
 
     pipehost run pipeline.toml
 
-    pipehost run --plugin parse-log.wasm --plugin filter.wasm \\
-        --set filter.level=ERROR < in.log > out.log";
+    pipehost run --plugin parse-log --plugin filter \\
+        --set filter.attribute=level --set filter.equals=ERROR < in.log > out.log";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

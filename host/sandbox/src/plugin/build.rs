@@ -1,48 +1,17 @@
-//! From what the user named to the bytes of a file: it itself, or what a source folder builds.
+//! Source folders: crates that cargo builds.
 
-use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use bytesize::ByteSize;
+use super::unchanged;
+use crate::compile::TARGET;
 
-use crate::compile::{Source, TARGET};
-
-/// Reads a component or the text of one, building it first if `path` is a folder. `say` is told what
-/// takes time. No more than `limit` bytes are read: the file may be a stranger's, or never end.
+/// The component of the crate in a folder; built, unless nothing has changed since that was done.
 ///
 /// # Errors
 /// What went wrong, for the operator.
-pub fn read(path: &Path, limit: u64, say: &mut dyn FnMut(&str)) -> Result<Source, String> {
-    let metadata = fs::metadata(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => format!("{} does not exist", path.display()),
-        _ => format!("cannot read {}: {error}", path.display()),
-    })?;
-    let built;
-    let file = if metadata.is_dir() {
-        built = build(path, say)?;
-        &built
-    } else {
-        path
-    };
-    let mut bytes = Vec::new();
-    fs::File::open(file)
-        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-    if bytes.len() as u64 > limit {
-        return Err(format!(
-            "{} is too large: limits.component allows {}",
-            file.display(),
-            ByteSize::b(limit)
-        ));
-    }
-    let is_text = file.extension().is_some_and(|extension| extension == "wat");
-    Ok(Source { path: file.to_owned(), bytes, is_text })
-}
-
-/// Builds the crate in a folder. Cargo knows whether anything changed.
-fn build(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf, String> {
+pub(super) fn component(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf, String> {
     // The workspace of a crate is looked for along its real path.
     let folder = named.canonicalize().map_err(|error| format!("{}: {error}", named.display()))?;
     let manifest = folder.join("Cargo.toml");
@@ -52,6 +21,9 @@ fn build(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf, String> {
              name its .wasm",
             named.display()
         ));
+    }
+    if let Some(component) = unchanged::component(&folder) {
+        return Ok(component);
     }
     add_target(&folder, say)?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -80,23 +52,59 @@ fn build(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf, String> {
             cargo.env_remove(name);
         }
     }
-    say(&format!("building {}", folder.display()));
-    let output = cargo.output().map_err(|error| {
+    cargo.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = cargo.spawn().map_err(|error| {
         format!(
             "cannot run cargo to build {}: {error}; install Rust from https://rustup.rs",
             named.display()
         )
     })?;
-    if !output.status.success() {
-        let log = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("cargo could not build {}:\n{}", named.display(), log.trim_end()));
+    let mut stdout = child.stdout.take().expect("it is piped");
+    let messages = std::thread::spawn(move || {
+        let mut messages = Vec::new();
+        // What was read before an error is all that there is.
+        let _ = stdout.read_to_end(&mut messages);
+        messages
+    });
+    let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+    let log = follow(stderr, &folder, say);
+    let failed = |error| format!("cargo could not build {}: {error}", named.display());
+    let status = child.wait().map_err(failed)?;
+    let messages = messages.join().unwrap_or_default();
+    if !status.success() {
+        let why = log.lines().find(|line| line.starts_with("error"));
+        let why = why.unwrap_or("it gave no reason");
+        return Err(format!("cargo could not build {}, see above: {why}", named.display()));
     }
-    artifact(&output.stdout, &manifest).ok_or_else(|| {
+    let component = artifact(&messages, &manifest).ok_or_else(|| {
         format!(
             "{} builds no component: add `crate-type = [\"cdylib\"]` to its [lib]",
             named.display()
         )
-    })
+    })?;
+    unchanged::note(&folder, &component);
+    Ok(component)
+}
+
+/// Passes on what cargo says, from when it compiles something: a build that has nothing to do is
+/// quiet. Returns all of it.
+fn follow(stderr: impl BufRead, folder: &Path, say: &mut dyn FnMut(&str)) -> String {
+    let (mut log, mut compiles) = (String::new(), false);
+    for line in stderr.split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line).into_owned();
+        let first = line.split_whitespace().next();
+        if first == Some("Compiling") && !std::mem::replace(&mut compiles, true) {
+            say(&format!("building {}", folder.display()));
+        }
+        let is_quiet =
+            ["Finished", "Locking", "Updating", "Adding"].iter().any(|w| first == Some(w));
+        if !is_quiet && !line.is_empty() {
+            say(&line);
+        }
+        log.push_str(&line);
+        log.push('\n');
+    }
+    log
 }
 
 /// The component among what cargo says it built.

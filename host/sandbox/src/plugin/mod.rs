@@ -1,0 +1,79 @@
+//! From what an operator names to the bytes of a component: a file, what a source folder builds, or
+//! a stage that comes with the program.
+
+mod build;
+mod unchanged;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use bytesize::ByteSize;
+
+use crate::compile::Source;
+use pipehost_config::Plugin;
+
+/// A stage that comes with the program.
+#[derive(Debug, Clone, Copy)]
+pub struct BundledStage {
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub summary: &'static str,
+    pub component: &'static [u8],
+}
+
+/// Finds a component, and builds it first if a source folder is named. A path that is there wins
+/// over the name of a bundled stage. `say` is told what takes time. No more than `limit` bytes are
+/// read: the file may be a stranger's, or never end.
+///
+/// # Errors
+/// What went wrong, for the operator.
+pub fn read(
+    plugin: &Plugin,
+    bundled: &[BundledStage],
+    limit: u64,
+    say: &mut dyn FnMut(&str),
+) -> Result<Source, String> {
+    let path = &*plugin.path;
+    let metadata = match path.metadata() {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match &plugin.name {
+                Some(name) => bundled_stage(name, path, bundled),
+                None => Err(format!("{} does not exist", path.display())),
+            };
+        }
+        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+    };
+    let built;
+    let file = if metadata.is_dir() {
+        built = build::component(path, say)?;
+        &built
+    } else {
+        path
+    };
+    let mut bytes = Vec::new();
+    File::open(file)
+        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    if bytes.len() as u64 > limit {
+        return Err(format!(
+            "{} is too large: limits.component allows {}",
+            file.display(),
+            ByteSize::b(limit)
+        ));
+    }
+    let is_text = file.extension().is_some_and(|extension| extension == "wat");
+    Ok(Source { path: file.to_owned(), bytes, is_text })
+}
+
+fn bundled_stage(name: &str, path: &Path, bundled: &[BundledStage]) -> Result<Source, String> {
+    let found = bundled.iter().find(|stage| stage.name == name);
+    let stage = found.ok_or_else(|| {
+        format!(
+            "`{name}` is no stage that comes with pipehost, and there is no file or folder {}",
+            path.display()
+        )
+    })?;
+    Ok(Source { path: name.into(), bytes: stage.component.to_vec(), is_text: false })
+}

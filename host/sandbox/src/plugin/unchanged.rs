@@ -1,0 +1,104 @@
+//! Whether a source folder is as it was when it was built: then cargo, which takes some tenths of
+//! a second to find that out, is not asked.
+//!
+//! Of each build, a note is kept beside the compiled components: where the component is, and the
+//! size and the time of everything that it was made of. Cargo lists that in a file beside the
+//! component (dep-info); manifests and settings are found beside and above it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::compile::Cache;
+use pipehost_files::content_hash;
+
+/// What a component was made of.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Build {
+    component: PathBuf,
+    /// The component itself is one of them.
+    inputs: Vec<(PathBuf, Option<State>)>,
+}
+
+/// A file, as far as that tells whether it was written since: size, seconds and nanoseconds.
+type State = (u64, i64, i64);
+
+fn state(path: &Path) -> Option<State> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+}
+
+/// The note of a folder. What the environment tells cargo belongs to its name.
+fn name(folder: &Path) -> String {
+    let mut of = folder.as_os_str().as_encoded_bytes().to_vec();
+    for variable in ["CARGO", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "RUSTUP_TOOLCHAIN"] {
+        of.push(0);
+        of.extend(std::env::var_os(variable).unwrap_or_default().as_encoded_bytes());
+    }
+    format!("build-{}", content_hash(&of))
+}
+
+/// The component of a folder, if nothing that it was made of has changed.
+pub(super) fn component(folder: &Path) -> Option<PathBuf> {
+    let note = Cache::of_user()?.read_note(&name(folder))?;
+    let build: Build = postcard::from_bytes(&note).ok()?;
+    let same = build.inputs.iter().all(|(path, then)| state(path) == *then);
+    (same && build.component.is_file()).then_some(build.component)
+}
+
+/// Notes what a component was made of, if cargo tells.
+pub(super) fn note(folder: &Path, component: &Path) {
+    let Some(cache) = Cache::of_user() else { return };
+    let Ok(list) = fs::read_to_string(component.with_extension("d")) else { return };
+    let mut inputs: BTreeSet<PathBuf> = sources(&list).collect();
+    let folders: BTreeSet<PathBuf> = (inputs.iter().map(PathBuf::as_path).chain([folder]))
+        .flat_map(|path| path.ancestors().map(Path::to_owned))
+        .collect();
+    // Also those that are not there: one that is made later changes the build.
+    for folder in folders {
+        for file in ["Cargo.toml", "Cargo.lock", ".cargo/config.toml", "rust-toolchain.toml"] {
+            inputs.insert(folder.join(file));
+        }
+    }
+    inputs.insert(component.to_owned());
+    let inputs = inputs.into_iter().map(|path| (state(&path), path));
+    let build = Build {
+        component: component.to_owned(),
+        inputs: inputs.map(|(state, path)| (path, state)).collect(),
+    };
+    if let Ok(note) = postcard::to_stdvec(&build) {
+        cache.write_note(&name(folder), &note);
+    }
+}
+
+/// The files in a list of cargo's: `COMPONENT: FILE FILE`, with `\ ` for a space in a name.
+fn sources(list: &str) -> impl Iterator<Item = PathBuf> {
+    let files = list.split_once(": ").map_or("", |(_, files)| files).trim_end();
+    let mut names = Vec::new();
+    let mut name = String::new();
+    let mut chars = files.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' if chars.next_if_eq(&' ').is_some() => name.push(' '),
+            ' ' => names.push(std::mem::take(&mut name)),
+            c => name.push(c),
+        }
+    }
+    names.push(name);
+    names.into_iter().filter(|name| !name.is_empty()).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_in_names_are_escaped() {
+        let found: Vec<_> = sources("/t/a.wasm: /x/my\\ crate/lib.rs /x/b.rs\n").collect();
+        assert_eq!(found, [PathBuf::from("/x/my crate/lib.rs"), PathBuf::from("/x/b.rs")]);
+        assert_eq!(sources("").count(), 0);
+    }
+}

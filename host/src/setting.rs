@@ -1,0 +1,36 @@
+//! `--set NAME=VALUE`: members of a stage's configuration.
+
+use serde_json::{Value, json};
+
+use crate::error::Error;
+
+/// An object with these members.
+pub fn object(settings: &[String]) -> Result<Value, Error> {
+    let mut object = json!({});
+    for setting in settings {
+        let parts = setting.split_once('=').ok_or_else(|| "write NAME=VALUE".to_owned());
+        parts
+            .and_then(|(name, value)| set_member(&mut object, name, value))
+            .map_err(|why| Error::Usage(format!("--set {setting}: {why}")))?;
+    }
+    Ok(object)
+}
+
+/// Sets a member of a JSON object, or of an object inside it: `a.b`.
+pub fn set_member(object: &mut Value, path: &str, value: &str) -> Result<(), String> {
+    // A TOML value (`3`, `true`, `["a"]`), or else a text, so that quotes are not needed.
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"));
+    let value = match parsed.ok().and_then(|mut table| table.remove("value")) {
+        Some(value) => serde_json::to_value(value).map_err(|error| error.to_string())?,
+        None => Value::from(value),
+    };
+    let mut place = object;
+    for name in path.split('.') {
+        place = match place {
+            Value::Object(map) => map.entry(name).or_insert_with(|| json!({})),
+            _ => return Err(format!("`{name}` is inside of something that is no table")),
+        };
+    }
+    *place = value;
+    Ok(())
+}
