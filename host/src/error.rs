@@ -1,5 +1,6 @@
 //! Why a command ended without doing its work, and how that is said.
 
+use anyhow::anyhow;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -11,8 +12,8 @@ use pipehost_record::foreign::Foreign;
 pub enum Error {
     /// Something the user typed; already complete, printed as it is.
     Mistakes(String),
-    Usage(String),
-    Failed(String),
+    Usage(anyhow::Error),
+    Failed(anyhow::Error),
     /// Nobody reads what is printed any more.
     ClosedPipe,
 }
@@ -22,7 +23,7 @@ impl Error {
     pub fn stdout(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::ClosedPipe,
-            _ => Self::Failed(format!("cannot write to stdout: {error}")),
+            _ => Self::Failed(anyhow!("cannot write to stdout: {error}")),
         }
     }
 
@@ -39,9 +40,9 @@ impl Error {
     }
 }
 
-fn line(text: &str) -> String {
+fn line(error: &anyhow::Error) -> String {
     let style = anstyle::Style::new().bold().fg_color(Some(anstyle::AnsiColor::BrightRed.into()));
-    format!("{style}error{style:#}: {}", Foreign::new(text).whole().lines())
+    format!("{style}error{style:#}: {}", Foreign::new(&format!("{error:#}")).whole().lines())
 }
 
 /// Prints to stdout and says with what to exit.

@@ -1,5 +1,6 @@
 //! From what was typed to a configuration.
 
+use anyhow::{Context as _, Result, anyhow};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,11 +92,11 @@ pub fn options() -> Options {
 /// Reads a pipeline file.
 pub fn file(path: &Path) -> Result<Loaded, Error> {
     let bytes = fs::read(path).map_err(|error| {
-        Error::Usage(format!("cannot read the pipeline {}: {error}", path.display()))
+        Error::Usage(anyhow!("cannot read the pipeline {}: {error}", path.display()))
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        Error::Usage(format!("the pipeline {} is not UTF-8, from byte {at} on", path.display()))
+        Error::Usage(anyhow!("the pipeline {} is not UTF-8, from byte {at} on", path.display()))
     })?;
     let (mut config, mistakes) =
         pipehost_config::read(&text, path.parent().unwrap_or(Path::new("")));
@@ -132,7 +133,7 @@ fn pipeline(args: &PipelineArgs) -> Result<Loaded, Error> {
     }
     for setting in &args.set {
         if let Err(why) = set(&mut loaded.config, setting) {
-            loaded.mistakes.push(Mistake::new(None, format!("--set {setting}: {why}")));
+            loaded.mistakes.push(Mistake::new(None, format!("--set {setting}: {why:#}")));
         }
     }
     Ok(loaded)
@@ -182,13 +183,13 @@ fn chain(args: &PipelineArgs) -> Config {
 }
 
 /// Applies `STAGE.NAME=VALUE`.
-fn set(config: &mut Config, setting: &str) -> Result<(), String> {
-    let (path, value) = setting.split_once('=').ok_or("write STAGE.NAME=VALUE")?;
-    let (stage_name, member) = path.split_once('.').ok_or("write STAGE.NAME=VALUE")?;
+fn set(config: &mut Config, setting: &str) -> Result<()> {
+    let (path, value) = setting.split_once('=').context("write STAGE.NAME=VALUE")?;
+    let (stage_name, member) = path.split_once('.').context("write STAGE.NAME=VALUE")?;
     let names: Vec<_> =
         config.stages.iter().map(|stage| format!("`{}`", stage.name.value)).collect();
     let stage =
-        (config.stages.iter_mut()).find(|stage| stage.name.value == stage_name).ok_or_else(
+        (config.stages.iter_mut()).find(|stage| stage.name.value == stage_name).with_context(
             || format!("there is no stage `{stage_name}`, there is {}", names.join(", ")),
         )?;
     set_member(&mut stage.config.value, member, value)

@@ -1,5 +1,6 @@
 //! The threads of the host.
 
+use anyhow::anyhow;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -18,7 +19,7 @@ pub struct Threads {
 
 impl Threads {
     pub fn new() -> Result<Self, Error> {
-        let cannot = |error| Error::Failed(format!("cannot start the runtime: {error}"));
+        let cannot = |error| Error::Failed(anyhow!("cannot start the runtime: {error}"));
         let control = Builder::new_current_thread().enable_all().build().map_err(cannot)?;
         Ok(Self { control, work: runtime()? })
     }
@@ -40,5 +41,5 @@ pub fn runtime() -> Result<Runtime, Error> {
         .thread_name("work")
         .enable_all()
         .build()
-        .map_err(|error| Error::Failed(format!("cannot start the runtime: {error}")))
+        .map_err(|error| Error::Failed(anyhow!("cannot start the runtime: {error}")))
 }

@@ -1,5 +1,6 @@
 //! Signals: wishes that a run should end.
 
+use anyhow::anyhow;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,7 @@ fn is_ignored(kind: SignalKind) -> bool {
 
 /// SIGINT, SIGTERM and SIGHUP, from now on.
 pub fn signals() -> Result<mpsc::Receiver<StopRequest>, Error> {
-    let cannot = |error| Error::Failed(format!("cannot wait for signals: {error}"));
+    let cannot = |error| Error::Failed(anyhow!("cannot wait for signals: {error}"));
     let (send, receive) = mpsc::channel(4);
     let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
     if !is_ignored(SignalKind::hangup()) {

@@ -23,6 +23,11 @@ pub fn plugin(name: &str) -> String {
     name.to_owned()
 }
 
+/// The folder of a crate in the repository, such as `tests/guests/wasi`.
+pub fn plugin_folder(path: &str) -> String {
+    root().join(path).display().to_string()
+}
+
 /// What a run left behind.
 #[derive(Debug)]
 pub struct Ran {
@@ -272,7 +277,7 @@ impl StageCase {
 
     /// The guest that tries WASI.
     pub fn wasi() -> Self {
-        Self::plugin(&root().join("tests/guests/wasi").display().to_string())
+        Self::plugin(&plugin_folder("tests/guests/wasi"))
     }
 
     /// Lines of the stage's table, and further tables below it.

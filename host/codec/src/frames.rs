@@ -4,6 +4,7 @@
 //! length of the payload and the CRC-32 (IEEE) of kind and payload, both little-endian
 //! u32, then the payload in [postcard's wire format](https://postcard.jamesmunns.com).
 
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -102,37 +103,30 @@ fn checksum(kind: u8, payload: &[u8]) -> u32 {
 ///
 /// # Errors
 /// If the bytes are no frame, or a damaged one.
-pub fn read(bytes: &[u8]) -> Result<Option<(Frame, usize)>, String> {
+pub fn read(bytes: &[u8]) -> Result<Option<(Frame, usize)>> {
     let Some(header) = bytes.get(..HEADER) else {
         let begun = &bytes[..bytes.len().min(MAGIC.len())];
-        return if MAGIC.starts_with(begun) {
-            Ok(None)
-        } else {
-            Err("it is not a frame".to_owned())
-        };
+        return if MAGIC.starts_with(begun) { Ok(None) } else { Err(anyhow!("it is not a frame")) };
     };
     if header[..2] != MAGIC {
-        return Err("it is not a frame".to_owned());
+        bail!("it is not a frame");
     }
     if header[2] != VERSION {
-        return Err(format!(
-            "the frame has version {}, and this program reads {VERSION}",
-            header[2]
-        ));
+        bail!("the frame has version {}, and this program reads {VERSION}", header[2]);
     }
     let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
     let (kind, length, crc) = (header[3], word(4) as usize, word(8));
     if length > MAX_PAYLOAD {
-        return Err(format!("the frame is damaged: it claims {length} bytes"));
+        bail!("the frame is damaged: it claims {length} bytes");
     }
     let Some(payload) = bytes.get(HEADER..HEADER + length) else { return Ok(None) };
     if checksum(kind, payload) != crc {
-        return Err("the frame is damaged: its checksum does not hold".to_owned());
+        bail!("the frame is damaged: its checksum does not hold");
     }
     let frame = match kind {
         b'R' => Frame::Record(decode(payload)?),
         b'D' => Frame::Letter(decode(payload)?),
-        other => return Err(format!("the frame is of an unknown kind, {other}")),
+        other => return Err(anyhow!("the frame is of an unknown kind, {other}")),
     };
     Ok(Some((frame, HEADER + length)))
 }
@@ -143,11 +137,11 @@ pub fn length(bytes: &[u8]) -> usize {
     HEADER + length.map_or(0, u32::from_le_bytes) as usize
 }
 
-fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
+fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T> {
     match postcard::take_from_bytes(payload) {
         Ok((value, [])) => Ok(value),
-        Ok(_) => Err("the frame has more bytes than its record".to_owned()),
-        Err(error) => Err(format!("the frame does not decode: {error}")),
+        Ok(_) => Err(anyhow!("the frame has more bytes than its record")),
+        Err(error) => Err(anyhow!("the frame does not decode: {error}")),
     }
 }
 
@@ -178,14 +172,14 @@ impl FrameSplitter {
         bytes: &[u8],
         out: &mut Decoded,
         full: impl Fn(&Decoded) -> bool,
-    ) -> Result<usize, String> {
+    ) -> Result<usize> {
         let before = self.begun.len();
         self.begun.extend_from_slice(bytes);
         let mut start = 0;
         while !full(out) {
             let number = self.number + 1;
             let frame = read(&self.begun[start..])
-                .map_err(|why| format!("frame {number} of {}: {why}", self.place))?;
+                .with_context(|| format!("frame {number} of {}", self.place))?;
             let Some((frame, length)) = frame else {
                 self.begun.drain(..start);
                 return Ok(bytes.len());

@@ -1,6 +1,8 @@
 //! A JSON object a line (RFC 8259). Lines that are empty are passed over.
 
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -40,23 +42,23 @@ impl Members {
             }
             Err(reason) => {
                 let record = Record { value: Some(line.to_vec()), ..Record::default() };
-                out.refuse(Undecodable { number, reason, record });
+                out.refuse(Undecodable { number, reason: format!("{reason:#}"), record });
             }
         }
     }
 
-    fn parts<'a>(&'a self, line: &'a [u8]) -> Result<Parts<'a>, String> {
-        let object = Object::parse(line)?;
-        let at = |name: &str, why: String| format!("the member `{name}` is {why}");
+    fn parts<'a>(&'a self, line: &'a [u8]) -> Result<Parts<'a>> {
+        let object = Object::parse(line).map_err(Error::msg)?;
+        let at = |name: &str, why: &dyn Display| anyhow!("the member `{name}` is {why}");
         let text = |name: &str| match object.get(name) {
             None => Ok(None),
-            Some(member) => member.value().map_err(|why| at(name, why)),
+            Some(member) => member.value().map_err(|why| at(name, &why)),
         };
         let timestamp = match &self.0.timestamp {
             None => None,
             Some(name) => match object.get(name).filter(|member| !member.is_null()) {
                 None => None,
-                Some(member) => Some(time(member).map_err(|why| at(name, why))?),
+                Some(member) => Some(time(member).map_err(|why| at(name, &why))?),
             },
         };
         let key = self.0.key.as_deref().map(text).transpose()?.flatten();
@@ -66,7 +68,7 @@ impl Members {
             JsonAttributes::None => {}
             JsonAttributes::All => {
                 for (name, member) in object.iter() {
-                    let text = member.value().map_err(|why| at(&name, why))?;
+                    let text = member.value().map_err(|why| at(&name, &why))?;
                     attributes.extend(text.map(|text| (name, text)));
                 }
             }
@@ -81,9 +83,7 @@ impl Members {
         }
         if attributes.len() > MAX_ATTRIBUTES {
             let count = attributes.len();
-            return Err(format!(
-                "it has {count} members, and at most {MAX_ATTRIBUTES} can be attributes"
-            ));
+            bail!("it has {count} members, and at most {MAX_ATTRIBUTES} can be attributes");
         }
         Ok(Parts { timestamp, key, value, attributes })
     }
@@ -98,9 +98,9 @@ struct Parts<'a> {
     attributes: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
-fn time(member: Member<'_>) -> Result<i64, String> {
-    let text = member.text()?.ok_or("not a text with an RFC 3339 time")?;
-    parse_rfc3339(text.as_bytes()).map_err(|error| error.to_string())
+fn time(member: Member<'_>) -> Result<i64> {
+    let text = member.text().map_err(Error::msg)?.context("not a text with an RFC 3339 time")?;
+    Ok(parse_rfc3339(text.as_bytes())?)
 }
 
 /// Writes `timestamp`, `key`, `value` and `attributes`, of those that a record has.

@@ -7,6 +7,7 @@ mod json;
 mod lines;
 mod prefix;
 
+use anyhow::Result;
 use std::sync::Arc;
 
 use pipehost_config::{DecodeFormat, Decoding, Encoding};
@@ -133,7 +134,7 @@ impl Decoder {
         bytes: &[u8],
         out: &mut Decoded,
         full: impl Fn(&Decoded) -> bool,
-    ) -> Result<usize, String> {
+    ) -> Result<usize> {
         let (taken, first) = self.prefix.take(bytes)?;
         if let Some(first) = first {
             // Too few to end a record.
@@ -157,7 +158,7 @@ impl RecordSplitter {
         bytes: &[u8],
         out: &mut Decoded,
         full: impl Fn(&Decoded) -> bool,
-    ) -> Result<usize, String> {
+    ) -> Result<usize> {
         match self {
             Self::Lines(lines) => Ok(lines.split(bytes, out, full, lines::value)),
             Self::Csv(csv) => Ok(csv.split(bytes, out, full)),

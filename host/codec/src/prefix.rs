@@ -1,5 +1,6 @@
 //! What stands in front of a text: a byte order mark, which is no part of the first record.
 
+use anyhow::{Result, bail};
 use std::sync::Arc;
 
 /// UTF-8's byte order mark.
@@ -47,12 +48,12 @@ impl Prefix {
 
     /// Says how many of these bytes it has taken, and what of all that it took belongs to the
     /// text.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(usize, Option<Vec<u8>>), String> {
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(usize, Option<Vec<u8>>)> {
         let Some(held) = &mut self.held else { return Ok((0, None)) };
         for (taken, &byte) in (1..).zip(bytes) {
             held.push(byte);
             if is_utf16(held) {
-                return Err(format!("{}: {CONVERT}", self.place));
+                bail!("{}: {CONVERT}", self.place);
             }
             if **held == UTF8 {
                 self.held = None;

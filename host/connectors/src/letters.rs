@@ -1,5 +1,6 @@
 //! Dead letters that go back into the pipeline.
 
+use anyhow::Result;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ impl LetterSource {
         &mut self,
         out: &mut Decoded,
         full: impl Fn(&Decoded) -> bool,
-    ) -> Result<(), String> {
+    ) -> Result<()> {
         // What is refused gives the place of the last one: one at a time.
         while !full(out) && out.undecodable().is_empty() {
             let Some(letter) = self.letters.pop_front() else { return Ok(()) };

@@ -1,5 +1,6 @@
 //! A source whose records come at a fixed rate, for measuring.
 
+use anyhow::Result;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,7 @@ impl Paced {
     }
 
     /// Waits until a record is due. May be dropped.
-    pub(crate) async fn ready(&mut self) -> Result<bool, String> {
+    pub(crate) async fn ready(&mut self) -> Result<bool> {
         while self.batch.is_none() {
             if !Box::pin(self.source.ready()).await? {
                 return Ok(false);
@@ -53,7 +54,7 @@ impl Paced {
         let left = due.saturating_duration_since(Instant::now());
         if !left.is_zero() {
             let slept = tokio::task::spawn_blocking(move || std::thread::sleep(left));
-            slept.await.map_err(|error| error.to_string())?;
+            slept.await?;
         }
         Ok(true)
     }

@@ -1,5 +1,6 @@
 //! Sinks: a closed set, each in a file of its own.
 
+use anyhow::Result;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -45,7 +46,7 @@ pub enum Resume<'a> {
 pub enum SinkError {
     /// The reader at the other end of stdout has gone: a quiet end, as for `head`.
     ClosedPipe,
-    Failed(String),
+    Failed(anyhow::Error),
 }
 
 /// What a sink says of itself at a checkpoint.
@@ -79,7 +80,7 @@ impl Sink {
         resume: &Resume<'_>,
         metrics: &Arc<NodeMetrics>,
         written: &WrittenFiles,
-    ) -> Result<Self, String> {
+    ) -> Result<Self> {
         Ok(match kind {
             SinkKind::Stdout { encoding } => Self::Stdout(encoding.clone()),
             SinkKind::File(file) => Self::File(FileSink::open(file, resume, written.clone())?),
@@ -97,7 +98,7 @@ impl Sink {
     ///
     /// # Errors
     /// If that failed.
-    pub fn begin(&mut self) -> Result<(), String> {
+    pub fn begin(&mut self) -> Result<()> {
         match self {
             Self::File(sink) => sink.begin(),
             Self::Stdout(_) | Self::Http(_) | Self::Sqlite(_) | Self::Null => Ok(()),
@@ -131,7 +132,7 @@ impl Sink {
     ///
     /// # Errors
     /// If that failed.
-    pub async fn sync(&mut self) -> Result<Synced, String> {
+    pub async fn sync(&mut self) -> Result<Synced> {
         match self {
             Self::File(sink) => sink.sync().await,
             // WrittenFiles is durable, as far as this program can say.
@@ -143,7 +144,7 @@ impl Sink {
     ///
     /// # Errors
     /// If that failed.
-    pub async fn finish(self) -> Result<Synced, String> {
+    pub async fn finish(self) -> Result<Synced> {
         match self {
             Self::File(sink) => sink.finish().await,
             Self::Stdout(_) | Self::Http(_) | Self::Sqlite(_) | Self::Null => Ok(Synced::default()),

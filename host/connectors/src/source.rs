@@ -1,5 +1,6 @@
 //! Sources: a closed set, each in a file of its own.
 
+use anyhow::Result;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -66,7 +67,7 @@ impl Source {
         progress: Arc<Progress>,
         acknowledgements: Acknowledgements,
         written: &WrittenFiles,
-    ) -> Result<Self, String> {
+    ) -> Result<Self> {
         Ok(match kind {
             SourceKind::Stdin { codec } => {
                 Self::Stdin(stdin::open(codec.clone(), progress)?.into())
@@ -103,7 +104,7 @@ impl Source {
     ///
     /// # Errors
     /// If the input cannot be read.
-    pub async fn ready(&mut self) -> Result<bool, String> {
+    pub async fn ready(&mut self) -> Result<bool> {
         match self {
             Self::Stdin(source) | Self::Files(source) => source.ready().await,
             Self::Generate(source) => Ok(source.ready().await),
@@ -118,11 +119,7 @@ impl Source {
     ///
     /// # Errors
     /// If nothing after this place can be decoded.
-    pub fn decode(
-        &mut self,
-        out: &mut Decoded,
-        full: impl Fn(&Decoded) -> bool,
-    ) -> Result<(), String> {
+    pub fn decode(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) -> Result<()> {
         match self {
             Self::Stdin(source) | Self::Files(source) => source.decode(out, full),
             Self::Generate(source) => {

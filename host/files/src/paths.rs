@@ -1,5 +1,6 @@
 //! Paths as the system follows them: links, `..`, patterns.
 
+use anyhow::anyhow;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -54,8 +55,8 @@ fn resolve_links(path: &Path, links: usize) -> PathBuf {
 }
 
 /// Why a file cannot be read, for the operator.
-pub fn cannot_read(path: &Path, error: &io::Error) -> String {
-    format!("cannot read {}: {error}", path.display())
+pub fn cannot_read(path: &Path, error: &io::Error) -> anyhow::Error {
+    anyhow!("cannot read {}: {error}", path.display())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! They are the same crates, driven through the same kit, on columns that are borrowed and
 //! not copied. What they answer takes the same way from there.
 
+use anyhow::Result;
 use std::sync::Arc;
 
 use pipehost_plugin::{Input, Opened, Stage, contract};
@@ -18,7 +19,7 @@ use pipehost_sandbox::{Native, Runner};
 ///
 /// # Errors
 /// What is wrong with the configuration.
-pub fn runner(name: &str, config: &str) -> Option<Result<Runner, String>> {
+pub fn runner(name: &str, config: &str) -> Option<Result<Runner>> {
     Some(match name {
         "add-context" => make::<add_context::AddContext>(config),
         "add-prefix" => make::<add_prefix::AddPrefix>(config),
@@ -42,8 +43,8 @@ struct NativeStage<S> {
     name: Arc<str>,
 }
 
-fn make<S: Stage + Send + 'static>(config: &str) -> Result<Runner, String> {
-    let plan = Opened::<S>::open(config)?.plan().clone();
+fn make<S: Stage + Send + 'static>(config: &str) -> Result<Runner> {
+    let plan = Opened::<S>::open(config).map_err(anyhow::Error::msg)?.plan().clone();
     let plan = Arc::new(Plan {
         timestamps: plan.timestamps,
         key: plan.key,
@@ -61,7 +62,7 @@ fn make<S: Stage + Send + 'static>(config: &str) -> Result<Runner, String> {
 }
 
 impl<S: Stage + Send> Native for NativeStage<S> {
-    fn process(&mut self, batch: &Batch) -> Result<Answer, String> {
+    fn process(&mut self, batch: &Batch) -> Result<Answer> {
         let given = Given::new(&self.plan, batch);
         let input = Input::new(
             batch.len,
@@ -74,8 +75,8 @@ impl<S: Stage + Send> Native for NativeStage<S> {
         outcome::join(Some((batch, &given)), self.plan.ports.len(), &self.name, outcome)
     }
 
-    fn finish(&mut self) -> Result<Answer, String> {
-        let outcome = convert(self.opened.finish()?);
+    fn finish(&mut self) -> Result<Answer> {
+        let outcome = convert(self.opened.finish().map_err(anyhow::Error::msg)?);
         outcome::join(None, self.plan.ports.len(), &self.name, outcome)
     }
 }

@@ -1,5 +1,6 @@
 //! A run, from its begin to its end: done, failed, told to stop, or out of time.
 
+use anyhow::anyhow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,7 +35,7 @@ pub enum StopCause {
 #[derive(Debug)]
 pub struct RunReport {
     /// What went wrong first.
-    pub failure: Option<String>,
+    pub failure: Option<anyhow::Error>,
     pub stopped_by: Option<StopCause>,
     /// By node, the records that were on their way to it or in it when the run ended.
     pub undelivered: Vec<(String, u64)>,
@@ -174,7 +175,7 @@ impl Running {
                     }
                     Some(Err(error)) => {
                         let name = self.names.get(&error.id()).map_or("?", String::as_str);
-                        failure = Some(format!("the task of `{name}` panicked: {}", panic_message(error)));
+                        failure = Some(anyhow!("the task of `{name}` panicked: {}", panic_message(error)));
                         break;
                     }
                 },

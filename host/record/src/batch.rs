@@ -1,5 +1,6 @@
 //! A batch, and a record copied out of one.
 
+use anyhow::{Result, anyhow};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,12 +19,12 @@ pub const MAX_NAME: usize = 1024;
 
 /// # Errors
 /// If no attribute can have this name.
-pub fn check_name(name: &str) -> Result<(), String> {
+pub fn check_name(name: &str) -> Result<()> {
     match name.len() {
-        0 => Err("an attribute has no name".to_owned()),
+        0 => Err(anyhow!("an attribute has no name")),
         1..=MAX_NAME => Ok(()),
         long => {
-            Err(format!("the name of an attribute has {long} bytes, and it may have {MAX_NAME}"))
+            Err(anyhow!("the name of an attribute has {long} bytes, and it may have {MAX_NAME}"))
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::Batch;
 use crate::time::rfc3339;
+use anyhow::{Result, bail};
 
 /// A parsed template. `{value}`, `{key}` and `{timestamp}` (RFC 3339) stand for
 /// those, any other name for the attribute, as does `{attribute:value}` for one that is called
@@ -20,7 +21,7 @@ enum Part {
 impl Template {
     /// # Errors
     /// What is wrong with the text.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut chars = text.chars().peekable();
@@ -30,16 +31,14 @@ impl Template {
                 '{' => {
                     let name: String = chars.by_ref().take_while(|&c| c != '}').collect();
                     if name.is_empty() || name.contains('{') || !text.contains('}') {
-                        return Err(
-                            "a `{` needs a name and a `}`; write `{{` for a brace".to_owned()
-                        );
+                        bail!("a `{{` needs a name and a `}}`; write `{{{{` for a brace");
                     }
                     if !literal.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut literal)));
                     }
                     parts.push(Part::Name(name));
                 }
-                '}' => return Err("a `}` without a `{`; write `}}` for a brace".to_owned()),
+                '}' => bail!("a `}}` without a `{{`; write `}}}}` for a brace"),
                 c => literal.push(c),
             }
         }

@@ -53,7 +53,8 @@ impl Component {
             )]);
         }
         let loaded = engine.compile(source, &compile::Limits::of_component(&limits, bytes));
-        let Loaded { component, hash, size, new } = loaded.map_err(|why| vec![why])?;
+        let Loaded { component, hash, size, new } =
+            loaded.map_err(|error| vec![format!("{error:#}")])?;
         let ty = component.component_type();
         let imports: Vec<String> =
             ty.imports(&engine.wasmtime).map(|(name, _)| name.to_owned()).collect();

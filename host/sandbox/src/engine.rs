@@ -1,13 +1,13 @@
 //! Wasmtime, narrowed to what stages need: its configuration, the clock that interrupts
 //! guests, and the way to compiled components.
 
+use anyhow::{Result, anyhow};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::Component;
-use wasmtime::error::Context as _;
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Result};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::compile::{self, Cache, Compiled, Metering, Source, settings};
 use pipehost_files::content_hash;
@@ -55,8 +55,9 @@ impl Engine {
     ) -> Result<Self> {
         let mut config = config(metering, instances);
         config.epoch_interruption(metering == Metering::Epochs || profile.is_some());
-        let wasmtime = wasmtime::Engine::new(&config)
-            .with_context(|| format!("cannot reserve memory for {instances} instances"))?;
+        let wasmtime = wasmtime::Engine::new(&config).map_err(|error| {
+            anyhow!("cannot reserve memory for {instances} instances: {error:#}")
+        })?;
         if metering == Metering::Epochs || profile.is_some() {
             let tick = if profile.is_some() { GuestProfile::INTERVAL } else { EPOCH };
             let weak = wasmtime.weak();
@@ -87,7 +88,7 @@ impl Engine {
     ///
     /// # Errors
     /// What is wrong with it, or which limit was met.
-    pub fn compile(&self, source: &Source, limits: &compile::Limits) -> Result<Loaded, String> {
+    pub fn compile(&self, source: &Source, limits: &compile::Limits) -> Result<Loaded> {
         let name = self.cache_name(&content_hash(&source.bytes), source.is_text);
         if let Some(kept) = self.cache.as_ref().and_then(|cache| cache.get(&name)) {
             // SAFETY: this is native code, and wasmtime trusts it. This program has compiled it,
@@ -104,7 +105,7 @@ impl Engine {
         let compiled = source.clone().compile(self.metering, self.has_epochs(), limits)?;
         // SAFETY: as above; it was compiled just now.
         let component = unsafe { Component::deserialize(&self.wasmtime, &compiled.code) }
-            .map_err(|error| format!("it does not fit the limits of a stage: {error:#}"))?;
+            .map_err(|error| anyhow!("it does not fit the limits of a stage: {error:#}"))?;
         let (hash, size) = (compiled.hash.clone(), compiled.size);
         Ok(Loaded { component, hash, size, new: Some((name, compiled)) })
     }

@@ -1,5 +1,6 @@
 //! `pipehost inspect`.
 
+use anyhow::anyhow;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub fn inspect(args: &Args) -> Result<u8, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::Failed(format!("cannot start the runtime: {error}")))?;
+        .map_err(|error| Error::Failed(anyhow!("cannot start the runtime: {error}")))?;
     let text = runtime.block_on(about(path, &source, &config))?;
     print(text.as_bytes())
 }
@@ -50,7 +51,7 @@ pub fn inspect(args: &Args) -> Result<u8, Error> {
 const LONGEST_SCHEMA: usize = 256 << 10;
 
 async fn about(path: &Path, source: &Source, config: &Value) -> Result<String, Error> {
-    let failed = |why: String| Error::Failed(format!("{}: {why}", path.display()));
+    let failed = |why: String| Error::Failed(anyhow!("{}: {why}", path.display()));
     let engine = Engine::new(Metering::Fuel, 2).map_err(|error| failed(format!("{error:#}")))?;
     let (limits, stem) = (Limits::default(), path.file_stem().unwrap_or_default());
     // Whatever it imports is to be shown, so what could be granted is granted here.
@@ -58,7 +59,7 @@ async fn about(path: &Path, source: &Source, config: &Value) -> Result<String, E
     let grants = Grants { network, ..Grants::default() };
     let name = Arc::from(stem.to_string_lossy());
     let component = Component::load(Arc::new(engine), name, source, limits, grants)
-        .map_err(|reasons| Error::Usage(format!("{}: {}", path.display(), reasons.join("; "))))?;
+        .map_err(|reasons| Error::Usage(anyhow!("{}: {}", path.display(), reasons.join("; "))))?;
     let metrics = Metrics::default().node("inspect");
     let component = Arc::new(component);
     let about = (describe(&component, &metrics).await)

@@ -1,5 +1,6 @@
 //! `pipehost state`.
 
+use anyhow::anyhow;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -72,7 +73,7 @@ fn open(directory: &Path) -> Result<(Store, Option<Checkpoint>), Error> {
 }
 
 fn nothing(directory: &Path) -> Error {
-    Error::Usage(format!("there is no state in {}", directory.display()))
+    Error::Usage(anyhow!("there is no state in {}", directory.display()))
 }
 
 fn show(checkpoint: &Checkpoint) -> String {

@@ -1,5 +1,6 @@
 //! From TOML to codecs.
 
+use anyhow::{Result, anyhow};
 use toml::de::{DeTable, DeValue};
 
 use super::table::{self, TableReader};
@@ -54,10 +55,10 @@ pub(super) fn encoding(table: &mut TableReader<'_>) -> Encoding {
     out
 }
 
-fn csv_delimiter(text: &str) -> Result<u8, String> {
+fn csv_delimiter(text: &str) -> Result<u8> {
     match text.as_bytes() {
         [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n') => Ok(*byte),
-        _ => Err(format!("{text:?} is not one ASCII character that can stand between fields")),
+        _ => Err(anyhow!("{text:?} is not one ASCII character that can stand between fields")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! From TOML to sinks.
 
+use anyhow::anyhow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -83,9 +84,9 @@ fn http_sink(table: &mut TableReader<'_>, base: &Path) -> HttpSink {
     let url = url.and_then(|text| {
         let url = table.parse("url", &text, |text| match Url::parse(text) {
             Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(url),
-            Ok(_) => Err(format!("{text:?} is not a URL of http or https")),
+            Ok(_) => Err(anyhow!("{text:?} is not a URL of http or https")),
             Err(error) => {
-                Err(format!("{text:?} is not a URL, such as \"https://example.com\": {error}"))
+                Err(anyhow!("{text:?} is not a URL, such as \"https://example.com\": {error}"))
             }
         });
         Some(At::new(url?, text.span))

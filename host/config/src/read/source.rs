@@ -1,5 +1,6 @@
 //! From TOML to sources.
 
+use anyhow::anyhow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ fn http_source(table: &mut TableReader<'_>, base: &Path) -> HttpSource {
     let listen = listen.and_then(|text| {
         table.parse("listen", &text, |text| {
             text.parse().map_err(|_| {
-                format!("{text:?} is not an address and a port, as in \"127.0.0.1:8080\"")
+                anyhow!("{text:?} is not an address and a port, as in \"127.0.0.1:8080\"")
             })
         })
     });

@@ -1,5 +1,6 @@
 //! From TOML to stages.
 
+use anyhow::anyhow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -131,7 +132,7 @@ fn grants(mut table: TableReader<'_>, base: &Path) -> Grants {
     for address in table.strings("network").unwrap_or_default() {
         let parsed: Option<std::net::SocketAddr> = table.parse("network", &address, |text| {
             text.parse().map_err(|_| {
-                format!("{text:?} is not an address and a port, as in \"127.0.0.1:9000\"")
+                anyhow!("{text:?} is not an address and a port, as in \"127.0.0.1:9000\"")
             })
         });
         grants.network.extend(parsed);

@@ -1,6 +1,7 @@
 //! Reads a TOML table field by field, and collects mistakes instead of stopping at
 //! the first.
 
+use anyhow::{Result, anyhow};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -152,7 +153,7 @@ impl<'a> TableReader<'a> {
         self.parse(key, &text, |text| match quantity::duration(text)? {
             // What is added to a clock must not go past its end.
             long if long > Duration::from_secs(10 * 365 * 86400) => {
-                Err(format!("{text:?} is more than ten years"))
+                Err(anyhow!("{text:?} is more than ten years"))
             }
             duration => Ok(duration),
         })
@@ -167,9 +168,9 @@ impl<'a> TableReader<'a> {
     pub(super) fn column_bytes(&mut self, key: &'a str) -> Option<usize> {
         let text = self.text(key, "a size in quotes, such as \"16MiB\"")?;
         self.parse(key, &text, |text| match quantity::bytes(text)? {
-            0 => Err(format!("{text:?} is nothing; it must be at least 1 byte")),
+            0 => Err(anyhow!("{text:?} is nothing; it must be at least 1 byte")),
             bytes @ ..=0x4000_0000 => Ok(bytes as usize),
-            _ => Err(format!("{text:?} is more than 1 GiB")),
+            _ => Err(anyhow!("{text:?} is more than 1 GiB")),
         })
     }
 
@@ -178,12 +179,12 @@ impl<'a> TableReader<'a> {
         &mut self,
         key: &str,
         text: &At<String>,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl FnOnce(&str) -> Result<T>,
     ) -> Option<T> {
         match parse(&text.value) {
             Ok(value) => Some(value),
             Err(why) => {
-                self.mistakes.push(Mistake::new(text.span.clone(), format!("`{key}`: {why}")));
+                self.mistakes.push(Mistake::new(text.span.clone(), format!("`{key}`: {why:#}")));
                 None
             }
         }

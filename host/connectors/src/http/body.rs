@@ -1,5 +1,6 @@
 //! A body that was posted: whether all of it is right.
 
+use anyhow::{Result, anyhow};
 use std::fmt::{self, Write as _};
 
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
@@ -25,7 +26,7 @@ pub(crate) enum Checked {
 
 /// Decodes a whole body, and says how many records it has or what is wrong with it. With the
 /// JSON codec, it may be an array of objects too.
-pub(crate) fn check(decoding: &Decoding, bytes: Vec<u8>) -> Result<(Checked, usize), String> {
+pub(crate) fn check(decoding: &Decoding, bytes: Vec<u8>) -> Result<(Checked, usize)> {
     let is_array = matches!(decoding.format, DecodeFormat::Json(_))
         && bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     let bytes = if is_array { array_to_lines(&bytes)? } else { bytes };
@@ -37,7 +38,8 @@ pub(crate) fn check(decoding: &Decoding, bytes: Vec<u8>) -> Result<(Checked, usi
     let mut out = Decoded::default();
     let mut taken = 0;
     while taken < bytes.len() {
-        taken += decoder.decode(&bytes[taken..], &mut out, full).map_err(|why| why + "\n")?;
+        taken +=
+            decoder.decode(&bytes[taken..], &mut out, full).map_err(|why| anyhow!("{why:#}\n"))?;
         found.take_mistakes(&mut out);
         if full(&out) {
             found.records += out.batch.take().len;
@@ -46,7 +48,7 @@ pub(crate) fn check(decoding: &Decoding, bytes: Vec<u8>) -> Result<(Checked, usi
     decoder.end(&mut out);
     found.take_mistakes(&mut out);
     if found.mistakes > 0 {
-        return Err(found.told());
+        return Err(anyhow!(found.told()));
     }
     let last = out.batch.take();
     let records = found.records + last.len;
@@ -83,11 +85,11 @@ impl Found {
     }
 }
 
-fn array_to_lines(bytes: &[u8]) -> Result<Vec<u8>, String> {
+fn array_to_lines(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let lines = reader.deserialize_seq(Lines);
     let lines = lines.and_then(|lines| reader.end().map(|()| lines));
-    lines.map_err(|error| format!("not a JSON array: {error}\n"))
+    lines.map_err(|error| anyhow!("not a JSON array: {error}\n"))
 }
 
 /// Writes each element of an array as a line.

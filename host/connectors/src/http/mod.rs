@@ -1,5 +1,7 @@
 //! HTTP: records that are posted to the pipeline, and that it posts.
 
+use anyhow::{Result, anyhow};
+
 mod body;
 mod sink;
 mod source;
@@ -8,8 +10,8 @@ pub(crate) use sink::HttpSink;
 pub(crate) use source::HttpSource;
 
 /// The value of an environment variable that holds a secret.
-fn token(name: &str) -> Result<String, String> {
-    std::env::var(name).map_err(|_| format!("the environment has no {name} (token_env)"))
+fn token(name: &str) -> Result<String> {
+    std::env::var(name).map_err(|_| anyhow!("the environment has no {name} (token_env)"))
 }
 
 /// Chooses who does the cryptography; once is enough.

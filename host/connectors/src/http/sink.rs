@@ -1,5 +1,6 @@
 //! Batches that are posted.
 
+use anyhow::{Context as _, Result, anyhow};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -40,11 +41,7 @@ enum PostError {
 }
 
 impl HttpSink {
-    pub(crate) fn open(
-        name: Arc<str>,
-        config: &Config,
-        metrics: Arc<NodeMetrics>,
-    ) -> Result<Self, String> {
+    pub(crate) fn open(name: Arc<str>, config: &Config, metrics: Arc<NodeMetrics>) -> Result<Self> {
         super::use_ring();
         let mut client = Client::builder()
             .timeout(config.timeout)
@@ -55,23 +52,19 @@ impl HttpSink {
             let pem = std::fs::read(path)
                 .map_err(|error| pipehost_files::paths::cannot_read(path, &error))?;
             let certificates = Certificate::from_pem_bundle(&pem)
-                .map_err(|error| format!("{} has no certificates: {error}", path.display()))?;
+                .with_context(|| format!("{} has no certificates", path.display()))?;
             client = client.tls_certs_merge(certificates);
         }
         let token = config.token_env.as_deref().map(super::token).transpose()?;
         let client =
-            client.build().map_err(|error| format!("cannot make a client: {}", whole(&error)))?;
+            client.build().map_err(|error| anyhow!("cannot make a client: {}", whole(&error)))?;
         let (run, config) = (fastrand::u64(..), config.clone());
         Ok(Self { name, run, batches: 0, attempts: 0, metrics, config, client, token })
     }
 
     /// Posts a batch until it is taken. Where refusals are wanted, a batch that is refused for
     /// what is in it is divided until the records at fault stand alone.
-    pub(crate) async fn write(
-        &mut self,
-        batch: &Batch,
-        refusals: bool,
-    ) -> Result<Vec<Rejected>, String> {
+    pub(crate) async fn write(&mut self, batch: &Batch, refusals: bool) -> Result<Vec<Rejected>> {
         self.batches += 1;
         let mut rejected = Vec::new();
         // First and last row, exclusive, of the parts still to do; the last comes next.
@@ -83,9 +76,9 @@ impl HttpSink {
                 match self.deliver(&part, &self.idempotency_key(start, end, is_whole)).await {
                     Ok(()) => continue,
                     Err(PostError::ForNow(why, _)) if refusals => (why, self.attempts, false),
-                    Err(PostError::ForNow(why, _)) => return Err(why),
+                    Err(PostError::ForNow(why, _)) => return Err(anyhow!(why)),
                     Err(PostError::ForGood(why, of_records)) if refusals => (why, 1, of_records),
-                    Err(PostError::ForGood(why, _)) => return Err(why),
+                    Err(PostError::ForGood(why, _)) => return Err(anyhow!(why)),
                 };
             if of_records && end - start > 1 {
                 let middle = start + (end - start) / 2;

@@ -10,6 +10,7 @@
 //! A body costs its bytes, and no more: it is decoded twice, first to see whether all of it is
 //! right, then as the pipeline takes it; only one that fits into a batch is kept as one.
 
+use anyhow::{Result, anyhow};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,16 +95,13 @@ struct Shared {
 
 impl HttpSource {
     /// Listens. Must be called within a runtime.
-    pub(crate) fn open(
-        config: &Config,
-        acknowledgements: Acknowledgements,
-    ) -> Result<Self, String> {
+    pub(crate) fn open(config: &Config, acknowledgements: Acknowledgements) -> Result<Self> {
         let token = match &config.token_env {
             None => None,
             Some(name) => Some(Sha256::digest(super::token(name)?).into()),
         };
         let tls = config.tls.as_ref().map(load_tls).transpose()?;
-        let cannot = |error: std::io::Error| format!("cannot listen at {}: {error}", config.listen);
+        let cannot = |error: std::io::Error| anyhow!("cannot listen at {}: {error}", config.listen);
         let listener = TcpListener::bind(config.listen).map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -160,7 +158,7 @@ impl HttpSource {
         &mut self,
         out: &mut Decoded,
         full: impl Fn(&Decoded) -> bool,
-    ) -> Result<(), String> {
+    ) -> Result<()> {
         let Some(Current { delivery, decoder, given }) = &mut self.current else { return Ok(()) };
         match &delivery.body {
             Checked::Batch(batch) => {
@@ -220,14 +218,14 @@ impl HttpSource {
     }
 }
 
-fn load_tls(tls: &pipehost_config::Tls) -> Result<TlsAcceptor, String> {
+fn load_tls(tls: &pipehost_config::Tls) -> Result<TlsAcceptor> {
     super::use_ring();
     let read = |path: &std::path::Path| {
         std::fs::read(path).map_err(|error| pipehost_files::paths::cannot_read(path, &error))
     };
     let (cert, key) = (read(&tls.cert)?, read(&tls.key)?);
     let cannot = |error: String| {
-        format!("cannot use {} and {}: {error}", tls.cert.display(), tls.key.display())
+        anyhow!("cannot use {} and {}: {error}", tls.cert.display(), tls.key.display())
     };
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&cert).collect();
     let certificates = certificates.map_err(|error| cannot(error.to_string()))?;
@@ -294,7 +292,8 @@ async fn deliver(
     });
     let (checked, permit) =
         checked.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
-    let (body, records) = checked.map_err(|why| (StatusCode::BAD_REQUEST, why).into_response())?;
+    let (body, records) =
+        checked.map_err(|why| (StatusCode::BAD_REQUEST, format!("{why:#}")).into_response())?;
     let answer = format!("{{\"records\":{records}}}\n");
     let json = [(header::CONTENT_TYPE, "application/json")];
     if records == 0 {

@@ -1,5 +1,6 @@
 //! Records as rows of a table in SQLite.
 
+use anyhow::{Result, anyhow, bail};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,14 +30,10 @@ const LOCKED: Duration = Duration::from_secs(1);
 const LOCKED_AT_FIRST: Duration = Duration::from_secs(10);
 
 impl SqliteSink {
-    pub(crate) fn open(
-        name: Arc<str>,
-        config: &Config,
-        metrics: Arc<NodeMetrics>,
-    ) -> Result<Self, String> {
+    pub(crate) fn open(name: Arc<str>, config: &Config, metrics: Arc<NodeMetrics>) -> Result<Self> {
         let Config { path, table, columns, primary_key, on_conflict, retry, .. } = config;
         let what: Arc<str> = format!("the table {table} of {}", path.value.display()).into();
-        let failed = |error: rusqlite::Error| format!("cannot write {what}: {error}");
+        let failed = |error: rusqlite::Error| anyhow!("cannot write {what}: {error}");
         let connection = Connection::open(&path.value).map_err(failed)?;
         connection.busy_timeout(LOCKED_AT_FIRST).map_err(failed)?;
         // Readers do not wait for this writer; what is committed is on the disk.
@@ -46,18 +43,18 @@ impl SqliteSink {
         connection.execute(&create_table(config), []).map_err(failed)?;
         let keys = keys(&connection, table).map_err(failed)?;
         if !primary_key.is_empty() && !keys.iter().any(|key| is_same(key, primary_key)) {
-            return Err(format!(
+            bail!(
                 "cannot write {what}: it is there already, and `primary_key` is none of its keys. \
                  Make a unique index of those columns, or leave `primary_key` out"
-            ));
+            );
         }
         if *on_conflict != OnConflict::Fail && keys.is_empty() {
-            return Err(format!(
+            bail!(
                 "cannot write {what}: without a key no row of it conflicts with another, and \
                  on_conflict = \"{}\" would add one for each record. Make a unique index, or name \
                  the key of a new table: primary_key = [\"COLUMN\"]",
                 if *on_conflict == OnConflict::Ignore { "ignore" } else { "replace" }
-            ));
+            );
         }
         let insert = format!(
             "INSERT {}INTO {} ({}) VALUES ({})",
@@ -85,11 +82,7 @@ impl SqliteSink {
 
     /// Inserts a batch, whole or not at all; it is durable then. Where refusals are wanted, the
     /// rows that the table does not take are left out. A lock of somebody else is waited for.
-    pub(crate) async fn write(
-        &self,
-        batch: &Batch,
-        refusals: bool,
-    ) -> Result<Vec<Rejected>, String> {
+    pub(crate) async fn write(&self, batch: &Batch, refusals: bool) -> Result<Vec<Rejected>> {
         for attempt in 1.. {
             let error = match self.insert(batch, refusals).await {
                 Ok(rejected) => return Ok(rejected),
@@ -97,10 +90,10 @@ impl SqliteSink {
             };
             let why = format!("cannot write {}: {error}", self.what);
             if !is_locked(&error) {
-                return Err(why);
+                return Err(anyhow!(why));
             }
             if self.retry.is_over(attempt) {
-                return Err(format!("{why}, after {attempt} attempts"));
+                bail!("{why}, after {attempt} attempts");
             }
             self.metrics.retries.inc_by(1);
             let wait = self.retry.delay(attempt + 1);
@@ -222,11 +215,7 @@ fn is_same(key: &[String], columns: &[String]) -> bool {
 ///
 /// # Errors
 /// If it is not of the type of the column.
-fn value<'a>(
-    batch: &'a Batch,
-    row: usize,
-    column: &SqliteColumn,
-) -> Result<ToSqlOutput<'a>, String> {
+fn value<'a>(batch: &'a Batch, row: usize, column: &SqliteColumn) -> Result<ToSqlOutput<'a>> {
     let bytes = match &*column.from {
         "timestamp" => {
             let time = batch.timestamps.as_ref().and_then(|times| times.get(row));
@@ -243,7 +232,7 @@ fn value<'a>(
     let text = std::str::from_utf8(bytes);
     let wrong = |what: &str| {
         let shown: String = String::from_utf8_lossy(bytes).chars().take(40).collect();
-        format!("{shown:?} is no {what}, for the column {:?}", column.name)
+        anyhow!("{shown:?} is no {what}, for the column {:?}", column.name)
     };
     let value = match column.ty {
         None => match text {

@@ -1,5 +1,6 @@
 //! The rows of a table in SQLite, as they are added.
 
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ const CHECK: Duration = Duration::from_secs(5);
 type Row = (i64, Record);
 
 pub struct SqliteSource {
-    rows: mpsc::Receiver<Result<Vec<Row>, String>>,
+    rows: mpsc::Receiver<Result<Vec<Row>>>,
     current: std::vec::IntoIter<Row>,
     /// The number of the last row that was given.
     last: Option<i64>,
@@ -35,7 +36,7 @@ pub struct SqliteSource {
 
 impl SqliteSource {
     /// `position` is the number of the last row that an earlier run gave.
-    pub(crate) fn open(config: &Config, position: Option<&Value>) -> Result<Self, String> {
+    pub(crate) fn open(config: &Config, position: Option<&Value>) -> Result<Self> {
         let last = position.and_then(Value::as_i64);
         let reader = RowReader::open(config)?;
         let (send, rows) = mpsc::channel(2);
@@ -45,7 +46,7 @@ impl SqliteSource {
         Ok(Self { rows, current: Vec::new().into_iter(), last, place })
     }
 
-    pub(crate) async fn ready(&mut self) -> Result<bool, String> {
+    pub(crate) async fn ready(&mut self) -> Result<bool> {
         while self.current.len() == 0 {
             match self.rows.recv().await.transpose()? {
                 None => return Ok(false),
@@ -87,20 +88,18 @@ enum Becomes {
 }
 
 impl RowReader {
-    fn open(config: &Config) -> Result<Self, String> {
+    fn open(config: &Config) -> Result<Self> {
         let Config { path, table, order_by, .. } = config;
         let what = format!("the table {table} of {}", path.value.display());
-        let failed = |error: rusqlite::Error| format!("cannot read {what}: {error}");
         let mut connection = Connection::open_with_flags(
             &path.value,
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )
-        .map_err(failed)?;
-        connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
-        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST).map_err(failed)?;
+        )?;
+        connection.busy_timeout(Duration::from_secs(10))?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST)?;
         let names: Vec<String> = {
             let statement = connection.prepare(&format!("SELECT * FROM {} LIMIT 0", quoted(table)));
-            let statement = statement.map_err(failed)?;
+            let statement = statement?;
             statement.column_names().map(str::to_owned).collect()
         };
         let mut columns = Vec::new();
@@ -122,11 +121,11 @@ impl RowReader {
             .map(|name| format!("`{name}`"))
             .collect();
         if !missing.is_empty() {
-            return Err(format!(
+            bail!(
                 "{what} has no column {}; it has {}",
                 missing.join(", "),
                 names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-            ));
+            );
         }
         let order = quoted(order_by);
         let selected: String =
@@ -135,38 +134,32 @@ impl RowReader {
             "SELECT {order}{selected} FROM {} WHERE {order} >= ?1 ORDER BY {order} LIMIT {ROWS}",
             quoted(table)
         );
-        connection.prepare(&query).map_err(failed)?;
+        connection.prepare(&query)?;
         let without = format!("SELECT 1 FROM {} WHERE {order} IS NULL", quoted(table));
         // A view may have no end.
         let start = Instant::now();
         let too_long = move || start.elapsed() > CHECK;
-        connection.progress_handler(10_000, Some(too_long)).map_err(failed)?;
-        if connection.prepare(&without).and_then(|mut q| q.exists([])).map_err(failed)? {
-            return Err(format!("{what} has rows without `{order_by}`, which would not be read"));
+        connection.progress_handler(10_000, Some(too_long))?;
+        if connection.prepare(&without).and_then(|mut q| q.exists([]))? {
+            bail!("{what} has rows without `{order_by}`, which would not be read");
         }
-        connection.progress_handler(0, None::<fn() -> bool>).map_err(failed)?;
+        connection.progress_handler(0, None::<fn() -> bool>)?;
         if columns.len() > MAX_ATTRIBUTES {
             let count = columns.len();
-            return Err(format!(
+            bail!(
                 "{what} has {count} columns, and a record has at most {MAX_ATTRIBUTES} attributes: \
                  name those that are wanted (attributes)"
-            ));
+            );
         }
         let columns = columns.into_iter().map(|(_, becomes)| becomes).collect();
         Ok(Self { connection, query, columns, what })
     }
 
     /// Sends rows until there are no more, or for ever.
-    fn run(
-        self,
-        last: Option<i64>,
-        poll: Option<Duration>,
-        send: &mpsc::Sender<Result<Vec<Row>, String>>,
-    ) {
+    fn run(self, last: Option<i64>, poll: Option<Duration>, send: &mpsc::Sender<Result<Vec<Row>>>) {
         let mut last = last;
         loop {
-            let rows =
-                self.rows_after(last).map_err(|why| format!("cannot read {}: {why}", self.what));
+            let rows = self.rows_after(last).with_context(|| format!("cannot read {}", self.what));
             let read = rows.as_ref().map_or(0, Vec::len);
             if let Ok(Some((number, _))) = rows.as_ref().map(|rows| rows.last()) {
                 last = Some(*number);
@@ -185,28 +178,27 @@ impl RowReader {
     }
 
     /// The next rows. Looks at the last one once more: a second of its number would be lost.
-    fn rows_after(&self, last: Option<i64>) -> Result<Vec<Row>, String> {
-        let failed = |error: rusqlite::Error| error.to_string();
-        let mut statement = self.connection.prepare_cached(&self.query).map_err(failed)?;
-        let mut found = statement.query([last.unwrap_or(i64::MIN)]).map_err(failed)?;
+    fn rows_after(&self, last: Option<i64>) -> Result<Vec<Row>> {
+        let mut statement = self.connection.prepare_cached(&self.query)?;
+        let mut found = statement.query([last.unwrap_or(i64::MIN)])?;
         let mut before = None;
         let mut rows = Vec::new();
         let mut held = 0;
-        while let Some(row) = found.next().map_err(failed)? {
+        while let Some(row) = found.next()? {
             let number: i64 = row.get(0).map_err(|_| {
-                "the column that it is ordered by must hold whole numbers (order_by)".to_owned()
+                anyhow!("the column that it is ordered by must hold whole numbers (order_by)")
             })?;
             if before.replace(number) == Some(number) {
-                return Err(format!(
+                bail!(
                     "{number} is there twice in the column that it is ordered by, which must be unique (order_by)"
-                ));
+                );
             }
             if last == Some(number) {
                 continue;
             }
             let mut record = Record::default();
             for (index, becomes) in self.columns.iter().enumerate() {
-                let Some(bytes) = bytes(row.get_ref(index + 1).map_err(failed)?) else { continue };
+                let Some(bytes) = bytes(row.get_ref(index + 1)?) else { continue };
                 held += bytes.len();
                 match becomes {
                     Becomes::Key => record.key = Some(bytes),

@@ -1,5 +1,6 @@
 //! Standard input.
 
+use anyhow::{Context as _, Result};
 use std::sync::Arc;
 
 use rustix::fs::{FileType, SeekFrom, fstat, seek};
@@ -9,7 +10,7 @@ use crate::Progress;
 use crate::file::{AtStop, BytesSource, InputStart, Piece};
 use pipehost_config::Decoding;
 
-pub(crate) fn open(decoding: Decoding, progress: Arc<Progress>) -> Result<BytesSource, String> {
+pub(crate) fn open(decoding: Decoding, progress: Arc<Progress>) -> Result<BytesSource> {
     let source = BytesSource::spawn(decoding, progress, None, AtStop::Decode, |pieces| {
         let place = "stdin".into();
         let begin =
@@ -20,7 +21,7 @@ pub(crate) fn open(decoding: Decoding, progress: Arc<Progress>) -> Result<BytesS
             false => Ok(()),
         }
     });
-    source.map_err(|error| format!("cannot read stdin: {error}"))
+    source.context("cannot read stdin")
 }
 
 /// Gives bytes back that were taken last, for whoever reads stdin next; false if it is no file.

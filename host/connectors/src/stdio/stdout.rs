@@ -1,5 +1,6 @@
 //! Standard output.
 
+use anyhow::anyhow;
 use std::io::{ErrorKind, Write};
 
 use crate::SinkError;
@@ -15,6 +16,6 @@ pub(crate) async fn write(encoding: Encoding, batch: Batch) -> Result<(), SinkEr
     match written.await.expect("writing does not panic") {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(SinkError::ClosedPipe),
-        Err(error) => Err(SinkError::Failed(format!("cannot write to stdout: {error}"))),
+        Err(error) => Err(SinkError::Failed(anyhow!("cannot write to stdout: {error}"))),
     }
 }

@@ -6,6 +6,7 @@
 mod saved;
 mod wiring;
 
+use anyhow::{Context as _, Result, anyhow};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ use wiring::{Replayed, Wiring};
 ///
 /// # Errors
 /// If a source, sink or stage does not open, or the state is not this pipeline's.
-pub async fn start(prepared: Prepared) -> Result<Running, String> {
+pub async fn start(prepared: Prepared) -> Result<Running> {
     let (mut builder, runners) = Builder::new(prepared)?;
     // Sinks first: nothing is read from a source before there is a place for it.
     let sinks = builder.open_sinks()?;
@@ -79,7 +80,7 @@ struct Builder {
 
 impl Builder {
     /// Opens the state and the dead letters.
-    fn new(prepared: Prepared) -> Result<(Self, Vec<Runner>), String> {
+    fn new(prepared: Prepared) -> Result<(Self, Vec<Runner>)> {
         let Prepared { config, graph, runners, metrics, replay, pace } = prepared;
         let running = Running::new(&config, &metrics);
         let shape = saved::shape(&config, &runners);
@@ -165,7 +166,7 @@ impl Builder {
         }
     }
 
-    fn open_sinks(&mut self) -> Result<Vec<(NodeId, SinkTask)>, String> {
+    fn open_sinks(&mut self) -> Result<Vec<(NodeId, SinkTask)>> {
         let mut tasks = Vec::new();
         for (index, sink) in self.config.sinks.iter().enumerate() {
             let id = NodeId::Sink(index);
@@ -177,7 +178,7 @@ impl Builder {
                 Some(position) => Resume::FromPosition(position),
             };
             let opened = Sink::open(&name, &sink.kind, &resume, &metrics, &self.written)
-                .map_err(|why| format!("sink `{name}`: {why}"))?;
+                .with_context(|| format!("sink `{name}`"))?;
             let receivers = self.wiring.receivers(id);
             let rejections = Rejections {
                 gate: Arc::default(), // The task of a sink holds that of the run.
@@ -202,7 +203,7 @@ impl Builder {
         Ok(tasks)
     }
 
-    async fn start_stages(&mut self, runners: Vec<Runner>) -> Result<(), String> {
+    async fn start_stages(&mut self, runners: Vec<Runner>) -> Result<()> {
         for (index, runner) in runners.into_iter().enumerate() {
             let id = NodeId::Stage(index);
             let Node { name, metrics, .. } = self.node(id);
@@ -245,7 +246,7 @@ impl Builder {
     }
 
     /// Starts the workers of a stage, with what they saved in an earlier run.
-    async fn start_workers(&self, index: usize, runner: &Runner) -> Result<Vec<Worker>, String> {
+    async fn start_workers(&self, index: usize, runner: &Runner) -> Result<Vec<Worker>> {
         let stage = &self.config.stages[index];
         let Node { name, metrics, .. } = self.node(NodeId::Stage(index));
         let breaker = stage
@@ -269,12 +270,12 @@ impl Builder {
                 saved,
             };
             let worker = Worker::start(runner.clone(), number, metrics.clone(), options).await;
-            workers.push(worker.map_err(|why| format!("stage `{name}`: {why}{advice}"))?);
+            workers.push(worker.map_err(|why| anyhow!("stage `{name}`: {why}{advice}"))?);
         }
         Ok(workers)
     }
 
-    fn open_sources(&mut self) -> Result<Vec<(String, SourceTask)>, String> {
+    fn open_sources(&mut self) -> Result<Vec<(String, SourceTask)>> {
         let mut tasks = Vec::new();
         for (index, source) in self.config.sources.iter().enumerate() {
             let id = NodeId::Source(index);
@@ -305,7 +306,7 @@ impl Builder {
             let rejections = self.rejections("source", &name, &metrics, source.on_error.value);
             let is_replay = self.replay.is_some();
             let task = SourceTask {
-                source: opened.map_err(|why| format!("source `{name}`: {why}"))?,
+                source: opened.with_context(|| format!("source `{name}`"))?,
                 batching: source.batch.clone(),
                 outlet: Outlet::new(senders, metrics, assigner(&source.watermark, latest)),
                 reporter: self.coordinator.reporter(id, rejections.letters.clone()),
@@ -325,11 +326,11 @@ impl Builder {
     async fn begin_sinks(
         &mut self,
         sinks: Vec<(NodeId, SinkTask)>,
-    ) -> Result<BTreeMap<String, SinkCheckpoint>, String> {
+    ) -> Result<BTreeMap<String, SinkCheckpoint>> {
         let mut new_sinks = BTreeMap::new();
         for ((id, mut task), config) in sinks.into_iter().zip(&self.config.sinks) {
             let Node { name, .. } = self.node(id);
-            let at = |why| format!("sink `{name}`: {why}");
+            let at = |why: anyhow::Error| why.context(format!("sink `{name}`"));
             task.sink.begin().map_err(at)?;
             let before = self.checkpoint.sinks.get(&name);
             let is_known = before.is_some_and(|sink| sink.position.is_some());
@@ -404,10 +405,10 @@ mod tests {
     struct Panics;
 
     impl Native for Panics {
-        fn process(&mut self, _: &Batch) -> Result<Answer, String> {
+        fn process(&mut self, _: &Batch) -> Result<Answer> {
             panic!("on purpose")
         }
-        fn finish(&mut self) -> Result<Answer, String> {
+        fn finish(&mut self) -> Result<Answer> {
             Ok(Answer::default())
         }
     }
@@ -439,7 +440,7 @@ mod tests {
             let running = start(prepared).await.unwrap();
             let (_keep, stops) = mpsc::channel(1);
             let failure = running.finish(stops).await.failure;
-            assert_eq!(failure.unwrap(), "the task of `panics` panicked: on purpose");
+            assert_eq!(failure.unwrap().to_string(), "the task of `panics` panicked: on purpose");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What an earlier run of the pipeline saved.
 
+use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,20 +11,17 @@ use pipehost_files::content_hash;
 use pipehost_sandbox::Runner;
 
 /// Opens a state directory, and sees that it is this pipeline's.
-pub(super) fn open(
-    directory: &Path,
-    shape: &Shape,
-) -> Result<(Option<Store>, Option<Checkpoint>), String> {
+pub(super) fn open(directory: &Path, shape: &Shape) -> Result<(Option<Store>, Option<Checkpoint>)> {
     let at = directory.display();
     let (store, checkpoint) = Store::open(directory)?;
     let Some(checkpoint) = checkpoint else { return Ok((Some(store), None)) };
     let differences = state::differences(&checkpoint, shape);
     if !differences.is_empty() {
-        return Err(format!(
+        bail!(
             "the state in {at} does not fit this pipeline:\n  {}\nTake what is gone out of it \
              (pipehost state reset {at} --node NAME), or begin anew (pipehost state reset {at})",
             differences.join("\n  ")
-        ));
+        );
     }
     let time = pipehost_record::time::rfc3339(checkpoint.time);
     tracing::info!("going on from checkpoint {} of {time}", checkpoint.number);

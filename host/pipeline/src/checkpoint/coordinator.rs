@@ -1,5 +1,6 @@
 //! Makes the checkpoints of a run.
 
+use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -89,7 +90,7 @@ impl Coordinator {
     }
 
     /// Takes the letters that an earlier run had no room for, if they are to be written here.
-    fn take_letters(&mut self) -> Result<(), String> {
+    fn take_letters(&mut self) -> Result<()> {
         let CoordinatorOptions { checkpoint, dead_letters, own_letters, .. } = &mut self.options;
         if dead_letters.is_some() && *own_letters {
             self.letters = Encoded::from_bytes(&checkpoint.letters)?;
@@ -98,10 +99,7 @@ impl Coordinator {
     }
 
     /// Keeps where new sinks and the dead letters are before the run writes to them.
-    pub(crate) fn keep_begin(
-        &mut self,
-        sinks: BTreeMap<String, SinkCheckpoint>,
-    ) -> Result<(), String> {
+    pub(crate) fn keep_begin(&mut self, sinks: BTreeMap<String, SinkCheckpoint>) -> Result<()> {
         if let Some(letters) = &self.options.dead_letters {
             letters.begin()?;
         }
@@ -223,7 +221,7 @@ impl Coordinator {
         Ok(reached)
     }
 
-    async fn write(&mut self, number: u64, reached: CollectedReports) -> Result<(), String> {
+    async fn write(&mut self, number: u64, reached: CollectedReports) -> Result<()> {
         let CollectedReports { mut states, mut letters, .. } = reached;
         let is_last = self.all_ended();
         let mut changed = BTreeMap::new();
@@ -297,7 +295,7 @@ impl Coordinator {
                 if is_last && !given.is_empty() {
                     store.commit(&checkpoint, &BTreeMap::new())?;
                 }
-                Ok::<_, String>((checkpoint, Some(store), letters, is_same))
+                Ok::<_, anyhow::Error>((checkpoint, Some(store), letters, is_same))
             });
             let is_same;
             (checkpoint, self.options.store, letters, is_same) =

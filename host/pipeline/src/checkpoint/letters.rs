@@ -1,5 +1,6 @@
 //! The dead letters of the nodes of a run.
 
+use anyhow::{Result, anyhow};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ impl Letters {
     }
 
     /// Takes letters, and waits while there is no room for them.
-    pub(crate) async fn keep(&self, letters: Vec<Letter>) -> Result<(), String> {
+    pub(crate) async fn keep(&self, letters: Vec<Letter>) -> Result<()> {
         let file = self.file.clone().expect("the graph was checked for it");
         let letters = Encoded::new(&letters);
         let Some(waiting) = &self.waiting else { return write_all(file, letters).await };
@@ -67,14 +68,14 @@ impl Letters {
 }
 
 /// Writes letters as there is room, where no checkpoint has to know of them.
-async fn write_all(file: Arc<DeadLetters>, mut letters: Encoded) -> Result<(), String> {
+async fn write_all(file: Arc<DeadLetters>, mut letters: Encoded) -> Result<()> {
     let mut told = false;
     loop {
         let (writer, before) = (file.clone(), letters.bytes);
         // A pipe may have nobody who reads it: not on a thread that others need.
         let written = tokio::task::spawn_blocking(move || {
             writer.write(&mut letters)?;
-            Ok::<_, String>(letters)
+            Ok::<_, anyhow::Error>(letters)
         });
         letters = written.await.expect("writing does not panic")?;
         if letters.is_empty() {
@@ -87,9 +88,9 @@ async fn write_all(file: Arc<DeadLetters>, mut letters: Encoded) -> Result<(), S
 }
 
 /// There is no room: fails, or waits a while.
-pub(super) async fn wait_for_room(file: &DeadLetters, told: &mut bool) -> Result<(), String> {
+pub(super) async fn wait_for_room(file: &DeadLetters, told: &mut bool) -> Result<()> {
     if !file.waits() {
-        return Err(file.full());
+        return Err(anyhow!(file.full()));
     }
     if !std::mem::replace(told, true) {
         tracing::warn!("{}. The pipeline waits", file.full());

@@ -1,5 +1,6 @@
 //! Letters that wait until they are written.
 
+use anyhow::{Result, bail};
 use std::collections::VecDeque;
 
 use pipehost_codec::frames;
@@ -109,7 +110,7 @@ impl Encoded {
     ///
     /// # Errors
     /// If the bytes are something else.
-    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self, String> {
+    pub fn from_bytes(mut bytes: &[u8]) -> Result<Self> {
         let mut letters = Self::default();
         while !bytes.is_empty() {
             let mut length = || -> Option<usize> {
@@ -120,7 +121,7 @@ impl Encoded {
             let part = length().zip(length());
             let part = part.and_then(|(raw, length)| Some((bytes.split_at_checked(length)?, raw)));
             let Some(((part, rest), raw)) = part else {
-                return Err("the dead letters that wait in it are damaged".to_owned());
+                bail!("the dead letters that wait in it are damaged");
             };
             bytes = rest;
             letters.bytes += raw;

@@ -3,6 +3,7 @@
 mod encoded;
 mod reader;
 
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -79,7 +80,7 @@ impl DeadLetters {
         config: &pipehost_config::DeadLetters,
         pipeline: &str,
         position: Option<&Value>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self> {
         let mut config = config.clone();
         let is_device = config.path.exists() && !config.path.is_file();
         if config.path.is_symlink() && !is_device {
@@ -87,16 +88,14 @@ impl DeadLetters {
         }
         let path = &config.path;
         let failed =
-            |error: io::Error| format!("cannot open the dead letters {}: {error}", path.display());
+            |error: io::Error| anyhow!("cannot open the dead letters {}: {error}", path.display());
         let file = open_locked(path)?;
         let is_stream = !file.metadata().map_err(failed)?.is_file();
         let mut highest = rotation::highest(path);
         let mut begin = OpenMode::AsItIs;
         if let Some(position) = position {
-            let position: LettersPosition =
-                serde_json::from_value(position.clone()).map_err(|error| {
-                    format!("the state does not know where its dead letters end: {error}")
-                })?;
+            let position: LettersPosition = serde_json::from_value(position.clone())
+                .context("the state does not know where its dead letters end")?;
             begin = since_cut(path, pipeline, &position)?;
             highest = match begin {
                 // Its number is free again.
@@ -106,7 +105,7 @@ impl DeadLetters {
         }
         if matches!(begin, OpenMode::AsItIs) && !is_stream {
             for letter in LetterReader::open(path)? {
-                letter.map_err(|why| format!("will not append to {}: {why}", path.display()))?;
+                letter.with_context(|| format!("will not append to {}", path.display()))?;
             }
         }
         let current = Current {
@@ -128,10 +127,10 @@ impl DeadLetters {
     ///
     /// # Errors
     /// If that failed.
-    pub fn begin(&self) -> Result<(), String> {
+    pub fn begin(&self) -> Result<()> {
         let path = &self.config.path;
         let failed = |error: io::Error| {
-            format!("cannot truncate the dead letters {}: {error}", path.display())
+            anyhow!("cannot truncate the dead letters {}: {error}", path.display())
         };
         let mut current = self.current();
         let Some(begin) = current.begin.take() else { return Ok(()) };
@@ -181,11 +180,11 @@ impl DeadLetters {
     ///
     /// # Errors
     /// If there is none.
-    pub fn expect(&self, bytes: usize) -> Result<(), String> {
+    pub fn expect(&self, bytes: usize) -> Result<()> {
         let mut current = self.current();
         let expected = current.expected;
         if !self.waits() && !self.has_room(&mut current, expected, bytes as u64) {
-            return Err(self.full());
+            return Err(anyhow!(self.full()));
         }
         current.expected += bytes as u64;
         Ok(())
@@ -211,10 +210,10 @@ impl DeadLetters {
     ///
     /// # Errors
     /// If they cannot be written: the records would be lost.
-    pub fn write(&self, letters: &mut Encoded) -> Result<(), String> {
+    pub fn write(&self, letters: &mut Encoded) -> Result<()> {
         let path = &self.config.path;
         let failed =
-            |error: io::Error| format!("cannot write the dead letters {}: {error}", path.display());
+            |error: io::Error| anyhow!("cannot write the dead letters {}: {error}", path.display());
         let mut current = self.current();
         let mut has_rotated = false;
         while let Some(part) = letters.pop() {
@@ -262,10 +261,10 @@ impl DeadLetters {
     }
 
     /// Gives the file a number, and begins a new one.
-    fn rotate(&self, current: &mut Current) -> Result<(), String> {
+    fn rotate(&self, current: &mut Current) -> Result<()> {
         let path = &self.config.path;
         let failed = |error: io::Error| {
-            format!("cannot rotate the dead letters {}: {error}", path.display())
+            anyhow!("cannot rotate the dead letters {}: {error}", path.display())
         };
         current.file.sync_all().map_err(failed)?;
         current.highest = current.highest.max(rotation::highest(path)) + 1;
@@ -279,13 +278,13 @@ impl DeadLetters {
     ///
     /// # Errors
     /// If that failed.
-    pub fn sync(&self) -> Result<Option<Value>, String> {
+    pub fn sync(&self) -> Result<Option<Value>> {
         let mut current = self.current();
         if current.is_stream {
             return Ok(None);
         }
         let failed = |error: io::Error| {
-            format!("cannot write the dead letters {}: {error}", self.config.path.display())
+            anyhow!("cannot write the dead letters {}: {error}", self.config.path.display())
         };
         if std::mem::take(&mut current.dirty) {
             current.file.sync_all().map_err(failed)?;
@@ -315,27 +314,24 @@ impl Current {
 ///
 /// # Errors
 /// If there is no such file, or another run of pipehost writes it.
-pub fn lock(path: &Path) -> Result<File, String> {
+pub fn lock(path: &Path) -> Result<File> {
     if !path.exists() {
-        return Err(format!("there are no dead letters {}", path.display()));
+        bail!("there are no dead letters {}", path.display());
     }
     open_locked(path)
 }
 
 /// Opens a file that nobody else writes.
-fn open_locked(path: &Path) -> Result<File, String> {
+fn open_locked(path: &Path) -> Result<File> {
     let failed =
-        |error: io::Error| format!("cannot open the dead letters {}: {error}", path.display());
+        |error: io::Error| anyhow!("cannot open the dead letters {}: {error}", path.display());
     loop {
         let file =
             OpenOptions::new().create(true).read(true).append(true).open(path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
-                return Err(format!(
-                    "another run of pipehost uses the dead letters {}",
-                    path.display()
-                ));
+                bail!("another run of pipehost uses the dead letters {}", path.display());
             }
             Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
         }
@@ -351,7 +347,7 @@ fn open_locked(path: &Path) -> Result<File, String> {
 
 /// What was written after a checkpoint. Files that the checkpoint does not know are left as they are: somebody
 /// has replayed or moved letters since.
-fn since_cut(path: &Path, pipeline: &str, position: &LettersPosition) -> Result<OpenMode, String> {
+fn since_cut(path: &Path, pipeline: &str, position: &LettersPosition) -> Result<OpenMode> {
     let LettersPosition { mark, highest, time } = position;
     let is_it = |path: &Path| match File::open(path) {
         // Nothing is in every file: one that was empty is known by its inode alone.
@@ -359,11 +355,11 @@ fn since_cut(path: &Path, pipeline: &str, position: &LettersPosition) -> Result<
             let is_it = inode(&file).and_then(|inode| {
                 Ok((mark.length > 0 || inode == mark.file.inode()) && mark.is_in(&file)?)
             });
-            is_it.map_err(|error| format!("cannot read {}: {error}", path.display()))
+            is_it.with_context(|| format!("cannot read {}", path.display()))
         }
         Ok(_) => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+        Err(error) => Err(anyhow!("cannot read {}: {error}", path.display())),
     };
     if is_it(path)? {
         only_of(pipeline, *time, path, mark.length)?;
@@ -380,26 +376,26 @@ fn since_cut(path: &Path, pipeline: &str, position: &LettersPosition) -> Result<
 }
 
 /// Sees that all letters behind an offset are those of one pipeline, and not older than a checkpoint.
-fn only_of(pipeline: &str, checkpoint: i64, path: &Path, offset: u64) -> Result<(), String> {
+fn only_of(pipeline: &str, checkpoint: i64, path: &Path, offset: u64) -> Result<()> {
     // Letters wait for a checkpoint, and clocks are put back a little.
     const SLACK: i64 = 60 * 1_000_000_000;
     for letter in LetterReader::open_at(path, offset)? {
         // What is damaged is removed.
         let Ok(letter) = letter else { break };
         if letter.pipeline != pipeline {
-            return Err(format!(
+            bail!(
                 "will not cut {} back to the last checkpoint of `{pipeline}`: the pipeline `{}` has \
                  written to it since. Move the file away, and give each pipeline its own",
                 path.display(),
                 letter.pipeline
-            ));
+            );
         }
         if letter.time < checkpoint.saturating_sub(SLACK) {
-            return Err(format!(
+            bail!(
                 "will not cut {} back to the last checkpoint of `{pipeline}`: letters that are older \
                  were put behind it. Move the file away, and replay it there",
                 path.display()
-            ));
+            );
         }
     }
     Ok(())

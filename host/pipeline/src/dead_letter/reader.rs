@@ -1,5 +1,6 @@
 //! Reading dead letters.
 
+use anyhow::{Context as _, Result, anyhow};
 use std::fs::File;
 use std::io::{Read, Seek as _, SeekFrom};
 use std::path::Path;
@@ -20,17 +21,17 @@ pub struct LetterReader {
 impl LetterReader {
     /// # Errors
     /// If the file cannot be read.
-    pub fn open(path: &Path) -> Result<Self, String> {
+    pub fn open(path: &Path) -> Result<Self> {
         Self::open_at(path, 0)
     }
 
     /// Begins behind the letters that end at `offset`.
-    pub(crate) fn open_at(path: &Path, offset: u64) -> Result<Self, String> {
+    pub(crate) fn open_at(path: &Path, offset: u64) -> Result<Self> {
         let opened = File::open(path).and_then(|mut file| {
             file.seek(SeekFrom::Start(offset))?;
             Ok(file)
         });
-        let file = opened.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let file = opened.with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self { file, begun: Vec::new(), offset, number: 0, ended: false })
     }
 
@@ -41,15 +42,15 @@ impl LetterReader {
 }
 
 impl Iterator for LetterReader {
-    type Item = Result<Letter, String>;
+    type Item = Result<Letter>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.ended {
-            let at = |offset| format!("letter {}, at byte {offset}", self.number + 1);
+            let at = |offset| anyhow!("letter {}, at byte {offset}", self.number + 1);
             match frames::read(&self.begun) {
                 Err(why) => {
                     self.ended = true;
-                    return Some(Err(format!("{}: {why}", at(self.offset))));
+                    return Some(Err(anyhow!("{}: {why:#}", at(self.offset))));
                 }
                 Ok(Some((frame, length))) => {
                     self.begun.drain(..length);
@@ -59,7 +60,7 @@ impl Iterator for LetterReader {
                         Frame::Letter(letter) => Ok(letter),
                         Frame::Record(_) => {
                             self.ended = true;
-                            Err("it holds records, not dead letters".to_owned())
+                            Err(anyhow!("it holds records, not dead letters"))
                         }
                     });
                 }
@@ -70,7 +71,7 @@ impl Iterator for LetterReader {
                         Ok(read) => self.begun.extend_from_slice(&more[..read]),
                         Err(error) => {
                             self.ended = true;
-                            return Some(Err(format!("{}: {error}", at(self.offset))));
+                            return Some(Err(anyhow!("{}: {error:#}", at(self.offset))));
                         }
                     }
                 }

@@ -4,7 +4,7 @@
 #[derive(Debug)]
 pub(crate) enum TaskError {
     /// Something went wrong here: what the user is told.
-    Failed(String),
+    Failed(anyhow::Error),
     /// A neighbour has gone; its own task knows why.
     NeighbourGone,
 }

@@ -4,6 +4,7 @@
 mod outputs;
 mod reach;
 
+use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -96,9 +97,9 @@ pub async fn prepare(
 }
 
 /// A component that could not be read or built.
-fn not_found(stage: &Stage, why: &str, bundled: &[BundledStage]) -> Mistake {
+fn not_found(stage: &Stage, why: &anyhow::Error, bundled: &[BundledStage]) -> Mistake {
     let Plugin { path, name } = &stage.plugin.value;
-    let mistake = Mistake::new(stage.plugin.span.clone(), why);
+    let mistake = Mistake::new(stage.plugin.span.clone(), format!("{why:#}"));
     let Some(name) = name.as_ref().filter(|_| !path.exists()) else { return mistake };
     let mistake = mistake.did_you_mean(name, bundled.iter().map(|stage| stage.name));
     match mistake.help {
@@ -129,7 +130,7 @@ async fn open(
     };
     let name: Arc<str> = stage.name.value.as_str().into();
     let metering = if stage.limits.fuel.is_some() { Metering::Fuel } else { Metering::Epochs };
-    let engine = engines.get(metering).map_err(|why| vec![at_plugin(why)])?;
+    let engine = engines.get(metering).map_err(|why| vec![at_plugin(format!("{why:#}"))])?;
     let (limits, grants) = (stage.limits.clone(), stage.grants.clone());
     let component = Component::load(engine.clone(), name.clone(), source, limits, grants)
         .map_err(|reasons| reasons.into_iter().map(at_plugin).collect::<Vec<_>>())?;
@@ -156,8 +157,9 @@ async fn check_config(
     let checked = tokio::task::spawn_blocking(move || {
         compile::check(&schema, &config, &limits, engine.cache())
     });
-    let checked = checked.await.unwrap_or_else(|_| Err("its schema cannot be checked".to_owned()));
-    let complaints = checked.map_err(|why| vec![at(stage.config.span.clone(), why)])?;
+    let checked = checked.await.unwrap_or_else(|_| Err(anyhow!("its schema cannot be checked")));
+    let complaints =
+        checked.map_err(|why| vec![at(stage.config.span.clone(), format!("{why:#}"))])?;
     let mistakes: Vec<_> = (complaints.into_iter())
         .map(|Complaint { place, message, help, unknown }| {
             let mut mistake = at(stage.config.place(&place), message);
@@ -186,12 +188,12 @@ impl Engines {
         Self { instances, profile, made: Vec::new() }
     }
 
-    fn get(&mut self, metering: Metering) -> Result<Arc<Engine>, String> {
+    fn get(&mut self, metering: Metering) -> Result<Arc<Engine>> {
         if let Some(engine) = self.made.iter().find(|engine| engine.metering == metering) {
             return Ok(engine.clone());
         }
         let engine = Engine::profiled(metering, self.instances, self.profile.clone());
-        let engine = engine.map_err(|error| format!("{error:#}"))?;
+        let engine = engine.map_err(|error| anyhow!("{error:#}"))?;
         self.made.push(Arc::new(engine));
         Ok(self.made[self.made.len() - 1].clone())
     }

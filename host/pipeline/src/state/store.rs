@@ -1,5 +1,6 @@
 //! The directory of a pipeline's state: one file, an embedded database.
 
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,6 +11,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::state::Checkpoint;
 use pipehost_files::folder;
+use pipehost_record::foreign::Foreign;
 
 /// The checkpoint, as JSON, under [`CHECKPOINT`]; the version of the format under [`FORMAT`].
 const HEAD: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("head");
@@ -42,9 +44,9 @@ pub fn exists(directory: &Path) -> bool {
 ///
 /// # Errors
 /// If another run uses it, or it cannot be removed.
-pub fn remove(directory: &Path) -> Result<(), String> {
+pub fn remove(directory: &Path) -> Result<()> {
     let (file, at) = (file_in(directory), directory.display());
-    let failed = |error| format!("cannot remove the state in {at}: {error}");
+    let failed = |error| anyhow!("cannot remove the state in {at}: {error}");
     // A run that has it open holds a lock on it.
     let open = fs::OpenOptions::new().read(true).write(true).open(&file).map_err(failed)?;
     match open.try_lock() {
@@ -57,8 +59,8 @@ pub fn remove(directory: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn in_use(directory: &Path) -> String {
-    format!("another run of pipehost uses the state in {}", directory.display())
+fn in_use(directory: &Path) -> anyhow::Error {
+    anyhow!("another run of pipehost uses the state in {}", directory.display())
 }
 
 impl Store {
@@ -66,18 +68,17 @@ impl Store {
     ///
     /// # Errors
     /// If it cannot be made or read, is damaged, or another run has it open.
-    pub fn open(directory: &Path) -> Result<(Self, Option<Checkpoint>), String> {
+    pub fn open(directory: &Path) -> Result<(Self, Option<Checkpoint>)> {
         let at = directory.display();
-        make_folder(directory)
-            .map_err(|error| format!("cannot make the state directory {at}: {error}"))?;
+        make_folder(directory).with_context(|| format!("cannot make the state directory {at}"))?;
         let damaged = |why: String| {
-            format!(
+            anyhow!(
                 "the state in {at} is damaged: {why}; what it holds cannot be trusted. Take a copy \
                  of the directory back, or begin anew: pipehost state reset {at}"
             )
         };
         let file = file_in(directory);
-        let failed = |error| format!("cannot make the state in {at}: {error}");
+        let failed = |error| anyhow!("cannot make the state in {at}: {error}");
         match fs::metadata(&file) {
             Ok(metadata) if metadata.len() == 0 => return Err(damaged("it is empty".to_owned())),
             Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
@@ -87,7 +88,7 @@ impl Store {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 make(&file).map_err(|error| failed(std::io::Error::other(error)))?;
             }
-            Err(error) => return Err(format!("cannot read the state in {at}: {error}")),
+            Err(error) => return Err(anyhow!("cannot read the state in {at}: {error}")),
         }
         // The database trusts a file that was closed in order, and may panic over one that
         // was changed since; checking it finds what is wrong in any case.
@@ -102,13 +103,16 @@ impl Store {
         });
         match opened {
             Ok(Ok((database, checkpoint))) => {
-                let checkpoint =
-                    checkpoint.map(|checkpoint| decode(checkpoint).map_err(damaged)).transpose()?;
-                Ok((Self { file, database }, checkpoint))
+                let Some(stored) = checkpoint else { return Ok((Self { file, database }, None)) };
+                if stored.format.as_deref() != Some(VERSION) {
+                    return Err(another_version(directory, stored.format.as_deref()));
+                }
+                let checkpoint = decode(stored).map_err(|why| damaged(format!("{why:#}")))?;
+                Ok((Self { file, database }, Some(checkpoint)))
             }
             Ok(Err(redb::Error::DatabaseAlreadyOpen)) => Err(in_use(directory)),
             Ok(Err(redb::Error::Io(error))) if error.kind() != std::io::ErrorKind::InvalidData => {
-                Err(format!("cannot read the state in {at}: {error}"))
+                Err(anyhow!("cannot read the state in {at}: {error}"))
             }
             Ok(Err(error)) => Err(damaged(error.to_string())),
             Err(()) => Err(damaged("it does not hold together".to_owned())),
@@ -119,13 +123,13 @@ impl Store {
     ///
     /// # Errors
     /// If there is none of this name, or the state cannot be written.
-    pub fn forget(&mut self, checkpoint: &mut Checkpoint, node: &str) -> Result<(), String> {
+    pub fn forget(&mut self, checkpoint: &mut Checkpoint, node: &str) -> Result<()> {
         let found = checkpoint.sources.remove(node).is_some()
             | checkpoint.stages.remove(node).is_some()
             | checkpoint.sinks.remove(node).is_some();
         if !found {
             let names: Vec<_> = checkpoint.names().map(|name| format!("`{name}`")).collect();
-            return Err(format!("the state knows no `{node}`; it has {}", names.join(", ")));
+            bail!("the state knows no `{node}`; it has {}", names.join(", "));
         }
         self.commit(checkpoint, &BTreeMap::new())
     }
@@ -139,7 +143,7 @@ impl Store {
         &mut self,
         checkpoint: &Checkpoint,
         changed: &BTreeMap<(String, u32), Option<Vec<u8>>>,
-    ) -> Result<(), String> {
+    ) -> Result<()> {
         let write = || -> Result<(), redb::Error> {
             let transaction = self.database.begin_write()?;
             {
@@ -169,10 +173,7 @@ impl Store {
             transaction.commit()?;
             Ok(())
         };
-        write().map_err(|error| match error {
-            redb::Error::Io(error) => format!("cannot write {}: {error}", self.file.display()),
-            error => format!("cannot write {}: {error}", self.file.display()),
-        })
+        write().with_context(|| format!("cannot write {}", self.file.display()))
     }
 }
 
@@ -240,12 +241,8 @@ fn load(database: &Database) -> Result<Option<Stored>, redb::Error> {
     Ok(Some(Stored { format: get(FORMAT)?, checkpoint, letters, stages }))
 }
 
-fn decode(stored: Stored) -> Result<Checkpoint, String> {
-    if stored.format.as_deref() != Some(VERSION) {
-        return Err("another version of pipehost has written it".to_owned());
-    }
-    let mut checkpoint: Checkpoint =
-        serde_json::from_slice(&stored.checkpoint).map_err(|error| error.to_string())?;
+fn decode(stored: Stored) -> Result<Checkpoint> {
+    let mut checkpoint: Checkpoint = serde_json::from_slice(&stored.checkpoint)?;
     checkpoint.letters = stored.letters;
     for stage in checkpoint.stages.values_mut() {
         stage.saved = vec![None; stage.saved_bytes.len()];
@@ -254,16 +251,28 @@ fn decode(stored: Stored) -> Result<Checkpoint, String> {
         let place =
             checkpoint.stages.get_mut(&stage).and_then(|s| s.saved.get_mut(worker as usize));
         *place
-            .ok_or_else(|| format!("it holds a state of `{stage}` that no checkpoint knows"))? =
+            .with_context(|| format!("it holds a state of `{stage}` that no checkpoint knows"))? =
             Some(saved);
     }
     for (name, stage) in &checkpoint.stages {
         let bytes: Vec<_> = stage.saved.iter().map(|s| s.as_ref().map(Vec::len)).collect();
         if bytes != stage.saved_bytes {
-            return Err(format!("what the stage `{name}` saved is not all there"));
+            bail!("what the stage `{name}` saved is not all there");
         }
     }
     Ok(checkpoint)
+}
+
+/// A state that another version of pipehost has written. The first one did not write which.
+fn another_version(directory: &Path, format: Option<&[u8]>) -> anyhow::Error {
+    let (at, ours) = (directory.display(), String::from_utf8_lossy(VERSION));
+    let theirs = format.map_or("1".into(), String::from_utf8_lossy);
+    let theirs = Foreign::new(&theirs);
+    anyhow!(
+        "the state in {at} has format {theirs}, and this pipehost reads format {ours}. Run the \
+         pipeline to its end with the pipehost that wrote it, or begin anew: pipehost state reset \
+         {at}"
+    )
 }
 
 /// Runs something that may panic over a damaged file, without a word about it.

@@ -1,5 +1,6 @@
 //! What becomes of records that are rejected for good.
 
+use anyhow::anyhow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -72,7 +73,7 @@ impl Rejections {
             }
             OnError::Fail => {
                 let RejectedRecord { origin: Origin { place, number }, reason, .. } = first;
-                Err(TaskError::Failed(format!(
+                Err(TaskError::Failed(anyhow!(
                     "{} `{}` rejected record {number} of {}: {} (to go on without such \
                      records, set on_error; with --plugin, give --dead-letters)",
                     self.what,

@@ -56,7 +56,7 @@ impl SinkTask {
                 Event::Watermark(_) => {}
                 Event::Barrier(number) => {
                     let synced = self.sink.sync().await;
-                    let synced = synced.map_err(|why| self.failed(&why))?;
+                    let synced = synced.map_err(|why| self.failed(why))?;
                     self.reporter.reached(number, NodeState::Sink(synced));
                 }
                 Event::End(_) => break,
@@ -64,7 +64,8 @@ impl SinkTask {
         }
         let name = self.name.clone();
         let synced = self.sink.finish().await;
-        let synced = synced.map_err(|why| TaskError::Failed(format!("sink `{name}`: {why}")))?;
+        let synced =
+            synced.map_err(|why| TaskError::Failed(why.context(format!("sink `{name}`"))))?;
         self.reporter.ended(NodeState::Sink(synced));
         Ok(())
     }
@@ -94,7 +95,7 @@ impl SinkTask {
                 }
                 true
             }
-            Err(SinkError::Failed(why)) => return Err(self.failed(&why)),
+            Err(SinkError::Failed(why)) => return Err(self.failed(why)),
         };
         self.inlet.done(batch.len - refused);
         drop(open);
@@ -111,7 +112,7 @@ impl SinkTask {
         Ok(false)
     }
 
-    fn failed(&self, why: &str) -> TaskError {
-        TaskError::Failed(format!("sink `{}`: {why}", self.name))
+    fn failed(&self, why: anyhow::Error) -> TaskError {
+        TaskError::Failed(why.context(format!("sink `{}`", self.name)))
     }
 }

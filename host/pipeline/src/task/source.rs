@@ -72,7 +72,7 @@ impl SourceTask {
                 }
                 more = self.source.ready() => {
                     starved(waiting);
-                    if !more.map_err(|why| self.failed(&why))? {
+                    if !more.map_err(|why| self.failed(why))? {
                         break if stopping { self.when_stopped } else { self.when_done };
                     }
                     if out.batch.is_empty() {
@@ -82,7 +82,7 @@ impl SourceTask {
                     let decoded = self.source.decode(&mut out, full);
                     metrics.spent(Activity::Working, start.elapsed());
                     let refused = self.reject(&mut out).await;
-                    if let Err(why) = refused.and(decoded.map_err(|why| self.failed(&why))) {
+                    if let Err(why) = refused.and(decoded.map_err(|why| self.failed(why))) {
                         // What was read before it is not delivered, and is counted as such.
                         metrics.records_in.inc_by(out.batch.len() as u64);
                         metrics.in_flight.fetch_add(out.batch.len() as i64, Ordering::Relaxed);
@@ -115,8 +115,8 @@ impl SourceTask {
         Ok(())
     }
 
-    fn failed(&self, why: &str) -> TaskError {
-        TaskError::Failed(format!("source `{}`: {why}", self.rejections.name))
+    fn failed(&self, why: anyhow::Error) -> TaskError {
+        TaskError::Failed(why.context(format!("source `{}`", self.rejections.name)))
     }
 
     fn state(&self) -> NodeState {

@@ -5,6 +5,7 @@ use crate::flow::inlet::{Event, Inlet};
 use crate::flow::queue::{Outlet, StreamEnd};
 use crate::flow::{TaskError, TaskResult};
 use crate::task::rejections::Rejections;
+use anyhow::anyhow;
 use pipehost_record::Batch;
 use pipehost_sandbox::contract::outcome::Answer;
 use pipehost_sandbox::{Failure, Worker, WorkerState};
@@ -82,7 +83,7 @@ pub(crate) async fn process(
     let answer = worker
         .process(batch)
         .await
-        .map_err(|why| TaskError::Failed(format!("stage `{}` {why}", rejections.name)))?;
+        .map_err(|why| TaskError::Failed(anyhow!("stage `{}` {why:#}", rejections.name)))?;
     rejections.settle(batch, &answer.rejected).await?;
     Ok(answer)
 }
@@ -115,7 +116,7 @@ pub(crate) async fn save(
 }
 
 fn failed(rejections: &Rejections, when: &str, failure: &Failure) -> TaskError {
-    TaskError::Failed(format!("stage `{}` failed when it {when}: {failure}", rejections.name))
+    TaskError::Failed(anyhow!("stage `{}` failed when it {when}: {failure}", rejections.name))
 }
 
 /// Sends what a stage emitted.

@@ -1,6 +1,7 @@
 //! The child: started with its limits, told what to do on stdin, and its answer read from
 //! stdout. Both are in postcard's wire format.
 
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -58,8 +59,8 @@ pub(super) fn ask<J: Serialize, R: DeserializeOwned>(
     what: &str,
     limits: &Limits,
     setting: &str,
-) -> Result<R, String> {
-    let cannot = |error: io::Error| format!("{what} needs a child process, and: {error}");
+) -> Result<R> {
+    let cannot = |error: io::Error| anyhow!("{what} needs a child process, and: {error}");
     let program = PROGRAM.get().expect("who asks has looked");
     let mut child = Command::new(program)
         .arg(CHILD)
@@ -72,7 +73,7 @@ pub(super) fn ask<J: Serialize, R: DeserializeOwned>(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(cannot)?;
-    let bytes = postcard::to_stdvec(job).map_err(|error| format!("{what}: {error}"))?;
+    let bytes = postcard::to_stdvec(job).with_context(|| format!("{what}"))?;
     let (mut stdin, stdout, stderr) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take());
     // A child that dies reads no further, and says why by how it ends.
@@ -90,12 +91,12 @@ pub(super) fn ask<J: Serialize, R: DeserializeOwned>(
         Ok(answer) if status.success() => answer,
         Ok(_) => {
             let words = String::from_utf8_lossy(&words.join().unwrap_or_default()).into_owned();
-            return Err(died(what, limits, setting, status, &words));
+            bail!("{}", died(what, limits, setting, status, &words));
         }
-        Err(_) => return Err(too_long(what, limits.time, setting)),
+        Err(_) => bail!("{}", too_long(what, limits.time, setting)),
     };
     postcard::from_bytes(&answer)
-        .map_err(|error| format!("{what}: the child process answered what cannot be read: {error}"))
+        .with_context(|| format!("{what}: the child process answered what cannot be read"))
 }
 
 fn read(pipe: Option<impl Read>, most: u64) -> Vec<u8> {

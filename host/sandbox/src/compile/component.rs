@@ -1,9 +1,10 @@
 //! From the bytes that an operator names to native code.
 
+use anyhow::{Context as _, Result, anyhow};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-use super::job::{Compiled, Job, Source};
+use super::job::{Compiled, Job, Refusal, Source};
 use super::limits::Limits;
 use super::settings::{self, Metering};
 use super::{child, look};
@@ -15,18 +16,13 @@ impl Source {
     ///
     /// # Errors
     /// What is wrong with it, or which limit it met.
-    pub fn compile(
-        self,
-        metering: Metering,
-        epochs: bool,
-        limits: &Limits,
-    ) -> Result<Compiled, String> {
+    pub fn compile(self, metering: Metering, epochs: bool, limits: &Limits) -> Result<Compiled> {
         if !child::can_be_asked() {
             return compile_here(&self, metering, epochs);
         }
         let what = format!("compiling {}", Foreign::new(&self.path.display().to_string()));
         let job = Job::Compile { source: self, metering, epochs };
-        child::ask::<_, Result<Compiled, String>>(&job, &what, limits, "limits.compile")?
+        Ok(child::ask::<_, Result<Compiled, Refusal>>(&job, &what, limits, "limits.compile")??)
     }
 }
 
@@ -34,16 +30,12 @@ impl Source {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn compile_here(
-    source: &Source,
-    metering: Metering,
-    epochs: bool,
-) -> Result<Compiled, String> {
+pub(super) fn compile_here(source: &Source, metering: Metering, epochs: bool) -> Result<Compiled> {
     let component = component(source)?;
-    look::look(&component).map_err(|why| format!("it is not a valid component: {why}"))?;
+    look::look(&component).context("it is not a valid component")?;
     let code = settings::compiler(metering, epochs)
         .and_then(|engine| engine.precompile_component(&component))
-        .map_err(|error| format!("it is not a valid component: {}", error.root_cause()))?;
+        .map_err(|error| anyhow!("it is not a valid component: {}", error.root_cause()))?;
     Ok(Compiled { hash: content_hash(&component), size: component.len() as u64, code })
 }
 
@@ -51,11 +43,11 @@ pub(super) fn compile_here(
 pub const TARGET: &str = "wasm32-wasip2";
 
 /// The bytes of the component.
-fn component(source: &Source) -> Result<Vec<u8>, String> {
+fn component(source: &Source) -> Result<Vec<u8>> {
     let file = source.path.display();
     let bytes = if source.is_text {
         wat::parse_bytes(&source.bytes)
-            .map_err(|error| format!("{file} is not WebAssembly text: {error}"))?
+            .with_context(|| format!("{file} is not WebAssembly text"))?
             .into_owned()
     } else {
         source.bytes.clone()
@@ -63,19 +55,19 @@ fn component(source: &Source) -> Result<Vec<u8>, String> {
     match bytes.get(..8) {
         Some([0, b'a', b's', b'm', _, _, 1, 0]) => Ok(bytes),
         Some([0, b'a', b's', b'm', _, _, 0, 0]) => wrap(&bytes).map_err(|error| {
-            format!(
+            anyhow!(
                 "{file} is a core module, not a component, and does not export the functions of a \
                  stage: {error}; build it for {TARGET}"
             )
         }),
-        _ => Err(format!("{file} is not WebAssembly")),
+        _ => Err(anyhow!("{file} is not WebAssembly")),
     }
 }
 
 /// Makes a component of a core module that exports the functions of the contract
 /// under their names in the canonical ABI, such as
 /// `pipehost:stage/stage@0.1.0#process`.
-fn wrap(module: &[u8]) -> Result<Vec<u8>, String> {
+fn wrap(module: &[u8]) -> Result<Vec<u8>> {
     let wrap = || -> anyhow::Result<Vec<u8>> {
         let mut resolve = Resolve::default();
         let package = resolve.push_str("stage.wit", include_str!("../../../../wit/stage.wit"))?;
@@ -91,5 +83,5 @@ fn wrap(module: &[u8]) -> Result<Vec<u8>, String> {
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
         ComponentEncoder::default().module(&module)?.validate(true).encode()
     };
-    wrap().map_err(|error| format!("{:#}", error.root_cause()))
+    wrap().map_err(|error| anyhow!("{:#}", error.root_cause()))
 }

@@ -28,6 +28,17 @@ pub struct Compiled {
     pub code: Vec<u8>,
 }
 
+/// Why a child did not do what it was asked for, as its parent is told.
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+#[error("{0}")]
+pub(super) struct Refusal(String);
+
+impl From<anyhow::Error> for Refusal {
+    fn from(error: anyhow::Error) -> Self {
+        Self(format!("{error:#}"))
+    }
+}
+
 /// What the child is asked for.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Job {

@@ -19,8 +19,8 @@ use std::process::ExitCode;
 
 pub use cache::Cache;
 pub use component::TARGET;
-use job::Job;
 pub use job::{Compiled, Source};
+use job::{Job, Refusal};
 pub use limits::Limits;
 pub use schema::{Complaint, check};
 pub use settings::Metering;
@@ -31,10 +31,12 @@ pub fn begin() -> Option<ExitCode> {
     let arguments = child::arguments()?;
     Some(child::work(arguments, |job| match job {
         Job::Compile { source, metering, epochs } => {
-            postcard::to_stdvec(&component::compile_here(&source, metering, epochs))
+            let compiled = component::compile_here(&source, metering, epochs);
+            postcard::to_stdvec(&compiled.map_err(Refusal::from))
         }
         Job::Schema { schema, config } => {
-            postcard::to_stdvec(&schema::check_here(&schema, &config))
+            let checked = schema::check_here(&schema, &config);
+            postcard::to_stdvec(&checked.map_err(Refusal::from))
         }
     }))
 }

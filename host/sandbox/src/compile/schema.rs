@@ -1,12 +1,13 @@
 //! A configuration against the schema of a stage, which the stage wrote.
 
+use anyhow::{Result, anyhow};
 use jsonschema::error::ValidationErrorKind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::cache::Cache;
 use super::child;
-use super::job::Job;
+use super::job::{Job, Refusal};
 use super::limits::Limits;
 use pipehost_files::content_hash;
 use pipehost_record::foreign::Foreign;
@@ -26,7 +27,7 @@ pub struct Complaint {
 }
 
 /// Everything that is wrong, or why the schema is none.
-type Checked = Result<Vec<Complaint>, String>;
+type Checked = Result<Vec<Complaint>>;
 
 /// Checks a configuration, within the limits. What was right once is not checked again, if
 /// there is a cache to note it in.
@@ -38,7 +39,7 @@ pub fn check(
     config: &Value,
     limits: &Limits,
     cache: Option<&Cache>,
-) -> Result<Vec<Complaint>, String> {
+) -> Result<Vec<Complaint>> {
     let config = config.to_string();
     if !child::can_be_asked() {
         return check_here(schema, &config);
@@ -51,7 +52,8 @@ pub fn check(
     }
     let job = Job::Schema { schema: schema.to_owned(), config };
     let what = "the check of its configuration against its schema";
-    let complaints = child::ask::<_, Checked>(&job, what, limits, "limits.compile")??;
+    let complaints =
+        child::ask::<_, Result<Vec<Complaint>, Refusal>>(&job, what, limits, "limits.compile")??;
     if complaints.is_empty()
         && let Some(cache) = cache
     {
@@ -62,7 +64,7 @@ pub fn check(
 
 /// Checks in this process.
 pub(super) fn check_here(schema: &str, config: &str) -> Checked {
-    let broken = |why: String| format!("its schema is not one: {}", Foreign::new(&why));
+    let broken = |why: String| anyhow!("its schema is not one: {}", Foreign::new(&why));
     let schema: Value = serde_json::from_str(schema).map_err(|error| broken(error.to_string()))?;
     let config: Value = serde_json::from_str(config).map_err(|error| broken(error.to_string()))?;
     let validator =

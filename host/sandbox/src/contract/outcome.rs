@@ -1,5 +1,6 @@
 //! What a stage answered: checked against the contract, and joined with its input.
 
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -36,23 +37,23 @@ pub fn join(
     ports: usize,
     made_by: &Arc<str>,
     outcome: records::Outcome,
-) -> Result<Answer, String> {
+) -> Result<Answer> {
     let len = input.map_or(0, |(batch, _)| batch.len);
     let mut answer = Answer::default();
     for output in outcome.outputs {
         let port = output.port as usize;
         if port >= ports {
-            return Err(format!("it sent rows to port {port}, and its plan has {ports}"));
+            bail!("it sent rows to port {port}, and its plan has {ports}");
         }
         let emitted = join_output(input, len, port, made_by, output)
-            .map_err(|rule| format!("in an output for port {port}, {rule}"))?;
+            .map_err(|rule| anyhow!("in an output for port {port}, {rule:#}"))?;
         answer.emitted.extend(emitted);
     }
     let mut seen = vec![false; if outcome.rejected.is_empty() { 0 } else { len }];
     for records::Rejection { row, reason, retryable } in outcome.rejected {
         match seen.get_mut(row as usize) {
-            None => return Err(format!("it rejected row {row} of a batch of {len}")),
-            Some(true) => return Err(format!("it rejected row {row} twice")),
+            None => return Err(anyhow!("it rejected row {row} of a batch of {len}")),
+            Some(true) => return Err(anyhow!("it rejected row {row} twice")),
             Some(seen) => *seen = true,
         }
         let reason = reason.into();
@@ -62,7 +63,7 @@ pub fn join(
         if !seen.is_empty()
             && let Some(row) = parents.iter().find(|&&row| seen[row as usize])
         {
-            return Err(format!("it both rejected row {row} and sent it on"));
+            bail!("it both rejected row {row} and sent it on");
         }
     }
     answer.rejected.sort_by_key(|rejected| rejected.row);
@@ -75,16 +76,16 @@ fn join_output(
     port: usize,
     made_by: &Arc<str>,
     output: records::Output,
-) -> Result<Option<Emitted>, String> {
+) -> Result<Option<Emitted>> {
     let (mut batch, parents) = match (output.rows, input) {
         (Chosen::Fresh(len), _) => (fresh(len as usize, made_by), None),
-        (_, None) => return Err("finish answered rows that are not fresh".to_owned()),
+        (_, None) => return Err(anyhow!("finish answered rows that are not fresh")),
         (Chosen::All, Some((input, _))) => {
             (input.clone(), Some(Arc::new((0..input_len as u32).collect())))
         }
         (Chosen::Picked(rows), Some((input, _))) => {
             if let Some(row) = rows.iter().find(|&&row| row as usize >= input_len) {
-                return Err(format!("row {row} was picked from a batch of {input_len}"));
+                bail!("row {row} was picked from a batch of {input_len}");
             }
             let rows = Arc::new(rows);
             (input.pick(rows.clone()), Some(rows))
@@ -98,7 +99,7 @@ fn join_output(
     let most = MAX_ATTRIBUTES;
     let changed = output.attributes.len() + output.excerpts.len();
     if changed > most + 2 || output.removed.len() > most {
-        return Err(format!("more than {most} attributes are changed or removed"));
+        bail!("more than {most} attributes are changed or removed");
     }
     // Looked up, not compared one by one: a guest chooses how long its names are.
     let removed: HashSet<&str> = output.removed.iter().map(String::as_str).collect();
@@ -135,13 +136,13 @@ fn join_output(
             }
         };
         if !seen.insert(what.clone()) {
-            return Err(format!("{what} was changed twice"));
+            bail!("{what} was changed twice");
         }
         let (new, inherited) = match changed {
             ColumnChange::Anew(change) => checked(&what, change, len)?,
             ColumnChange::Excerpt { from, starts, change } => {
                 let given = input.and_then(|(_, given)| given.column(from));
-                let given = given.ok_or_else(|| {
+                let given = given.with_context(|| {
                     format!("{what} is an excerpt of a column that it was not given")
                 })?;
                 excerpt(&what, given, starts, change, len)?
@@ -182,17 +183,17 @@ fn fresh(len: usize, made_by: &Arc<str>) -> Batch {
 }
 
 /// `rows` must ascend strictly and stay below `len`.
-fn check_rows(what: &str, rows: &[u32], len: usize) -> Result<(), String> {
+fn check_rows(what: &str, rows: &[u32], len: usize) -> Result<()> {
     if rows.iter().is_sorted_by(|a, b| a < b) && rows.last().is_none_or(|&row| (row as usize) < len)
     {
         return Ok(());
     }
-    Err(format!("{what} does not list rows below {len}, ascending, each once"))
+    Err(anyhow!("{what} does not list rows below {len}, ascending, each once"))
 }
 
-fn check_inherited(what: &str, rows: &[u32], len: usize, inherits: bool) -> Result<(), String> {
+fn check_inherited(what: &str, rows: &[u32], len: usize, inherits: bool) -> Result<()> {
     if !inherits && !rows.is_empty() {
-        return Err(format!("{what} has inherited rows, but the output's rows are fresh"));
+        bail!("{what} has inherited rows, but the output's rows are fresh");
     }
     check_rows(&format!("`inherited` of {what}"), rows, len)
 }
@@ -202,10 +203,10 @@ fn times(
     len: usize,
     inherits: bool,
     input: Option<&Selected<Times>>,
-) -> Result<Selected<Times>, String> {
+) -> Result<Selected<Times>> {
     let records::TimestampsChange { mut timestamps, inherited } = change;
     if timestamps.len() != len {
-        return Err(format!("there are {} timestamps for {len} rows", timestamps.len()));
+        bail!("there are {} timestamps for {len} rows", timestamps.len());
     }
     check_inherited("timestamps", &inherited, len, inherits)?;
     for row in inherited {
@@ -227,17 +228,17 @@ enum ColumnChange {
 }
 
 /// A column that was written anew, and the rows of it that are inherited.
-fn checked(what: &str, change: records::Change, len: usize) -> Result<(Column, Vec<u32>), String> {
+fn checked(what: &str, change: records::Change, len: usize) -> Result<(Column, Vec<u32>)> {
     let records::Change { ends, data, nulls, inherited } = change;
     if ends.len() != len {
-        return Err(format!("{what} has {} ends for {len} rows", ends.len()));
+        bail!("{what} has {} ends for {len} rows", ends.len());
     }
     if !ends.is_sorted() {
-        return Err(format!("the ends of {what} descend"));
+        bail!("the ends of {what} descend");
     }
     if ends.last().map_or(0, |&end| end as usize) != data.len() {
         let last = ends.last().copied().unwrap_or(0);
-        return Err(format!("{what} has {} bytes of data and ends at {last}", data.len()));
+        bail!("{what} has {} bytes of data and ends at {last}", data.len());
     }
     Ok((Column { ends, data, nulls, excerpt: None }, inherited))
 }
@@ -249,17 +250,17 @@ fn excerpt(
     starts: Vec<u32>,
     change: records::Change,
     len: usize,
-) -> Result<(Column, Vec<u32>), String> {
+) -> Result<(Column, Vec<u32>)> {
     let records::Change { ends, nulls, inherited, .. } = change;
     if (starts.len(), ends.len()) != (len, len) {
         let (starts, ends) = (starts.len(), ends.len());
-        return Err(format!("{what} has {starts} starts and {ends} ends for {len} rows"));
+        bail!("{what} has {starts} starts and {ends} ends for {len} rows");
     }
     let data = from.data.len();
     // All at once: a loop that stops at the first is several times as slow.
     let within = |ok, (&start, &end)| ok & (start <= end) & (end as usize <= data);
     if !starts.iter().zip(&ends).fold(true, within) {
-        return Err(format!("{what} has a row that is no part of the {data} bytes it was given"));
+        bail!("{what} has a row that is no part of the {data} bytes it was given");
     }
     let excerpt = Some(Excerpt { starts, from: from.clone() });
     Ok((Column { ends, nulls, excerpt, ..Column::default() }, inherited))
@@ -272,20 +273,20 @@ fn with_inherited(
     inherited: Vec<u32>,
     inherits: bool,
     input: Option<&Selected<Column>>,
-) -> Result<Selected<Column>, String> {
+) -> Result<Selected<Column>> {
     let len = new.ends.len();
     check_rows(&format!("`nulls` of {what}"), &new.nulls, len)?;
     check_inherited(what, &inherited, len, inherits)?;
     for &row in new.nulls.iter().chain(&inherited) {
         if !new.range(row as usize).is_empty() {
-            return Err(format!("{what} has data in row {row}, which is null or inherited"));
+            bail!("{what} has data in row {row}, which is null or inherited");
         }
     }
     if inherited.is_empty() {
         return Ok(new.into());
     }
     if inherited.iter().any(|row| new.nulls.binary_search(row).is_ok()) {
-        return Err(format!("{what} lists a row as both null and inherited"));
+        bail!("{what} lists a row as both null and inherited");
     }
     let mut mixed = Column { ends: Vec::with_capacity(len), ..Column::default() };
     let mut from_input = inherited.iter().map(|&row| row as usize).peekable();

@@ -1,5 +1,6 @@
 //! What a stage declares when it is opened, and what it is given of a batch.
 
+use anyhow::{Result, anyhow, bail};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -23,39 +24,37 @@ pub struct Plan {
 impl Plan {
     /// # Errors
     /// Which rule of the contract it breaks.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<()> {
         if self.ports.is_empty() {
-            return Err("its plan has no port".to_owned());
+            bail!("its plan has no port");
         }
         let lists = [&self.attributes, &self.ports, &self.inputs];
         if lists.iter().any(|list| list.len() > MAX_ATTRIBUTES) {
-            return Err(format!(
-                "its plan has more than {MAX_ATTRIBUTES} attributes, ports or inputs"
-            ));
+            bail!("its plan has more than {MAX_ATTRIBUTES} attributes, ports or inputs");
         }
         let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         let mut seen = HashSet::new();
         for port in &self.ports {
             if port.is_empty() || !port.chars().all(valid) {
-                return Err(format!("{port:?} is not a name for a port: use a-z, 0-9, - and _"));
+                bail!("{port:?} is not a name for a port: use a-z, 0-9, - and _");
             }
             if !seen.insert(port) {
-                return Err(format!("its plan names the port {port:?} twice"));
+                bail!("its plan names the port {port:?} twice");
             }
         }
         let mut seen = HashSet::new();
         for name in &self.attributes {
-            check_name(name).map_err(|why| format!("in its plan, {why}"))?;
+            check_name(name).map_err(|why| anyhow!("in its plan, {why:#}"))?;
             if !seen.insert(name) {
-                return Err(format!("its plan names the attribute {name:?} twice"));
+                bail!("its plan names the attribute {name:?} twice");
             }
         }
         if let Some(long) = self.ports.iter().chain(&self.inputs).find(|n| n.len() > MAX_NAME) {
             let length = long.len();
-            return Err(format!(
+            bail!(
                 "in its plan, a port or an input has a name of {length} bytes, and it may have \
                  {MAX_NAME}"
-            ));
+            );
         }
         Ok(())
     }

@@ -170,7 +170,7 @@ impl Instance {
             ports: plan.ports,
             inputs: plan.inputs,
         };
-        plan.check().map_err(|rule| Failure::new(Cause::Contract, rule))?;
+        plan.check().map_err(|rule| Failure::new(Cause::Contract, rule.to_string()))?;
         self.plan = plan.clone();
         Ok(plan)
     }
@@ -297,7 +297,7 @@ impl Instance {
             }
         }
         outcome::join(input, self.plan.ports.len(), &self.name, outcome).map_err(|rule| {
-            Failure::new(Cause::Contract, format!("its answer breaks the contract: {rule}"))
+            Failure::new(Cause::Contract, format!("its answer breaks the contract: {rule:#}"))
         })
     }
 

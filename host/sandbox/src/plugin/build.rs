@@ -1,5 +1,6 @@
 //! Source folders: crates that cargo builds.
 
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,16 +12,16 @@ use crate::compile::TARGET;
 ///
 /// # Errors
 /// What went wrong, for the operator.
-pub(super) fn component(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf, String> {
+pub(super) fn component(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
     // The workspace of a crate is looked for along its real path.
-    let folder = named.canonicalize().map_err(|error| format!("{}: {error}", named.display()))?;
+    let folder = named.canonicalize().with_context(|| format!("{}", named.display()))?;
     let manifest = folder.join("Cargo.toml");
     if !manifest.exists() {
-        return Err(format!(
+        bail!(
             "the folder {} has no Cargo.toml; name a crate, or build the component yourself and \
              name its .wasm",
             named.display()
-        ));
+        );
     }
     if let Some(component) = unchanged::component(&folder) {
         return Ok(component);
@@ -54,7 +55,7 @@ pub(super) fn component(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathB
     }
     cargo.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = cargo.spawn().map_err(|error| {
-        format!(
+        anyhow!(
             "cannot run cargo to build {}: {error}; install Rust from https://rustup.rs",
             named.display()
         )
@@ -68,15 +69,15 @@ pub(super) fn component(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathB
     });
     let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
     let log = follow(stderr, &folder, say);
-    let failed = |error| format!("cargo could not build {}: {error}", named.display());
+    let failed = |error| anyhow!("cargo could not build {}: {error}", named.display());
     let status = child.wait().map_err(failed)?;
     let messages = messages.join().unwrap_or_default();
     if !status.success() {
         let why = log.lines().find(|line| line.starts_with("error"));
         let why = why.unwrap_or("it gave no reason");
-        return Err(format!("cargo could not build {}, see above: {why}", named.display()));
+        bail!("cargo could not build {}, see above: {why}", named.display());
     }
-    let component = artifact(&messages, &manifest).ok_or_else(|| {
+    let component = artifact(&messages, &manifest).with_context(|| {
         format!(
             "{} builds no component: add `crate-type = [\"cdylib\"]` to its [lib]",
             named.display()
@@ -122,7 +123,7 @@ fn artifact(messages: &[u8], manifest: &Path) -> Option<PathBuf> {
 }
 
 /// Adds the wasm target to the toolchain if it lacks it.
-fn add_target(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
+fn add_target(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<()> {
     let rustc = Command::new("rustc").current_dir(folder).args(["--print", "sysroot"]).output();
     let sysroot = match rustc {
         Ok(output) if output.status.success() => {
@@ -140,9 +141,9 @@ fn add_target(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<(), String> {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
             let log = String::from_utf8_lossy(&output.stderr);
-            Err(format!("`rustup target add {TARGET}` failed:\n{}", log.trim_end()))
+            Err(anyhow!("`rustup target add {TARGET}` failed:\n{}", log.trim_end()))
         }
-        Err(_) => Err(format!(
+        Err(_) => Err(anyhow!(
             "Rust's target {TARGET} is missing, and there is no rustup to add it; install it with \
              your toolchain"
         )),

@@ -4,6 +4,7 @@
 mod build;
 mod unchanged;
 
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -33,17 +34,17 @@ pub fn read(
     bundled: &[BundledStage],
     limit: u64,
     say: &mut dyn FnMut(&str),
-) -> Result<Source, String> {
+) -> Result<Source> {
     let path = &*plugin.path;
     let metadata = match path.metadata() {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return match &plugin.name {
                 Some(name) => bundled_stage(name, path, bundled),
-                None => Err(format!("{} does not exist", path.display())),
+                None => Err(anyhow!("{} does not exist", path.display())),
             };
         }
-        Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+        Err(error) => return Err(anyhow!("cannot read {}: {error}", path.display())),
     };
     let built;
     let file = if metadata.is_dir() {
@@ -55,21 +56,17 @@ pub fn read(
     let mut bytes = Vec::new();
     File::open(file)
         .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+        .with_context(|| format!("cannot read {}", file.display()))?;
     if bytes.len() as u64 > limit {
-        return Err(format!(
-            "{} is too large: limits.component allows {}",
-            file.display(),
-            ByteSize::b(limit)
-        ));
+        bail!("{} is too large: limits.component allows {}", file.display(), ByteSize::b(limit));
     }
     let is_text = file.extension().is_some_and(|extension| extension == "wat");
     Ok(Source { path: file.to_owned(), bytes, is_text })
 }
 
-fn bundled_stage(name: &str, path: &Path, bundled: &[BundledStage]) -> Result<Source, String> {
+fn bundled_stage(name: &str, path: &Path, bundled: &[BundledStage]) -> Result<Source> {
     let found = bundled.iter().find(|stage| stage.name == name);
-    let stage = found.ok_or_else(|| {
+    let stage = found.with_context(|| {
         format!(
             "`{name}` is no stage that comes with pipehost, and there is no file or folder {}",
             path.display()

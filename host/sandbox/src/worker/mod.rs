@@ -8,6 +8,7 @@ mod breaker;
 mod budget;
 mod recovery;
 
+use anyhow::{Result, anyhow};
 use std::sync::Arc;
 
 use crate::contract::outcome::Answer;
@@ -30,10 +31,10 @@ pub use recovery::WorkerState;
 pub trait Native: Send {
     /// # Errors
     /// Condemns the batch, as in the contract.
-    fn process(&mut self, batch: &Batch) -> Result<Answer, String>;
+    fn process(&mut self, batch: &Batch) -> Result<Answer>;
     /// # Errors
     /// As [`Native::process`].
-    fn finish(&mut self) -> Result<Answer, String>;
+    fn finish(&mut self) -> Result<Answer>;
 }
 
 /// Makes the instances of a stage.
@@ -153,7 +154,7 @@ impl Worker {
     /// # Errors
     /// If the stage cannot be brought back after a failure, or is not to be; a sentence
     /// that begins with the stage.
-    pub async fn process(&mut self, batch: &Batch) -> Result<Answer, String> {
+    pub async fn process(&mut self, batch: &Batch) -> Result<Answer> {
         let mut answer = self.divide(batch, None).await?;
         let Some(retry) = self.retry.clone() else { return Ok(answer) };
         // All attempts together may answer what one call may.
@@ -234,10 +235,11 @@ impl Worker {
     async fn once(&mut self, call: Call) -> Result<Reply, Failure> {
         let replied = match (self.live().await?, call) {
             #[cfg(feature = "native")]
-            (Live::Native(native), Call::Finish) => native
-                .finish()
-                .map(Reply::from)
-                .map_err(|error| Failure::new(pipehost_observe::metrics::Cause::Error, error)),
+            (Live::Native(native), Call::Finish) => {
+                native.finish().map(Reply::from).map_err(|error| {
+                    Failure::new(pipehost_observe::metrics::Cause::Error, format!("{error:#}"))
+                })
+            }
             #[cfg(feature = "native")]
             (Live::Native(_), Call::Advance(_) | Call::Save) => Ok(Reply::default()),
             (Live::Sandboxed(instance), call) => {
@@ -265,7 +267,7 @@ impl Worker {
         &mut self,
         batch: &Batch,
         mut budget: Option<&mut OutputBudget>,
-    ) -> Result<Answer, String> {
+    ) -> Result<Answer> {
         match self.admitted(batch, budget.as_deref_mut()).await? {
             Ok(answer) => Ok(answer), // As nearly always.
             Err(PartFailure::Refused(reason)) => Ok(reject_all(batch.len, &reason)),
@@ -282,7 +284,7 @@ impl Worker {
     }
 
     /// Processes a batch that failed as a whole.
-    async fn halves(&mut self, batch: &Batch, budget: &mut OutputBudget) -> Result<Answer, String> {
+    async fn halves(&mut self, batch: &Batch, budget: &mut OutputBudget) -> Result<Answer> {
         let mut parts: Vec<Answer> = Vec::new();
         let mut reason = "".into();
         // First and last row, exclusive, of the parts still to do; the last comes next.
@@ -320,16 +322,16 @@ impl Worker {
         &mut self,
         batch: &Batch,
         budget: Option<&mut OutputBudget>,
-    ) -> Result<Result<Answer, PartFailure>, String> {
+    ) -> Result<Result<Answer, PartFailure>> {
         let breaker = self.breaker.clone();
         if let Some(breaker) = &breaker {
             match breaker.admit().await {
                 Ok(()) => {}
                 Err(NotAdmitted::Records(reason)) => return Ok(Err(PartFailure::Refused(reason))),
-                Err(NotAdmitted::Pipeline(why)) => return Err(format!("{why} (breaker)")),
+                Err(NotAdmitted::Pipeline(why)) => return Err(anyhow!("{why} (breaker)")),
             }
         }
-        let lost = |why| format!("cannot be brought back after a failure: {why}");
+        let lost = |why| anyhow!("cannot be brought back after a failure: {why}");
         let result = self.attempt(batch, budget).await.map_err(lost)?;
         if let Some(breaker) = &breaker {
             match &result {
@@ -353,7 +355,7 @@ impl Worker {
                 let answer = native.process(batch);
                 self.metrics.spent(pipehost_observe::metrics::Activity::Working, start.elapsed());
                 return Ok(answer.map_err(|error| {
-                    Failure::new(pipehost_observe::metrics::Cause::Error, error)
+                    Failure::new(pipehost_observe::metrics::Cause::Error, format!("{error:#}"))
                 }));
             }
             Live::Sandboxed(instance) => instance.as_mut().expect("live").process(batch).await,

@@ -4,6 +4,7 @@ mod picture;
 mod report;
 mod runs;
 
+use anyhow::{Result, anyhow};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,10 +78,10 @@ pub struct Args {
     svg: Option<PathBuf>,
 }
 
-fn rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+fn rate(text: &str) -> Result<f64> {
+    let rate: f64 = text.parse().map_err(|_| anyhow!("{text:?} is not a number"))?;
     let valid = rate.is_finite() && rate > 0.0;
-    if valid { Ok(rate) } else { Err("it must be more than 0".to_owned()) }
+    if valid { Ok(rate) } else { Err(anyhow!("it must be more than 0")) }
 }
 
 pub fn bench(args: &Args) -> Result<u8, Error> {
@@ -95,7 +96,7 @@ pub fn bench(args: &Args) -> Result<u8, Error> {
     let code = print(text.as_bytes())?;
     if let Some(path) = &args.svg {
         std::fs::write(path, picture::svg(&report)).map_err(|error| {
-            Error::Failed(format!("cannot write the picture {}: {error}", path.display()))
+            Error::Failed(anyhow!("cannot write the picture {}: {error}", path.display()))
         })?;
     }
     Ok(code)
@@ -129,7 +130,7 @@ type Render = Box<dyn Fn(Vec<Mistake>) -> Error>;
 fn configuration(args: &Args) -> Result<(Config, Vec<Mistake>, Render), Error> {
     if args.target.extension().is_some_and(|ending| ending == "toml") {
         if !args.set.is_empty() || args.input.is_some() {
-            return Err(Error::Usage("--set and --input are for a component".to_owned()));
+            return Err(Error::Usage(anyhow!("--set and --input are for a component")));
         }
         let mut loaded = load::file(&args.target)?;
         let known = std::mem::take(&mut loaded.mistakes);
@@ -141,7 +142,7 @@ fn configuration(args: &Args) -> Result<(Config, Vec<Mistake>, Render), Error> {
     let target = args.target.display().to_string();
     let render = move |mistakes: Vec<Mistake>| {
         let texts: Vec<_> = mistakes.iter().map(|mistake| mistake.message.as_str()).collect();
-        Error::Usage(format!("{target} cannot be measured: {}", texts.join("; ")))
+        Error::Usage(anyhow!("{target} cannot be measured: {}", texts.join("; ")))
     };
     Ok((config, Vec::new(), Box::new(render)))
 }
@@ -222,7 +223,7 @@ fn repeatable(mut config: Config) -> Result<Repeatable, Error> {
             SourceKind::File(_) | SourceKind::Generate(_) | SourceKind::Sqlite(_) => None,
         };
         if let Some(why) = endless {
-            return Err(Error::Usage(format!(
+            return Err(Error::Usage(anyhow!(
                 "the source `{name}` has no end: {why}. Give it a file, or a count, to measure with"
             )));
         }
@@ -243,7 +244,7 @@ fn repeatable(mut config: Config) -> Result<Repeatable, Error> {
                 sink.kind = SinkKind::Null;
             }
             SinkKind::Http(_) | SinkKind::Sqlite(_) => {
-                return Err(Error::Usage(format!(
+                return Err(Error::Usage(anyhow!(
                     "the sink `{name}` would get all records several times; measure with a file or null"
                 )));
             }
@@ -270,7 +271,7 @@ fn aside(path: &Path, folders: &mut Vec<TempDir>) -> Result<PathBuf, Error> {
     let folder = existing.unwrap_or(Path::new("."));
     let made = tempfile::Builder::new().prefix(".pipehost-bench-").tempdir_in(folder);
     let made = made.map_err(|error| {
-        Error::Failed(format!("cannot write to the folder {}: {error}", folder.display()))
+        Error::Failed(anyhow!("cannot write to the folder {}: {error}", folder.display()))
     })?;
     let path = made.path().join("out");
     folders.push(made);

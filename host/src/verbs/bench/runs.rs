@@ -1,5 +1,6 @@
 //! Runs of one pipeline, alternately sandboxed and native.
 
+use anyhow::anyhow;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -110,7 +111,7 @@ pub(super) async fn run(
         return Err(Error::Failed(failure));
     }
     if ending.stopped_by.is_some() {
-        return Err(Error::Failed("it was stopped, or its deadline passed".to_owned()));
+        return Err(Error::Failed(anyhow!("it was stopped, or its deadline passed")));
     }
     let mut run = Run { wall: ending.elapsed, cpu, memory: peak(), ..Run::default() };
     run.rejected = nodes.iter().map(|node| node.metrics.rejected.get()).sum();

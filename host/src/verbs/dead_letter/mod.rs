@@ -2,6 +2,7 @@
 
 mod replay;
 
+use anyhow::anyhow;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -86,7 +87,7 @@ pub fn dead_letter(verb: Verb) -> Result<u8, Error> {
                 Ok(())
             })?;
             if let (Some(number), 0) = (number, shown) {
-                return Err(Error::Usage(format!("{} has no letter {number}", file.display())));
+                return Err(Error::Usage(anyhow!("{} has no letter {number}", file.display())));
             }
         }
         Verb::Replay { file, pipeline, stage, reason } => {
@@ -103,7 +104,7 @@ fn each(path: &Path, mut use_it: impl FnMut(u64, Letter) -> io::Result<()>) -> R
     let mut reader = LetterReader::open(path).map_err(Error::Usage)?;
     let mut number = 0;
     for letter in reader.by_ref() {
-        let letter = letter.map_err(|why| Error::Failed(format!("{}: {why}", path.display())))?;
+        let letter = letter.map_err(|why| Error::Failed(anyhow!("{}: {why:#}", path.display())))?;
         number += 1;
         use_it(number, letter).map_err(Error::stdout)?;
     }

@@ -1,5 +1,6 @@
 //! `pipehost dead-letter replay`.
 
+use anyhow::anyhow;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write as _};
@@ -63,18 +64,18 @@ pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Res
         let stops = signals()?;
         let started = threads.work.spawn(pipehost_pipeline::start(prepared)).await;
         let running = started
-            .map_err(|panic| Error::Failed(format!("the pipeline did not start: {panic}")))?
+            .map_err(|panic| Error::Failed(anyhow!("the pipeline did not start: {panic}")))?
             .map_err(Error::Failed)?;
         let ending = running.finish(stops).await;
         Ok::<_, Error>(match (ending.failure, ending.stopped_by) {
             (Some(failure), _) => Some(failure),
-            (None, Some(_)) => Some("it was stopped".to_owned()),
+            (None, Some(_)) => Some(anyhow!("it was stopped")),
             (None, None) => None,
         })
     })?;
     threads.end();
     if let Some(failure) = failed {
-        return Err(Error::Failed(format!(
+        return Err(Error::Failed(anyhow!(
             "{failure}\nno letter was taken out of {}; what has reached a sink will reach it again \
              with the next replay",
             file.display()
@@ -85,7 +86,7 @@ pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Res
     let refused_again = again.len();
     stay.extend(again);
     rewrite(file, &stay).map_err(|error| {
-        Error::Failed(format!("cannot write {}: {error}; it is as it was", file.display()))
+        Error::Failed(anyhow!("cannot write {}: {error}; it is as it was", file.display()))
     })?;
     let mut text = format!(
         "{} replayed: {} went through, {} refused again\n",
@@ -137,12 +138,12 @@ fn select(
             || config.sinks.iter().any(|sink| sink.name.value == name)
     };
     if let Some(stage) = selection.stage.as_ref().filter(|stage| !has(stage)) {
-        return Err(Error::Usage(format!("the pipeline has no source, stage or sink `{stage}`")));
+        return Err(Error::Usage(anyhow!("the pipeline has no source, stage or sink `{stage}`")));
     }
     let (mut sent, mut stay) = (Vec::new(), Vec::new());
     let mut unknown: Vec<String> = Vec::new();
     for letter in LetterReader::open(file).map_err(Error::Usage)? {
-        let letter = letter.map_err(|why| Error::Failed(format!("{}: {why}", file.display())))?;
+        let letter = letter.map_err(|why| Error::Failed(anyhow!("{}: {why:#}", file.display())))?;
         let known = has(&letter.stage);
         if !known && !unknown.contains(&letter.stage) {
             unknown.push(letter.stage.clone());
@@ -192,7 +193,7 @@ impl RefusedAgain {
         let path = file.with_file_name(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::Failed(format!("cannot remove {}: {error}", path.display())))
+                Err(Error::Failed(anyhow!("cannot remove {}: {error}", path.display())))
             }
             _ => Ok(Self { path }),
         }

@@ -2,6 +2,7 @@
 
 mod profiling;
 
+use anyhow::anyhow;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -98,7 +99,7 @@ async fn run_async(args: Args, work: &Handle) -> Result<u8, Error> {
     let running = tokio::select! {
         started = starting => match started {
             Ok(started) => started.map_err(Error::Failed)?,
-            Err(panic) => return Err(Error::Failed(format!("the pipeline did not start: {panic}"))),
+            Err(panic) => return Err(Error::Failed(anyhow!("the pipeline did not start: {panic}"))),
         },
         Some(StopRequest::Signal(number)) = stops.recv() => {
             let ending = RunReport {
@@ -133,7 +134,7 @@ fn are_open(config: &Config) -> Result<(), Error> {
     for sink in &config.sinks {
         if matches!(sink.kind, SinkKind::Stdout { .. }) && closed::stdout() {
             let name = &sink.name.value;
-            return Err(Error::Failed(format!(
+            return Err(Error::Failed(anyhow!(
                 "the sink `{name}` writes to stdout, and stdout is closed"
             )));
         }
@@ -141,7 +142,7 @@ fn are_open(config: &Config) -> Result<(), Error> {
     for source in &config.sources {
         if matches!(source.kind, SourceKind::Stdin { .. }) && closed::stdin() {
             let name = &source.name.value;
-            return Err(Error::Failed(format!(
+            return Err(Error::Failed(anyhow!(
                 "the source `{name}` reads stdin, and stdin is closed (for none, give </dev/null)"
             )));
         }
@@ -160,7 +161,7 @@ fn conclude(ending: RunReport) -> Result<u8, Error> {
         (lost, _) => format!("records not delivered: {}", lost.join(", ")),
     };
     if let Some(failure) = ending.failure {
-        let text = if lost.is_empty() { failure } else { format!("{failure}\n{delivered}") };
+        let text = if lost.is_empty() { failure } else { anyhow!("{failure:#}\n{delivered}") };
         return Err(Error::Failed(text));
     }
     let (why, code) = match ending.stopped_by {
@@ -177,8 +178,8 @@ fn conclude(ending: RunReport) -> Result<u8, Error> {
 
 fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> Result<server::Ready, Error> {
     let listener = TcpListener::bind(address)
-        .map_err(|error| Error::Failed(format!("cannot serve metrics at {address}: {error}")))?;
-    let bound = listener.local_addr().map_err(|error| Error::Failed(error.to_string()))?;
+        .map_err(|error| Error::Failed(anyhow!("cannot serve metrics at {address}: {error}")))?;
+    let bound = listener.local_addr().map_err(|error| Error::Failed(error.into()))?;
     tracing::info!("serving metrics at http://{bound}/metrics");
     Ok(server::serve(listener, metrics))
 }

@@ -1,5 +1,6 @@
 //! `--profile`: what guests were doing, in a file.
 
+use anyhow::anyhow;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::os::unix::fs::PermissionsExt as _;
@@ -58,5 +59,5 @@ impl Profiling {
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> Error {
-    Error::Failed(format!("cannot write the profile {}: {error}", path.display()))
+    Error::Failed(anyhow!("cannot write the profile {}: {error}", path.display()))
 }

@@ -6,6 +6,7 @@
 //! with a dot. The names are given when the next checkpoint is written; if that does not come, what no
 //! checkpoint knows is removed by the next run, and all else is as it was.
 
+use anyhow::{Result, anyhow};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
@@ -161,7 +162,7 @@ impl Rename {
     ///
     /// # Errors
     /// If another file has it, or it cannot be given.
-    pub fn apply(&self) -> Result<(), String> {
+    pub fn apply(&self) -> Result<()> {
         let failed = |error: io::Error| cannot_write(&self.to, &error);
         if self.replaces {
             fs::rename(&self.from, &self.to).map_err(failed)?;
@@ -200,11 +201,7 @@ impl GoOn {
     ///
     /// # Errors
     /// What differs, and what to do.
-    pub(crate) fn check(
-        path: &Path,
-        position: &SinkPosition,
-        replaces: bool,
-    ) -> Result<Self, String> {
+    pub(crate) fn check(path: &Path, position: &SinkPosition, replaces: bool) -> Result<Self> {
         let failed = |error: io::Error| cannot_write(path, &error);
         // A link stays, and what it points to is written.
         let path =
@@ -232,7 +229,7 @@ impl GoOn {
             }
         }
         let differs = |what: &str| {
-            format!(
+            anyhow!(
                 "cannot go on with {}: {what}. Bring it back as it was; or move it away, take the \
                  sink out of the state (pipehost state reset DIR --node NAME), and it is written \
                  anew from here on",
@@ -282,7 +279,7 @@ impl GoOn {
         rotate: &Rotate,
         temporaries: &Temporaries,
         written: &WrittenFiles,
-    ) -> Result<SinkFile, String> {
+    ) -> Result<SinkFile> {
         let Self { path, position, renames } = self;
         renames.iter().try_for_each(Rename::apply)?;
         let failed = |error: io::Error| cannot_write(&path, &error);
@@ -333,7 +330,7 @@ impl SinkFile {
         new: New<'_>,
         rotate: &Rotate,
         written: &WrittenFiles,
-    ) -> Result<Self, String> {
+    ) -> Result<Self> {
         let failed = |error: io::Error| cannot_write(path, &error);
         let existing = fs::metadata(path).ok();
         // A link stays, and what it points to is replaced.
@@ -505,7 +502,7 @@ impl SinkFile {
     }
 
     /// The last of it was written and synced.
-    pub(crate) fn finish(self) -> Result<(), String> {
+    pub(crate) fn finish(self) -> Result<()> {
         let Target::Complete(file) = self.target else { return Ok(()) };
         let persisted = file.persist(&self.path);
         persisted.map_err(|error| cannot_write(&self.path, &error.error))?;
@@ -525,13 +522,13 @@ impl SinkPosition {
     }
 }
 
-pub(crate) fn in_the_way(path: &Path) -> String {
-    format!(
+pub(crate) fn in_the_way(path: &Path) -> anyhow::Error {
+    anyhow!(
         "cannot write {}: there is a file that no checkpoint of this pipeline knows. Move it away",
         path.display()
     )
 }
 
-pub(crate) fn cannot_write(path: &Path, error: &io::Error) -> String {
-    format!("cannot write {}: {error}", path.display())
+pub(crate) fn cannot_write(path: &Path, error: &io::Error) -> anyhow::Error {
+    anyhow!("cannot write {}: {error}", path.display())
 }

@@ -3,6 +3,7 @@
 mod file;
 mod names;
 
+use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -90,7 +91,7 @@ impl FileSink {
         config: &Config,
         resume: &Resume<'_>,
         written: WrittenFiles,
-    ) -> Result<Self, String> {
+    ) -> Result<Self> {
         let is_divided = config.partition.is_some();
         let mut target = config.path.value.clone();
         if !is_divided && target.is_symlink() {
@@ -100,13 +101,10 @@ impl FileSink {
         if !is_divided {
             if !folder::of(path).is_dir() {
                 let folder = folder::of(path).display();
-                return Err(format!(
-                    "cannot write {}: the folder {folder} does not exist",
-                    path.display()
-                ));
+                bail!("cannot write {}: the folder {folder} does not exist", path.display());
             }
             if path.is_dir() {
-                return Err(format!("cannot write {}: it is a folder", path.display()));
+                bail!("cannot write {}: it is a folder", path.display());
             }
             // What grows in its place must not be read, from now on.
             let grows = config.append || !matches!(resume, Resume::NotAtAll);
@@ -128,18 +126,18 @@ impl FileSink {
             Resume::New { first } => {
                 let is_empty = fs::metadata(path).map_or(true, |m| !m.is_file() || m.len() == 0);
                 if !is_divided && !first && !config.append && !is_empty {
-                    return Err(format!(
+                    bail!(
                         "will not write {} anew: the state does not know this sink, and there is \
                          something in the file. Move it away, or say `append = true`",
                         path.display()
-                    ));
+                    );
                 }
                 let began = first.then(pipehost_record::time::now);
                 files.keeping = Some(keeping(format!("{:016x}", fastrand::u64(..)), began));
             }
             Resume::FromPosition(position) => {
                 let positions: Positions = serde_json::from_value((*position).clone())
-                    .map_err(|error| format!("the state does not know where it ended: {error}"))?;
+                    .context("the state does not know where it ended")?;
                 let keeping = keeping(positions.tag, positions.began);
                 let mut known = Vec::new();
                 for (kept, position) in positions.files {
@@ -172,7 +170,7 @@ impl FileSink {
     }
 
     /// Makes the file, or goes on with it.
-    pub(crate) fn begin(&mut self) -> Result<(), String> {
+    pub(crate) fn begin(&mut self) -> Result<()> {
         let files = self.files.as_mut().expect("nothing is written yet");
         let (path, rotate) = (&self.target, &self.config.rotate);
         match self.plan.take() {
@@ -207,7 +205,7 @@ impl FileSink {
         Ok(())
     }
 
-    pub(crate) async fn write(&mut self, batch: &Batch) -> Result<(), String> {
+    pub(crate) async fn write(&mut self, batch: &Batch) -> Result<()> {
         let batch = batch.clone();
         let (config, written) = (self.config.clone(), self.written.clone());
         // Encoded there too: a batch can become much text.
@@ -231,12 +229,12 @@ impl FileSink {
     }
 
     /// Makes durable what was written, and says where it ends.
-    pub(crate) async fn sync(&mut self) -> Result<Synced, String> {
+    pub(crate) async fn sync(&mut self) -> Result<Synced> {
         let base = self.config.base.clone();
         self.blocking(move |files| files.sync(&base, false)).await
     }
 
-    pub(crate) async fn finish(mut self) -> Result<Synced, String> {
+    pub(crate) async fn finish(mut self) -> Result<Synced> {
         let base = self.config.base.clone();
         let synced = self.blocking(move |files| files.sync(&base, true)).await?;
         let files = self.files.expect("nothing is under way");
@@ -246,8 +244,8 @@ impl FileSink {
 
     async fn blocking<R: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Files) -> Result<R, String> + Send + 'static,
-    ) -> Result<R, String> {
+        work: impl FnOnce(&mut Files) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
         let mut files = self.files.take().expect("one write at a time");
         let work = tokio::task::spawn_blocking(move || {
             let result = work(&mut files);
@@ -265,22 +263,17 @@ fn write(
     config: &Config,
     batch: &Batch,
     written: &WrittenFiles,
-) -> Result<(), String> {
+) -> Result<()> {
     pipehost_codec::encode_pieces(&config.encoding, batch, |piece| file.write(piece, written))
         .map_err(|error| cannot_write(path, &error))
 }
 
 impl Files {
     /// Begins a file that is named by what records hold.
-    fn begin(
-        &mut self,
-        path: &Path,
-        config: &Config,
-        written: &WrittenFiles,
-    ) -> Result<SinkFile, String> {
+    fn begin(&mut self, path: &Path, config: &Config, written: &WrittenFiles) -> Result<SinkFile> {
         if self.open.len() >= MOST_FILES {
             let path = config.path.value.display();
-            return Err(format!("{path} makes more than {MOST_FILES} files"));
+            bail!("{path} makes more than {MOST_FILES} files");
         }
         make_folder(&config.path.value, path)?;
         let Some(keeping) = &self.keeping else {
@@ -298,7 +291,7 @@ impl Files {
         SinkFile::new(path, New::KeptUnnamed { temporaries }, &config.rotate, written)
     }
 
-    fn sync(&mut self, base: &Path, last: bool) -> Result<Synced, String> {
+    fn sync(&mut self, base: &Path, last: bool) -> Result<Synced> {
         let Some(keeping) = &self.keeping else {
             for (path, file) in &mut self.open {
                 file.sync().map_err(|error| cannot_write(path, &error))?;
@@ -326,7 +319,7 @@ impl Files {
         }
         let positions = |files| {
             let positions = Positions { tag: keeping.tag.clone(), began: keeping.began, files };
-            serde_json::to_value(positions).map_err(|error| error.to_string())
+            serde_json::to_value(positions)
         };
         let settled = match names.is_empty() {
             true => None,

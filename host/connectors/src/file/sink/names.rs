@@ -1,5 +1,6 @@
 //! The files that a sink divides its records into: names made of what records hold.
 
+use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -63,7 +64,7 @@ fn shortened(name: &[u8], meaning: &[u8], longest: usize) -> Vec<u8> {
 
 /// Makes the folder of a file whose name strangers chose. It must be where it says: no link
 /// below the part of the path that the operator wrote leads anywhere else.
-pub(crate) fn make_folder(template: &Path, path: &Path) -> Result<(), String> {
+pub(crate) fn make_folder(template: &Path, path: &Path) -> Result<()> {
     let failed = |error: io::Error| cannot_write(path, &error);
     let folder = folder::of(path);
     let (fixed, _) = paths::fixed_before(template, &['{']);
@@ -87,11 +88,11 @@ pub(crate) fn make_folder(template: &Path, path: &Path) -> Result<(), String> {
         || is_link(path)
         || !folder.canonicalize().map_err(failed)?.starts_with(&real)
     {
-        return Err(format!(
+        bail!(
             "cannot write {}: there is a link, and its name was made of a record; name what it \
              leads to, or take it away",
             path.display()
-        ));
+        );
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Inputs of bytes, read by a thread of their own: a read that blocks (a pipe, a slow
 //! disk) holds up nothing else, and batches can still be flushed meanwhile.
 
+use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::ops::Deref;
@@ -72,7 +73,7 @@ impl Deref for Chunk {
 
 /// Where the reading thread sends what it has.
 pub(crate) struct Pieces {
-    send: mpsc::Sender<Result<Piece, String>>,
+    send: mpsc::Sender<Result<Piece>>,
     /// Buffers that were decoded, to be filled again: a new one would have to be cleared,
     /// and is in no cache.
     spent: std_mpsc::Receiver<Vec<u8>>,
@@ -85,21 +86,21 @@ pub(crate) struct Pieces {
 pub(crate) enum SendOutcome {
     Yes,
     /// There is no place for it yet.
-    NotYet(Result<Piece, String>),
+    NotYet(Result<Piece>),
 }
 
 /// The receiver has gone: the run is over.
-pub(crate) type ReceiverGone = mpsc::error::SendError<Result<Piece, String>>;
+pub(crate) type ReceiverGone = mpsc::error::SendError<Result<Piece>>;
 
 impl Pieces {
-    pub(crate) fn send(&self, piece: Result<Piece, String>) -> Result<(), ReceiverGone> {
+    pub(crate) fn send(&self, piece: Result<Piece>) -> Result<(), ReceiverGone> {
         self.send.blocking_send(piece)
     }
 
     /// The same, as long as it takes no longer than this.
     pub(crate) fn send_within(
         &self,
-        piece: Result<Piece, String>,
+        piece: Result<Piece>,
         time: Duration,
     ) -> Result<SendOutcome, ReceiverGone> {
         let place = async { tokio::time::timeout(time, self.send.reserve()).await };
@@ -146,7 +147,7 @@ impl Pieces {
                         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
                     ) => {}
                 Err(error) => {
-                    self.send(Err(format!("cannot read {place}: {error}")))?;
+                    self.send(Err(anyhow!("cannot read {place}: {error}")))?;
                     return Ok(false);
                 }
             }
@@ -181,7 +182,7 @@ impl Pieces {
                 Ok(chunk) if chunk.is_empty() => return Ok(true),
                 Ok(chunk) => self.send(Ok(Piece::Bytes(number, chunk)))?,
                 Err(error) => {
-                    self.send(Err(format!("cannot read {place}: {error}")))?;
+                    self.send(Err(anyhow!("cannot read {place}: {error}")))?;
                     return Ok(false);
                 }
             }
@@ -216,7 +217,7 @@ pub struct BytesSource {
     /// Dropped to say that nothing more is to be read.
     stop: Option<PipeWriter>,
     at_stop: AtStop,
-    pieces: mpsc::Receiver<Result<Piece, String>>,
+    pieces: mpsc::Receiver<Result<Piece>>,
     spent: std_mpsc::Sender<Vec<u8>>,
     decoding: Decoding,
     inputs: BTreeMap<usize, Input>,
@@ -314,7 +315,7 @@ impl BytesSource {
         streams.map(|input| input.decoder.begun()).sum()
     }
 
-    pub(crate) async fn ready(&mut self) -> Result<bool, String> {
+    pub(crate) async fn ready(&mut self) -> Result<bool> {
         if let Some(read) = self.read.take() {
             std::thread::spawn(read);
         }
@@ -328,7 +329,7 @@ impl BytesSource {
         &mut self,
         out: &mut Decoded,
         full: impl Fn(&Decoded) -> bool,
-    ) -> Result<(), String> {
+    ) -> Result<()> {
         match &self.piece {
             None => return Ok(()),
             Some(Piece::Begin(number, begin)) => {

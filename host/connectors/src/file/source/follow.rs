@@ -5,6 +5,7 @@
 //! Nothing that is looked for waits for the pipeline: a file that gets another name while a queue
 //! is full is opened before it is gone.
 
+use anyhow::{Result, anyhow};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -121,7 +122,7 @@ struct Follower<'a> {
     written: WrittenFiles,
     next: usize,
     /// What is to be sent, in this order.
-    out: VecDeque<Result<Piece, String>>,
+    out: VecDeque<Result<Piece>>,
     /// Files that cannot be read, and of which that was said.
     told: HashSet<PathBuf>,
     keeps_state: bool,
@@ -345,8 +346,8 @@ impl Follower<'_> {
         let Ok(metadata) = fs::metadata(path) else { return }; // Not there (yet).
         if !metadata.is_file() {
             if !found.is_of_pattern() {
-                let why = format!("cannot follow {}: it is no regular file", path.display());
-                self.out.push_back(Err(why));
+                let path = path.display();
+                self.out.push_back(Err(anyhow!("cannot follow {path}: it is no regular file")));
             }
             return; // It has come since; the next look leaves it out.
         }
@@ -516,7 +517,7 @@ fn tell(told: &mut HashSet<PathBuf>, path: &Path, why: &str) {
     }
 }
 
-type Out = VecDeque<Result<Piece, String>>;
+type Out = VecDeque<Result<Piece>>;
 
 impl Followed {
     /// Reads on in a file that grows; true if something has come.

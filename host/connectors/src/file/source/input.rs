@@ -1,5 +1,6 @@
 //! What reading a file once and following it have in common.
 
+use anyhow::anyhow;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -46,16 +47,16 @@ pub(crate) fn warn_within_a_line(path: &Path, offset: u64, tail: &[u8]) {
     }
 }
 
-pub(crate) fn is_written(path: &Path) -> String {
-    format!(
+pub(crate) fn is_written(path: &Path) -> anyhow::Error {
+    anyhow!(
         "cannot read {}: this pipeline writes to it, and would read what it writes without end. \
          Read or write another file",
         path.display()
     )
 }
 
-pub(crate) fn was_cut(path: &Path, offset: u64) -> String {
-    format!(
+pub(crate) fn was_cut(path: &Path, offset: u64) -> anyhow::Error {
+    anyhow!(
         "cannot go on with {}: {offset} bytes of it were read, and it has less now. To read it \
          from its begin, take the source out of the state: pipehost state reset DIR --node NAME",
         path.display()

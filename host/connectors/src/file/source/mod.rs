@@ -8,6 +8,7 @@ mod once;
 mod paths;
 mod positions;
 
+use anyhow::{Context as _, Result, anyhow};
 use std::io;
 use std::sync::Arc;
 
@@ -29,16 +30,16 @@ pub(crate) fn open(
     keeps_state: bool,
     progress: Arc<Progress>,
     written: WrittenFiles,
-) -> Result<BytesSource, String> {
+) -> Result<BytesSource> {
     let paths = Paths::new(config.paths.iter().map(|path| path.value.clone()), config.links);
     let decoding = config.codec.clone();
     let known: Vec<FilePosition> = match position {
         None => Vec::new(),
         Some(position) => serde_json::from_value(position.clone())
-            .map_err(|error| format!("the state does not know how far it was read: {error}"))?,
+            .context("the state does not know how far it was read")?,
     };
     let known = FilePositions::from_iter(known);
-    let failed = |error: io::Error| format!("cannot begin to read: {error}");
+    let failed = |error: io::Error| anyhow!("cannot begin to read: {error}");
     if config.follow {
         // Without a state, the last line is given although it has no end: nobody else will.
         let at_stop = if keeps_state { AtStop::Leave } else { AtStop::Decode };

@@ -1,5 +1,6 @@
 //! Files, one after the other; patterns are expanded in the order of their names.
 
+use anyhow::{Result, anyhow, bail};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom};
@@ -32,9 +33,9 @@ pub(crate) fn open(
     mut known: FilePositions,
     progress: Arc<Progress>,
     written: &WrittenFiles,
-) -> Result<BytesSource, String> {
+) -> Result<BytesSource> {
     let decoding = config.codec.clone();
-    let failed = |error: io::Error| format!("cannot begin to read: {error}");
+    let failed = |error: io::Error| anyhow!("cannot begin to read: {error}");
     let files = paths.files()?;
     // Looked at before anything runs: a missing file should not be found after an hour.
     let (mut left, mut inputs, mut total) = (known.clone(), Vec::new(), 0);
@@ -44,11 +45,7 @@ pub(crate) fn open(
         let failed = |error: io::Error| cannot_read(&path, &error);
         let metadata = fs::metadata(&path).map_err(failed)?;
         if metadata.is_dir() {
-            return Err(format!(
-                "cannot read {}: it is a folder; use `{}/*`",
-                path.display(),
-                path.display()
-            ));
+            bail!("cannot read {}: it is a folder; use `{}/*`", path.display(), path.display());
         }
         if !metadata.is_file() {
             at_stop = AtStop::Decode;
@@ -66,7 +63,7 @@ pub(crate) fn open(
             continue;
         }
         if is_text(&decoding) && begins_as_utf16(&file).map_err(failed)? {
-            return Err(format!("{}: {CONVERT}", path.display()));
+            bail!("{}: {CONVERT}", path.display());
         }
         let is_compressed = compression::decompress(&file).map_err(failed)?.is_some();
         let begun = left.take(&kept(&config.base, &path), &file, is_compressed).map_err(failed)?;
@@ -140,7 +137,7 @@ fn begin(
     base: &Path,
     found: &FoundFile,
     begun: Option<FilePosition>,
-) -> Result<(InputStart, Box<dyn Read + Send>, File), String> {
+) -> Result<(InputStart, Box<dyn Read + Send>, File)> {
     let path = &*found.path;
     let failed = |error: io::Error| cannot_read(path, &error);
     let place = path.display().to_string().into();

@@ -5,6 +5,7 @@
 //! link that leads out of the folder of the pattern, unless the operator says so. That is
 //! asked of the file that is opened, not of its name, which may be another's by then.
 
+use anyhow::{Context as _, Result, anyhow};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
@@ -81,7 +82,7 @@ impl Paths {
     ///
     /// # Errors
     /// If something is no pattern, or no file matches it.
-    pub(crate) fn files(&mut self) -> Result<Vec<FoundFile>, String> {
+    pub(crate) fn files(&mut self) -> Result<Vec<FoundFile>> {
         let mut files = Vec::new();
         for path in self.paths.clone() {
             files.extend(self.expand(&path)?);
@@ -97,15 +98,14 @@ impl Paths {
 
     /// The files of a pattern; a path that is none stands for itself. A file whose name is the
     /// pattern itself is one of those that are found.
-    fn expand(&mut self, path: &Path) -> Result<Vec<FoundFile>, String> {
+    fn expand(&mut self, path: &Path) -> Result<Vec<FoundFile>> {
         let (folder, is_pattern) = paths::fixed(path);
         let Some(pattern) = path.to_str().filter(|_| is_pattern) else {
             return Ok(vec![FoundFile { path: path.to_owned(), pattern: None }]);
         };
-        let found: Result<Vec<_>, _> = glob::glob(pattern)
-            .map_err(|error| format!("{pattern:?} is not a pattern: {error}"))?
-            .collect();
-        let mut found = found.map_err(|error| format!("cannot look for {pattern}: {error}"))?;
+        let found: Result<Vec<_>, _> =
+            glob::glob(pattern).with_context(|| format!("{pattern:?} is not a pattern"))?.collect();
+        let mut found = found.with_context(|| format!("cannot look for {pattern}"))?;
         if path.symlink_metadata().is_ok() && !found.iter().any(|found| found == path) {
             found.push(path.to_owned());
         }
@@ -117,7 +117,7 @@ impl Paths {
             })
             .collect();
         files.retain(|found| self.is_meant(found));
-        if files.is_empty() { Err(format!("no file matches {pattern}")) } else { Ok(files) }
+        if files.is_empty() { Err(anyhow!("no file matches {pattern}")) } else { Ok(files) }
     }
 
     /// Whether a pattern means what it has found. What cannot be told here is said when it is
