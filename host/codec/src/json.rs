@@ -1,6 +1,5 @@
 //! A JSON object a line (RFC 8259). Lines that are empty are passed over.
 
-use anyhow::{Context as _, Error, Result, anyhow, bail};
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -42,14 +41,14 @@ impl Members {
             }
             Err(reason) => {
                 let record = Record { value: Some(line.to_vec()), ..Record::default() };
-                out.refuse(Undecodable { number, reason: format!("{reason:#}"), record });
+                out.refuse(Undecodable { number, reason: reason.to_string(), record });
             }
         }
     }
 
-    fn parts<'a>(&'a self, line: &'a [u8]) -> Result<Parts<'a>> {
-        let object = Object::parse(line).map_err(Error::msg)?;
-        let at = |name: &str, why: &dyn Display| anyhow!("the member `{name}` is {why}");
+    fn parts<'a>(&'a self, line: &'a [u8]) -> Result<Parts<'a>, Malformed> {
+        let object = Object::parse(line).map_err(Malformed)?;
+        let at = |name: &str, why: &dyn Display| Malformed(format!("the member `{name}` is {why}"));
         let text = |name: &str| match object.get(name) {
             None => Ok(None),
             Some(member) => member.value().map_err(|why| at(name, &why)),
@@ -79,15 +78,23 @@ impl Members {
             }
         }
         for (name, _) in &attributes {
-            check_name(name)?;
+            check_name(name).map_err(|error| Malformed(error.to_string()))?;
         }
         if attributes.len() > MAX_ATTRIBUTES {
             let count = attributes.len();
-            bail!("it has {count} members, and at most {MAX_ATTRIBUTES} can be attributes");
+            return Err(Malformed(format!(
+                "it has {count} members, and at most {MAX_ATTRIBUTES} can be attributes"
+            )));
         }
         Ok(Parts { timestamp, key, value, attributes })
     }
 }
+
+/// Why a line is no record. Lines that are none may come without end, which is why it is no
+/// `anyhow::Error`: those may keep a back trace.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Malformed(String);
 
 /// What a line makes of a record.
 struct Parts<'a> {
@@ -98,9 +105,10 @@ struct Parts<'a> {
     attributes: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
-fn time(member: Member<'_>) -> Result<i64> {
-    let text = member.text().map_err(Error::msg)?.context("not a text with an RFC 3339 time")?;
-    Ok(parse_rfc3339(text.as_bytes())?)
+fn time(member: Member<'_>) -> Result<i64, Malformed> {
+    let text = member.text().map_err(Malformed)?;
+    let text = text.ok_or_else(|| Malformed("not a text with an RFC 3339 time".to_owned()))?;
+    parse_rfc3339(text.as_bytes()).map_err(|error| Malformed(error.to_string()))
 }
 
 /// Writes `timestamp`, `key`, `value` and `attributes`, of those that a record has.

@@ -72,12 +72,12 @@ impl<S: Stage + Send> Native for NativeStage<S> {
             given.attributes.iter().map(|column| column.as_deref().map(view)),
         );
         let outcome = convert(self.opened.process(&input));
-        outcome::join(Some((batch, &given)), self.plan.ports.len(), &self.name, outcome)
+        Ok(outcome::join(Some((batch, &given)), self.plan.ports.len(), &self.name, outcome)?)
     }
 
     fn finish(&mut self) -> Result<Answer> {
         let outcome = convert(self.opened.finish().map_err(anyhow::Error::msg)?);
-        outcome::join(None, self.plan.ports.len(), &self.name, outcome)
+        Ok(outcome::join(None, self.plan.ports.len(), &self.name, outcome)?)
     }
 }
 

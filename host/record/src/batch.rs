@@ -1,6 +1,5 @@
 //! A batch, and a record copied out of one.
 
-use anyhow::{Result, anyhow};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,15 +16,22 @@ pub const MAX_ATTRIBUTES: usize = 1024;
 /// How long the name of an attribute may be, in bytes.
 pub const MAX_NAME: usize = 1024;
 
+/// Why no attribute can have a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    #[error("an attribute has no name")]
+    Empty,
+    #[error("the name of an attribute has {0} bytes, and it may have {MAX_NAME}")]
+    TooLong(usize),
+}
+
 /// # Errors
 /// If no attribute can have this name.
-pub fn check_name(name: &str) -> Result<()> {
+pub fn check_name(name: &str) -> Result<(), NameError> {
     match name.len() {
-        0 => Err(anyhow!("an attribute has no name")),
+        0 => Err(NameError::Empty),
         1..=MAX_NAME => Ok(()),
-        long => {
-            Err(anyhow!("the name of an attribute has {long} bytes, and it may have {MAX_NAME}"))
-        }
+        long => Err(NameError::TooLong(long)),
     }
 }
 

@@ -15,7 +15,9 @@ mod selected;
 pub mod template;
 pub mod time;
 
-pub use batch::{Attribute, Batch, MAX_ATTRIBUTES, MAX_NAME, Record, check_name, own_bytes};
+pub use batch::{
+    Attribute, Batch, MAX_ATTRIBUTES, MAX_NAME, NameError, Record, check_name, own_bytes,
+};
 pub use builder::BatchBuilder;
 pub use column::{Column, Excerpt, NO_TIME, Rows, Times, bytes_between};
 pub use letter::Letter;

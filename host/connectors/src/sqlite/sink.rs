@@ -211,11 +211,21 @@ fn is_same(key: &[String], columns: &[String]) -> bool {
     key.iter().all(|name| has(columns, name)) && columns.iter().all(|name| has(key, name))
 }
 
+/// Why a record is no row of a table. There may be many, which is why it is no `anyhow::Error`:
+/// those may keep a back trace.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongType(String);
+
 /// What a column takes of a record.
 ///
 /// # Errors
 /// If it is not of the type of the column.
-fn value<'a>(batch: &'a Batch, row: usize, column: &SqliteColumn) -> Result<ToSqlOutput<'a>> {
+fn value<'a>(
+    batch: &'a Batch,
+    row: usize,
+    column: &SqliteColumn,
+) -> Result<ToSqlOutput<'a>, WrongType> {
     let bytes = match &*column.from {
         "timestamp" => {
             let time = batch.timestamps.as_ref().and_then(|times| times.get(row));
@@ -232,7 +242,7 @@ fn value<'a>(batch: &'a Batch, row: usize, column: &SqliteColumn) -> Result<ToSq
     let text = std::str::from_utf8(bytes);
     let wrong = |what: &str| {
         let shown: String = String::from_utf8_lossy(bytes).chars().take(40).collect();
-        anyhow!("{shown:?} is no {what}, for the column {:?}", column.name)
+        WrongType(format!("{shown:?} is no {what}, for the column {:?}", column.name))
     };
     let value = match column.ty {
         None => match text {

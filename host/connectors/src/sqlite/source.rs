@@ -91,15 +91,17 @@ impl RowReader {
     fn open(config: &Config) -> Result<Self> {
         let Config { path, table, order_by, .. } = config;
         let what = format!("the table {table} of {}", path.value.display());
+        let failed = |error: rusqlite::Error| anyhow!("cannot read {what}: {error}");
         let mut connection = Connection::open_with_flags(
             &path.value,
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?;
-        connection.busy_timeout(Duration::from_secs(10))?;
-        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST)?;
+        )
+        .map_err(failed)?;
+        connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LARGEST).map_err(failed)?;
         let names: Vec<String> = {
             let statement = connection.prepare(&format!("SELECT * FROM {} LIMIT 0", quoted(table)));
-            let statement = statement?;
+            let statement = statement.map_err(failed)?;
             statement.column_names().map(str::to_owned).collect()
         };
         let mut columns = Vec::new();
@@ -134,16 +136,16 @@ impl RowReader {
             "SELECT {order}{selected} FROM {} WHERE {order} >= ?1 ORDER BY {order} LIMIT {ROWS}",
             quoted(table)
         );
-        connection.prepare(&query)?;
+        connection.prepare(&query).map_err(failed)?;
         let without = format!("SELECT 1 FROM {} WHERE {order} IS NULL", quoted(table));
         // A view may have no end.
         let start = Instant::now();
         let too_long = move || start.elapsed() > CHECK;
-        connection.progress_handler(10_000, Some(too_long))?;
-        if connection.prepare(&without).and_then(|mut q| q.exists([]))? {
+        connection.progress_handler(10_000, Some(too_long)).map_err(failed)?;
+        if connection.prepare(&without).and_then(|mut q| q.exists([])).map_err(failed)? {
             bail!("{what} has rows without `{order_by}`, which would not be read");
         }
-        connection.progress_handler(0, None::<fn() -> bool>)?;
+        connection.progress_handler(0, None::<fn() -> bool>).map_err(failed)?;
         if columns.len() > MAX_ATTRIBUTES {
             let count = columns.len();
             bail!(
@@ -179,12 +181,13 @@ impl RowReader {
 
     /// The next rows. Looks at the last one once more: a second of its number would be lost.
     fn rows_after(&self, last: Option<i64>) -> Result<Vec<Row>> {
-        let mut statement = self.connection.prepare_cached(&self.query)?;
-        let mut found = statement.query([last.unwrap_or(i64::MIN)])?;
+        let failed = |error: rusqlite::Error| anyhow!("{error}");
+        let mut statement = self.connection.prepare_cached(&self.query).map_err(failed)?;
+        let mut found = statement.query([last.unwrap_or(i64::MIN)]).map_err(failed)?;
         let mut before = None;
         let mut rows = Vec::new();
         let mut held = 0;
-        while let Some(row) = found.next()? {
+        while let Some(row) = found.next().map_err(failed)? {
             let number: i64 = row.get(0).map_err(|_| {
                 anyhow!("the column that it is ordered by must hold whole numbers (order_by)")
             })?;
@@ -198,7 +201,7 @@ impl RowReader {
             }
             let mut record = Record::default();
             for (index, becomes) in self.columns.iter().enumerate() {
-                let Some(bytes) = bytes(row.get_ref(index + 1)?) else { continue };
+                let Some(bytes) = bytes(row.get_ref(index + 1).map_err(failed)?) else { continue };
                 held += bytes.len();
                 match becomes {
                     Becomes::Key => record.key = Some(bytes),

@@ -173,7 +173,10 @@ impl Store {
             transaction.commit()?;
             Ok(())
         };
-        write().with_context(|| format!("cannot write {}", self.file.display()))
+        write().map_err(|error| match error {
+            redb::Error::Io(error) => anyhow!("cannot write {}: {error}", self.file.display()),
+            error => anyhow!("cannot write {}: {error}", self.file.display()),
+        })
     }
 }
 

@@ -3,3 +3,6 @@
 pub mod bindings;
 pub mod outcome;
 pub mod plan;
+mod violation;
+
+pub use violation::Violation;

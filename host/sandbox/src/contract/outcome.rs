@@ -1,6 +1,6 @@
 //! What a stage answered: checked against the contract, and joined with its input.
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use super::violation::{Violation, violation};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -37,23 +37,23 @@ pub fn join(
     ports: usize,
     made_by: &Arc<str>,
     outcome: records::Outcome,
-) -> Result<Answer> {
+) -> Result<Answer, Violation> {
     let len = input.map_or(0, |(batch, _)| batch.len);
     let mut answer = Answer::default();
     for output in outcome.outputs {
         let port = output.port as usize;
         if port >= ports {
-            bail!("it sent rows to port {port}, and its plan has {ports}");
+            return Err(violation!("it sent rows to port {port}, and its plan has {ports}"));
         }
         let emitted = join_output(input, len, port, made_by, output)
-            .map_err(|rule| anyhow!("in an output for port {port}, {rule:#}"))?;
+            .map_err(|rule| violation!("in an output for port {port}, {rule:#}"))?;
         answer.emitted.extend(emitted);
     }
     let mut seen = vec![false; if outcome.rejected.is_empty() { 0 } else { len }];
     for records::Rejection { row, reason, retryable } in outcome.rejected {
         match seen.get_mut(row as usize) {
-            None => return Err(anyhow!("it rejected row {row} of a batch of {len}")),
-            Some(true) => return Err(anyhow!("it rejected row {row} twice")),
+            None => return Err(violation!("it rejected row {row} of a batch of {len}")),
+            Some(true) => return Err(violation!("it rejected row {row} twice")),
             Some(seen) => *seen = true,
         }
         let reason = reason.into();
@@ -63,7 +63,7 @@ pub fn join(
         if !seen.is_empty()
             && let Some(row) = parents.iter().find(|&&row| seen[row as usize])
         {
-            bail!("it both rejected row {row} and sent it on");
+            return Err(violation!("it both rejected row {row} and sent it on"));
         }
     }
     answer.rejected.sort_by_key(|rejected| rejected.row);
@@ -76,16 +76,16 @@ fn join_output(
     port: usize,
     made_by: &Arc<str>,
     output: records::Output,
-) -> Result<Option<Emitted>> {
+) -> Result<Option<Emitted>, Violation> {
     let (mut batch, parents) = match (output.rows, input) {
         (Chosen::Fresh(len), _) => (fresh(len as usize, made_by), None),
-        (_, None) => return Err(anyhow!("finish answered rows that are not fresh")),
+        (_, None) => return Err(violation!("finish answered rows that are not fresh")),
         (Chosen::All, Some((input, _))) => {
             (input.clone(), Some(Arc::new((0..input_len as u32).collect())))
         }
         (Chosen::Picked(rows), Some((input, _))) => {
             if let Some(row) = rows.iter().find(|&&row| row as usize >= input_len) {
-                bail!("row {row} was picked from a batch of {input_len}");
+                return Err(violation!("row {row} was picked from a batch of {input_len}"));
             }
             let rows = Arc::new(rows);
             (input.pick(rows.clone()), Some(rows))
@@ -99,7 +99,7 @@ fn join_output(
     let most = MAX_ATTRIBUTES;
     let changed = output.attributes.len() + output.excerpts.len();
     if changed > most + 2 || output.removed.len() > most {
-        bail!("more than {most} attributes are changed or removed");
+        return Err(violation!("more than {most} attributes are changed or removed"));
     }
     // Looked up, not compared one by one: a guest chooses how long its names are.
     let removed: HashSet<&str> = output.removed.iter().map(String::as_str).collect();
@@ -136,14 +136,14 @@ fn join_output(
             }
         };
         if !seen.insert(what.clone()) {
-            bail!("{what} was changed twice");
+            return Err(violation!("{what} was changed twice"));
         }
         let (new, inherited) = match changed {
             ColumnChange::Anew(change) => checked(&what, change, len)?,
             ColumnChange::Excerpt { from, starts, change } => {
                 let given = input.and_then(|(_, given)| given.column(from));
-                let given = given.with_context(|| {
-                    format!("{what} is an excerpt of a column that it was not given")
+                let given = given.ok_or_else(|| {
+                    violation!("{what} is an excerpt of a column that it was not given")
                 })?;
                 excerpt(&what, given, starts, change, len)?
             }
@@ -183,17 +183,17 @@ fn fresh(len: usize, made_by: &Arc<str>) -> Batch {
 }
 
 /// `rows` must ascend strictly and stay below `len`.
-fn check_rows(what: &str, rows: &[u32], len: usize) -> Result<()> {
+fn check_rows(what: &str, rows: &[u32], len: usize) -> Result<(), Violation> {
     if rows.iter().is_sorted_by(|a, b| a < b) && rows.last().is_none_or(|&row| (row as usize) < len)
     {
         return Ok(());
     }
-    Err(anyhow!("{what} does not list rows below {len}, ascending, each once"))
+    Err(violation!("{what} does not list rows below {len}, ascending, each once"))
 }
 
-fn check_inherited(what: &str, rows: &[u32], len: usize, inherits: bool) -> Result<()> {
+fn check_inherited(what: &str, rows: &[u32], len: usize, inherits: bool) -> Result<(), Violation> {
     if !inherits && !rows.is_empty() {
-        bail!("{what} has inherited rows, but the output's rows are fresh");
+        return Err(violation!("{what} has inherited rows, but the output's rows are fresh"));
     }
     check_rows(&format!("`inherited` of {what}"), rows, len)
 }
@@ -203,10 +203,10 @@ fn times(
     len: usize,
     inherits: bool,
     input: Option<&Selected<Times>>,
-) -> Result<Selected<Times>> {
+) -> Result<Selected<Times>, Violation> {
     let records::TimestampsChange { mut timestamps, inherited } = change;
     if timestamps.len() != len {
-        bail!("there are {} timestamps for {len} rows", timestamps.len());
+        return Err(violation!("there are {} timestamps for {len} rows", timestamps.len()));
     }
     check_inherited("timestamps", &inherited, len, inherits)?;
     for row in inherited {
@@ -228,17 +228,21 @@ enum ColumnChange {
 }
 
 /// A column that was written anew, and the rows of it that are inherited.
-fn checked(what: &str, change: records::Change, len: usize) -> Result<(Column, Vec<u32>)> {
+fn checked(
+    what: &str,
+    change: records::Change,
+    len: usize,
+) -> Result<(Column, Vec<u32>), Violation> {
     let records::Change { ends, data, nulls, inherited } = change;
     if ends.len() != len {
-        bail!("{what} has {} ends for {len} rows", ends.len());
+        return Err(violation!("{what} has {} ends for {len} rows", ends.len()));
     }
     if !ends.is_sorted() {
-        bail!("the ends of {what} descend");
+        return Err(violation!("the ends of {what} descend"));
     }
     if ends.last().map_or(0, |&end| end as usize) != data.len() {
         let last = ends.last().copied().unwrap_or(0);
-        bail!("{what} has {} bytes of data and ends at {last}", data.len());
+        return Err(violation!("{what} has {} bytes of data and ends at {last}", data.len()));
     }
     Ok((Column { ends, data, nulls, excerpt: None }, inherited))
 }
@@ -250,17 +254,19 @@ fn excerpt(
     starts: Vec<u32>,
     change: records::Change,
     len: usize,
-) -> Result<(Column, Vec<u32>)> {
+) -> Result<(Column, Vec<u32>), Violation> {
     let records::Change { ends, nulls, inherited, .. } = change;
     if (starts.len(), ends.len()) != (len, len) {
         let (starts, ends) = (starts.len(), ends.len());
-        bail!("{what} has {starts} starts and {ends} ends for {len} rows");
+        return Err(violation!("{what} has {starts} starts and {ends} ends for {len} rows"));
     }
     let data = from.data.len();
     // All at once: a loop that stops at the first is several times as slow.
     let within = |ok, (&start, &end)| ok & (start <= end) & (end as usize <= data);
     if !starts.iter().zip(&ends).fold(true, within) {
-        bail!("{what} has a row that is no part of the {data} bytes it was given");
+        return Err(violation!(
+            "{what} has a row that is no part of the {data} bytes it was given"
+        ));
     }
     let excerpt = Some(Excerpt { starts, from: from.clone() });
     Ok((Column { ends, nulls, excerpt, ..Column::default() }, inherited))
@@ -273,20 +279,20 @@ fn with_inherited(
     inherited: Vec<u32>,
     inherits: bool,
     input: Option<&Selected<Column>>,
-) -> Result<Selected<Column>> {
+) -> Result<Selected<Column>, Violation> {
     let len = new.ends.len();
     check_rows(&format!("`nulls` of {what}"), &new.nulls, len)?;
     check_inherited(what, &inherited, len, inherits)?;
     for &row in new.nulls.iter().chain(&inherited) {
         if !new.range(row as usize).is_empty() {
-            bail!("{what} has data in row {row}, which is null or inherited");
+            return Err(violation!("{what} has data in row {row}, which is null or inherited"));
         }
     }
     if inherited.is_empty() {
         return Ok(new.into());
     }
     if inherited.iter().any(|row| new.nulls.binary_search(row).is_ok()) {
-        bail!("{what} lists a row as both null and inherited");
+        return Err(violation!("{what} lists a row as both null and inherited"));
     }
     let mut mixed = Column { ends: Vec::with_capacity(len), ..Column::default() };
     let mut from_input = inherited.iter().map(|&row| row as usize).peekable();

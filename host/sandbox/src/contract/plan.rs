@@ -1,6 +1,6 @@
 //! What a stage declares when it is opened, and what it is given of a batch.
 
-use anyhow::{Result, anyhow, bail};
+use super::violation::{Violation, violation};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -24,37 +24,39 @@ pub struct Plan {
 impl Plan {
     /// # Errors
     /// Which rule of the contract it breaks.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<(), Violation> {
         if self.ports.is_empty() {
-            bail!("its plan has no port");
+            return Err(violation!("its plan has no port"));
         }
         let lists = [&self.attributes, &self.ports, &self.inputs];
         if lists.iter().any(|list| list.len() > MAX_ATTRIBUTES) {
-            bail!("its plan has more than {MAX_ATTRIBUTES} attributes, ports or inputs");
+            return Err(violation!(
+                "its plan has more than {MAX_ATTRIBUTES} attributes, ports or inputs"
+            ));
         }
         let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         let mut seen = HashSet::new();
         for port in &self.ports {
             if port.is_empty() || !port.chars().all(valid) {
-                bail!("{port:?} is not a name for a port: use a-z, 0-9, - and _");
+                return Err(violation!("{port:?} is not a name for a port: use a-z, 0-9, - and _"));
             }
             if !seen.insert(port) {
-                bail!("its plan names the port {port:?} twice");
+                return Err(violation!("its plan names the port {port:?} twice"));
             }
         }
         let mut seen = HashSet::new();
         for name in &self.attributes {
-            check_name(name).map_err(|why| anyhow!("in its plan, {why:#}"))?;
+            check_name(name).map_err(|why| violation!("in its plan, {why:#}"))?;
             if !seen.insert(name) {
-                bail!("its plan names the attribute {name:?} twice");
+                return Err(violation!("its plan names the attribute {name:?} twice"));
             }
         }
         if let Some(long) = self.ports.iter().chain(&self.inputs).find(|n| n.len() > MAX_NAME) {
             let length = long.len();
-            bail!(
+            return Err(violation!(
                 "in its plan, a port or an input has a name of {length} bytes, and it may have \
                  {MAX_NAME}"
-            );
+            ));
         }
         Ok(())
     }
