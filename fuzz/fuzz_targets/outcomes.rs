@@ -102,7 +102,7 @@ fuzz_target!(|input: (bool, Vec<Output>, Vec<u32>)| {
     let answer = outcome::join(has_input.then_some((&batch, &given)), 2, &"stage".into(), outcome);
     for emitted in answer.into_iter().flat_map(|answer| answer.emitted) {
         let mut text = Vec::new();
-        encode(&Encoding::Json, &emitted.batch, &mut text);
+        encode(&Encoding::Json(Default::default()), &emitted.batch, &mut text);
         assert_eq!(text.iter().filter(|&&byte| byte == b'\n').count(), emitted.batch.len);
         (0..emitted.batch.len).for_each(|row| drop(emitted.batch.origin(row)));
     }

@@ -1,7 +1,7 @@
 //! A column on its way out, row by row.
 
-use crate::Input;
-use crate::contract::{Change, Given};
+use crate::driver::Input;
+use crate::driver::contract::{Change, Given};
 
 /// A column that grows a row at a time; rows that nobody sets are inherited.
 ///
@@ -185,7 +185,7 @@ pub(crate) fn pop_from(rows: &mut Vec<u32>, len: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Column;
+    use crate::driver::Column;
 
     /// What is set, row by row; none for a row that nobody sets.
     fn changed(input: &Input<'_>, rows: &[Option<&[u8]>]) -> Finished {

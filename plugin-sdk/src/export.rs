@@ -1,14 +1,15 @@
 //! From the contract's functions to a [`Stage`] and back.
 
-use crate::contract::{Batch, Column as Given, Outcome};
-use crate::{Checkpoint, Column, Input, Opened, Stage};
+use crate::driver::contract::{Batch, Column as Given, Outcome};
+use crate::driver::{Column, Input, Opened};
+use crate::{Checkpoint, Stage};
 
 #[doc(hidden)]
 #[allow(missing_docs, clippy::all, unused_qualifications)]
 pub mod bindings {
     pub mod transform {
         wit_bindgen::generate!({
-            path: "../wit",
+            path: "wit",
             world: "transform",
             pub_export_macro: true,
             default_bindings_module: "::pipehost_plugin::bindings::transform",
@@ -22,7 +23,7 @@ pub mod bindings {
     /// macros of `transform` a second time.)
     pub mod checkpoint {
         wit_bindgen::generate!({
-            path: "../wit",
+            path: "wit",
             inline: "package pipehost:rust-sdk; world checkpoint-alone { export pipehost:stage/checkpoint@0.1.0; }",
             world: "pipehost:rust-sdk/checkpoint-alone",
             pub_export_macro: true,
@@ -34,7 +35,7 @@ pub mod bindings {
     /// The other part of `timed-transform`.
     pub mod watermark {
         wit_bindgen::generate!({
-            path: "../wit",
+            path: "wit",
             inline: "package pipehost:rust-sdk; world watermark-alone { export pipehost:stage/watermark@0.1.0; }",
             world: "pipehost:rust-sdk/watermark-alone",
             with: { "pipehost:stage/records@0.1.0": crate::export::bindings::transform::pipehost::stage::records },
@@ -60,7 +61,7 @@ macro_rules! export {
     ($stage:ty, timed) => {
         $crate::export!(@checkpoint $stage, {
             impl $crate::bindings::watermark::exports::pipehost::stage::watermark::Guest for Exported {
-                fn advance(watermark: i64) -> Result<$crate::contract::Outcome, String> {
+                fn advance(watermark: i64) -> Result<$crate::driver::contract::Outcome, String> {
                     STAGE.with_borrow_mut(|stage| $crate::glue::advance(stage, watermark))
                 }
             }
@@ -91,7 +92,7 @@ macro_rules! export {
             use $crate::bindings::transform::exports::pipehost::stage::stage as contract;
 
             ::std::thread_local! {
-                static STAGE: ::core::cell::RefCell<Option<$crate::Opened<$stage>>> =
+                static STAGE: ::core::cell::RefCell<Option<$crate::driver::Opened<$stage>>> =
                     const { ::core::cell::RefCell::new(None) };
             }
 
@@ -108,16 +109,16 @@ macro_rules! export {
                 }
                 fn open(config: String) -> Result<contract::Plan, String> {
                     STAGE.with_borrow_mut(|stage| {
-                        let $crate::Plan { timestamps, key, value, attributes, ports, inputs } =
+                        let $crate::driver::Plan { timestamps, key, value, attributes, ports, inputs } =
                             $crate::glue::open(stage, &config)?;
                         let reads = contract::Columns { timestamps, key, value, attributes };
                         Ok(contract::Plan { reads, ports, inputs })
                     })
                 }
-                fn process(batch: $crate::contract::Batch) -> Result<$crate::contract::Outcome, String> {
+                fn process(batch: $crate::driver::contract::Batch) -> Result<$crate::driver::contract::Outcome, String> {
                     STAGE.with_borrow_mut(|stage| $crate::glue::process(stage, batch))
                 }
-                fn finish() -> Result<$crate::contract::Outcome, String> {
+                fn finish() -> Result<$crate::driver::contract::Outcome, String> {
                     STAGE.with_borrow_mut(|stage| $crate::glue::finish(stage))
                 }
             }
@@ -143,11 +144,16 @@ pub mod glue {
 
     const NOT_OPEN: &str = "called before open";
 
+    fn message(error: crate::Error) -> String {
+        error.message
+    }
+
     pub fn open<S: Stage>(
         stage: &mut Option<Opened<S>>,
         config: &str,
-    ) -> Result<crate::Plan, String> {
-        Ok(stage.insert(Opened::open(config)?).plan().clone())
+    ) -> Result<crate::driver::Plan, String> {
+        let opened = Opened::open(config).map_err(message)?;
+        Ok(stage.insert(opened).plan().clone())
     }
 
     pub fn process<S: Stage>(
@@ -170,24 +176,24 @@ pub mod glue {
     }
 
     pub fn finish<S: Stage>(stage: &mut Option<Opened<S>>) -> Result<Outcome, String> {
-        stage.as_mut().ok_or(NOT_OPEN)?.finish()
+        stage.as_mut().ok_or(NOT_OPEN)?.finish().map_err(message)
     }
 
     pub fn advance<S: crate::Timed>(
         stage: &mut Option<Opened<S>>,
         watermark: i64,
     ) -> Result<Outcome, String> {
-        stage.as_mut().ok_or(NOT_OPEN)?.advance(watermark)
+        stage.as_mut().ok_or(NOT_OPEN)?.advance(watermark).map_err(message)
     }
 
     pub fn save<S: Checkpoint>(stage: &Option<Opened<S>>) -> Result<Vec<u8>, String> {
-        stage.as_ref().ok_or(NOT_OPEN)?.save()
+        stage.as_ref().ok_or(NOT_OPEN)?.save().map_err(message)
     }
 
     pub fn restore<S: Checkpoint>(
         stage: &mut Option<Opened<S>>,
         saved: &[u8],
     ) -> Result<(), String> {
-        stage.as_mut().ok_or(NOT_OPEN)?.restore(saved)
+        stage.as_mut().ok_or(NOT_OPEN)?.restore(saved).map_err(message)
     }
 }

@@ -9,6 +9,18 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// Why something is no JSON, or not what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonError(String);
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for JsonError {}
+
 /// An object.
 #[derive(Debug)]
 pub struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -18,8 +30,9 @@ impl<'a> Members<'a> {
     ///
     /// # Errors
     /// Why it is not one.
-    pub fn parse(json: &'a [u8]) -> Result<Self, String> {
-        serde_json::from_slice(json).map_err(|error| format!("not a JSON object: {error}"))
+    pub fn parse(json: &'a [u8]) -> Result<Self, JsonError> {
+        serde_json::from_slice(json)
+            .map_err(|error| JsonError(format!("not a JSON object: {error}")))
     }
 
     /// A member; the last one, if there are several of that name.
@@ -77,6 +90,7 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 pub struct Member<'a>(&'a RawValue);
 
 impl<'a> Member<'a> {
+    /// Whether it is null.
     pub fn is_null(self) -> bool {
         self.0.get() == "null"
     }
@@ -85,14 +99,14 @@ impl<'a> Member<'a> {
     ///
     /// # Errors
     /// If an escape in it stands for no character.
-    pub fn text(self) -> Result<Option<Cow<'a, str>>, String> {
+    pub fn text(self) -> Result<Option<Cow<'a, str>>, JsonError> {
         let json = self.0.get();
         match json.strip_prefix('"').and_then(|json| json.strip_suffix('"')) {
             None => Ok(None),
             Some(text) if !text.as_bytes().contains(&b'\\') => Ok(Some(text.into())),
             Some(_) => serde_json::from_str(json)
                 .map(|text: String| Some(text.into()))
-                .map_err(|error| format!("not a text: {error}")),
+                .map_err(|error| JsonError(format!("not a text: {error}"))),
         }
     }
 
@@ -100,7 +114,7 @@ impl<'a> Member<'a> {
     ///
     /// # Errors
     /// As [`Member::text`].
-    pub fn value(self) -> Result<Option<Cow<'a, str>>, String> {
+    pub fn value(self) -> Result<Option<Cow<'a, str>>, JsonError> {
         if self.is_null() {
             return Ok(None);
         }
@@ -141,11 +155,11 @@ mod tests {
     fn what_is_no_object_is_said() {
         for json in ["", "[1]", "{", r#"{"a":01}"#, "{} x", "{\"a\":\"\u{1}\"}", r#"{"a" 1}"#] {
             let why = Members::parse(json.as_bytes()).unwrap_err();
-            assert!(why.starts_with("not a JSON object: "), "{json}: {why}");
+            assert!(why.0.starts_with("not a JSON object: "), "{json}: {why}");
         }
         assert!(Members::parse(b"{\"a\":\"\xff\"}").is_err());
         let half = Members::parse(br#"{"a":"\ud800"}"#).unwrap();
-        assert!(half.get("a").unwrap().value().unwrap_err().starts_with("not a text: "));
+        assert!(half.get("a").unwrap().value().unwrap_err().0.starts_with("not a text: "));
         // However deep: nothing calls itself.
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(Members::parse(deep.as_bytes()).is_ok());

@@ -1,13 +1,30 @@
-//! Write a pipehost stage in Rust: a type, its configuration, and a method that
-//! sees one record at a time.
+//! Write a pipehost stage in Rust: a type, its configuration, and a method that sees one record at
+//! a time.
+//!
+//! A crate that is a stage needs this one, a crate type of `cdylib`, and a line that says what it
+//! does:
+//!
+//! ```toml
+//! [package]
+//! name = "only-level"
+//! version = "0.1.0"
+//! edition = "2024"
+//! description = "Keeps the records of one level"
+//!
+//! [lib]
+//! crate-type = ["cdylib", "lib"]
+//!
+//! [dependencies]
+//! pipehost-plugin = "0.1"
+//! ```
 //!
 //! ```
-//! use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
-//! use schemars::JsonSchema;
-//! use serde::Deserialize;
+//! use pipehost_plugin::schemars::{self, JsonSchema};
+//! use pipehost_plugin::serde::Deserialize;
+//! use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
 //!
 //! #[derive(Deserialize, JsonSchema)]
-//! #[serde(deny_unknown_fields)]
+//! #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 //! struct Config {
 //!     /// The records of this level go on.
 //!     level: String,
@@ -21,7 +38,7 @@
 //! impl Stage for OnlyLevel {
 //!     type Config = Config;
 //!
-//!     fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+//!     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
 //!         Ok(Self { level: setup.attribute("level"), wanted: config.level })
 //!     }
 //!
@@ -36,15 +53,164 @@
 //! pipehost_plugin::export!(OnlyLevel);
 //! ```
 //!
-//! What a stage reads, it declares in [`Stage::open`], and holds the handles: a
-//! column without a handle cannot be read, and never enters the sandbox. What it
-//! does not change, it does not touch: the host joins it to the output by itself.
+//! What a stage reads, it declares in [`Stage::open`], and holds the handles: a column without a
+//! handle cannot be read, and never enters the sandbox. What it does not change, it does not
+//! touch: the host joins it to the output by itself.
 //!
-//! Build with `cargo build --release --target wasm32-wasip2` and a crate type of
-//! `cdylib`; or name the source folder in a pipeline, and pipehost builds it. Name,
-//! version and summary come from the crate's own manifest.
+//! Build it with `cargo build --release --target wasm32-wasip2`; or name the source folder in a
+//! pipeline, and pipehost builds it. Name, version and summary come from the crate's own
+//! manifest. [`testing`] runs a stage in a unit test.
+//!
+//! # Errors
+//!
+//! A record that cannot be processed is rejected: `?` and `.into()` make a [`Rejection`] of every
+//! error and of every text, and what becomes of the record is the pipeline's choice (`on_error`).
+//! One that may succeed later is [retryable](Rejection::retryable).
+//!
+//! ```
+//! # use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
+//! # struct Double { value: Field }
+//! # impl Stage for Double {
+//! #     type Config = pipehost_plugin::serde_json::Value;
+//! #     fn open(_: Self::Config, setup: &mut Setup) -> Result<Self, Error> {
+//! #         Ok(Self { value: setup.value() })
+//! #     }
+//! fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
+//!     let value = record.get(self.value).ok_or("it has no value")?;
+//!     let number: i64 = std::str::from_utf8(value)?.trim().parse()?;
+//!     out.keep().value((2 * number).to_string());
+//!     Ok(())
+//! }
+//! # }
+//! # use pipehost_plugin::testing::{record, run};
+//! # let out = run::<Double>(pipehost_plugin::serde_json::json!({}), [record("21"), record("x")]);
+//! # assert_eq!(out.port("out"), [record("42")]);
+//! # assert_eq!(out.rejected, [(1, "invalid digit found in string".to_owned())]);
+//! ```
+//!
+//! # Ports
+//!
+//! Records go to the default port, `out`, unless the stage has others, which a pipeline reads as
+//! `stage.port`:
+//!
+//! ```
+//! # use pipehost_plugin::{Error, Field, Out, Port, Record, Rejection, Setup, Stage};
+//! struct Split {
+//!     value: Field,
+//!     long: Port,
+//! }
+//!
+//! impl Stage for Split {
+//! #   type Config = pipehost_plugin::serde_json::Value;
+//!     fn open(_: Self::Config, setup: &mut Setup) -> Result<Self, Error> {
+//!         Ok(Self { value: setup.value(), long: setup.port("long") })
+//!     }
+//!
+//!     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
+//!         match record.get(self.value) {
+//!             Some(value) if value.len() > 80 => out.send(self.long),
+//!             _ => out.keep(),
+//!         };
+//!         Ok(())
+//!     }
+//! }
+//! # use pipehost_plugin::testing::{record, run};
+//! # let long = "x".repeat(81);
+//! # let out = run::<Split>(pipehost_plugin::serde_json::json!({}), [record("a"), record(&long)]);
+//! # assert_eq!(out.port("long"), [record(&long)]);
+//! ```
+//!
+//! # State
+//!
+//! What a stage holds between records is lost with its instance: when it fails, and when the
+//! pipeline ends. A [`Checkpoint`] is asked for it, and given it back; [`state`] makes bytes of it
+//! that know their own shape. Such a stage is exported with `export!(Counter, checkpoint)`.
+//!
+//! ```
+//! use pipehost_plugin::{Checkpoint, Error, state};
+//! # use pipehost_plugin::{Out, Record, Rejection, Setup, Stage};
+//! # struct Counter { count: u64 }
+//! # impl Stage for Counter {
+//! #     type Config = pipehost_plugin::serde_json::Value;
+//! #     fn open(_: Self::Config, _: &mut Setup) -> Result<Self, Error> { Ok(Self { count: 0 }) }
+//! #     fn process(&mut self, _: &Record, _: &mut Out) -> Result<(), Rejection> {
+//! #         self.count += 1;
+//! #         Ok(())
+//! #     }
+//! # }
+//!
+//! impl Checkpoint for Counter {
+//!     fn save(&self) -> Result<Vec<u8>, Error> {
+//!         state::encode(&self.count)
+//!     }
+//!
+//!     fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
+//!         self.count = state::decode(saved)?;
+//!         Ok(())
+//!     }
+//! }
+//! ```
+//!
+//! # Time
+//!
+//! A [`Timed`] stage is told how far time has come, and can close a window then. What it
+//! [creates](Out::create) descends from no single record.
+//!
+//! ```
+//! use pipehost_plugin::{Error, Out, Timed};
+//! # use pipehost_plugin::{Checkpoint, Record, Rejection, Setup, Stage, state};
+//! # struct Window { end: i64, count: u64 }
+//! # impl Stage for Window {
+//! #     type Config = pipehost_plugin::serde_json::Value;
+//! #     fn open(_: Self::Config, _: &mut Setup) -> Result<Self, Error> {
+//! #         Ok(Self { end: 10, count: 0 })
+//! #     }
+//! #     fn process(&mut self, _: &Record, _: &mut Out) -> Result<(), Rejection> {
+//! #         self.count += 1;
+//! #         Ok(())
+//! #     }
+//! # }
+//! # impl Checkpoint for Window {
+//! #     fn save(&self) -> Result<Vec<u8>, Error> { state::encode(&self.count) }
+//! #     fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
+//! #         self.count = state::decode(saved)?;
+//! #         Ok(())
+//! #     }
+//! # }
+//!
+//! impl Timed for Window {
+//!     fn advance(&mut self, watermark: i64, out: &mut Out) -> Result<(), Error> {
+//!         if watermark >= self.end {
+//!             out.create().value(self.count.to_string());
+//!             self.count = 0;
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//! # use pipehost_plugin::testing::{Driven, record};
+//! # let mut driven = Driven::<Window>::open(pipehost_plugin::serde_json::json!({}));
+//! # driven.process([record("a"), record("b")]);
+//! # assert_eq!(driven.advance(10).port("out"), [record("2")]);
+//! ```
+//!
+//! # Several inputs
+//!
+//! A stage that tells its inputs apart names them with [`Setup::input`], in the order in which the
+//! pipeline gives them (`input = ["orders", "payments"]`), and asks each record
+//! [whether it is from one](Record::is_from).
+//!
+//! # Grants
+//!
+//! A stage has no files, no network and no environment. What a pipeline grants it under
+//! `[stage.grants]`, it reaches with `std`: a folder that is granted as
+//! `read = { "/tables" = "lookup" }` is `std::fs::read("/tables/countries.csv")`, a variable that
+//! is granted with `env` is `std::env::var`. What it prints goes to the log.
+
+#![deny(missing_docs)]
 
 mod changed;
+pub mod driver;
+mod error;
 mod export;
 pub mod json;
 mod opened;
@@ -56,15 +222,14 @@ pub mod state;
 pub mod testing;
 mod time;
 
-pub use opened::Opened;
+pub use error::{Error, Rejection};
 pub use output::{Out, Row};
 pub use period::Period;
-pub use record::{Column, Input, Record};
-pub use setup::{Field, From, Plan, Port, Setup, Time};
+pub use record::Record;
+pub use setup::{Field, InputId, Port, Setup, Time};
 pub use time::{TimeError, parse_rfc3339, rfc3339};
 
-/// The contract's own types, for whoever drives a stage without the macro.
-pub use export::bindings::transform::pipehost::stage::records as contract;
+pub use {schemars, serde, serde_json};
 
 #[doc(hidden)]
 pub use export::{bindings, describe, glue};
@@ -81,7 +246,7 @@ pub trait Stage: Sized {
 
     /// Builds the stage and declares, through `setup`, what it reads and which
     /// ports it has. An error is shown to the operator, and nothing runs.
-    fn open(config: Self::Config, setup: &mut Setup) -> Result<Self, String>;
+    fn open(config: Self::Config, setup: &mut Setup) -> Result<Self, Error>;
 
     /// Sees one record. It goes on if it is [kept](Out::keep), once for each time;
     /// else it is dropped. Records that descend from no single one are
@@ -91,7 +256,7 @@ pub trait Stage: Sized {
 
     /// After the last record: what the stage still holds. The records emitted here
     /// are new ones and inherit nothing.
-    fn finish(&mut self, _out: &mut Out) -> Result<(), String> {
+    fn finish(&mut self, _out: &mut Out) -> Result<(), Error> {
         Ok(())
     }
 }
@@ -100,9 +265,9 @@ pub trait Stage: Sized {
 /// `export!(Type, checkpoint)`.
 pub trait Checkpoint: Stage {
     /// The state, in whatever encoding [`Checkpoint::restore`] understands.
-    fn save(&self) -> Result<Vec<u8>, String>;
+    fn save(&self) -> Result<Vec<u8>, Error>;
     /// Takes over a saved state; called after `open`, before the first record.
-    fn restore(&mut self, saved: &[u8]) -> Result<(), String>;
+    fn restore(&mut self, saved: &[u8]) -> Result<(), Error>;
 }
 
 /// A [`Checkpoint`] that sees time pass: exported with `export!(Type, timed)`. The pipeline
@@ -111,24 +276,5 @@ pub trait Timed: Checkpoint {
     /// The records before `watermark`, in nanoseconds since the Unix epoch, have come; one
     /// that still comes is late. The records emitted here are new ones and inherit
     /// nothing. After a failure or a restart, the same watermark may come a second time.
-    fn advance(&mut self, watermark: i64, out: &mut Out) -> Result<(), String>;
-}
-
-/// Why a record could not be processed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejection {
-    pub reason: String,
-    pub retryable: bool,
-}
-
-impl Rejection {
-    /// The record itself is at fault; the same record will fail again.
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), retryable: false }
-    }
-
-    /// The same record may succeed later; the pipeline's `retry` applies.
-    pub fn retryable(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), retryable: true }
-    }
+    fn advance(&mut self, watermark: i64, out: &mut Out) -> Result<(), Error>;
 }

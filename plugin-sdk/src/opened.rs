@@ -1,7 +1,8 @@
 //! A stage that has been opened, and the loop over the rows of a batch.
 
-use crate::contract::Outcome;
-use crate::{Checkpoint, Input, Out, Plan, Setup, Stage, Timed};
+use crate::driver::contract::Outcome;
+use crate::driver::{Input, Plan};
+use crate::{Checkpoint, Error, Out, Setup, Stage, Timed};
 
 /// An opened stage: what the exported functions, native tests and native
 /// benchmarks all drive.
@@ -16,8 +17,8 @@ impl<S: Stage> Opened<S> {
     ///
     /// # Errors
     /// What is wrong with the configuration, for the operator.
-    pub fn open(config: &str) -> Result<Self, String> {
-        let config = serde_json::from_str(config).map_err(|error| error.to_string())?;
+    pub fn open(config: &str) -> Result<Self, Error> {
+        let config = serde_json::from_str(config)?;
         let mut setup = Setup::new();
         let stage = S::open(config, &mut setup)?;
         Ok(Self { stage, plan: setup.plan })
@@ -44,7 +45,7 @@ impl<S: Stage> Opened<S> {
     ///
     /// # Errors
     /// What the stage says.
-    pub fn finish(&mut self) -> Result<Outcome, String> {
+    pub fn finish(&mut self) -> Result<Outcome, Error> {
         let mut out = Out::fresh(self.plan.ports.len());
         self.stage.finish(&mut out)?;
         Ok(out.into_outcome())
@@ -56,7 +57,7 @@ impl<S: Checkpoint> Opened<S> {
     ///
     /// # Errors
     /// What the stage says.
-    pub fn save(&self) -> Result<Vec<u8>, String> {
+    pub fn save(&self) -> Result<Vec<u8>, Error> {
         self.stage.save()
     }
 
@@ -64,7 +65,7 @@ impl<S: Checkpoint> Opened<S> {
     ///
     /// # Errors
     /// What the stage says.
-    pub fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+    pub fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
         self.stage.restore(saved)
     }
 }
@@ -74,7 +75,7 @@ impl<S: Timed> Opened<S> {
     ///
     /// # Errors
     /// What the stage says.
-    pub fn advance(&mut self, watermark: i64) -> Result<Outcome, String> {
+    pub fn advance(&mut self, watermark: i64) -> Result<Outcome, Error> {
         let mut out = Out::fresh(self.plan.ports.len());
         self.stage.advance(watermark, &mut out)?;
         Ok(out.into_outcome())

@@ -1,10 +1,11 @@
 //! Collects what a stage emits, column by column.
 
 use crate::changed::{ChangedColumn, Finished, pop_from};
-use crate::contract::{
+use crate::driver::Input;
+use crate::driver::contract::{
     AttributeChange, Excerpt, Output, Rejection as Rejected, Rows, Target, TimestampsChange,
 };
-use crate::{Input, NO_TIME, Port, Rejection};
+use crate::{NO_TIME, Port, Rejection};
 
 /// Takes what a stage emits.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl<'a> Out<'a> {
         self.rejected.push(Rejected { row, reason, retryable });
     }
 
-    pub(crate) fn into_outcome(self) -> crate::contract::Outcome {
+    pub(crate) fn into_outcome(self) -> crate::driver::contract::Outcome {
         let (fresh, input_len) = (self.input.is_none(), self.input.map_or(0, Input::len));
         let kept = (0..).zip(self.ports).map(|(port, rows)| (port, rows, fresh));
         let created = (0..).zip(self.created).map(|(port, rows)| (port, rows, true));
@@ -96,7 +97,7 @@ impl<'a> Out<'a> {
             .filter(|(_, rows, _)| !rows.parents.is_empty())
             .map(|(port, rows, fresh)| rows.into_output(port, fresh, input_len))
             .collect();
-        crate::contract::Outcome { outputs, rejected: self.rejected }
+        crate::driver::contract::Outcome { outputs, rejected: self.rejected }
     }
 }
 

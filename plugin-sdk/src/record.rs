@@ -1,6 +1,6 @@
 //! The view of a record: a row number over borrowed columns.
 
-use crate::contract::Given;
+use crate::driver::contract::Given;
 use crate::{Field, NO_TIME, Time};
 
 /// A borrowed column: the contract's `column`, with its nulls made quick to ask. One
@@ -139,7 +139,7 @@ impl<'a> Record<'a> {
 
     /// Whether the record came in by this input.
     #[inline]
-    pub fn is_from(&self, input: crate::From) -> bool {
+    pub fn is_from(&self, input: crate::InputId) -> bool {
         self.input.input == input.0
     }
 

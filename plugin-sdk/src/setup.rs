@@ -21,16 +21,22 @@ impl Field {
 
 /// An input that the stage tells from the others. Only [`Setup`] makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct From(pub(crate) u32);
+pub struct InputId(pub(crate) u32);
 
 /// What `process` reads and where it writes, as the contract's `plan`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    /// Whether it reads the times of the records.
     pub timestamps: bool,
+    /// Whether it reads the key.
     pub key: bool,
+    /// Whether it reads the value.
     pub value: bool,
+    /// The attributes that it reads.
     pub attributes: Vec<String>,
+    /// Its ports; the first is the default one.
     pub ports: Vec<String>,
+    /// The inputs that it tells apart; none, if it does not.
     pub inputs: Vec<String>,
 }
 
@@ -88,8 +94,8 @@ impl Setup {
 
     /// Tells one more input from the others: the pipeline must then give the stage as many
     /// inputs as are named, in this order.
-    pub fn input(&mut self, name: &str) -> From {
-        From(position_or_push(&mut self.plan.inputs, name) as u32)
+    pub fn input(&mut self, name: &str) -> InputId {
+        InputId(position_or_push(&mut self.plan.inputs, name) as u32)
     }
 
     /// Adds a port beside the default one.

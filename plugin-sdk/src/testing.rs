@@ -1,13 +1,15 @@
 //! Runs a stage natively, in a unit test: records in, records out, no wasm.
 //!
 //! ```
-//! # use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
-//! # #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! # use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
+//! # use pipehost_plugin::schemars;
+//! # #[derive(pipehost_plugin::serde::Deserialize, schemars::JsonSchema)]
+//! # #[serde(crate = "pipehost_plugin::serde")]
 //! # struct Config { level: String }
 //! # struct OnlyLevel { level: Field, wanted: String }
 //! # impl Stage for OnlyLevel {
 //! #     type Config = Config;
-//! #     fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+//! #     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
 //! #         Ok(Self { level: setup.attribute("level"), wanted: config.level })
 //! #     }
 //! #     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
@@ -16,7 +18,7 @@
 //! #     }
 //! # }
 //! use pipehost_plugin::testing::{record, run};
-//! use serde_json::json;
+//! use pipehost_plugin::serde_json::json;
 //!
 //! let out = run::<OnlyLevel>(json!({ "level": "ERROR" }), [
 //!     record("disk full").attribute("level", "ERROR"),
@@ -27,8 +29,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::contract::{AttributeChange, Change, Excerpt, Given, Outcome, Output, Rows, Target};
-use crate::{Column, Field, Input, NO_TIME, Opened, Plan, Stage};
+use crate::driver::contract::{
+    AttributeChange, Change, Excerpt, Given, Outcome, Output, Rows, Target,
+};
+use crate::driver::{Column, Input, Opened, Plan};
+use crate::{Field, NO_TIME, Stage};
 
 /// A record of a test: build it with [`record`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

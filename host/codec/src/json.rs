@@ -47,7 +47,7 @@ impl Members {
     }
 
     fn parts<'a>(&'a self, line: &'a [u8]) -> Result<Parts<'a>, Malformed> {
-        let object = Object::parse(line).map_err(Malformed)?;
+        let object = Object::parse(line).map_err(|error| Malformed(error.to_string()))?;
         let at = |name: &str, why: &dyn Display| Malformed(format!("the member `{name}` is {why}"));
         let text = |name: &str| match object.get(name) {
             None => Ok(None),
@@ -106,7 +106,7 @@ struct Parts<'a> {
 }
 
 fn time(member: Member<'_>) -> Result<i64, Malformed> {
-    let text = member.text().map_err(Malformed)?;
+    let text = member.text().map_err(|error| Malformed(error.to_string()))?;
     let text = text.ok_or_else(|| Malformed("not a text with an RFC 3339 time".to_owned()))?;
     parse_rfc3339(text.as_bytes()).map_err(|error| Malformed(error.to_string()))
 }

@@ -6,7 +6,8 @@
 use anyhow::Result;
 use std::sync::Arc;
 
-use pipehost_plugin::{Input, Opened, Stage, contract};
+use pipehost_plugin::Stage;
+use pipehost_plugin::driver::{Input, Opened, contract};
 
 use pipehost_record::{Batch, Column};
 use pipehost_sandbox::contract::bindings::records;
@@ -44,7 +45,10 @@ struct NativeStage<S> {
 }
 
 fn make<S: Stage + Send + 'static>(config: &str) -> Result<Runner> {
-    let plan = Opened::<S>::open(config).map_err(anyhow::Error::msg)?.plan().clone();
+    let plan = Opened::<S>::open(config)
+        .map_err(|error| anyhow::Error::msg(error.message))?
+        .plan()
+        .clone();
     let plan = Arc::new(Plan {
         timestamps: plan.timestamps,
         key: plan.key,
@@ -76,13 +80,14 @@ impl<S: Stage + Send> Native for NativeStage<S> {
     }
 
     fn finish(&mut self) -> Result<Answer> {
-        let outcome = convert(self.opened.finish().map_err(anyhow::Error::msg)?);
+        let outcome =
+            convert(self.opened.finish().map_err(|error| anyhow::Error::msg(error.message))?);
         Ok(outcome::join(None, self.plan.ports.len(), &self.name, outcome)?)
     }
 }
 
-fn view(column: &Column) -> pipehost_plugin::Column<'_> {
-    pipehost_plugin::Column::new(&column.ends, &column.data, &column.nulls)
+fn view(column: &Column) -> pipehost_plugin::driver::Column<'_> {
+    pipehost_plugin::driver::Column::new(&column.ends, &column.data, &column.nulls)
 }
 
 /// The kit's types and the host's are generated from one contract, twice.

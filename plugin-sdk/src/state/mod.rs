@@ -11,6 +11,8 @@ mod shape;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
+
 use checked::Wanted;
 use shape::Shape;
 
@@ -20,22 +22,21 @@ const MAGIC: &[u8] = b"PS\x01";
 ///
 /// # Errors
 /// If it cannot be encoded.
-pub fn encode<T: Serialize + ?Sized>(state: &T) -> Result<Vec<u8>, String> {
-    let failed = |error: postcard::Error| error.to_string();
-    let shape = postcard::to_allocvec(&Shape::of(state)?).map_err(failed)?;
-    let length = u32::try_from(shape.len()).map_err(|error| error.to_string())?;
+pub fn encode<T: Serialize + ?Sized>(state: &T) -> Result<Vec<u8>, Error> {
+    let shape = postcard::to_allocvec(&Shape::of(state)?)?;
+    let length = u32::try_from(shape.len())?;
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(&shape);
-    postcard::to_extend(state, bytes).map_err(failed)
+    Ok(postcard::to_extend(state, bytes)?)
 }
 
 /// The state that [`encode`] was given.
 ///
 /// # Errors
 /// If the bytes are something else, or of another shape.
-pub fn decode<'a, T: Deserialize<'a>>(saved: &'a [u8]) -> Result<T, String> {
-    let other = || "it was saved in another format".to_owned();
+pub fn decode<'a, T: Deserialize<'a>>(saved: &'a [u8]) -> Result<T, Error> {
+    let other = || Error::from("it was saved in another format");
     let rest = saved.strip_prefix(MAGIC).ok_or_else(other)?;
     let (length, rest) = rest.split_first_chunk().ok_or_else(other)?;
     let length = u32::from_le_bytes(*length) as usize;
@@ -45,12 +46,12 @@ pub fn decode<'a, T: Deserialize<'a>>(saved: &'a [u8]) -> Result<T, String> {
     let mut deserializer = postcard::Deserializer::from_bytes(state);
     let decoded = T::deserialize(wanted.checked(&shape, &mut deserializer));
     if let Some(difference) = wanted.difference() {
-        return Err(format!("it was saved in another shape: {difference}"));
+        return Err(format!("it was saved in another shape: {difference}").into());
     }
-    let decoded = decoded.map_err(|error| error.to_string())?;
+    let decoded = decoded?;
     match deserializer.finalize() {
         Ok([]) => Ok(decoded),
-        _ => Err("it has more bytes than its shape says".to_owned()),
+        _ => Err("it has more bytes than its shape says".into()),
     }
 }
 
@@ -105,7 +106,7 @@ mod tests {
 
     #[track_caller]
     fn differs<'a, T: Deserialize<'a> + std::fmt::Debug>(saved: &'a [u8], difference: &str) {
-        let why = decode::<T>(saved).unwrap_err();
+        let why = decode::<T>(saved).unwrap_err().message;
         assert_eq!(why, format!("it was saved in another shape: {difference}"));
     }
 
@@ -153,11 +154,14 @@ mod tests {
     #[test]
     fn what_is_no_state_is_refused() {
         for saved in [&b""[..], b"PS", b"PS\x02\0\0\0\0", b"PS\x01\xff\xff\xff\xff", b"anything"] {
-            assert!(decode::<u64>(saved).unwrap_err().contains("another format"), "{saved:?}");
+            assert!(
+                decode::<u64>(saved).unwrap_err().message.contains("another format"),
+                "{saved:?}"
+            );
         }
         let mut saved = encode(&1_u64).unwrap();
         saved.push(0);
-        assert!(decode::<u64>(&saved).unwrap_err().contains("more bytes"));
+        assert!(decode::<u64>(&saved).unwrap_err().message.contains("more bytes"));
         assert!(decode::<u64>(&saved[..saved.len() - 2]).is_err());
     }
 }

@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
-use pipehost_plugin::{Out, Record, Rejection, Setup, Stage};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{Error, Out, Record, Rejection, Setup, Stage};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// Names and values to add. An attribute that a record already has is replaced.
     attributes: BTreeMap<String, String>,
@@ -18,9 +18,9 @@ pub struct AddContext {
 impl Stage for AddContext {
     type Config = Config;
 
-    fn open(config: Config, _setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, _setup: &mut Setup) -> Result<Self, Error> {
         if config.attributes.contains_key("") {
-            return Err("an attribute needs a name".to_owned());
+            return Err("an attribute needs a name".into());
         }
         Ok(Self { attributes: config.attributes })
     }
@@ -40,8 +40,8 @@ pipehost_plugin::export!(AddContext);
 #[cfg(test)]
 mod tests {
     use super::AddContext;
+    use pipehost_plugin::serde_json::json;
     use pipehost_plugin::testing::{record, run};
-    use serde_json::json;
 
     #[test]
     fn attributes_are_added_and_replaced() {

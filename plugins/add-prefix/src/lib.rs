@@ -1,9 +1,9 @@
-use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// What to put in front of each value, as it is: no space is added.
     prefix: String,
@@ -17,7 +17,7 @@ pub struct AddPrefix {
 impl Stage for AddPrefix {
     type Config = Config;
 
-    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         Ok(Self { value: setup.value(), prefix: config.prefix })
     }
 
@@ -37,8 +37,8 @@ pipehost_plugin::export!(AddPrefix);
 #[cfg(test)]
 mod tests {
     use super::AddPrefix;
+    use pipehost_plugin::serde_json::json;
     use pipehost_plugin::testing::{TestRecord, record, run};
-    use serde_json::json;
 
     #[test]
     fn the_prefix_comes_first() {

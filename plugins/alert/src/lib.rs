@@ -1,11 +1,11 @@
 use std::num::NonZeroU64;
 
-use pipehost_plugin::{Checkpoint, Field, Out, Port, Record, Rejection, Setup, Stage};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{Checkpoint, Error, Field, Out, Port, Record, Rejection, Setup, Stage};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// The attribute that holds the level.
     #[serde(default = "attribute")]
@@ -32,7 +32,7 @@ pub struct Alert {
 impl Stage for Alert {
     type Config = Config;
 
-    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         Ok(Self {
             field: setup.attribute(&config.attribute),
             value: setup.value(),
@@ -61,11 +61,11 @@ impl Stage for Alert {
 }
 
 impl Checkpoint for Alert {
-    fn save(&self) -> Result<Vec<u8>, String> {
+    fn save(&self) -> Result<Vec<u8>, Error> {
         Ok(self.count.to_le_bytes().to_vec())
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+    fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
         let count = saved.try_into().map_err(|_| "the saved count is not eight bytes long")?;
         self.count = u64::from_le_bytes(count);
         Ok(())
@@ -77,9 +77,9 @@ pipehost_plugin::export!(Alert, checkpoint);
 #[cfg(test)]
 mod tests {
     use super::Alert;
-    use pipehost_plugin::Opened;
+    use pipehost_plugin::driver::Opened;
+    use pipehost_plugin::serde_json::json;
     use pipehost_plugin::testing::{TestRecord, record, run};
-    use serde_json::json;
 
     fn critical(value: &str) -> TestRecord {
         record(value).attribute("level", "CRITICAL")

@@ -2,12 +2,12 @@ use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
-use pipehost_plugin::{Checkpoint, Field, Out, Record, Rejection, Setup, Stage, state};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{Checkpoint, Error, Field, Out, Record, Rejection, Setup, Stage, state};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// What makes records the same: this attribute, or without it their key. A record
     /// that has none is never a duplicate.
@@ -61,7 +61,7 @@ impl Dedupe {
 impl Stage for Dedupe {
     type Config = Config;
 
-    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         Ok(Self {
             key: setup.attribute_or_key(config.attribute.as_deref()),
             keys: config.keys.get(),
@@ -81,12 +81,12 @@ impl Stage for Dedupe {
 }
 
 impl Checkpoint for Dedupe {
-    fn save(&self) -> Result<Vec<u8>, String> {
+    fn save(&self) -> Result<Vec<u8>, Error> {
         let keys: Vec<&[u8]> = self.order.iter().map(|key| &**key).collect();
         state::encode(&keys)
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+    fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
         let keys: Vec<&[u8]> = state::decode(saved)?;
         for key in keys {
             self.is_new(key);
@@ -100,8 +100,8 @@ pipehost_plugin::export!(Dedupe, checkpoint);
 #[cfg(test)]
 mod tests {
     use super::Dedupe;
+    use pipehost_plugin::serde_json::json;
     use pipehost_plugin::testing::{Driven, TestRecord, record, run};
-    use serde_json::json;
 
     fn keyed(keys: &str) -> Vec<TestRecord> {
         keys.chars().map(|key| record("x").key(key.to_string())).collect()

@@ -1,11 +1,11 @@
 use std::hint::black_box;
 
-use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// Rounds of pointless arithmetic for each record, to stand for real work.
     #[serde(default)]
@@ -20,7 +20,7 @@ pub struct Double {
 impl Stage for Double {
     type Config = Config;
 
-    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         Ok(Self { value: setup.value(), work: config.work })
     }
 
@@ -52,8 +52,8 @@ pipehost_plugin::export!(Double);
 #[cfg(test)]
 mod tests {
     use super::Double;
+    use pipehost_plugin::serde_json::json;
     use pipehost_plugin::testing::{record, run};
-    use serde_json::json;
 
     #[test]
     fn integers_are_doubled_and_the_rest_is_rejected() {

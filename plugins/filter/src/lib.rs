@@ -1,10 +1,10 @@
-use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
 use regex::bytes::Regex;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// Looks at the attribute of this name. One of `attribute` and `field` is needed.
     attribute: Option<String>,
@@ -27,7 +27,7 @@ pub struct Config {
 }
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(crate = "pipehost_plugin::serde", rename_all = "lowercase")]
 enum Which {
     Key,
     Value,
@@ -47,10 +47,10 @@ enum Condition {
 impl Stage for Filter {
     type Config = Config;
 
-    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         let (attribute, equals) = match config.level {
             Some(_) if config.attribute.is_some() || config.equals.is_some() => {
-                return Err("`level` already says attribute and equals; leave those out".to_owned());
+                return Err("`level` already says attribute and equals; leave those out".into());
             }
             Some(level) => (Some("level".to_owned()), Some(level)),
             None => (config.attribute, config.equals),
@@ -60,7 +60,7 @@ impl Stage for Filter {
             (None, Some(Which::Key)) => setup.key(),
             (None, Some(Which::Value)) => setup.value(),
             _ => {
-                return Err("give either `attribute` or `field`, to say what to look at".to_owned());
+                return Err("give either `attribute` or `field`, to say what to look at".into());
             }
         };
         let condition = match (equals, config.one_of, config.contains, config.matches) {
@@ -71,9 +71,7 @@ impl Stage for Filter {
             (None, None, Some(text), None) => Condition::Matches(regex(&regex::escape(&text))?),
             (None, None, None, Some(pattern)) => Condition::Matches(regex(&pattern)?),
             _ => {
-                return Err(
-                    "give exactly one of `equals`, `one_of`, `contains`, `matches`".to_owned()
-                );
+                return Err("give exactly one of `equals`, `one_of`, `contains`, `matches`".into());
             }
         };
         Ok(Self { field, condition, invert: config.invert })
@@ -101,9 +99,9 @@ pipehost_plugin::export!(Filter);
 #[cfg(test)]
 mod tests {
     use super::Filter;
-    use pipehost_plugin::Opened;
+    use pipehost_plugin::driver::Opened;
+    use pipehost_plugin::serde_json::{Value, json};
     use pipehost_plugin::testing::{TestRecord, record, run};
-    use serde_json::{Value, json};
 
     fn log() -> [TestRecord; 4] {
         [
@@ -139,9 +137,13 @@ mod tests {
     #[test]
     fn refuses_an_ambiguous_configuration() {
         let refused = |config: Value| Opened::<Filter>::open(&config.to_string()).err().unwrap();
-        assert!(refused(json!({ "equals": "x" })).contains("`attribute` or `field`"));
-        assert!(refused(json!({ "field": "key" })).contains("exactly one of"));
-        assert!(refused(json!({ "field": "key", "matches": "(" })).contains("unclosed group"));
-        assert!(refused(json!({ "level": "A", "equals": "B" })).contains("leave those out"));
+        assert!(refused(json!({ "equals": "x" })).message.contains("`attribute` or `field`"));
+        assert!(refused(json!({ "field": "key" })).message.contains("exactly one of"));
+        assert!(
+            refused(json!({ "field": "key", "matches": "(" })).message.contains("unclosed group")
+        );
+        assert!(
+            refused(json!({ "level": "A", "equals": "B" })).message.contains("leave those out")
+        );
     }
 }

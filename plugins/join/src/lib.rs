@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::{Deserialize, Serialize};
 use pipehost_plugin::{
-    Checkpoint, Field, From, Out, Period, Port, Record, Rejection, Setup, Stage, Time, Timed, state,
+    Checkpoint, Error, Field, InputId, Out, Period, Port, Record, Rejection, Setup, Stage, Time,
+    Timed, state,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// How far the times of two records may lie apart.
     within: Period,
@@ -26,6 +27,7 @@ fn max_waiting() -> usize {
 }
 
 #[derive(Clone, Serialize, Deserialize)]
+#[serde(crate = "pipehost_plugin::serde")]
 struct Waiting {
     time: i64,
     value: Vec<u8>,
@@ -33,6 +35,7 @@ struct Waiting {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(crate = "pipehost_plugin::serde")]
 struct State {
     /// By input and key, in the order of arrival.
     waiting: [BTreeMap<Vec<u8>, Vec<Waiting>>; 2],
@@ -47,7 +50,7 @@ pub struct Join {
     time: Time,
     key: Field,
     value: Field,
-    right: From,
+    right: InputId,
     late: Port,
     unmatched: Option<Port>,
     within: i64,
@@ -58,7 +61,7 @@ pub struct Join {
 impl Stage for Join {
     type Config = Config;
 
-    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         setup.input("left");
         Ok(Self {
             time: setup.timestamp(),
@@ -103,7 +106,7 @@ impl Stage for Join {
         Ok(())
     }
 
-    fn finish(&mut self, out: &mut Out) -> Result<(), String> {
+    fn finish(&mut self, out: &mut Out) -> Result<(), Error> {
         self.forget(|_| true, out);
         Ok(())
     }
@@ -130,18 +133,18 @@ impl Join {
 }
 
 impl Checkpoint for Join {
-    fn save(&self) -> Result<Vec<u8>, String> {
+    fn save(&self) -> Result<Vec<u8>, Error> {
         state::encode(&self.state)
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+    fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
         self.state = state::decode(saved)?;
         Ok(())
     }
 }
 
 impl Timed for Join {
-    fn advance(&mut self, watermark: i64, out: &mut Out) -> Result<(), String> {
+    fn advance(&mut self, watermark: i64, out: &mut Out) -> Result<(), Error> {
         let watermark = self.state.watermark.max(watermark);
         self.state.watermark = watermark;
         let within = self.within;
@@ -155,8 +158,8 @@ pipehost_plugin::export!(Join, timed);
 #[cfg(test)]
 mod tests {
     use super::Join;
+    use pipehost_plugin::serde_json::json;
     use pipehost_plugin::testing::{Driven, TestRecord, record};
-    use serde_json::json;
 
     fn at(time: i64, key: &str, value: &str) -> TestRecord {
         record(value).key(key).timestamp(time)

@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 
-use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
-use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::Value;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::serde_json::Value;
+use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
 use serde_json_path::JsonPath as Path;
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// Attributes, and the JSONPath (RFC 9535) of what each takes: the first that is found.
     /// A text is taken as it is, anything else as JSON. What is not found is left out.
@@ -33,9 +33,9 @@ pub struct JsonPath {
 impl Stage for JsonPath {
     type Config = Config;
 
-    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         if config.attributes.contains_key("") {
-            return Err("an attribute has no name".to_owned());
+            return Err("an attribute has no name".into());
         }
         Ok(Self {
             input: setup.value(),
@@ -49,8 +49,9 @@ impl Stage for JsonPath {
     }
 
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
-        let json: Value = serde_json::from_slice(record.get(self.input).unwrap_or_default())
-            .map_err(|error| Rejection::new(format!("not JSON: {error}")))?;
+        let json: Value =
+            pipehost_plugin::serde_json::from_slice(record.get(self.input).unwrap_or_default())
+                .map_err(|error| Rejection::new(format!("not JSON: {error}")))?;
         let find = |path: &Path| match path.query(&json).first() {
             None | Some(Value::Null) if self.required => {
                 Err(Rejection::new(format!("{path} finds nothing")))
@@ -84,9 +85,9 @@ pipehost_plugin::export!(JsonPath);
 #[cfg(test)]
 mod tests {
     use super::JsonPath;
-    use pipehost_plugin::Opened;
+    use pipehost_plugin::driver::Opened;
+    use pipehost_plugin::serde_json::{Value, json};
     use pipehost_plugin::testing::{record, run};
-    use serde_json::{Value, json};
 
     const TEXT: &str = r#"{"user":{"id":7,"tags":["a","b"]},"items":[{"n":1},{"n":5}]}"#;
 
@@ -120,7 +121,8 @@ mod tests {
     /// The cases of <https://github.com/jsonpath-standard/jsonpath-compliance-test-suite>.
     const SUITE: &str = include_str!("../../../tests/tables/jsonpath.json");
 
-    #[derive(serde::Deserialize)]
+    #[derive(pipehost_plugin::serde::Deserialize)]
+    #[serde(crate = "pipehost_plugin::serde")]
     struct Case {
         name: String,
         selector: String,
@@ -134,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_compliance_suite_passes() {
-        let cases: Vec<Case> = serde_json::from_str(SUITE).unwrap();
+        let cases: Vec<Case> = pipehost_plugin::serde_json::from_str(SUITE).unwrap();
         assert_eq!(cases.len(), 703);
         let mut wrong = Vec::new();
         for case in cases {

@@ -1,10 +1,10 @@
 use csv_core::{ReadFieldResult, Reader, ReaderBuilder, Terminator};
-use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// The attributes that take the fields of a line, in its order; an empty name skips a
     /// field.
@@ -36,7 +36,7 @@ pub struct ParseCsv {
 impl Stage for ParseCsv {
     type Config = Config;
 
-    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         let Config { columns, delimiter, key } = config;
         let delimiter = u8::try_from(delimiter)
             .ok()
@@ -44,7 +44,7 @@ impl Stage for ParseCsv {
             .ok_or("`delimiter` must be an ASCII character that can stand between fields")?;
         let twice = |(i, name): (usize, &String)| !name.is_empty() && columns[..i].contains(name);
         if let Some(name) = columns.iter().enumerate().find(|&column| twice(column)) {
-            return Err(format!("`columns` names {:?} twice", name.1));
+            return Err(format!("`columns` names {:?} twice", name.1).into());
         }
         let place = |key| columns.iter().position(|column| *column == key);
         let key = match key {
@@ -157,9 +157,9 @@ pipehost_plugin::export!(ParseCsv);
 #[cfg(test)]
 mod tests {
     use super::ParseCsv;
-    use pipehost_plugin::Opened;
+    use pipehost_plugin::driver::Opened;
+    use pipehost_plugin::serde_json::json;
     use pipehost_plugin::testing::{record, run};
-    use serde_json::json;
 
     #[test]
     fn fields_become_attributes() {
@@ -196,7 +196,8 @@ mod tests {
     #[test]
     fn records_are_what_the_table_says() {
         for line in TABLE.lines() {
-            let case: serde_json::Value = serde_json::from_str(line).unwrap();
+            let case: pipehost_plugin::serde_json::Value =
+                pipehost_plugin::serde_json::from_str(line).unwrap();
             for expected in case["records"].as_array().unwrap() {
                 let raw = expected["raw"].as_str().unwrap();
                 let out = run::<ParseCsv>(json!({ "columns": ["a", "b"] }), [record(raw)]);
@@ -233,8 +234,15 @@ mod tests {
     #[test]
     fn mistakes_in_the_configuration_are_told() {
         let open = |config: &str| Opened::<ParseCsv>::open(config).map(drop);
-        assert!(open(r#"{ "columns": ["a", "a"] }"#).unwrap_err().contains("twice"));
-        assert!(open(r#"{ "columns": ["a"], "key": "b" }"#).unwrap_err().contains("no column"));
-        assert!(open(r#"{ "columns": ["a"], "delimiter": "é" }"#).unwrap_err().contains("ASCII"));
+        assert!(open(r#"{ "columns": ["a", "a"] }"#).unwrap_err().message.contains("twice"));
+        assert!(
+            open(r#"{ "columns": ["a"], "key": "b" }"#).unwrap_err().message.contains("no column")
+        );
+        assert!(
+            open(r#"{ "columns": ["a"], "delimiter": "é" }"#)
+                .unwrap_err()
+                .message
+                .contains("ASCII")
+        );
     }
 }

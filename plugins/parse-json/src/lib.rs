@@ -1,10 +1,12 @@
+use std::fmt::Display;
+
 use pipehost_plugin::json::{Member, Members};
-use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage, parse_rfc3339};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage, parse_rfc3339};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// Members that become attributes; without it, all of them.
     attributes: Option<Vec<String>>,
@@ -25,21 +27,21 @@ pub struct ParseJson {
 impl Stage for ParseJson {
     type Config = Config;
 
-    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         Ok(Self { input: setup.value(), config })
     }
 
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         let Config { attributes, key, timestamp, value } = &self.config;
         let text = record.get(self.input).unwrap_or_default();
-        let object = Members::parse(text).map_err(Rejection::new)?;
+        let object = Members::parse(text)?;
         let find = |name: &String| match object.get(name) {
             None => Ok(None),
             Some(member) => member.value().map_err(|why| wrong(name, &why)),
         };
         let time = match timestamp.as_ref().and_then(|name| Some((name, object.get(name)?))) {
             Some((name, time)) if !time.is_null() => {
-                Some(nanoseconds(time).map_err(|why| wrong(name, &why))?)
+                Some(nanoseconds(time).map_err(|why| wrong(name, &why.message))?)
             }
             _ => None,
         };
@@ -73,13 +75,13 @@ impl Stage for ParseJson {
     }
 }
 
-fn wrong(member: &str, why: &str) -> Rejection {
+fn wrong(member: &str, why: &dyn Display) -> Rejection {
     Rejection::new(format!("the member `{member}` is {why}"))
 }
 
-fn nanoseconds(member: Member) -> Result<i64, String> {
+fn nanoseconds(member: Member) -> Result<i64, Error> {
     let text = member.text()?.ok_or("not a text with an RFC 3339 time")?;
-    parse_rfc3339(text.as_bytes()).map_err(|error| error.to_string())
+    Ok(parse_rfc3339(text.as_bytes())?)
 }
 
 pipehost_plugin::export!(ParseJson);
@@ -87,8 +89,8 @@ pipehost_plugin::export!(ParseJson);
 #[cfg(test)]
 mod tests {
     use super::ParseJson;
+    use pipehost_plugin::serde_json::json;
     use pipehost_plugin::testing::{record, run};
-    use serde_json::json;
 
     #[test]
     fn members_become_what_the_configuration_says() {

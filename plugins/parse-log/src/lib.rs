@@ -1,10 +1,12 @@
 use memchr::memchr;
-use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage, TimeError, parse_rfc3339};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{
+    Error, Field, Out, Record, Rejection, Setup, Stage, TimeError, parse_rfc3339,
+};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// The attribute that takes the level.
     #[serde(default = "level")]
@@ -23,7 +25,7 @@ pub struct ParseLog {
 impl Stage for ParseLog {
     type Config = Config;
 
-    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         Ok(Self { line: setup.value(), attribute: config.attribute })
     }
 
@@ -88,8 +90,8 @@ pipehost_plugin::export!(ParseLog);
 #[cfg(test)]
 mod tests {
     use super::ParseLog;
+    use pipehost_plugin::serde_json::json;
     use pipehost_plugin::testing::{record, run};
-    use serde_json::json;
 
     #[test]
     fn a_line_becomes_time_level_and_message() {

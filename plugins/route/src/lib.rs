@@ -1,11 +1,11 @@
 use std::collections::{BTreeMap, HashMap};
 
-use pipehost_plugin::{Field, Out, Port, Record, Rejection, Setup, Stage};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{Error, Field, Out, Port, Record, Rejection, Setup, Stage};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// Routes by the attribute of this name; by the key if left out.
     attribute: Option<String>,
@@ -22,14 +22,14 @@ pub struct Route {
 impl Stage for Route {
     type Config = Config;
 
-    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         setup.rename_default_port("unmatched");
         let mut ports = HashMap::new();
         for (name, texts) in config.routes {
             let port = setup.port(&name);
             for text in texts {
                 if ports.insert(text.clone().into_bytes(), port).is_some() {
-                    return Err(format!("{text:?} leads to two ports, or twice to `{name}`"));
+                    return Err(format!("{text:?} leads to two ports, or twice to `{name}`").into());
                 }
             }
         }
@@ -55,9 +55,9 @@ pipehost_plugin::export!(Route);
 #[cfg(test)]
 mod tests {
     use super::Route;
-    use pipehost_plugin::Opened;
+    use pipehost_plugin::driver::Opened;
+    use pipehost_plugin::serde_json::json;
     use pipehost_plugin::testing::{record, run};
-    use serde_json::json;
 
     #[test]
     fn by_an_attribute() {
@@ -84,6 +84,8 @@ mod tests {
     #[test]
     fn a_text_leads_to_one_port() {
         let config = json!({ "routes": { "a": ["1"], "b": ["1"] } }).to_string();
-        assert!(Opened::<Route>::open(&config).err().unwrap().contains("leads to two ports"));
+        assert!(
+            Opened::<Route>::open(&config).err().unwrap().message.contains("leads to two ports")
+        );
     }
 }

@@ -1,14 +1,14 @@
 use std::collections::BTreeMap;
 
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::{Deserialize, Serialize};
 use pipehost_plugin::{
-    Checkpoint, Field, Out, Period, Port, Record, Rejection, Setup, Stage, Time, Timed, rfc3339,
-    state,
+    Checkpoint, Error, Field, Out, Period, Port, Record, Rejection, Setup, Stage, Time, Timed,
+    rfc3339, state,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// A session ends when nothing comes for so long.
     gap: Period,
@@ -25,6 +25,7 @@ fn max_open() -> usize {
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(crate = "pipehost_plugin::serde")]
 struct Session {
     first: i64,
     last: i64,
@@ -32,6 +33,7 @@ struct Session {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(crate = "pipehost_plugin::serde")]
 struct State {
     /// By key, its sessions in the order of time; they never touch.
     sessions: BTreeMap<Vec<u8>, Vec<Session>>,
@@ -54,9 +56,9 @@ pub struct Sessionize {
 impl Stage for Sessionize {
     type Config = Config;
 
-    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         if config.gap.0 == 0 {
-            return Err("`gap` must be more than nothing".to_owned());
+            return Err("`gap` must be more than nothing".into());
         }
         Ok(Self {
             time: setup.timestamp(),
@@ -103,7 +105,7 @@ impl Stage for Sessionize {
         Ok(())
     }
 
-    fn finish(&mut self, out: &mut Out) -> Result<(), String> {
+    fn finish(&mut self, out: &mut Out) -> Result<(), Error> {
         self.close(i64::MAX, out);
         Ok(())
     }
@@ -136,18 +138,18 @@ impl Sessionize {
 }
 
 impl Checkpoint for Sessionize {
-    fn save(&self) -> Result<Vec<u8>, String> {
+    fn save(&self) -> Result<Vec<u8>, Error> {
         state::encode(&self.state)
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+    fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
         self.state = state::decode(saved)?;
         Ok(())
     }
 }
 
 impl Timed for Sessionize {
-    fn advance(&mut self, watermark: i64, out: &mut Out) -> Result<(), String> {
+    fn advance(&mut self, watermark: i64, out: &mut Out) -> Result<(), Error> {
         self.state.watermark = self.state.watermark.max(watermark);
         self.close(self.state.watermark, out);
         Ok(())
@@ -159,8 +161,8 @@ pipehost_plugin::export!(Sessionize, timed);
 #[cfg(test)]
 mod tests {
     use super::Sessionize;
+    use pipehost_plugin::serde_json::json;
     use pipehost_plugin::testing::{Driven, TestRecord, record, run};
-    use serde_json::json;
 
     const SECOND: i64 = 1_000_000_000;
 

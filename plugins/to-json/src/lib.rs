@@ -1,12 +1,12 @@
-use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage, Time, rfc3339};
-use schemars::JsonSchema;
-use serde::ser::{SerializeMap as _, Serializer as _};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use serde_json::value::RawValue;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::ser::{SerializeMap as _, Serializer as _};
+use pipehost_plugin::serde::{Deserialize, Serialize};
+use pipehost_plugin::serde_json::Value;
+use pipehost_plugin::serde_json::value::RawValue;
+use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage, Time, rfc3339};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// Attributes that become members, in this order; one that a record lacks is left out.
     attributes: Vec<String>,
@@ -35,7 +35,7 @@ pub struct ToJson {
 impl Stage for ToJson {
     type Config = Config;
 
-    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         let mut members = Vec::new();
         members.extend(config.timestamp.map(|name| (name, Part::Time(setup.timestamp()))));
         members.extend(config.key.map(|name| (name, Part::Field(setup.key()))));
@@ -50,11 +50,11 @@ impl Stage for ToJson {
             .enumerate()
             .find(|(i, (name, _))| members[..*i].iter().any(|(before, _)| before == name));
         if let Some((_, (name, _))) = twice {
-            return Err(format!("two members are called {name:?}"));
+            return Err(format!("two members are called {name:?}").into());
         }
         if let Some(name) = config.raw.iter().find(|name| !members.iter().any(|(n, _)| n == *name))
         {
-            return Err(format!("`raw` names {name:?}, which is not among `attributes`"));
+            return Err(format!("`raw` names {name:?}, which is not among `attributes`").into());
         }
         Ok(Self { members })
     }
@@ -80,7 +80,7 @@ impl Stage for ToJson {
 
 /// What a member holds.
 #[derive(Serialize)]
-#[serde(untagged)]
+#[serde(crate = "pipehost_plugin::serde", untagged)]
 enum Json<'a> {
     Text(&'a str),
     Time(String),
@@ -89,8 +89,11 @@ enum Json<'a> {
     Parsed(Value),
 }
 
-fn write(members: &[(&String, Json<'_>)], out: &mut Vec<u8>) -> serde_json::Result<()> {
-    let mut serializer = serde_json::Serializer::new(out);
+fn write(
+    members: &[(&String, Json<'_>)],
+    out: &mut Vec<u8>,
+) -> pipehost_plugin::serde_json::Result<()> {
+    let mut serializer = pipehost_plugin::serde_json::Serializer::new(out);
     let mut map = serializer.serialize_map(None)?;
     for (name, value) in members {
         map.serialize_entry(name, value)?;
@@ -106,9 +109,9 @@ fn text<'a>(name: &str, bytes: &'a [u8]) -> Result<Json<'a>, Rejection> {
 fn json<'a>(name: &str, bytes: &'a [u8]) -> Result<Json<'a>, Rejection> {
     // An object is one line, whoever wrote a part of it.
     let read = if bytes.contains(&b'\n') || bytes.contains(&b'\r') {
-        serde_json::from_slice(bytes).map(Json::Parsed)
+        pipehost_plugin::serde_json::from_slice(bytes).map(Json::Parsed)
     } else {
-        serde_json::from_slice(bytes).map(Json::Written)
+        pipehost_plugin::serde_json::from_slice(bytes).map(Json::Written)
     };
     read.map_err(|error| Rejection::new(format!("`{name}` is not JSON: {error}")))
 }
@@ -118,9 +121,9 @@ pipehost_plugin::export!(ToJson);
 #[cfg(test)]
 mod tests {
     use super::ToJson;
-    use pipehost_plugin::Opened;
+    use pipehost_plugin::driver::Opened;
+    use pipehost_plugin::serde_json::json;
     use pipehost_plugin::testing::{record, run};
-    use serde_json::json;
 
     #[test]
     fn a_record_becomes_an_object() {
@@ -156,6 +159,6 @@ mod tests {
     fn raw_names_what_is_written_and_no_member_comes_twice() {
         assert!(Opened::<ToJson>::open(r#"{ "attributes": [], "raw": ["x"] }"#).is_err());
         let twice = Opened::<ToJson>::open(r#"{ "attributes": ["a"], "value": "a" }"#);
-        assert_eq!(twice.err().unwrap(), "two members are called \"a\"");
+        assert_eq!(twice.err().unwrap().message, "two members are called \"a\"");
     }
 }

@@ -1,9 +1,9 @@
-use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {}
 
 pub struct ToUpper {
@@ -13,7 +13,7 @@ pub struct ToUpper {
 impl Stage for ToUpper {
     type Config = Config;
 
-    fn open(_config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(_config: Config, setup: &mut Setup) -> Result<Self, Error> {
         Ok(Self { value: setup.value() })
     }
 
@@ -43,8 +43,8 @@ pipehost_plugin::export!(ToUpper);
 #[cfg(test)]
 mod tests {
     use super::ToUpper;
+    use pipehost_plugin::serde_json::json;
     use pipehost_plugin::testing::{record, run};
-    use serde_json::json;
 
     #[test]
     fn the_value_and_nothing_else() {

@@ -1,14 +1,14 @@
 use std::collections::BTreeMap;
 
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::{Deserialize, Serialize};
 use pipehost_plugin::{
-    Checkpoint, Field, Out, Period, Port, Record, Rejection, Setup, Stage, Time, Timed, rfc3339,
-    state,
+    Checkpoint, Error, Field, Out, Period, Port, Record, Rejection, Setup, Stage, Time, Timed,
+    rfc3339, state,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// How long a window is.
     size: Period,
@@ -34,6 +34,7 @@ fn max_open() -> usize {
 type Counts = BTreeMap<(i64, Vec<u8>), u64>;
 
 #[derive(Serialize, Deserialize)]
+#[serde(crate = "pipehost_plugin::serde")]
 struct State {
     counts: Counts,
     watermark: i64,
@@ -74,18 +75,18 @@ impl WindowCount {
 impl Stage for WindowCount {
     type Config = Config;
 
-    fn open(config: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         let slide = config.slide.unwrap_or(config.size).0;
         if config.size.0 == 0 || slide == 0 {
-            return Err("`size` and `slide` must be more than nothing".to_owned());
+            return Err("`size` and `slide` must be more than nothing".into());
         }
         if slide > config.size.0 {
             return Err("`slide` must not be longer than `size`: what falls between two windows \
                         would not be counted"
-                .to_owned());
+                .into());
         }
         if config.size.0 / slide > 1000 {
-            return Err("`size` is more than a thousand times `slide`".to_owned());
+            return Err("`size` is more than a thousand times `slide`".into());
         }
         Ok(Self {
             time: setup.timestamp(),
@@ -127,7 +128,7 @@ impl Stage for WindowCount {
         Ok(())
     }
 
-    fn finish(&mut self, out: &mut Out) -> Result<(), String> {
+    fn finish(&mut self, out: &mut Out) -> Result<(), Error> {
         while !self.state.counts.is_empty() {
             self.close_first(out);
         }
@@ -136,18 +137,18 @@ impl Stage for WindowCount {
 }
 
 impl Checkpoint for WindowCount {
-    fn save(&self) -> Result<Vec<u8>, String> {
+    fn save(&self) -> Result<Vec<u8>, Error> {
         state::encode(&self.state)
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+    fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
         self.state = state::decode(saved)?;
         Ok(())
     }
 }
 
 impl Timed for WindowCount {
-    fn advance(&mut self, watermark: i64, out: &mut Out) -> Result<(), String> {
+    fn advance(&mut self, watermark: i64, out: &mut Out) -> Result<(), Error> {
         self.state.watermark = self.state.watermark.max(watermark);
         while self.state.counts.first_key_value().is_some_and(|((end, _), _)| self.is_closed(*end))
         {
@@ -162,8 +163,8 @@ pipehost_plugin::export!(WindowCount, timed);
 #[cfg(test)]
 mod tests {
     use super::WindowCount;
+    use pipehost_plugin::serde_json::json;
     use pipehost_plugin::testing::{Driven, Outputs, TestRecord, record, run};
-    use serde_json::json;
 
     const SECOND: i64 = 1_000_000_000;
 

@@ -1,8 +1,8 @@
 //! Calls the host without end, in every way that takes or gives bytes: its records say which.
 
-use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
 use wasip2::cli::{environment, stdout};
 use wasip2::clocks::{monotonic_clock, wall_clock};
 use wasip2::filesystem::preopens;
@@ -11,7 +11,7 @@ use wasip2::io::poll;
 use wasip2::random::{insecure, random};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {}
 
 pub struct HostileGuest {
@@ -26,7 +26,7 @@ fn folder() -> wasip2::filesystem::types::Descriptor {
 impl Stage for HostileGuest {
     type Config = Config;
 
-    fn open(_: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(_: Config, setup: &mut Setup) -> Result<Self, Error> {
         Ok(Self { value: setup.value() })
     }
 

@@ -3,12 +3,12 @@
 use std::io::Read as _;
 use std::net::TcpStream;
 
-use pipehost_plugin::{Field, Out, Record, Rejection, Setup, Stage};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {}
 
 pub struct NetworkGuest {
@@ -18,7 +18,7 @@ pub struct NetworkGuest {
 impl Stage for NetworkGuest {
     type Config = Config;
 
-    fn open(_: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(_: Config, setup: &mut Setup) -> Result<Self, Error> {
         Ok(Self { value: setup.value() })
     }
 

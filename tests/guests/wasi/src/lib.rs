@@ -4,12 +4,12 @@
 use std::time::Duration;
 use std::{env, fs, io, thread};
 
-use pipehost_plugin::{Checkpoint, Field, Out, Record, Rejection, Setup, Stage};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{Checkpoint, Error, Field, Out, Record, Rejection, Setup, Stage};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {}
 
 pub struct WasiGuest {
@@ -20,7 +20,7 @@ pub struct WasiGuest {
 impl Stage for WasiGuest {
     type Config = Config;
 
-    fn open(_: Config, setup: &mut Setup) -> Result<Self, String> {
+    fn open(_: Config, setup: &mut Setup) -> Result<Self, Error> {
         Ok(Self { value: setup.value(), seen: 0 })
     }
 
@@ -60,11 +60,11 @@ impl Stage for WasiGuest {
 }
 
 impl Checkpoint for WasiGuest {
-    fn save(&self) -> Result<Vec<u8>, String> {
+    fn save(&self) -> Result<Vec<u8>, Error> {
         Ok(self.seen.to_le_bytes().to_vec())
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), String> {
+    fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
         self.seen = u64::from_le_bytes(saved.try_into().map_err(|_| "not eight bytes")?);
         Ok(())
     }
