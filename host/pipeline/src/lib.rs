@@ -1,4 +1,4 @@
-//! Running a prepared pipeline: tasks, queues, checkpoints, and how it all ends.
+//! Runs a prepared pipeline: tasks, queues, checkpoints and shutdown.
 
 mod builder;
 mod checkpoint;

@@ -1,4 +1,4 @@
-//! A run, from its begin to its end: done, failed, told to stop, or out of time.
+//! A run from start to end: finished, failed, stopped by a signal, or past its deadline.
 
 use anyhow::anyhow;
 use std::collections::HashMap;
@@ -17,10 +17,10 @@ use pipehost_config::graph::{self, NodeId};
 use pipehost_connectors::Progress;
 use pipehost_observe::metrics::{Metrics, NodeMetrics};
 
-/// A wish that the run should end.
+/// A request to end the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopRequest {
-    /// A signal, by its number. The first one drains, the second ends at once.
+    /// The number of a signal. The first one drains the pipeline, the second ends the run at once.
     Signal(i32),
 }
 
@@ -34,39 +34,39 @@ pub enum StopCause {
 /// How a run ended.
 #[derive(Debug)]
 pub struct RunReport {
-    /// What went wrong first.
+    /// The first failure.
     pub failure: Option<anyhow::Error>,
     pub stopped_by: Option<StopCause>,
-    /// By node, the records that were on their way to it or in it when the run ended.
+    /// By node: records that were in its queues or in the node when the run ended.
     pub undelivered: Vec<(String, u64)>,
-    /// Nodes that had not come to their end when the time for it was up: what a stage still
-    /// held, or a file that was to appear, is missing.
+    /// Nodes that had not ended when the grace period was over: records that a stage held, or a
+    /// sink's file, may be missing.
     pub unfinished: Vec<String>,
     pub elapsed: Duration,
 }
 
-/// A node of a run, for those who watch it.
+/// A node of a run, for monitoring.
 #[derive(Clone)]
 pub struct Node {
     pub id: NodeId,
     pub name: String,
     pub workers: usize,
-    /// Batches that the queues in front of it hold, each.
+    /// Capacity of each of its input queues, in batches.
     pub queue: usize,
     pub metrics: Arc<NodeMetrics>,
-    /// Of sources.
+    /// For sources only.
     pub progress: Option<Arc<Progress>>,
 }
 
 /// All nodes, sources first, in the order of the configuration.
 pub type Nodes = Vec<Node>;
 
-/// A pipeline that is ready to run, and runs from [`Running::finish`] on.
+/// A pipeline that is ready to run; [`Running::finish`] runs it.
 pub struct Running {
     pub nodes: Nodes,
     tasks: JoinSet<TaskResult>,
-    /// Until this is said, no task does anything: a signal that comes while the others are
-    /// still made then finds that nothing was read.
+    /// Cancelled to start all tasks together: if a signal comes while later tasks are still being
+    /// created, nothing has been read.
     begin: CancellationToken,
     names: HashMap<tokio::task::Id, String>,
     pub(crate) stop: CancellationToken,
@@ -92,7 +92,7 @@ fn nodes(config: &Config, metrics: &Metrics) -> Nodes {
         .collect()
 }
 
-/// How long a run that has ended waits for what does not yield.
+/// How long an ended run waits for a sink's write, and then for tasks that do not yield.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Running {
@@ -111,7 +111,7 @@ impl Running {
         }
     }
 
-    /// A task that calls no guest.
+    /// Spawns a task that calls no guest.
     pub(crate) fn spawn(
         &mut self,
         name: &str,
@@ -135,8 +135,8 @@ impl Running {
         self.names.insert(handle.id(), name.to_owned());
     }
 
-    /// Runs the pipeline, and waits until that is over. The first cause of a failure ends it; a
-    /// wish to stop or the deadline stops the sources and lets the rest drain.
+    /// Runs the pipeline until it ends. The first failure ends it at once; a stop request or the
+    /// deadline stops the sources and drains the rest.
     pub async fn finish(mut self, mut stops: mpsc::Receiver<StopRequest>) -> RunReport {
         self.begin.cancel();
         let mut failure = None;
@@ -181,9 +181,9 @@ impl Running {
                 },
             }
         }
-        // What a sink is writing is let through; one that does not come to an end is not.
+        // Let sinks complete their current writes, but wait no longer than `PATIENCE`.
         let _closed = tokio::time::timeout(PATIENCE, self.gate.write()).await;
-        // Counted before the tasks go: while they do, one makes room for the other.
+        // Count before the shutdown: a task that ends makes room for another's records.
         let undelivered = (self.nodes.iter())
             .map(|node| (node.name.clone(), node.metrics.in_flight.load(Ordering::Relaxed)))
             .filter(|(_, records)| *records > 0)
@@ -193,8 +193,8 @@ impl Running {
             if failure.is_some() { Vec::new() } else { self.names.into_values().collect() };
         unfinished.retain(|name| self.nodes.iter().any(|node| node.name == *name));
         unfinished.sort();
-        unfinished.dedup(); // Several workers.
-        // A task ends when it yields; nobody waits for one that does not.
+        unfinished.dedup(); // Workers of one stage share its name.
+        // An aborted task ends when it next yields; do not wait longer for one that does not yield.
         let _ = tokio::time::timeout(PATIENCE, self.tasks.shutdown()).await;
         RunReport { failure, stopped_by, undelivered, unfinished, elapsed: self.start.elapsed() }
     }

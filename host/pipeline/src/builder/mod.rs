@@ -1,7 +1,7 @@
-//! Makes a run of a prepared pipeline, step by step: the state, sinks, stages, sources.
+//! Builds a run from a prepared pipeline: opens the state, then sinks, stages and sources.
 //!
-//! Everything that could refuse is asked first; only then is anything changed: files are made,
-//! truncated and given their names.
+//! Everything that can fail to open is opened first; only then are files created, truncated and
+//! renamed.
 
 mod saved;
 mod wiring;
@@ -32,20 +32,20 @@ use pipehost_record::Letter;
 use pipehost_sandbox::{Breaker, Runner, Worker, WorkerOptions, guests};
 use wiring::{Replayed, Wiring};
 
-/// Opens what a pipeline reads and writes, and makes its instances: from the last checkpoint, where
-/// there is a state directory that has one.
+/// Opens the sources, stages and sinks of a pipeline, from the last checkpoint if its state
+/// directory has one.
 ///
 /// # Errors
-/// If a source, sink or stage does not open, or the state is not this pipeline's.
+/// If a source, sink or stage does not open, or the state does not fit this pipeline.
 pub async fn start(prepared: Prepared) -> Result<Running> {
     let (mut builder, runners) = Builder::new(prepared)?;
-    // Sinks first: nothing is read from a source before there is a place for it.
+    // Sinks first: no source is read before its records have a destination.
     let sinks = builder.open_sinks()?;
     builder.start_stages(runners).await?;
     let sources = builder.open_sources()?;
-    // All that could refuse has been asked.
+    // Everything that can fail to open is open.
     let new_sinks = builder.begin_sinks(sinks).await?;
-    // Before anything is written: what comes before the first checkpoint is removed too.
+    // Before the first write: the next run can then remove what no checkpoint includes.
     builder.coordinator.keep_begin(new_sinks)?;
     for (name, task) in sources {
         builder.running.spawn(&name, task.run());
@@ -54,24 +54,24 @@ pub async fn start(prepared: Prepared) -> Result<Running> {
     Ok(builder.build())
 }
 
-/// A run that is being made.
+/// A run under construction.
 struct Builder {
     config: Config,
     pipeline: Arc<str>,
     metrics: Arc<Metrics>,
     pace: Option<Arc<Pace>>,
-    /// Whether the state is kept: then a stop finishes nothing.
+    /// Whether state is saved: then a stop suspends the stages, and does not call `finish`.
     keeps_state: bool,
-    /// Whether checkpoints are made at all: kept, or to acknowledge what is waited for.
+    /// Whether checkpoints are made, to save state or to acknowledge input to sources.
     makes_checkpoints: bool,
     /// Whether no earlier run has made a checkpoint.
     is_first: bool,
     /// The last checkpoint; empty, if there is none.
     checkpoint: Checkpoint,
     written: WrittenFiles,
-    /// Of sources that are replaced by what they once refused.
+    /// Dead letters that replace the input of the sources in a replay.
     replay: Option<Vec<Letter>>,
-    /// Letters on their way back to stages and sinks.
+    /// Dead letters to replay into stages and sinks.
     replays: Vec<Replayed>,
     wiring: Wiring,
     coordinator: Coordinator,
@@ -141,8 +141,8 @@ impl Builder {
         node.expect("each source, stage and sink is a node").clone()
     }
 
-    /// How a source ends that is told to stop. With a state to go on from, nothing is finished by
-    /// a stop, nor by a replay.
+    /// How a source's stream ends after a stop or a replay: suspended if state is saved, so that
+    /// stages do not `finish`.
     fn when_stopped(&self) -> StreamEnd {
         if self.keeps_state { StreamEnd::Suspended } else { StreamEnd::Finished }
     }
@@ -181,7 +181,7 @@ impl Builder {
                 .with_context(|| format!("sink `{name}`"))?;
             let receivers = self.wiring.receivers(id);
             let rejections = Rejections {
-                gate: Arc::default(), // The task of a sink holds that of the run.
+                gate: Arc::default(), // `SinkTask` already holds the run's gate.
                 ..self.rejections("sink", &name, &metrics, sink.on_error.value)
             };
             let task = SinkTask {
@@ -245,7 +245,7 @@ impl Builder {
         Ok(())
     }
 
-    /// Starts the workers of a stage, with what they saved in an earlier run.
+    /// Starts the workers of a stage, with the states that they saved in an earlier run.
     async fn start_workers(&self, index: usize, runner: &Runner) -> Result<Vec<Worker>> {
         let stage = &self.config.stages[index];
         let Node { name, metrics, .. } = self.node(NodeId::Stage(index));
@@ -321,8 +321,8 @@ impl Builder {
         Ok(tasks)
     }
 
-    /// Makes and truncates the files of the sinks. Returns where those are that no checkpoint
-    /// knows.
+    /// Creates and truncates the files of the sinks. Returns the positions of sinks that are not in
+    /// a checkpoint.
     async fn begin_sinks(
         &mut self,
         sinks: Vec<(NodeId, SinkTask)>,
@@ -344,12 +344,12 @@ impl Builder {
         Ok(new_sinks)
     }
 
-    /// Sends letters back to the stages and sinks that refused them.
+    /// Replays dead letters into the stages and sinks that rejected them.
     fn start_replays(&mut self) {
         for (number, Replayed { letters, sender }) in
             std::mem::take(&mut self.replays).into_iter().enumerate()
         {
-            // Not a node of the pipeline: no checkpoint speaks of it.
+            // Not a node of the pipeline, so not part of a checkpoint.
             let id = NodeId::Source(self.config.sources.len() + number);
             let name = format!("letters of {}", letters[0].stage);
             let metrics = self.metrics.node(&name);

@@ -1,4 +1,4 @@
-//! What an earlier run of the pipeline saved.
+//! The state that an earlier run of the pipeline saved.
 
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use pipehost_connectors::described;
 use pipehost_files::content_hash;
 use pipehost_sandbox::Runner;
 
-/// Opens a state directory, and sees that it is this pipeline's.
+/// Opens a state directory, and checks that its checkpoint fits this pipeline.
 pub(super) fn open(directory: &Path, shape: &Shape) -> Result<(Option<Store>, Option<Checkpoint>)> {
     let at = directory.display();
     let (store, checkpoint) = Store::open(directory)?;
@@ -37,7 +37,7 @@ pub(super) fn open(directory: &Path, shape: &Shape) -> Result<(Option<Store>, Op
     Ok((Some(store), Some(checkpoint)))
 }
 
-/// What a pipeline has to have in common with a checkpoint.
+/// The properties that a pipeline must share with a checkpoint.
 pub(super) fn shape(config: &Config, runners: &[Runner]) -> Shape {
     let stage = |(stage, runner): (&pipehost_config::Stage, &Runner)| {
         let shape = StageShape {
@@ -60,7 +60,7 @@ pub(super) fn shape(config: &Config, runners: &[Runner]) -> Shape {
     }
 }
 
-/// SHA-256 of each options of a stage, by name.
+/// SHA-256 of each setting of a stage, by name.
 fn settings(config: &serde_json::Value) -> BTreeMap<String, String> {
     let settings = config.as_object().into_iter().flatten();
     settings

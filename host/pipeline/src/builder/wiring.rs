@@ -1,4 +1,4 @@
-//! The edges of a run, until its nodes take their ends.
+//! Creates the edges of a run.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub(super) struct Wiring {
     bytes: AllBytes,
 }
 
-/// Letters on their way back to the stage or sink that refused them.
+/// Dead letters to replay into the stage or sink that rejected them.
 pub(super) struct Replayed {
     pub(super) letters: Vec<Letter>,
     pub(super) sender: Sender,
@@ -36,7 +36,7 @@ impl Wiring {
         wiring
     }
 
-    /// One more edge to each input of a stage or sink that has letters.
+    /// Adds an edge to each input of a stage or sink that has dead letters to replay.
     pub(super) fn replays(&mut self, nodes: &Nodes, letters: &[Letter]) -> Vec<Replayed> {
         let mut replays: Vec<Replayed> = Vec::new();
         let mut by_input: BTreeMap<(NodeId, u32), Vec<Letter>> = BTreeMap::new();

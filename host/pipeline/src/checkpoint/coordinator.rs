@@ -18,11 +18,11 @@ use pipehost_connectors::{Acknowledgements, Rename, Synced};
 use pipehost_observe::metrics::Metrics;
 use pipehost_sandbox::WorkerState;
 
-/// Tells a source to begin a checkpoint.
+/// Tells a source to start a checkpoint.
 pub(crate) struct CheckpointRequests(Option<watch::Receiver<u64>>);
 
 impl CheckpointRequests {
-    /// The number of the next checkpoint. May be dropped.
+    /// Waits for the number of the next checkpoint. Cancel-safe.
     pub(crate) async fn next(&mut self) -> u64 {
         let Some(begin) = &mut self.0 else { return std::future::pending().await };
         match begin.changed().await {
@@ -32,16 +32,16 @@ impl CheckpointRequests {
     }
 }
 
-/// What the checkpoints of a run are made of.
+/// What a [`Coordinator`] is made of.
 pub(crate) struct CoordinatorOptions {
     /// Whether checkpoints are made at all.
     pub active: bool,
-    /// None: checkpoints acknowledge, and are not kept.
+    /// None: checkpoints only acknowledge input, and are not saved.
     pub store: Option<Store>,
-    /// The last checkpoint: what has not changed since is taken from it.
+    /// The last checkpoint: what has not changed since is copied from it.
     pub checkpoint: Checkpoint,
     pub shape: Shape,
-    /// The nodes that checkpoints speak of.
+    /// The nodes that a checkpoint includes.
     pub names: BTreeMap<NodeId, String>,
     pub dead_letters: Option<Arc<DeadLetters>>,
     /// True if `dead_letters` is the pipeline's own file, not a replay's temporary one.
@@ -54,22 +54,22 @@ pub(crate) struct CoordinatorOptions {
 pub(crate) struct Coordinator {
     options: CoordinatorOptions,
     reports: mpsc::UnboundedReceiver<Report>,
-    /// What reporters are made of; dropped when the run begins.
+    /// Cloned into each reporter; dropped at the start, so that `reports` closes with the nodes.
     reporter: Option<mpsc::UnboundedSender<Report>>,
     begin: watch::Sender<u64>,
     durable: watch::Sender<u64>,
     demand: Arc<Notify>,
     /// Whether there is no room for dead letters.
     full: watch::Sender<bool>,
-    /// What nodes said last that have ended.
+    /// The last state of each node that has ended.
     ended: BTreeMap<NodeId, NodeState>,
-    /// Letters for the next checkpoint.
+    /// Dead letters for the next checkpoint.
     letters: Encoded,
-    /// When something was written last.
+    /// When a checkpoint was last written.
     written: Instant,
 }
 
-/// How often a checkpoint is written in which nothing has changed: its time says that the run lives.
+/// How often an unchanged checkpoint is written: its time shows that the run is alive.
 const UNCHANGED: Duration = Duration::from_secs(10);
 
 impl Coordinator {
@@ -89,7 +89,7 @@ impl Coordinator {
         }
     }
 
-    /// Takes the letters that an earlier run had no room for, if they are to be written here.
+    /// Takes over the dead letters that an earlier run had no room for, unless in a replay.
     fn take_letters(&mut self) -> Result<()> {
         let CoordinatorOptions { checkpoint, dead_letters, own_letters, .. } = &mut self.options;
         if dead_letters.is_some() && *own_letters {
@@ -98,7 +98,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Keeps where new sinks and the dead letters are before the run writes to them.
+    /// Saves the positions of new sinks and of the dead letters before the run writes to them.
     pub(crate) fn keep_begin(&mut self, sinks: BTreeMap<String, SinkCheckpoint>) -> Result<()> {
         if let Some(letters) = &self.options.dead_letters {
             letters.begin()?;
@@ -133,7 +133,7 @@ impl Coordinator {
         Reporter::new(node, self.options.active, reports, letters)
     }
 
-    /// The letters of one node.
+    /// A handle that takes the dead letters of one node.
     pub(crate) fn letters(&self) -> Letters {
         let CoordinatorOptions { active, dead_letters, .. } = &self.options;
         let waiting = active.then(|| Waiting::new(self.demand.clone(), self.full.subscribe()));
@@ -148,18 +148,18 @@ impl Coordinator {
         Acknowledgements::new(self.durable.subscribe(), self.demand.clone())
     }
 
-    /// Makes checkpoints until all nodes have ended; the last one has what they said then.
+    /// Makes checkpoints until all nodes have ended; the last one holds their final states.
     pub(crate) async fn run(mut self) -> TaskResult {
         self.reporter = None;
         let mut ticks = interval(self.options.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks.tick().await; // The first comes at once.
+        ticks.tick().await; // The first tick comes at once.
         let demand = self.demand.clone();
         loop {
             while !self.all_ended() {
                 tokio::select! {
                     biased;
-                    // No checkpoint is under way: the node has ended.
+                    // No checkpoint is in progress, so the node has ended.
                     report = self.reports.recv() => {
                         let Report { node, state, letters, .. } = report.ok_or(TaskError::NeighbourGone)?;
                         self.letters.extend(letters);
@@ -206,7 +206,7 @@ impl Coordinator {
                     reached.letters.extend(letters);
                     reached.states.insert(node, state);
                 }
-                // After the barrier: it belongs to the next checkpoint.
+                // It ended after its barrier: this report belongs to the next checkpoint.
                 None if reached.states.contains_key(&node) => {
                     self.letters.extend(letters);
                     self.ended.insert(node, state);
@@ -263,7 +263,7 @@ impl Coordinator {
                 std::mem::take(&mut changed),
             );
             let done = tokio::task::spawn_blocking(move || {
-                // The letters first: if what follows fails, they are removed again.
+                // Dead letters first: if a later step fails, the next run removes them again.
                 if let Some(file) = &file {
                     file.write(&mut letters)?;
                     let end = file.sync()?;
@@ -285,7 +285,7 @@ impl Coordinator {
                 if !is_same {
                     store.commit(&checkpoint, &new)?;
                 }
-                // Files that this checkpoint knows get their names, and so they are in the next one.
+                // Renamed only once this checkpoint is saved; the next one has the final names.
                 given.iter().try_for_each(Rename::apply)?;
                 for (name, position) in then {
                     if let Some(sink) = checkpoint.sinks.get_mut(&name) {
@@ -317,7 +317,7 @@ impl Coordinator {
         Ok(())
     }
 
-    /// Enters what a node said into a checkpoint.
+    /// Adds a node's state to a checkpoint.
     fn enter(
         &self,
         checkpoint: &mut Checkpoint,
@@ -369,9 +369,9 @@ impl Coordinator {
     }
 }
 
-/// What came together for a checkpoint.
+/// The reports collected for a checkpoint.
 struct CollectedReports {
-    /// Of nodes that reached it.
+    /// The states of nodes that reached it.
     states: BTreeMap<NodeId, NodeState>,
     /// Nodes that ended before it.
     ended: BTreeSet<NodeId>,

@@ -9,22 +9,22 @@ use tokio::sync::{Notify, watch};
 use crate::dead_letter::{DeadLetters, Encoded};
 use pipehost_record::Letter;
 
-/// Letters that may wait for the next checkpoint before one is begun for their sake, in bytes.
+/// Bytes of dead letters, compressed, that may wait before a checkpoint is requested to write them.
 const LETTERS: usize = 16 << 20;
 
-/// The dead letters of one node. Where checkpoints are made, they wait for the next one, so that
-/// what is done again after a crash is not written twice.
+/// A handle that takes the dead letters of one node. With checkpoints, they wait for the next one,
+/// so that work repeated after a crash does not write them twice.
 #[derive(Clone)]
 pub(crate) struct Letters {
     file: Option<Arc<DeadLetters>>,
     waiting: Option<Arc<Waiting>>,
 }
 
-/// Letters that wait for the next checkpoint.
+/// Dead letters that wait for the next checkpoint.
 pub(super) struct Waiting {
     letters: Mutex<Encoded>,
     demand: Arc<Notify>,
-    /// Whether there is no room for those of the last checkpoint.
+    /// Whether those of the last checkpoint still wait for room.
     full: watch::Receiver<bool>,
 }
 
@@ -34,16 +34,16 @@ impl Waiting {
     }
 }
 
-/// How often it is looked whether there is room for dead letters again.
+/// How often to check whether there is room for dead letters again.
 const LOOK: Duration = Duration::from_millis(500);
 
 impl Letters {
-    /// Without `waiting`, letters are written as they come.
+    /// Without `waiting`, dead letters are written as they come.
     pub(super) fn new(file: Option<Arc<DeadLetters>>, waiting: Option<Waiting>) -> Self {
         Self { file, waiting: waiting.map(Arc::new) }
     }
 
-    /// Takes letters, and waits while there is no room for them.
+    /// Takes dead letters, and waits while there is no room for them.
     pub(crate) async fn keep(&self, letters: Vec<Letter>) -> Result<()> {
         let file = self.file.clone().expect("the graph was checked for it");
         let letters = Encoded::new(&letters);
@@ -56,7 +56,7 @@ impl Letters {
                 waiting.demand.notify_one();
             }
         }
-        // Where those of the last checkpoint wait for room, so do all others, and all who make them.
+        // Back-pressure: while letters of the last checkpoint wait for room, nobody adds more.
         let _ = waiting.full.clone().wait_for(|full| !full).await;
         Ok(())
     }
@@ -67,12 +67,12 @@ impl Letters {
     }
 }
 
-/// Writes letters as there is room, where no checkpoint has to know of them.
+/// Writes dead letters as room allows, in a run without checkpoints.
 async fn write_all(file: Arc<DeadLetters>, mut letters: Encoded) -> Result<()> {
     let mut told = false;
     loop {
         let (writer, before) = (file.clone(), letters.bytes);
-        // A pipe may have nobody who reads it: not on a thread that others need.
+        // A write to a pipe that nobody reads blocks: use a thread that may block.
         let written = tokio::task::spawn_blocking(move || {
             writer.write(&mut letters)?;
             Ok::<_, anyhow::Error>(letters)
@@ -87,7 +87,7 @@ async fn write_all(file: Arc<DeadLetters>, mut letters: Encoded) -> Result<()> {
     }
 }
 
-/// There is no room: fails, or waits a while.
+/// Called when there is no room: fails, or waits a while, as configured.
 pub(super) async fn wait_for_room(file: &DeadLetters, told: &mut bool) -> Result<()> {
     if !file.waits() {
         return Err(anyhow!(file.full()));

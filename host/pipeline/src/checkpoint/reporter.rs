@@ -1,4 +1,4 @@
-//! What a node says of itself at a checkpoint, and at its end.
+//! What a node reports at a checkpoint, and at its end.
 
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -9,7 +9,7 @@ use pipehost_config::graph::NodeId;
 use pipehost_connectors::Synced;
 use pipehost_sandbox::WorkerState;
 
-/// A node at a checkpoint.
+/// The state of a node at a checkpoint.
 pub(crate) enum NodeState {
     Source {
         position: Option<Value>,
@@ -24,16 +24,16 @@ pub(crate) enum NodeState {
     Sink(Synced),
 }
 
-/// What a node says of itself.
+/// A node's report to the coordinator.
 pub(super) struct Report {
     pub(super) node: NodeId,
-    /// The checkpoint that it belongs to; none if the node has ended, and this is its last.
+    /// The checkpoint that it belongs to; none if the node has ended, and this is its last report.
     pub(super) number: Option<u64>,
     pub(super) state: NodeState,
     pub(super) letters: Encoded,
 }
 
-/// The end of a node at which it reports.
+/// A node's handle for sending reports.
 #[derive(Clone)]
 pub(crate) struct Reporter {
     node: NodeId,
@@ -53,24 +53,24 @@ impl Reporter {
         Self { node, active, reports, letters }
     }
 
-    /// Whether anybody listens: only then is a state worth to be saved.
+    /// Whether checkpoints are made: otherwise the node need not save its state.
     pub(crate) fn is_heard(&self) -> bool {
         self.active
     }
 
-    /// The node has come to a barrier, and not further.
+    /// Reports that the node has reached a barrier, and has processed nothing behind it.
     pub(crate) fn reached(&self, number: u64, state: NodeState) {
         self.report(Some(number), state);
     }
 
-    /// The node has ended.
+    /// Reports that the node has ended.
     pub(crate) fn ended(&self, state: NodeState) {
         self.report(None, state);
     }
 
     fn report(&self, number: Option<u64>, state: NodeState) {
         let letters = self.letters.take();
-        // Nobody listens where no checkpoints are made, or if the run has failed.
+        // The receiver is gone if no checkpoints are made, or if the run has failed.
         let _ = self.reports.send(Report { node: self.node, number, state, letters });
     }
 }

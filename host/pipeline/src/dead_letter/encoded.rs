@@ -1,4 +1,4 @@
-//! Letters that wait until they are written.
+//! Dead letters that wait to be written.
 
 use anyhow::{Result, bail};
 use std::collections::VecDeque;
@@ -6,21 +6,21 @@ use std::collections::VecDeque;
 use pipehost_codec::frames;
 use pipehost_record::Letter;
 
-/// Letters as they are written, compressed while they wait: of many that were refused for one
-/// reason, most is the same.
+/// Dead letters as written to the file, compressed while they wait: those rejected for the same
+/// reason are mostly alike.
 #[derive(Debug, Default)]
 pub struct Encoded {
-    /// Whole letters that are not compressed, and come first.
+    /// Complete frames at the front, not compressed.
     first: Vec<u8>,
-    /// With the bytes of each before it was compressed.
+    /// Compressed frames, each part with its uncompressed length.
     parts: VecDeque<(Vec<u8>, usize)>,
-    /// Behind the parts, and not compressed yet: alone, a letter would become little smaller.
+    /// Frames after the parts, not compressed yet: a single one would hardly become smaller.
     last: Vec<u8>,
-    /// Bytes that they will have in the file.
+    /// Bytes that they take in the file.
     pub bytes: usize,
 }
 
-/// The level of Zstandard that costs least.
+/// The fastest standard level of Zstandard.
 const LEVEL: i32 = 1;
 /// Bytes that are compressed together.
 const PART: usize = 256 << 10;
@@ -36,7 +36,7 @@ impl Encoded {
         encoded
     }
 
-    /// Puts others behind these.
+    /// Appends `others`.
     pub fn extend(&mut self, mut others: Self) {
         self.bytes += others.bytes;
         if !others.first.is_empty() {
@@ -54,7 +54,7 @@ impl Encoded {
         self.compress(PART);
     }
 
-    /// Compresses what is not, if it has `least` bytes.
+    /// Compresses `last` if it has at least `least` bytes.
     fn compress(&mut self, least: usize) {
         if self.last.len() >= least {
             self.parts.push_back(compressed(&std::mem::take(&mut self.last)));
@@ -65,13 +65,13 @@ impl Encoded {
         self.bytes == 0
     }
 
-    /// Bytes that they take while they wait.
+    /// Bytes of memory that they take while they wait.
     pub fn held_bytes(&self) -> usize {
         let parts = self.parts.iter().map(|(part, _)| part.len()).sum::<usize>();
         self.first.len() + parts + self.last.len()
     }
 
-    /// Takes some of the first, as they are written.
+    /// Takes frames from the front, uncompressed.
     pub fn pop(&mut self) -> Option<Vec<u8>> {
         let letters = if !self.first.is_empty() {
             std::mem::take(&mut self.first)
@@ -84,14 +84,14 @@ impl Encoded {
         (!letters.is_empty()).then_some(letters)
     }
 
-    /// Puts back what was taken last, and not written.
+    /// Puts back the unwritten rest of what was last taken.
     pub fn push_front(&mut self, letters: Vec<u8>) {
         self.bytes += letters.len();
         self.first = letters;
     }
 
-    /// All of them, to be kept: part by part, the bytes of each before and after it was
-    /// compressed, both little-endian u32, and what it is then.
+    /// The form stored in a checkpoint. For each part: its uncompressed and its compressed length,
+    /// both little-endian u32, then the compressed bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let loose = [&self.first, &self.last].map(|letters| compressed(letters));
@@ -106,10 +106,10 @@ impl Encoded {
         bytes
     }
 
-    /// What [`Encoded::to_bytes`] made.
+    /// Decodes what [`Encoded::to_bytes`] made.
     ///
     /// # Errors
-    /// If the bytes are something else.
+    /// If the bytes do not have this form.
     pub fn from_bytes(mut bytes: &[u8]) -> Result<Self> {
         let mut letters = Self::default();
         while !bytes.is_empty() {
@@ -178,7 +178,7 @@ mod tests {
             }
             assert_eq!(waiting.bytes, expected.len());
             assert!(waiting.held_bytes() < expected.len() / 10, "{}", waiting.held_bytes());
-            // Some are taken and put back, and all are kept in between.
+            // Some are taken and put back, then all are stored and loaded.
             let first = waiting.pop().unwrap();
             waiting.push_front(first);
             waiting = Encoded::from_bytes(&waiting.to_bytes()).unwrap();

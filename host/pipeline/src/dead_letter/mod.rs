@@ -1,4 +1,4 @@
-//! The files of dead letters: frames, one behind the other, in files that rotate.
+//! The dead-letter files: a sequence of frames, in files that rotate.
 
 mod encoded;
 mod reader;
@@ -22,7 +22,7 @@ use pipehost_files::paths::resolve;
 use pipehost_files::rotation;
 pub use reader::LetterReader;
 
-/// Appends letters. A crash tears the last at most.
+/// Appends dead letters to a file. A crash leaves at most the last one incomplete.
 pub struct DeadLetters {
     config: pipehost_config::DeadLetters,
     current: Mutex<Current>,
@@ -30,52 +30,52 @@ pub struct DeadLetters {
 
 struct Current {
     file: File,
-    /// Bytes in it.
+    /// Length of `file` in bytes.
     length: u64,
-    /// Bytes in those that were rotated away, as far as is known.
+    /// Bytes in the rotated files, when last measured.
     rotated: u64,
-    /// The highest number that a rotated file had: none is used again.
+    /// The highest number that a rotated file had: numbers are not reused.
     highest: u64,
-    /// Bytes that were asked room for and are not written yet.
+    /// Bytes for which room was reserved, and which are not written yet.
     expected: u64,
-    /// WrittenFiles since it was synced.
+    /// Whether it was written to since the last sync.
     dirty: bool,
-    /// When something was written last, or it was opened.
+    /// The time of the last write, or of opening.
     written: i64,
     /// A pipe or a device: there is nothing to lock, rotate or truncate.
     is_stream: bool,
-    /// What is done before the first write.
+    /// What to do before the first write; none once it is done.
     begin: Option<OpenMode>,
 }
 
-/// What is done before the first write.
+/// What to do with an existing file before the first write.
 enum OpenMode {
-    /// Nothing was written behind the last checkpoint that anybody knows: only what is torn is removed.
+    /// No known data follows the last checkpoint: only an incomplete frame at the end is removed.
     AsItIs,
-    /// Removes what was written behind the checkpoint.
+    /// Removes what was written after the checkpoint, from this length on.
     Truncated(u64),
-    /// The file was rotated since the checkpoint: it gets its name back, too.
+    /// The same for a file that was rotated since the checkpoint; it gets its old name back.
     CutRotated(PathBuf, u64),
 }
 
-/// Where the letters of a checkpoint end.
+/// Where the dead letters of a checkpoint end.
 #[derive(Debug, Serialize, Deserialize)]
 struct LettersPosition {
     #[serde(flatten)]
     mark: FileMark,
     /// The highest number that a rotated file had.
     highest: u64,
-    /// When something was written last before: nanoseconds since the Unix epoch.
+    /// The time of the last write before it, in nanoseconds since the Unix epoch.
     time: i64,
 }
 
 impl DeadLetters {
-    /// Opens a file to append to, and creates it if there is none. Looks at what an earlier run
-    /// left, and changes nothing of it before [`DeadLetters::begin`].
+    /// Opens a file to append to, or creates it. Checks what an earlier run left, but changes
+    /// nothing before [`DeadLetters::begin`].
     ///
     /// # Errors
-    /// If the file cannot be opened, is in use by another run, or holds something else than
-    /// dead letters, or if another pipeline has written behind the checkpoint that ends at `position`.
+    /// If the file cannot be opened, is in use by another run, or holds something other than dead
+    /// letters, or if letters of another pipeline, or older ones, follow `position`.
     pub fn open(
         config: &pipehost_config::DeadLetters,
         pipeline: &str,
@@ -84,7 +84,7 @@ impl DeadLetters {
         let mut config = config.clone();
         let is_device = config.path.exists() && !config.path.is_file();
         if config.path.is_symlink() && !is_device {
-            config.path = resolve(&config.path); // The link stays, and what it leads to rotates.
+            config.path = resolve(&config.path); // Keep the link, and rotate its target.
         }
         let path = &config.path;
         let failed =
@@ -98,7 +98,7 @@ impl DeadLetters {
                 .context("the state does not know where its dead letters end")?;
             begin = since_cut(path, pipeline, &position)?;
             highest = match begin {
-                // Its number is free again.
+                // The rotated file gets its old name back, so its number is free again.
                 OpenMode::CutRotated(..) => position.highest,
                 OpenMode::AsItIs | OpenMode::Truncated(_) => highest.max(position.highest),
             };
@@ -122,11 +122,11 @@ impl DeadLetters {
         Ok(Self { config, current: Mutex::new(current) })
     }
 
-    /// Removes what an earlier run wrote behind the last checkpoint, and what it left torn at the end:
-    /// nothing behind that could be read.
+    /// Removes what an earlier run wrote after the last checkpoint, and an incomplete frame at the
+    /// end: nothing appended after that could be read.
     ///
     /// # Errors
-    /// If that failed.
+    /// If the file cannot be read, truncated or renamed.
     pub fn begin(&self) -> Result<()> {
         let path = &self.config.path;
         let failed = |error: io::Error| {
@@ -164,7 +164,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// The file that is written, not to be read meanwhile.
+    /// Notes the current file in `written`, so that no source reads it.
     pub fn note(&self, written: &WrittenFiles) {
         let current = self.current();
         if !current.is_stream {
@@ -176,10 +176,10 @@ impl DeadLetters {
         self.current.lock().expect("nobody panics while writing")
     }
 
-    /// Asks for room for letters that will be written, where the pipeline does not wait for it.
+    /// Reserves room for letters; checked only if the pipeline does not wait for room.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is no room, and the pipeline does not wait for it.
     pub fn expect(&self, bytes: usize) -> Result<()> {
         let mut current = self.current();
         let expected = current.expected;
@@ -190,12 +190,12 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Whether the pipeline waits where there is no room.
+    /// Whether the pipeline waits when there is no room.
     pub fn waits(&self) -> bool {
         self.config.when_full == WhenLettersFull::Wait
     }
 
-    /// What is said where there is no room.
+    /// The message when there is no room.
     pub fn full(&self) -> String {
         let limit = bytesize::ByteSize::b(self.config.max_bytes);
         format!(
@@ -205,8 +205,8 @@ impl DeadLetters {
         )
     }
 
-    /// Appends letters, as long as there is room, and no longer than until the second file has
-    /// been begun: the first is to be in a checkpoint by then. What is not written stays.
+    /// Appends letters while there is room, with at most one rotation: a checkpoint must be written
+    /// before the next, as `since_cut` looks one file back. Unwritten letters stay.
     ///
     /// # Errors
     /// If they cannot be written: the records would be lost.
@@ -230,7 +230,7 @@ impl DeadLetters {
                 }
                 current.append(&part[start..end]).map_err(failed)?;
                 start = end;
-                // The one that is written cannot be replayed.
+                // Only rotated files can be replayed, which makes room.
                 let rotates = is_due || (is_full && self.waits() && current.length > 0);
                 if rotates && !has_rotated {
                     self.rotate(&mut current)?;
@@ -247,20 +247,20 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Whether so many bytes fit in behind what is written, and `more` that is about to be.
+    /// Whether `bytes` fit after the bytes written so far and `more` that are about to be.
     fn has_room(&self, current: &mut Current, more: u64, bytes: u64) -> bool {
         let fits = |current: &Current| {
             let used = current.length + current.rotated + more;
             used == 0 || used + bytes <= self.config.max_bytes
         };
         if !fits(current) {
-            // Somebody may have taken some away.
+            // Rotated files may have been removed: measure again.
             current.rotated = rotation::bytes(&self.config.path);
         }
         fits(current)
     }
 
-    /// Gives the file a number, and begins a new one.
+    /// Renames the file to the next number, and starts a new one.
     fn rotate(&self, current: &mut Current) -> Result<()> {
         let path = &self.config.path;
         let failed = |error: io::Error| {
@@ -274,10 +274,10 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Makes durable what was written, and says where it ends.
+    /// Makes what was written durable, and returns the position of its end; none for a stream.
     ///
     /// # Errors
-    /// If that failed.
+    /// If the file cannot be synced or read.
     pub fn sync(&self) -> Result<Option<Value>> {
         let mut current = self.current();
         if current.is_stream {
@@ -289,9 +289,9 @@ impl DeadLetters {
         if std::mem::take(&mut current.dirty) {
             current.file.sync_all().map_err(failed)?;
         }
-        // Opened to append, it can be read all the same.
+        // The file was opened for reading too, which the mark needs.
         let mark = FileMark::of(&current.file, current.length).map_err(failed)?;
-        // The same, as long as nothing is written: an unchanged checkpoint is not written again.
+        // Unchanged if nothing was written: an unchanged checkpoint is not saved again.
         let position = LettersPosition { mark, highest: current.highest, time: current.written };
         Ok(Some(serde_json::to_value(position).expect("its keys are texts")))
     }
@@ -310,7 +310,7 @@ impl Current {
     }
 }
 
-/// Holds a file so that nobody else writes it, until what this returns goes.
+/// Locks a file against other writers, until the returned file is dropped.
 ///
 /// # Errors
 /// If there is no such file, or another run of pipehost writes it.
@@ -321,7 +321,7 @@ pub fn lock(path: &Path) -> Result<File> {
     open_locked(path)
 }
 
-/// Opens a file that nobody else writes.
+/// Opens a file, or creates it, and locks it against other writers.
 fn open_locked(path: &Path) -> Result<File> {
     let failed =
         |error: io::Error| anyhow!("cannot open the dead letters {}: {error}", path.display());
@@ -335,7 +335,7 @@ fn open_locked(path: &Path) -> Result<File> {
             }
             Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
         }
-        // A replay may have put another file in its place before it let go of this one.
+        // A replay may have replaced the file before it released the lock: then open the new one.
         if is_at(path, &file) {
             if file.metadata().map_err(failed)?.is_file() {
                 folder::keep_name(path).map_err(failed)?;
@@ -345,12 +345,12 @@ fn open_locked(path: &Path) -> Result<File> {
     }
 }
 
-/// What was written after a checkpoint. Files that the checkpoint does not know are left as they are: somebody
-/// has replayed or moved letters since.
+/// Finds what was written after a checkpoint. Files that are not in the checkpoint stay as they
+/// are: somebody has replayed or moved letters since.
 fn since_cut(path: &Path, pipeline: &str, position: &LettersPosition) -> Result<OpenMode> {
     let LettersPosition { mark, highest, time } = position;
     let is_it = |path: &Path| match File::open(path) {
-        // Nothing is in every file: one that was empty is known by its inode alone.
+        // An empty file has no content to compare: it is recognised by its inode alone.
         Ok(file) if file.metadata().is_ok_and(|metadata| metadata.is_file()) => {
             let is_it = inode(&file).and_then(|inode| {
                 Ok((mark.length > 0 || inode == mark.file.inode()) && mark.is_in(&file)?)
@@ -365,7 +365,7 @@ fn since_cut(path: &Path, pipeline: &str, position: &LettersPosition) -> Result<
         only_of(pipeline, *time, path, mark.length)?;
         return Ok(OpenMode::Truncated(mark.length));
     }
-    // No more than one file is begun between two checkpoints.
+    // `write` starts at most one new file between two checkpoints.
     let rotated = rotation::numbered(path, highest + 1);
     if is_it(&rotated)? {
         only_of(pipeline, *time, path, 0)?;
@@ -375,12 +375,12 @@ fn since_cut(path: &Path, pipeline: &str, position: &LettersPosition) -> Result<
     Ok(OpenMode::AsItIs)
 }
 
-/// Sees that all letters behind an offset are those of one pipeline, and not older than a checkpoint.
+/// Checks that letters after an offset are of one pipeline, and not older than a checkpoint.
 fn only_of(pipeline: &str, checkpoint: i64, path: &Path, offset: u64) -> Result<()> {
-    // Letters wait for a checkpoint, and clocks are put back a little.
+    // Letters wait for a checkpoint before they are written, and clocks may be set back a little.
     const SLACK: i64 = 60 * 1_000_000_000;
     for letter in LetterReader::open_at(path, offset)? {
-        // What is damaged is removed.
+        // A damaged letter is removed, with everything after it.
         let Ok(letter) = letter else { break };
         if letter.pipeline != pipeline {
             bail!(

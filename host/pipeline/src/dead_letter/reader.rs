@@ -1,4 +1,4 @@
-//! Reading dead letters.
+//! Reads dead letters.
 
 use anyhow::{Context as _, Result, anyhow};
 use std::fs::File;
@@ -8,11 +8,11 @@ use std::path::Path;
 use pipehost_codec::frames::{self, Frame};
 use pipehost_record::Letter;
 
-/// Reads letters one by one.
+/// Reads dead letters one by one.
 pub struct LetterReader {
     file: File,
     begun: Vec<u8>,
-    /// Where the frame at the start of `begun` stands in the file.
+    /// The offset in the file of the frame at the start of `begun`.
     pub(crate) offset: u64,
     number: u64,
     ended: bool,
@@ -25,7 +25,7 @@ impl LetterReader {
         Self::open_at(path, 0)
     }
 
-    /// Begins behind the letters that end at `offset`.
+    /// Starts after the letters that end at `offset`.
     pub(crate) fn open_at(path: &Path, offset: u64) -> Result<Self> {
         let opened = File::open(path).and_then(|mut file| {
             file.seek(SeekFrom::Start(offset))?;
@@ -35,7 +35,7 @@ impl LetterReader {
         Ok(Self { file, begun: Vec::new(), offset, number: 0, ended: false })
     }
 
-    /// Bytes at the end of the file that are the begin of a frame; known at the end.
+    /// Bytes of an incomplete frame at the end of the file; known once the iterator has ended.
     pub fn torn(&self) -> usize {
         self.begun.len()
     }

@@ -1,4 +1,4 @@
-//! Everything that enters a node: its edges, merged fairly, and brought to one checkpoint.
+//! The input side of a node: its edges, merged fairly and aligned at barriers.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -15,12 +15,12 @@ use pipehost_config::Batching;
 use pipehost_observe::metrics::{Activity, NodeMetrics};
 use pipehost_record::Batch;
 
-/// What a node gets.
+/// What a node receives.
 pub(crate) enum Event {
     Batch(Batch),
-    /// Later than the one before.
+    /// Always later than the one before.
     Watermark(i64),
-    /// On all edges, what belongs to the checkpoint has come, and nothing else.
+    /// Every edge has reached this checkpoint's barrier, and nothing behind it was received.
     Barrier(u64),
     /// All edges have ended.
     End(StreamEnd),
@@ -28,7 +28,7 @@ pub(crate) enum Event {
 
 /// The receiving end of an edge.
 pub(crate) struct Receiver {
-    /// Its place among the inputs of the node.
+    /// Index of the input that it belongs to.
     pub input: u32,
     pub queue: mpsc::Receiver<Message>,
 }
@@ -60,7 +60,7 @@ impl Inlet {
         Self { edges, metrics, rebatch: batch.map(|batching| Rebatch::new(batching, apart)) }
     }
 
-    /// The next event; at the end, always the end. May be dropped while it waits.
+    /// The next event; after the last one, always [`Event::End`]. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Event, TaskError> {
         let start = Instant::now();
         let event = match &mut self.rebatch {
@@ -75,17 +75,17 @@ impl Inlet {
         Ok(event)
     }
 
-    /// Says that `records` of what `next` gave are done with.
+    /// Counts `records` of those that `next` returned as no longer in flight.
     pub(crate) fn done(&self, records: usize) {
         self.metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
     }
 }
 
 struct Edge {
-    /// Its place among the inputs of the node.
+    /// Index of the input that it belongs to.
     input: u32,
     queue: mpsc::Receiver<Message>,
-    /// It has reached the barrier, and waits for the others.
+    /// It has reached the barrier, and waits for the other edges.
     at_barrier: bool,
     watermark: i64,
 }
@@ -97,15 +97,15 @@ impl Edge {
 }
 
 struct Edges {
-    /// Those that have not ended.
+    /// Edges that have not ended.
     open: Vec<Edge>,
-    /// The edge to ask first next time.
+    /// The edge to poll first next time.
     turn: usize,
     /// The checkpoint that some edges have reached.
     barrier: Option<u64>,
-    /// The last that was given out.
+    /// The last watermark that was returned.
     watermark: i64,
-    /// That of edges that were suspended: their time goes on with the next run.
+    /// Upper bound of our watermark: the lowest of the suspended edges.
     ceiling: i64,
     close: StreamEnd,
     metrics: Arc<NodeMetrics>,
@@ -117,7 +117,7 @@ impl Edges {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, TaskError>> {
-        // More than one thing may have been reached at once.
+        // The edges may have reached a watermark and a barrier at once.
         if let Some(event) = self.reached() {
             return Poll::Ready(Ok(event));
         }
@@ -167,9 +167,9 @@ impl Edges {
         Poll::Pending
     }
 
-    /// What the edges have reached together.
+    /// The watermark or barrier that all edges have reached.
     fn reached(&mut self) -> Option<Event> {
-        // Before the barrier: it belongs to the checkpoint.
+        // Before the barrier: the watermark belongs to this checkpoint.
         let watermark = self.open.iter().map(|edge| edge.watermark).min()?.min(self.ceiling);
         if watermark > self.watermark {
             self.watermark = watermark;
@@ -183,25 +183,25 @@ impl Edges {
     }
 }
 
-/// Makes batches of the size that a node asked for.
+/// Joins and splits batches to the size that the node is configured for.
 struct Rebatch {
     batching: Batching,
     apart: bool,
     held: VecDeque<Held>,
     records: usize,
     bytes: usize,
-    /// When what is held goes on in any case.
+    /// When the held records are sent even if the batch is not full.
     due: Instant,
-    /// What was taken with the last batch, and is to follow it.
+    /// Batches taken together with the last one, which did not fit into it: returned next.
     joined: VecDeque<Batch>,
-    /// A watermark behind what was taken last.
+    /// The watermark that follows the last batch taken.
     passed: Option<i64>,
-    /// What comes once nothing is held any more.
+    /// The event to return once no records are held.
     after: Option<Event>,
 }
 
 enum Held {
-    /// A batch, of which the rows before `start` were taken.
+    /// The rows before `start` were already taken.
     Batch {
         batch: Batch,
         start: usize,
@@ -279,12 +279,12 @@ impl Rebatch {
         self.records += batch.len;
         self.bytes += batch.bytes();
         if self.records < self.batching.records && self.bytes < self.batching.bytes {
-            batch.compact(); // It is going to wait.
+            batch.compact(); // It waits: free memory that its rows do not use.
         }
         self.held.push_back(Held::Batch { batch, start: 0 });
     }
 
-    /// The first `records` records that are held.
+    /// Takes the first `records` records that are held.
     fn take(&mut self, records: usize) -> Batch {
         let mut parts = Vec::new();
         let mut missing = records;
@@ -313,7 +313,7 @@ impl Rebatch {
         self.due = Instant::now() + self.batching.linger;
         let mut joined = Batch::join(parts).into_iter();
         let first = joined.next().expect("a record is taken");
-        self.joined.extend(joined); // Those that have too many attributes to be one.
+        self.joined.extend(joined); // Rows with too many attributes for one batch.
         first
     }
 }

@@ -1,4 +1,4 @@
-//! The bounded queues between nodes: the sending end, and all that goes over them.
+//! The bounded queues between nodes: the sending end, and the messages.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,27 +12,27 @@ use pipehost_config::WhenFull;
 use pipehost_observe::metrics::{Activity, NodeMetrics};
 use pipehost_record::Batch;
 
-/// Bytes that the batches in one queue may hold. A batch that holds more has it for itself.
+/// Bytes that the batches in one queue may hold. A larger batch takes the whole queue.
 const BYTES: usize = 64 << 20;
-/// Bytes that the batches in all queues of a run may hold, but for one batch in each.
+/// Bytes that the batches in all queues of a run may hold, plus one batch in each queue.
 const ALL_BYTES: usize = 128 << 20;
-/// What they are counted in.
+/// Unit of both limits, in bytes.
 const UNIT: usize = 1024;
 
-/// What goes over a queue.
+/// A message in a queue.
 pub(crate) enum Message {
-    /// With its room in the queue, which is free once it is received.
+    /// The permit is the batch's room in the queue; dropped, and so freed, when received.
     Batch(Batch, QueuePermit),
-    /// The checkpoint of this number: what came before is in it, what comes after is not.
+    /// By checkpoint number: what comes before the barrier is in it, what comes after is not.
     Barrier(u64),
-    /// The records before this time have come.
+    /// All records with earlier timestamps have come.
     Watermark(i64),
-    /// The end is said: a queue that merely closes means that its sender failed, and
-    /// what came over it is not all.
+    /// An explicit end of the stream: a queue that closes without it means that its sender failed,
+    /// and that the data is incomplete.
     End(StreamEnd),
 }
 
-/// What a batch takes of the bytes of its queue, and of those of all queues.
+/// A batch's share of the bytes of its queue, and of those of all queues.
 pub(crate) struct QueuePermit {
     _queue: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
@@ -48,12 +48,12 @@ impl Default for AllBytes {
     }
 }
 
-/// Why nothing more comes.
+/// Why an edge ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamEnd {
-    /// There is nothing more.
+    /// The input is complete.
     Finished,
-    /// There is more, for the next run: nobody is asked for what it still holds.
+    /// The next run continues from here: stages are not asked to `finish`.
     Suspended,
 }
 
@@ -63,18 +63,18 @@ pub(crate) struct Sender {
     /// In units.
     bytes: Arc<Semaphore>,
     all: AllBytes,
-    /// One batch is always let in: if all queues waited for each other, none would ever
-    /// become empty.
+    /// Admits one batch per edge above the limit of all queues: otherwise nodes could wait for each
+    /// other's bytes forever.
     first: Arc<Semaphore>,
     when_full: WhenFull,
     to: Arc<NodeMetrics>,
 }
 
-/// Places in a queue that drops: one more than it has for batches, so that a barrier never
-/// waits for a slow reader. There is no more than one at a time.
+/// Extra place in a queue that drops batches, so that a barrier never waits for a slow reader. At
+/// most one barrier is in a queue at a time.
 const FOR_A_BARRIER: usize = 1;
 
-/// An edge of `capacity` batches to the node of these metrics.
+/// An edge of `capacity` batches to the node that has the metrics `to`.
 pub(crate) fn edge(
     capacity: usize,
     when_full: WhenFull,
@@ -104,15 +104,15 @@ impl Sender {
             }
         };
         self.pass(Message::Batch(batch, room)).await?;
-        // The receiver may have counted down already: in between, counts are negative.
+        // The receiver may have counted down already, so the count can be negative for a moment.
         self.to.in_flight.fetch_add(records as i64, Ordering::Relaxed);
         self.to.queue.inc();
-        // The receiver may have taken it already; it was there all the same.
+        // The receiver may have taken the batch already; it still counts for the depth.
         self.to.note_queue_depth((self.queue.max_capacity() - self.queue.capacity()).max(1));
         Ok(())
     }
 
-    /// QueuePermit for so many units, if there is.
+    /// A permit for `units`, if there is room now.
     fn room_now(&self, units: u32) -> Option<QueuePermit> {
         let queue = self.bytes.clone().try_acquire_many_owned(units).ok()?;
         let first = || self.first.clone().try_acquire_owned();
@@ -120,7 +120,7 @@ impl Sender {
         Some(QueuePermit { _queue: queue, _all: all })
     }
 
-    /// QueuePermit for so many units, once there is.
+    /// A permit for `units`, once there is room.
     async fn room(&self, units: u32) -> QueuePermit {
         let queue = self.bytes.clone().acquire_many_owned(units).await;
         let all = tokio::select! {
@@ -131,8 +131,8 @@ impl Sender {
         QueuePermit { _queue: queue.expect(open), _all: all.expect(open) }
     }
 
-    /// Whether there is no place for a batch and nobody waits for one. No other task sends
-    /// on this edge, so that a place that is there stays there.
+    /// Whether the queue drops batches and is full. No other task sends on this edge, so a place
+    /// that is free stays free.
     fn is_full_and_drops(&self) -> bool {
         self.when_full == WhenFull::Drop && self.queue.capacity() <= FOR_A_BARRIER
     }
@@ -144,11 +144,11 @@ impl Sender {
 
 /// Everything that leaves a node.
 pub(crate) struct Outlet {
-    /// By port, the edges that read it.
+    /// By port: the edges that start there.
     ports: Vec<Vec<Sender>>,
     metrics: Arc<NodeMetrics>,
-    /// Makes watermarks of what is sent, where the pipeline says so; else those that come
-    /// in go on.
+    /// Makes watermarks from the records sent, if configured; otherwise incoming watermarks are
+    /// passed on.
     assigner: Option<Assigner>,
 }
 
@@ -161,7 +161,7 @@ impl Outlet {
         Self { ports, metrics, assigner }
     }
 
-    /// Sends a batch to all who read a port. Batches are shared: this copies nothing.
+    /// Sends a batch to every edge of a port. Batches are shared: this copies nothing.
     pub(crate) async fn send(&mut self, port: usize, batch: Batch) -> Result<(), TaskError> {
         if let Some(latest) = self.send_ahead(port, batch).await? {
             self.reach(latest);
@@ -169,15 +169,15 @@ impl Outlet {
         Ok(())
     }
 
-    /// Time has come so far: see [`Outlet::settle`].
+    /// Advances the node's time to `latest`; [`Outlet::settle`] sends the watermark.
     pub(crate) fn reach(&mut self, latest: i64) {
         if let Some(assigner) = &mut self.assigner {
             assigner.reach(latest);
         }
     }
 
-    /// The same, and does not let time go on: says how far it would come, where watermarks are
-    /// made of it.
+    /// Like [`Outlet::send`], but does not advance time. Returns the batch's latest timestamp if
+    /// this node makes watermarks.
     pub(crate) async fn send_ahead(
         &mut self,
         port: usize,
@@ -196,7 +196,7 @@ impl Outlet {
         Ok(latest)
     }
 
-    /// Says how far time has come, once all that belongs together was sent.
+    /// Sends the watermark if it has advanced; called once batches that belong together are sent.
     pub(crate) async fn settle(&mut self) -> Result<(), TaskError> {
         match self.assigner.as_mut().and_then(Assigner::advanced) {
             Some(watermark) => self.send_watermark(watermark).await,
@@ -204,7 +204,7 @@ impl Outlet {
         }
     }
 
-    /// Passes on a watermark that came in; one that is made here counts for more.
+    /// Passes on an incoming watermark, unless this node makes its own.
     pub(crate) async fn watermark(&mut self, watermark: i64) -> Result<(), TaskError> {
         if self.assigner.is_some() {
             return Ok(());
@@ -214,7 +214,7 @@ impl Outlet {
 
     async fn send_watermark(&self, watermark: i64) -> Result<(), TaskError> {
         for edge in self.ports.iter().flatten() {
-            // Where batches are dropped, so is this: the next one says more.
+            // A full queue that drops batches also drops watermarks: the next one supersedes it.
             if !edge.is_full_and_drops() {
                 edge.pass(Message::Watermark(watermark)).await?;
             }
@@ -222,8 +222,8 @@ impl Outlet {
         Ok(())
     }
 
-    /// Waits until so little has come that the clock moves the watermark, then do
-    /// [`Outlet::settle`]. Never, if the pipeline does not say so. May be dropped.
+    /// Waits until the node has been idle for so long that the clock advances the watermark: then
+    /// call [`Outlet::settle`]. Waits forever if no idle time is configured. Cancel-safe.
     pub(crate) async fn idle(&mut self) {
         match &mut self.assigner {
             Some(assigner) => assigner.idle().await,
@@ -231,7 +231,7 @@ impl Outlet {
         }
     }
 
-    /// The latest timestamp that went out, where watermarks are made of them.
+    /// The latest timestamp sent, if this node makes watermarks.
     pub(crate) fn latest(&self) -> Option<i64> {
         self.assigner.as_ref().and_then(Assigner::latest)
     }
@@ -243,7 +243,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// Says that nothing more will come.
+    /// Tells every edge that the stream has ended.
     pub(crate) async fn end(self, close: StreamEnd) -> Result<(), TaskError> {
         for edge in self.ports.iter().flatten() {
             edge.pass(Message::End(close)).await?;
@@ -268,7 +268,7 @@ mod tests {
         builder.take()
     }
 
-    /// Batches that go into an edge without waiting.
+    /// Counts the batches that an edge takes without waiting.
     async fn fill(sender: &Sender, batch: &Batch) -> usize {
         let mut sent = 0;
         while let Ok(result) =
@@ -296,7 +296,7 @@ mod tests {
             sent += some;
         }
         assert!(sent <= ALL_BYTES / (10 * MIB) + edges.len(), "{sent}");
-        // What is received makes room.
+        // Receiving a batch frees its room.
         let mut edges = edges;
         let (sender, receiver) = &mut edges[19];
         assert!(receiver.try_recv().is_ok());

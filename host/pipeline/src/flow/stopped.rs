@@ -3,9 +3,9 @@
 /// Why a task ended before its input did.
 #[derive(Debug)]
 pub(crate) enum TaskError {
-    /// Something went wrong here: what the user is told.
+    /// This task failed: the error to show to the user.
     Failed(anyhow::Error),
-    /// A neighbour has gone; its own task knows why.
+    /// A neighbouring task has ended, and reports the cause itself.
     NeighbourGone,
 }
 

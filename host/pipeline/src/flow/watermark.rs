@@ -1,4 +1,4 @@
-//! Watermarks made from the timestamps of what a node sends.
+//! Watermarks made from the timestamps of the records that a node sends.
 
 use std::time::Duration;
 
@@ -9,40 +9,40 @@ use pipehost_record::Batch;
 use pipehost_record::foreign::Foreign;
 use pipehost_record::time::rfc3339;
 
-/// The clock of a node: see `watermark` in the contract.
+/// The event-time clock of a node: see `watermark` in the contract.
 pub(crate) struct Assigner {
     config: Watermark,
     latest: Option<i64>,
-    /// When the latest timestamp was seen, or the clock last went on without one.
+    /// When the latest timestamp was seen, or idle time was last added.
     seen: Instant,
     sent: Option<i64>,
-    /// How far the clock went on since, in nanoseconds.
+    /// Idle time added to `latest`, in nanoseconds.
     idle: i64,
-    /// It was said that a record is too far ahead.
+    /// Whether the user was warned of a record that is too far ahead.
     told: bool,
 }
 
 impl Assigner {
-    /// Goes on from the latest timestamp of an earlier run.
+    /// Continues from the latest timestamp of an earlier run.
     pub(crate) fn new(config: Watermark, latest: Option<i64>) -> Self {
         let mut assigner =
             Self { config, latest, seen: Instant::now(), sent: None, idle: 0, told: false };
-        // The earlier run may have had another clock, or another bound.
+        // The earlier run may have had another system clock or another `max_ahead`.
         let bound = assigner.bound();
         assigner.latest = latest.filter(|latest| *latest <= bound);
         assigner
     }
 
-    /// What is later than this does not move time: it would make all that is right late.
+    /// The latest timestamp that may advance time: a later one would make correct records late.
     fn bound(&self) -> i64 {
         pipehost_record::time::now().saturating_add(nanoseconds(self.config.max_ahead))
     }
 
-    /// The latest time of a batch, of those that may move time.
+    /// The latest timestamp of a batch, among those that may advance time.
     pub(crate) fn latest_of(&mut self, batch: &Batch) -> Option<i64> {
         let times = batch.timestamps.as_ref()?;
         let latest = times.latest()?;
-        // The clock is only asked where it may matter: time does not go on with most batches.
+        // Read the system clock only if the batch could advance time: most batches do not.
         if self.latest.is_some_and(|before| latest <= before) {
             return Some(latest);
         }
@@ -62,11 +62,11 @@ impl Assigner {
         times.latest_until(bound)
     }
 
-    /// A record of this time has gone on, and all that came before it.
+    /// A record with this timestamp, and all records before it, were sent.
     pub(crate) fn reach(&mut self, latest: i64) {
         self.seen = Instant::now();
-        // What the clock added was a guess: time that was not reached by a record. A record
-        // that lies within it says that the stream is slower than the clock.
+        // Idle time is a guess. A record whose timestamp lies within it shows that the stream is
+        // slower than the clock, so the record's timestamp replaces the guess.
         if self.latest.is_none_or(|before| latest > before) {
             self.latest = Some(latest);
             self.idle = 0;
@@ -95,7 +95,7 @@ impl Assigner {
     }
 
     pub(crate) fn latest(&self) -> Option<i64> {
-        // What the clock added belongs to it: time does not go back with the next run.
+        // With the idle time, so that time does not go back in the next run.
         self.latest.map(|latest| latest.saturating_add(self.idle))
     }
 }

@@ -1,5 +1,5 @@
-//! Everything short of running: components are found, compiled, asked and opened, and
-//! the graph is checked against what they say.
+//! Everything before a run: components are found, compiled, described and opened, and the graph is
+//! checked against their descriptions.
 
 mod outputs;
 mod reach;
@@ -29,26 +29,26 @@ pub struct Prepared {
     /// One for each stage of the configuration, in its order.
     pub runners: Vec<Runner>,
     pub metrics: Arc<Metrics>,
-    /// Dead letters that go back in, instead of what the sources have.
+    /// Dead letters to replay, instead of the input of the sources.
     pub replay: Option<Vec<Letter>>,
-    /// The rate at which the sources give their records, for measuring.
+    /// The rate at which the sources emit records, for measurements.
     pub pace: Option<Arc<Pace>>,
 }
 
-/// What a pipeline is prepared with.
+/// Options of [`prepare`].
 #[derive(Default)]
 pub struct Options {
-    /// Stages that come with the program.
+    /// Stages that are bundled with the program.
     pub bundled: &'static [BundledStage],
-    /// Where guests are asked what they do.
+    /// Collects profiling samples of the guests.
     pub profile: Option<Arc<GuestProfile>>,
 }
 
-/// Prepares a pipeline; `say` is told what takes time. `known` are the mistakes that
-/// reading the configuration found.
+/// Prepares a pipeline. `say` is called before slow steps; `known` are the mistakes found while
+/// reading the configuration.
 ///
 /// # Errors
-/// Every mistake: the known ones, and all that are found here.
+/// All mistakes: the known ones, and those found here.
 pub async fn prepare(
     config: Config,
     known: Vec<Mistake>,
@@ -108,7 +108,7 @@ fn not_found(stage: &Stage, why: &anyhow::Error, bundled: &[BundledStage]) -> Mi
     }
 }
 
-/// Folders that are granted to a stage and are not there.
+/// Granted folders of a stage that do not exist.
 fn missing_folders(stage: &Stage) -> Vec<Mistake> {
     let missing = stage.grants.folders.iter().filter(|folder| !folder.host.value.is_dir());
     missing
@@ -146,7 +146,7 @@ async fn open(
     )
 }
 
-/// Checks a stage's configuration against its schema, which the stage wrote.
+/// Checks a stage's configuration against the schema from its component, which is not trusted.
 async fn check_config(
     stage: &Stage,
     schema: String,
@@ -173,7 +173,7 @@ async fn check_config(
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
 }
 
-/// The engines that a pipeline needs, made when they are asked for.
+/// The engines that a pipeline needs, created on demand.
 struct Engines {
     instances: u32,
     profile: Option<Arc<GuestProfile>>,
@@ -182,7 +182,7 @@ struct Engines {
 
 impl Engines {
     fn new(config: &Config, profile: Option<Arc<GuestProfile>>) -> Self {
-        // One a worker, and one with which `prepare` asks each stage.
+        // One per worker, and one per stage for `prepare` to get its description.
         let instances: usize = config.stages.iter().map(|stage| stage.workers + 1).sum();
         let instances = u32::try_from(instances).unwrap_or(u32::MAX).max(1);
         Self { instances, profile, made: Vec::new() }

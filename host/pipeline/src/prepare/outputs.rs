@@ -1,7 +1,7 @@
-//! What a pipeline writes: no two of its outputs may have one name, and none may be what it reads.
+//! Checks the outputs of a pipeline: no two may have the same name, and none may also be an input.
 //!
-//! Names may be made of what records hold, and files that rotate get numbers: so patterns are
-//! compared, not names.
+//! A name can contain values of records, and rotated files get numbers: so patterns are compared,
+//! not names.
 
 use std::collections::HashSet;
 use std::fs;
@@ -15,27 +15,27 @@ use pipehost_config::{
 };
 use pipehost_files::paths::{fixed_before, resolve};
 
-/// Something that is written.
+/// A file or database that the pipeline writes.
 struct Output<'a> {
     /// "the sink `x`"
     what: String,
     path: PathBuf,
     span: &'a Span,
     names: Vec<Pattern>,
-    /// Whether files get numbers.
+    /// Whether files get numbers when they rotate.
     rotates: bool,
-    /// Whether it grows in its place; else it appears when it is complete.
+    /// Whether it is written in place; otherwise it appears when it is complete.
     grows: bool,
     is_database: bool,
 }
 
-/// Every pair of outputs whose names can meet, and every output that is also read.
+/// A mistake for each output whose name can equal another's, and for each output that is also read.
 pub fn check(config: &Config) -> Vec<Mistake> {
     let outputs = outputs(config);
     let mut mistakes = Vec::new();
     for (index, output) in outputs.iter().enumerate() {
         let meets = |other: &&Output<'_>| {
-            let shared = output.is_database && other.is_database; // Its tables are apart.
+            let shared = output.is_database && other.is_database; // Sinks may share a database.
             !shared && (can_meet(output, other) || is_same_file(&output.path, &other.path))
         };
         if let Some(other) = outputs[..index].iter().find(meets) {
@@ -146,7 +146,7 @@ fn can_meet(a: &Output<'_>, b: &Output<'_>) -> bool {
     a.names.iter().any(|a| b.names.iter().any(|b| a.meets(b)))
 }
 
-/// Whether two names lead to one file, as hard links do. A pipe or a device may be shared.
+/// Whether two paths are the same file, for example hard links. A pipe or a device may be shared.
 fn is_same_file(a: &Path, b: &Path) -> bool {
     match (fs::metadata(a), fs::metadata(b)) {
         (Ok(a), Ok(b)) => a.is_file() && (a.dev(), a.ino()) == (b.dev(), b.ino()),
@@ -154,13 +154,13 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// Whether a source comes to read what is written. A file that is whole before it has its name
-/// may take the place of one that is read once.
+/// Whether a source would read this output. A file that appears only when complete may replace one
+/// that the source reads once.
 fn reads(source: &FileSource, output: &Output<'_>) -> bool {
     if !(source.follow || output.grows) {
         return false;
     }
-    // Files that get their numbers later are not found by who looks once.
+    // A source that does not follow lists files once, so it does not find files rotated later.
     let names = if source.follow { &output.names[..] } else { &output.names[..1] };
     source.paths.iter().any(|path| {
         let read = Pattern::glob(&path.value);
@@ -182,14 +182,14 @@ fn is_same_table(read: &SqliteSource, written: &SqliteSink) -> bool {
         && read.table.eq_ignore_ascii_case(&written.table)
 }
 
-/// Names, byte by byte.
+/// A set of names, described byte by byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern(Vec<Part>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     One(Class),
-    /// None or more.
+    /// Zero or more.
     Many(Class),
 }
 
@@ -197,7 +197,7 @@ enum Part {
 enum Class {
     Just(u8),
     Digit,
-    /// Whatever stands in a name.
+    /// Any byte except `/`.
     InName,
     Any,
 }
@@ -272,7 +272,7 @@ impl Pattern {
         pattern
     }
 
-    /// The same with a number behind it.
+    /// The same pattern followed by `.` and a number.
     fn numbered(&self) -> Self {
         let mut numbered = self.clone();
         numbered.0.extend([
@@ -283,7 +283,7 @@ impl Pattern {
         numbered
     }
 
-    /// Whether there is a name that both have.
+    /// Whether some name matches both.
     fn meets(&self, other: &Self) -> bool {
         let (a, b) = (&self.0, &other.0);
         let mut seen = HashSet::new();

@@ -1,8 +1,8 @@
-//! The host as somebody's deputy: what a stage may write must not decide what the host reads and
-//! writes for others.
+//! Prevents the confused-deputy attack: a stage's write access must not decide what the host itself
+//! reads and writes.
 //!
-//! A guest may make links in a folder that it may write. So nothing that the pipeline itself
-//! reads or writes may lie in such a folder.
+//! A guest can create links in a folder that it may write. So nothing that the host itself reads or
+//! writes may lie in such a folder.
 
 use std::path::{Path, PathBuf};
 
@@ -10,17 +10,17 @@ use pipehost_config::mistake::{Mistake, Span};
 use pipehost_config::{Config, SinkKind, SourceKind};
 use pipehost_files::paths::{fixed, fixed_before, resolve};
 
-/// Something that the host reads or writes.
+/// A path that the host reads or writes.
 struct HostPath<'a> {
     /// "the source `x` reads"
     what: String,
     path: PathBuf,
     span: &'a Span,
-    /// What is below it is meant too: a pattern, a folder.
+    /// Whether paths below it count too: it is a pattern or a folder.
     below: bool,
 }
 
-/// Every place that lies in a folder that a stage may write.
+/// A mistake for each path that lies in a folder that a stage may write.
 pub fn check(config: &Config, cache: Option<&Path>) -> Vec<Mistake> {
     let mut written = Vec::new();
     for stage in &config.stages {

@@ -1,10 +1,10 @@
-//! Whether a checkpoint belongs to a pipeline, and what differs if not.
+//! Whether a checkpoint fits a pipeline, and what differs if not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::state::Checkpoint;
 
-/// What a pipeline has to have in common with a checkpoint to go on from it.
+/// The properties that a pipeline must share with a checkpoint to resume from it.
 #[derive(Debug, Clone, Default)]
 pub struct Shape {
     pub pipeline: String,
@@ -33,7 +33,7 @@ pub struct SinkShape {
 }
 
 impl Shape {
-    /// Stages that held something, and whose component is another now.
+    /// Stages that had saved state, and whose component has changed.
     pub fn new_components<'a>(
         &'a self,
         checkpoint: &'a Checkpoint,
@@ -45,7 +45,7 @@ impl Shape {
         })
     }
 
-    /// Sources, stages and sinks that a checkpoint does not know.
+    /// Sources, stages and sinks that are not in a checkpoint.
     pub fn new_nodes(&self, checkpoint: &Checkpoint) -> Vec<&str> {
         let sources = self.sources.keys().filter(|name| !checkpoint.sources.contains_key(*name));
         let stages = self.stages.keys().filter(|name| !checkpoint.stages.contains_key(*name));
@@ -54,9 +54,9 @@ impl Shape {
     }
 }
 
-/// Why a pipeline cannot go on from a checkpoint; empty if it can. A source, stage or sink that
-/// the checkpoint does not know is no reason: it starts from the beginning. Nor is one that is
-/// gone and held nothing.
+/// Why a pipeline cannot resume from a checkpoint; empty if it can. A node that is not in the
+/// checkpoint is no reason: it starts from the beginning. Nor is a removed sink, or a removed stage
+/// that held no records.
 pub fn differences(checkpoint: &Checkpoint, shape: &Shape) -> Vec<String> {
     if checkpoint.pipeline != shape.pipeline {
         let (theirs, ours) = (&checkpoint.pipeline, &shape.pipeline);

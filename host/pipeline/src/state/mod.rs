@@ -1,10 +1,9 @@
-//! What a pipeline keeps over restarts: its checkpoints, in a directory of its own.
+//! What a pipeline saves across restarts: its last checkpoint, in a directory of its own.
 //!
-//! A checkpoint says, for one moment of the stream, where every source was, what every stage
-//! held, and how much every sink had written. It is made with barriers that flow
-//! through the graph with the data (Chandy and Lamport 1985; aligned at fan-in, as Flink
-//! does: Carbone et al. 2015, "Lightweight Asynchronous Snapshots"), and written in one
-//! transaction.
+//! A checkpoint records, for one point of the stream, the position of every source, the state of
+//! every stage, and how much every sink had written. It is made with barriers that flow through the
+//! graph with the data (Chandy and Lamport 1985; aligned at fan-in, as Flink does: Carbone et al.
+//! 2015, "Lightweight Asynchronous Snapshots"), and written in one transaction.
 
 mod fit;
 mod store;
@@ -17,7 +16,7 @@ use serde_json::Value;
 pub use fit::{Shape, SinkShape, SourceShape, StageShape, differences};
 pub use store::{Store, exists, remove};
 
-/// All that is needed to go on.
+/// All that is needed to resume.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The name of the pipeline.
@@ -29,16 +28,16 @@ pub struct Checkpoint {
     pub sources: BTreeMap<String, SourceCheckpoint>,
     pub stages: BTreeMap<String, StageCheckpoint>,
     pub sinks: BTreeMap<String, SinkCheckpoint>,
-    /// How far the dead letters had come.
+    /// The position in the dead-letter file.
     pub dead_letters: Option<Value>,
-    /// Those that there was no room for, as [`crate::dead_letter::Encoded`] keeps them; stored
-    /// apart.
+    /// Dead letters that did not fit in the file, encoded by [`crate::dead_letter::Encoded`];
+    /// stored in their own entry.
     #[serde(skip)]
     pub letters: Vec<u8>,
 }
 
 impl Checkpoint {
-    /// Of all sources, stages and sinks.
+    /// The names of all sources, stages and sinks.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let names = self.sources.keys().chain(self.stages.keys()).chain(self.sinks.keys());
         names.map(String::as_str)
@@ -47,11 +46,11 @@ impl Checkpoint {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SourceCheckpoint {
-    /// As in the configuration.
+    /// The type, as in the configuration.
     pub kind: String,
-    /// None if it cannot go back: stdin, http.
+    /// None if it cannot be re-read: stdin, http.
     pub position: Option<Value>,
-    /// The latest timestamp that it sent on, where it makes watermarks of them.
+    /// The latest timestamp sent, if the source makes watermarks.
     pub latest: Option<i64>,
 }
 
@@ -59,23 +58,23 @@ pub struct SourceCheckpoint {
 pub struct StageCheckpoint {
     /// SHA-256 of the component.
     pub component: String,
-    /// SHA-256 of each setting of its configuration, by name: what is in them may be a secret.
+    /// SHA-256 of each setting of its configuration, by name: hashes, as a setting may be a secret.
     pub config: BTreeMap<String, String>,
     pub workers: usize,
     pub partition: Option<String>,
-    /// It was asked to finish, and holds no records any more.
+    /// `finish` was called: it holds no records any more.
     pub finished: bool,
     /// As [`SourceCheckpoint::latest`].
     pub latest: Option<i64>,
-    /// Bytes of what each worker saved; none where it keeps nothing.
+    /// Size of each worker's state in bytes; none if it has no state.
     pub saved_bytes: Vec<Option<usize>>,
-    /// What each worker saved; stored apart.
+    /// The state of each worker; stored in a table of its own.
     #[serde(skip)]
     pub saved: Vec<Option<Vec<u8>>>,
 }
 
 impl StageCheckpoint {
-    /// Whether it kept anything.
+    /// Whether any worker saved state.
     pub fn has_saved(&self) -> bool {
         self.saved_bytes.iter().any(Option::is_some)
     }
@@ -88,7 +87,7 @@ impl StageCheckpoint {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SinkCheckpoint {
-    /// As in the configuration, with the file that it writes.
+    /// The type, as in the configuration, with the file that it writes.
     pub kind: String,
     /// None if it cannot be truncated.
     pub position: Option<Value>,

@@ -15,16 +15,16 @@ use pipehost_record::foreign::Foreign;
 
 /// The checkpoint, as JSON, under [`CHECKPOINT`]; the version of the format under [`FORMAT`].
 const HEAD: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("head");
-/// What stages saved, by stage and worker.
+/// The state of stages, by stage name and worker number.
 const STAGES: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("stages");
 
-const CHECKPOINT: &str = "cut"; // As it is called in format 2.
+const CHECKPOINT: &str = "cut"; // The name of the key in format 2.
 const FORMAT: &str = "format";
-/// Dead letters that wait for room.
+/// Dead letters that wait for room in their file.
 const LETTERS: &str = "letters";
 const VERSION: &[u8] = b"2";
 
-/// An open state directory. Nobody else can open it meanwhile.
+/// An open state directory, locked against other runs.
 pub struct Store {
     file: PathBuf,
     database: Database,
@@ -55,7 +55,7 @@ pub fn remove(directory: &Path) -> Result<()> {
         Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
     }
     fs::remove_file(&file).map_err(failed)?;
-    let _ = fs::remove_dir(directory); // Not, if there is something else in it.
+    let _ = fs::remove_dir(directory); // Fails if something else is in it.
     Ok(())
 }
 
@@ -64,10 +64,10 @@ fn in_use(directory: &Path) -> anyhow::Error {
 }
 
 impl Store {
-    /// Opens a directory, and makes it if there is none, together with what it holds.
+    /// Opens a state directory, or creates it, and returns its last checkpoint if there is one.
     ///
     /// # Errors
-    /// If it cannot be made or read, is damaged, or another run has it open.
+    /// If it cannot be made or read, is damaged, has another format, or another run has it open.
     pub fn open(directory: &Path) -> Result<(Self, Option<Checkpoint>)> {
         let at = directory.display();
         make_folder(directory).with_context(|| format!("cannot make the state directory {at}"))?;
@@ -90,14 +90,14 @@ impl Store {
             }
             Err(error) => return Err(anyhow!("cannot read the state in {at}: {error}")),
         }
-        // The database trusts a file that was closed in order, and may panic over one that
-        // was changed since; checking it finds what is wrong in any case.
+        // redb trusts a file that was closed cleanly, and may panic if it was changed since;
+        // `check_integrity` finds the damage in any case.
         let opened = quietly(|| -> Result<_, redb::Error> {
             let mut database = Database::create(&file)?;
             if !database.check_integrity()? {
                 tracing::warn!("the state in {at} was not closed in order; it is whole");
             }
-            fs::File::open(directory)?.sync_all()?; // The name of the file, too.
+            fs::File::open(directory)?.sync_all()?; // Makes the file's name durable.
             let checkpoint = load(&database)?;
             Ok((database, checkpoint))
         });
@@ -119,10 +119,10 @@ impl Store {
         }
     }
 
-    /// Takes one source, stage or sink out of the last checkpoint.
+    /// Removes one source, stage or sink from the last checkpoint.
     ///
     /// # Errors
-    /// If there is none of this name, or the state cannot be written.
+    /// If there is no node of this name, or the state cannot be written.
     pub fn forget(&mut self, checkpoint: &mut Checkpoint, node: &str) -> Result<()> {
         let found = checkpoint.sources.remove(node).is_some()
             | checkpoint.stages.remove(node).is_some()
@@ -134,11 +134,11 @@ impl Store {
         self.commit(checkpoint, &BTreeMap::new())
     }
 
-    /// Writes a checkpoint, whole or not at all. `changed` holds what workers of stages saved
-    /// since the last one.
+    /// Writes a checkpoint atomically. `changed` holds the worker states that changed since the
+    /// last one.
     ///
     /// # Errors
-    /// If it could not be written; the last one then stands.
+    /// If it could not be written; the last checkpoint then stays valid.
     pub fn commit(
         &mut self,
         checkpoint: &Checkpoint,
@@ -180,10 +180,10 @@ impl Store {
     }
 }
 
-/// Nobody else is to read what stages have saved.
+/// Only the owner may read what stages have saved.
 const PRIVATE: u32 = 0o600;
 
-/// Makes a directory whose name outlives a crash.
+/// Makes a directory, and makes its name durable.
 fn make_folder(directory: &Path) -> std::io::Result<()> {
     if directory.is_dir() {
         return Ok(());
@@ -197,15 +197,14 @@ fn make_folder(directory: &Path) -> std::io::Result<()> {
     folder::keep_name(directory)
 }
 
-/// Makes an empty database, which is there complete or not at all: one that is there and
-/// empty was emptied.
+/// Makes an empty database atomically, so that a file of length zero always means damage.
 fn make(file: &Path) -> Result<(), redb::Error> {
     let new = tempfile::Builder::new().prefix(".new-").tempfile_in(folder::of(file))?;
     drop(Database::create(new.path())?);
     fs::set_permissions(new.path(), Permissions::from_mode(PRIVATE))?;
     new.as_file().sync_all()?;
     match new.persist_noclobber(file) {
-        // Another run was faster.
+        // If it exists, another run was faster.
         Err(error) if error.error.kind() != std::io::ErrorKind::AlreadyExists => {
             Err(error.error.into())
         }
@@ -266,7 +265,7 @@ fn decode(stored: Stored) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-/// A state that another version of pipehost has written. The first one did not write which.
+/// The error for a state of another format. Format 1 did not store its number.
 fn another_version(directory: &Path, format: Option<&[u8]>) -> anyhow::Error {
     let (at, ours) = (directory.display(), String::from_utf8_lossy(VERSION));
     let theirs = format.map_or("1".into(), String::from_utf8_lossy);
@@ -278,7 +277,7 @@ fn another_version(directory: &Path, format: Option<&[u8]>) -> anyhow::Error {
     )
 }
 
-/// Runs something that may panic over a damaged file, without a word about it.
+/// Runs `work`, which may panic on a damaged file, without printing the panic message.
 fn quietly<R>(work: impl FnOnce() -> R) -> Result<R, ()> {
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));

@@ -1,4 +1,4 @@
-//! The tasks of a run: one a source, stage or sink.
+//! The tasks of a run: one per source, stage or sink; several for a stage with several workers.
 
 pub(crate) mod parallel;
 pub(crate) mod rejections;

@@ -1,5 +1,5 @@
-//! A stage with several workers: a dispatcher hands out batches, workers process them,
-//! and an emitter sends the answers on, in order unless that was given up.
+//! A stage with several workers: a dispatcher hands out batches, workers process them, and an
+//! emitter sends the answers on, in order unless `ordered` is off.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
@@ -23,27 +23,26 @@ use pipehost_sandbox::{Worker, WorkerState};
 
 /// Work for a worker.
 enum Job {
-    /// A batch, or its share of one.
+    /// A batch, or the worker's part of one.
     Batch { number: u64, batch: Batch, rows: Option<RowNumbers>, share: Share },
-    /// Time has come so far.
+    /// A new watermark.
     Watermark { number: u64, watermark: i64, share: Share },
-    /// A checkpoint: all workers have nothing else to do. None goes on before all have come here,
-    /// so that each takes one of these.
+    /// A checkpoint. One per worker, sent when nothing else is in flight. Workers meet at
+    /// `all_here`, so each takes exactly one.
     Save { number: u64, barrier: u64, share: Share, all_here: Arc<Barrier> },
-    /// Nothing more comes; what happens to what is held depends on why.
+    /// The input has ended; `close` decides whether the worker calls `finish`.
     End { number: u64, close: StreamEnd, is_heard: bool },
 }
 
-/// One of the parts into which a batch was divided.
+/// One of the parts into which an event is divided among workers.
 struct Share {
     parts: usize,
     records: usize,
-    /// The place of the batch among those that may be under way: free once all its
-    /// parts were sent on.
+    /// The event's place in the dispatcher's window: free once all its parts were sent on.
     _place: Arc<OwnedSemaphorePermit>,
 }
 
-/// What a worker made of a job.
+/// The result of a job.
 struct Done {
     number: u64,
     made: Made,
@@ -52,15 +51,15 @@ struct Done {
 
 enum Made {
     Answer(Answer),
-    /// What was emitted as time came so far.
+    /// The watermark, and what `advance` emitted.
     Advanced(i64, Answer),
-    /// What the worker of this number saved at a checkpoint.
+    /// The state of one worker at a checkpoint.
     Saved {
         barrier: u64,
         worker: usize,
         state: WorkerState,
     },
-    /// The worker has ended, with what it still held, and saved.
+    /// The worker has ended: what `finish` emitted, and its final state.
     Ended {
         worker: usize,
         close: StreamEnd,
@@ -80,9 +79,9 @@ pub(crate) struct Parallel {
     pub reporter: Reporter,
     pub partition: Option<Partition>,
     pub ordered: bool,
-    /// Whether the workers want to see time pass.
+    /// Whether the component handles watermarks.
     pub timed: bool,
-    /// As in a stage with one worker.
+    /// As `finished` of a stage with one worker.
     pub finished: bool,
 }
 
@@ -90,8 +89,8 @@ impl Parallel {
     /// The futures to spawn.
     pub(crate) fn tasks(self) -> Vec<Task> {
         let Self { workers, inlet, outlet, rejections, reporter, partition, ordered, .. } = self;
-        // Twice the workers: one batch each in work, and as many that are done and wait
-        // for an earlier one. This is also what bounds the resequencing.
+        // Twice the workers: one batch each in process, and as many finished ones that wait for an
+        // earlier batch. This also bounds the resequencer.
         let window = 2 * workers.len();
         let is_heard = reporter.is_heard();
         let (done, answers) = mpsc::channel(window);
@@ -137,22 +136,22 @@ impl Parallel {
     }
 }
 
-/// Takes events in and hands them out.
+/// Receives events and hands them to the workers.
 struct Dispatcher {
-    /// One that all workers share, or one for each.
+    /// One queue that all workers share, or one for each worker if the stage is partitioned.
     queues: Vec<async_channel::Sender<Job>>,
     workers: usize,
     partition: Option<Partition>,
     timed: bool,
     finished: bool,
-    /// Whether states are worth to be saved.
+    /// Whether checkpoints are made; otherwise no state is saved.
     is_heard: bool,
-    /// For what no worker has to see.
+    /// To the emitter, for events that no worker has to see.
     done: mpsc::Sender<Done>,
 }
 
 impl Dispatcher {
-    /// Hands out no more than `window` jobs at a time.
+    /// Keeps at most `window` events in flight.
     async fn run(mut self, mut inlet: Inlet, window: usize) -> TaskResult {
         let places = Arc::new(Semaphore::new(window));
         let mut number = 0;
@@ -160,7 +159,7 @@ impl Dispatcher {
             let mut place = acquire(&places, 1).await;
             let event = inlet.next().await?;
             if let Event::Barrier(_) = event {
-                // A checkpoint waits until nothing is under way.
+                // A checkpoint waits until nothing else is in flight.
                 place.merge(acquire(&places, window - 1).await);
             }
             let place = Arc::new(place);
@@ -193,7 +192,7 @@ impl Dispatcher {
             }
             number += 1;
         };
-        // Those that have finished before, and have seen nothing since, have nothing to say.
+        // Workers that finished in an earlier run and have had no batch since are not asked again.
         let close = if self.finished && close == StreamEnd::Finished { None } else { Some(close) };
         for worker in 0..self.workers {
             let number = number + worker as u64;
@@ -249,7 +248,7 @@ async fn send_job(queue: &async_channel::Sender<Job>, job: Job) -> TaskResult {
     queue.send(job).await.map_err(|_| TaskError::NeighbourGone)
 }
 
-/// The rows of a batch by worker: equal keys go to the same one, always.
+/// The rows of a batch by worker: equal keys always go to the same worker.
 fn divide(batch: &Batch, by: &Partition, workers: usize) -> Vec<Vec<u32>> {
     let column = match by {
         Partition::Key => batch.key.as_ref(),
@@ -257,7 +256,7 @@ fn divide(batch: &Batch, by: &Partition, workers: usize) -> Vec<Vec<u32>> {
     };
     let mut rows = vec![Vec::new(); workers];
     for row in 0..batch.len {
-        let mut hasher = DefaultHasher::new(); // With fixed keys: the same in every run.
+        let mut hasher = DefaultHasher::new(); // Its hash keys are fixed: equal in every run.
         hasher.write(column.and_then(|column| column.get(row)).unwrap_or_default());
         rows[(hasher.finish() % workers as u64) as usize].push(row as u32);
     }
@@ -314,7 +313,7 @@ async fn work(
     }
 }
 
-/// Sends answers on.
+/// Sends the workers' answers on.
 struct Emitter {
     outlet: Outlet,
     workers: usize,
@@ -323,9 +322,9 @@ struct Emitter {
     reporter: Reporter,
     finished: bool,
     close: StreamEnd,
-    /// What workers saved at the checkpoint, or the end, that is under way; by their numbers.
+    /// Worker numbers and states, collected for the current checkpoint or the end.
     saved: Vec<(usize, WorkerState)>,
-    /// The latest time in what went ahead of earlier batches, by number of its batch.
+    /// The latest timestamp of each batch that was sent ahead of earlier ones, by batch number.
     times: BTreeMap<u64, i64>,
 }
 
@@ -355,7 +354,7 @@ impl Emitter {
             self.reach(resequencer.next).await?;
         }
         if ended < self.workers {
-            return Err(TaskError::NeighbourGone); // A worker failed: this is not all.
+            return Err(TaskError::NeighbourGone); // A worker failed: output is missing.
         }
         self.finished |= self.close == StreamEnd::Finished;
         let state = self.take_state();
@@ -363,8 +362,8 @@ impl Emitter {
         self.outlet.end(self.close).await
     }
 
-    /// Sends an answer before those of earlier batches. Time does not go on with it until those
-    /// have come, too: their records would be late.
+    /// Sends an answer ahead of earlier batches. Time does not advance until those are sent too:
+    /// otherwise their records would be late.
     async fn emit_ahead(&mut self, done: Done) -> TaskResult {
         let Done { number, made, share } = done;
         let Made::Answer(answer) = made else { unreachable!("only answers go ahead") };
@@ -381,7 +380,7 @@ impl Emitter {
         Ok(())
     }
 
-    /// All batches before this number have gone on.
+    /// Advances time, as all batches before this number were sent.
     async fn reach(&mut self, number: u64) -> TaskResult {
         while let Some(entry) = self.times.first_entry().filter(|entry| *entry.key() < number) {
             self.outlet.reach(entry.remove());
@@ -398,12 +397,12 @@ impl Emitter {
         }
     }
 
-    /// Sends what belongs together: all parts of a batch, what all workers say of a time or
-    /// a checkpoint.
+    /// Sends all results of one event together: the parts of a batch, or every worker's answer to a
+    /// watermark or a checkpoint.
     async fn emit(&mut self, parts: Vec<Done>) -> TaskResult {
         let (mut answers, mut records) = (Vec::new(), 0);
         let (mut watermark, mut barrier) = (None, None);
-        // Free once all was sent.
+        // Places in the window, free once all results are sent.
         let mut places = Vec::new();
         for Done { made, share, .. } in parts {
             records += share.as_ref().map_or(0, |share| share.records);
@@ -447,30 +446,29 @@ impl Emitter {
     }
 }
 
-/// What is sent on next.
+/// The next result to send.
 enum Next {
-    /// All that belongs to one number, once all before it has gone.
+    /// All results of one number, after those of all lower numbers.
     InOrder(Vec<Done>),
     Ahead(Done),
 }
 
-/// Brings answers back into the order of the batches. It holds no more than the
-/// dispatcher lets be under way.
+/// Restores the order of the batches. Holds no more than the dispatcher's window.
 #[derive(Default)]
 struct Resequencer {
     next: u64,
     held: BTreeMap<u64, Vec<Done>>,
     /// Parts of batches that need not wait for earlier ones.
     ahead: VecDeque<Done>,
-    /// Of batches that go ahead, the parts that have come.
+    /// By batch sent ahead: the number of its parts that have come.
     parts_seen: BTreeMap<u64, usize>,
-    /// Batches all of which went ahead.
+    /// Batches of which all parts were sent ahead.
     gone: BTreeSet<u64>,
 }
 
 impl Resequencer {
-    /// Unless everything is in order, answers to batches go ahead as they come; times and
-    /// checkpoints never do.
+    /// If not `ordered`, answers to batches go ahead as they come; watermarks and checkpoints never
+    /// do.
     fn add(&mut self, done: Done, ordered: bool) {
         let number = done.number;
         if ordered || !matches!(done.made, Made::Answer(_)) {
@@ -486,7 +484,7 @@ impl Resequencer {
         self.ahead.push_back(done);
     }
 
-    /// What comes next, with all its parts.
+    /// The next result, with all its parts.
     fn next(&mut self) -> Option<Next> {
         if let Some(done) = self.ahead.pop_front() {
             return Some(Next::Ahead(done));

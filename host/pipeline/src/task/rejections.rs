@@ -1,4 +1,4 @@
-//! What becomes of records that are rejected for good.
+//! What happens to records that are rejected permanently.
 
 use anyhow::anyhow;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use pipehost_record::Rejected;
 use pipehost_record::foreign::Foreign;
 use pipehost_record::{Batch, Origin, Record};
 
-/// The policy of one source or stage, and what it needs.
+/// The rejection policy of one node, and what applying it needs.
 #[derive(Clone)]
 pub(crate) struct Rejections {
     pub pipeline: Arc<str>,
-    /// "source" or "stage", for messages.
+    /// "source", "stage" or "sink", for messages.
     pub what: &'static str,
     pub name: Arc<str>,
     pub on_error: OnError,
@@ -27,7 +27,7 @@ pub(crate) struct Rejections {
     pub metrics: Arc<NodeMetrics>,
     /// SHA-256 of the component.
     pub component: Arc<str>,
-    /// Open for writing; closed, once a run has ended: what is begun is counted before that.
+    /// Read-locked while records are settled: a run that ends waits for that, then counts.
     pub gate: Arc<RwLock<()>>,
 }
 
@@ -35,13 +35,13 @@ pub(crate) struct Rejections {
 const AT_ONCE: usize = 256;
 
 impl Rejections {
-    /// Settles the rejected rows of a batch, which are not on their way any more.
+    /// Settles the rejected rows of a batch, and counts them as no longer in flight.
     pub(crate) async fn settle(
         &self,
         batch: &Batch,
         rejected: &[Rejected],
     ) -> Result<(), TaskError> {
-        // A few at a time: copied out of the batch, a record takes more than in it.
+        // A few at a time: a record copied out of its batch takes more memory.
         for rejected in rejected.chunks(AT_ONCE) {
             let _open = self.gate.read().await;
             let refused = (rejected.iter())
@@ -54,7 +54,7 @@ impl Rejections {
                 })
                 .collect();
             self.settle_all(refused).await?;
-            // Whatever becomes of the others: these have come to their end.
+            // These are settled, even if a later chunk fails.
             self.metrics.in_flight.fetch_sub(rejected.len() as i64, Ordering::Relaxed);
         }
         Ok(())
@@ -107,7 +107,7 @@ impl Rejections {
     }
 }
 
-/// A record that was refused.
+/// A rejected record.
 pub(crate) struct RejectedRecord<'a> {
     pub record: Record,
     pub origin: Origin,

@@ -20,21 +20,21 @@ use pipehost_record::Batch;
 pub(crate) struct SinkTask {
     pub name: Arc<str>,
     pub sink: Sink,
-    /// For what is refused where it is written.
+    /// For records that the destination rejects.
     pub rejections: Rejections,
     pub inlet: Inlet,
     pub metrics: Arc<NodeMetrics>,
     pub processed: IntCounter,
-    /// Records a second at most.
+    /// Limit in records per second.
     pub rate: Option<u64>,
-    /// Tells the sources to stop, once nobody reads stdout any more.
+    /// Stops the sources once stdout is closed.
     pub stop: CancellationToken,
-    /// Whether there is no other sink, which would get less than it should.
+    /// Whether this is the only sink: stopping the sources would end the input of others.
     pub alone: bool,
     pub reporter: Reporter,
-    /// Open for writing; closed, once a run has ended.
+    /// Read-locked during a write; write-locked once the run has ended.
     pub gate: Arc<RwLock<()>>,
-    /// Who measures how long records take.
+    /// Measures the latency of records.
     pub pace: Option<Arc<Pace>>,
 }
 
@@ -47,8 +47,8 @@ impl SinkTask {
                 Event::Batch(batch) => {
                     closed = self.write(&batch).await?;
                     if closed && self.reporter.is_heard() {
-                        // What is not written must not be in a checkpoint: the next run goes on
-                        // from the last one.
+                        // Records that were not written must not be in a checkpoint: the next run
+                        // resumes from the last one.
                         self.stop.cancel();
                         return Err(TaskError::NeighbourGone);
                     }
@@ -70,9 +70,9 @@ impl SinkTask {
         Ok(())
     }
 
-    /// Writes a batch; true if there is nobody to write to any more.
+    /// Writes a batch; true if the pipe is closed.
     async fn write(&mut self, batch: &Batch) -> Result<bool, TaskError> {
-        // What is begun is finished and counted, before a run that ends counts what is missing.
+        // A run that ends waits for this write before it counts undelivered records.
         let open = self.gate.read().await;
         let start = Instant::now();
         let refusals = self.rejections.on_error != OnError::Fail;

@@ -20,15 +20,15 @@ pub(crate) struct SourceTask {
     pub batching: Batching,
     pub outlet: Outlet,
     pub rejections: Rejections,
-    /// Told to read no further.
+    /// Cancelled when the source must stop reading.
     pub stop: CancellationToken,
-    /// Told to begin a checkpoint.
+    /// Requests to start a checkpoint.
     pub checkpoints: CheckpointRequests,
     pub reporter: Reporter,
-    /// How it ends when it is told to read no further: with a state to go on from,
-    /// nothing is finished then.
+    /// How the stream ends after a stop: suspended if state is saved, so that stages do not
+    /// `finish`.
     pub when_stopped: StreamEnd,
-    /// How it ends when there is nothing more.
+    /// How the stream ends after the last record.
     pub when_done: StreamEnd,
 }
 
@@ -54,7 +54,7 @@ impl SourceTask {
                 () = self.stop.cancelled(), if !stopping => {
                     starved(waiting);
                     stopping = true;
-                    // What was taken from the world is delivered.
+                    // Input that was already taken from outside is still delivered.
                     if !self.source.stop() {
                         break self.when_stopped;
                     }
@@ -83,12 +83,12 @@ impl SourceTask {
                     metrics.spent(Activity::Working, start.elapsed());
                     let refused = self.reject(&mut out).await;
                     if let Err(why) = refused.and(decoded.map_err(|why| self.failed(why))) {
-                        // What was read before it is not delivered, and is counted as such.
+                        // Records read before the error count as undelivered.
                         metrics.records_in.inc_by(out.batch.len() as u64);
                         metrics.in_flight.fetch_add(out.batch.len() as i64, Ordering::Relaxed);
                         return Err(why);
                     }
-                    // A timer would be late by a millisecond, where nothing is to be waited for.
+                    // With zero linger, the timer would fire a millisecond late.
                     if full(&out) || Instant::now() >= due {
                         self.flush(&mut out).await?;
                     }
@@ -105,7 +105,7 @@ impl SourceTask {
             metrics.records_in.inc_by(torn);
             metrics.in_flight.fetch_add(torn as i64, Ordering::Relaxed);
         }
-        // What it still answers for belongs to the last checkpoint, which has no barrier.
+        // Unacknowledged requests belong to the last checkpoint, which has no barrier.
         self.source.checkpoint(u64::MAX);
         if self.reporter.is_heard() {
             self.reporter.ended(self.state());
@@ -155,7 +155,7 @@ impl SourceTask {
             attempts: 1,
         });
         let settled = self.rejections.settle_all(refused.collect()).await;
-        // One that ends the run is named by that.
+        // If a record ends the run, the error names it: do not count it as undelivered too.
         metrics.in_flight.fetch_sub(undecodable.len() as i64, Ordering::Relaxed);
         settled
     }

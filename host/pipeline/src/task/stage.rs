@@ -16,7 +16,7 @@ pub(crate) struct StageTask {
     pub outlet: Outlet,
     pub rejections: Rejections,
     pub reporter: Reporter,
-    /// It was asked to finish in an earlier run, and has seen nothing since.
+    /// Whether `finish` was called in an earlier run, and no batch has come since.
     pub finished: bool,
 }
 
@@ -88,7 +88,7 @@ pub(crate) async fn process(
     Ok(answer)
 }
 
-/// Asks for what the stage still holds.
+/// Calls `finish`: the stage emits the records that it still holds.
 pub(crate) async fn finish(
     worker: &mut Worker,
     rejections: &Rejections,
@@ -96,7 +96,7 @@ pub(crate) async fn finish(
     worker.finish().await.map_err(|failure| failed(rejections, "was asked to finish", &failure))
 }
 
-/// Tells the stage how far time has come.
+/// Calls `advance` with a new watermark.
 pub(crate) async fn advance(
     worker: &mut Worker,
     watermark: i64,
@@ -106,7 +106,7 @@ pub(crate) async fn advance(
     answer.map_err(|failure| failed(rejections, "was told that time has passed", &failure))
 }
 
-/// Asks for the state of the stage.
+/// Gets the worker's state, to save it.
 pub(crate) async fn save(
     worker: &mut Worker,
     rejections: &Rejections,
@@ -119,7 +119,7 @@ fn failed(rejections: &Rejections, when: &str, failure: &Failure) -> TaskError {
     TaskError::Failed(anyhow!("stage `{}` failed when it {when}: {failure}", rejections.name))
 }
 
-/// Sends what a stage emitted.
+/// Sends the batches that a stage emitted, and then the node's watermark.
 pub(crate) async fn send(outlet: &mut Outlet, answer: Answer) -> TaskResult {
     for emitted in answer.emitted {
         outlet.send(emitted.port, emitted.batch).await?;
