@@ -317,3 +317,121 @@ impl Rebatch {
         first
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::flow::queue::{AllBytes, Outlet, edge};
+    use pipehost_config::WhenFull;
+    use pipehost_observe::metrics::Metrics;
+    use pipehost_record::BatchBuilder;
+
+    fn batch(values: &[&str]) -> Batch {
+        let mut builder = BatchBuilder::default();
+        for (number, value) in (1..).zip(values) {
+            builder.push_value(&"test".into(), number, value.as_bytes());
+        }
+        builder.take()
+    }
+
+    /// Nodes with an edge each to an inlet.
+    fn node<const N: usize>(batching: Option<Batching>, apart: bool) -> ([Outlet; N], Inlet) {
+        let metrics = Metrics::default().node("node");
+        let mut receivers = Vec::new();
+        let outlets = std::array::from_fn(|input| {
+            let all = AllBytes::default();
+            let (sender, queue) = edge(100, WhenFull::Block, all, metrics.clone());
+            receivers.push(Receiver { input: input as u32, queue });
+            Outlet::new(vec![vec![sender]], metrics.clone(), None)
+        });
+        (outlets, Inlet::new(receivers, metrics, batching, apart))
+    }
+
+    /// What comes next: the values of a batch, or what else it is.
+    async fn next(inlet: &mut Inlet) -> String {
+        match inlet.next().await {
+            Ok(Event::Batch(batch)) => {
+                let value = |row| String::from_utf8(batch.record(row).value.unwrap()).unwrap();
+                (0..batch.len).map(value).collect::<Vec<_>>().join(",")
+            }
+            Ok(Event::Watermark(watermark)) => format!("watermark {watermark}"),
+            Ok(Event::Barrier(number)) => format!("barrier {number}"),
+            Ok(Event::End(end)) => format!("{end:?}"),
+            Err(TaskError::NeighbourGone) => "gone".to_owned(),
+            Err(TaskError::Failed(why)) => panic!("{why:#}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_behind_a_barrier_waits_for_the_barriers_of_all_edges() {
+        let ([mut a, mut b], mut inlet) = node(None, false);
+        a.send(0, batch(&["a1"])).await.unwrap();
+        a.barrier(1).await.unwrap();
+        a.send(0, batch(&["a2"])).await.unwrap();
+        assert_eq!(next(&mut inlet).await, "a1");
+        b.send(0, batch(&["b1"])).await.unwrap();
+        b.barrier(1).await.unwrap();
+        assert_eq!(next(&mut inlet).await, "b1");
+        assert_eq!(next(&mut inlet).await, "barrier 1");
+        assert_eq!(next(&mut inlet).await, "a2");
+    }
+
+    #[tokio::test]
+    async fn a_barrier_does_not_wait_for_an_edge_that_has_ended() {
+        let ([mut a, b], mut inlet) = node(None, false);
+        a.barrier(1).await.unwrap();
+        b.end(StreamEnd::Finished).await.unwrap();
+        assert_eq!(next(&mut inlet).await, "barrier 1");
+        a.end(StreamEnd::Suspended).await.unwrap();
+        assert_eq!(next(&mut inlet).await, "Suspended", "the next run goes on with an edge");
+    }
+
+    #[tokio::test]
+    async fn time_is_that_of_the_slowest_edge_and_never_goes_back() {
+        let ([mut a, mut b], mut inlet) = node(None, false);
+        a.watermark(5).await.unwrap();
+        b.watermark(3).await.unwrap();
+        assert_eq!(next(&mut inlet).await, "watermark 3");
+        b.watermark(9).await.unwrap();
+        assert_eq!(next(&mut inlet).await, "watermark 5");
+        a.watermark(4).await.unwrap();
+        a.watermark(6).await.unwrap();
+        assert_eq!(next(&mut inlet).await, "watermark 6");
+        // An edge that was suspended may go on from where it was.
+        a.end(StreamEnd::Suspended).await.unwrap();
+        b.watermark(20).await.unwrap();
+        b.end(StreamEnd::Finished).await.unwrap();
+        assert_eq!(next(&mut inlet).await, "Suspended");
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_is_gone_without_an_end_means_that_data_is_missing() {
+        let ([a], mut inlet) = node(None, false);
+        drop(a);
+        assert_eq!(next(&mut inlet).await, "gone");
+    }
+
+    #[tokio::test]
+    async fn batches_are_made_anew_and_none_of_two_inputs_that_are_told_apart() {
+        let batching = Batching { records: 3, bytes: 1 << 20, linger: Duration::from_secs(3600) };
+        let ([mut a], mut inlet) = node(Some(batching.clone()), false);
+        a.send(0, batch(&["1", "2"])).await.unwrap();
+        a.send(0, batch(&["3", "4"])).await.unwrap();
+        a.watermark(7).await.unwrap();
+        a.end(StreamEnd::Finished).await.unwrap();
+        assert_eq!(next(&mut inlet).await, "1,2,3");
+        assert_eq!(next(&mut inlet).await, "4");
+        assert_eq!(next(&mut inlet).await, "watermark 7", "behind the records before it");
+        assert_eq!(next(&mut inlet).await, "Finished");
+
+        let ([mut a, mut b], mut inlet) = node(Some(batching), true);
+        a.send(0, batch(&["a"])).await.unwrap();
+        b.send(0, batch(&["b"])).await.unwrap();
+        a.end(StreamEnd::Finished).await.unwrap();
+        b.end(StreamEnd::Finished).await.unwrap();
+        assert_eq!(next(&mut inlet).await, "a");
+        assert_eq!(next(&mut inlet).await, "b");
+    }
+}

@@ -1,0 +1,142 @@
+//! Hands events out to the workers.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
+
+use tokio::sync::{Barrier, OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::{Done, Job, Made, Share};
+use crate::flow::inlet::{Event, Inlet};
+use crate::flow::queue::StreamEnd;
+use crate::flow::{TaskError, TaskResult};
+use pipehost_config::Partition;
+use pipehost_record::{Batch, RowNumbers};
+use pipehost_sandbox::WorkerState;
+use pipehost_sandbox::contract::outcome::Answer;
+
+/// Receives events and hands them to the workers.
+pub(super) struct Dispatcher {
+    /// One queue that all workers share, or one for each worker if the stage is partitioned.
+    pub(super) queues: Vec<async_channel::Sender<Job>>,
+    pub(super) workers: usize,
+    pub(super) partition: Option<Partition>,
+    pub(super) timed: bool,
+    pub(super) finished: bool,
+    /// Whether checkpoints are made; otherwise no state is saved.
+    pub(super) is_heard: bool,
+    /// To the emitter, for events that no worker has to see.
+    pub(super) done: mpsc::Sender<Done>,
+}
+
+impl Dispatcher {
+    /// Keeps at most `window` events in flight.
+    pub(super) async fn run(mut self, mut inlet: Inlet, window: usize) -> TaskResult {
+        let places = Arc::new(Semaphore::new(window));
+        let mut number = 0;
+        let close = loop {
+            let mut place = acquire(&places, 1).await;
+            let event = inlet.next().await?;
+            if let Event::Barrier(_) = event {
+                // A checkpoint waits until nothing else is in flight.
+                place.merge(acquire(&places, window - 1).await);
+            }
+            let place = Arc::new(place);
+            let share = |parts, records| Share { parts, records, _place: place.clone() };
+            match event {
+                Event::Batch(batch) => {
+                    self.finished = false;
+                    self.batch(number, batch, share).await?;
+                }
+                Event::Watermark(watermark) if self.timed => {
+                    for queue in &self.queues {
+                        let share = share(self.workers, 0);
+                        send_job(queue, Job::Watermark { number, watermark, share }).await?;
+                    }
+                }
+                Event::Watermark(watermark) => {
+                    let made = Made::Advanced(watermark, Answer::default());
+                    let done = Done { number, made, share: Some(share(1, 0)) };
+                    self.done.send(done).await.map_err(|_| TaskError::NeighbourGone)?;
+                }
+                Event::Barrier(barrier) => {
+                    let all_here = Arc::new(Barrier::new(self.workers));
+                    for worker in 0..self.workers {
+                        let (share, all_here) = (share(self.workers, 0), all_here.clone());
+                        let job = Job::Save { number, barrier, share, all_here };
+                        send_job(&self.queues[worker % self.queues.len()], job).await?;
+                    }
+                }
+                Event::End(close) => break close,
+            }
+            number += 1;
+        };
+        // Workers that finished in an earlier run and have had no batch since are not asked again.
+        let close = if self.finished && close == StreamEnd::Finished { None } else { Some(close) };
+        for worker in 0..self.workers {
+            let number = number + worker as u64;
+            let queue = &self.queues[worker % self.queues.len()];
+            match close {
+                Some(close) => {
+                    let is_heard = self.is_heard;
+                    send_job(queue, Job::End { number, close, is_heard }).await?;
+                }
+                None => {
+                    let made = Made::Ended {
+                        worker,
+                        close: StreamEnd::Finished,
+                        answer: Answer::default(),
+                        state: WorkerState::Unchanged,
+                    };
+                    let done = Done { number, made, share: None };
+                    self.done.send(done).await.map_err(|_| TaskError::NeighbourGone)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn batch(
+        &self,
+        number: u64,
+        batch: Batch,
+        share: impl Fn(usize, usize) -> Share,
+    ) -> TaskResult {
+        let Some(by) = &self.partition else {
+            let job = Job::Batch { number, share: share(1, batch.len), rows: None, batch };
+            return send_job(&self.queues[0], job).await;
+        };
+        let rows = divide(&batch, by, self.queues.len());
+        let parts = rows.iter().filter(|rows| !rows.is_empty()).count();
+        for (queue, rows) in self.queues.iter().zip(rows).filter(|(_, rows)| !rows.is_empty()) {
+            let rows: RowNumbers = Arc::new(rows);
+            let part = batch.pick(rows.clone());
+            let share = share(parts, part.len);
+            send_job(queue, Job::Batch { number, batch: part, rows: Some(rows), share }).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn acquire(places: &Arc<Semaphore>, count: usize) -> OwnedSemaphorePermit {
+    let places = places.clone().acquire_many_owned(count as u32).await;
+    places.expect("the semaphore is never closed")
+}
+
+async fn send_job(queue: &async_channel::Sender<Job>, job: Job) -> TaskResult {
+    queue.send(job).await.map_err(|_| TaskError::NeighbourGone)
+}
+
+/// The rows of a batch by worker: equal keys always go to the same worker.
+fn divide(batch: &Batch, by: &Partition, workers: usize) -> Vec<Vec<u32>> {
+    let column = match by {
+        Partition::Key => batch.key.as_ref(),
+        Partition::Attribute(name) => batch.attribute(name),
+    };
+    let mut rows = vec![Vec::new(); workers];
+    for row in 0..batch.len {
+        let mut hasher = DefaultHasher::new(); // Its hash keys are fixed: equal in every run.
+        hasher.write(column.and_then(|column| column.get(row)).unwrap_or_default());
+        rows[(hasher.finish() % workers as u64) as usize].push(row as u32);
+    }
+    rows
+}

@@ -1,0 +1,190 @@
+//! A stage with several workers: a dispatcher hands out batches, workers process them, and an
+//! emitter sends the answers on, in order unless `ordered` is off.
+
+mod dispatcher;
+mod emitter;
+mod resequencer;
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::{Barrier, OwnedSemaphorePermit, mpsc};
+
+use crate::checkpoint::Reporter;
+use crate::flow::inlet::Inlet;
+use crate::flow::queue::{Outlet, StreamEnd};
+use crate::flow::{TaskError, TaskResult};
+use crate::task::rejections::Rejections;
+use crate::task::stage::{advance, finish, process, save};
+use dispatcher::Dispatcher;
+use emitter::Emitter;
+use pipehost_config::Partition;
+use pipehost_record::{Batch, RowNumbers};
+use pipehost_sandbox::contract::outcome::Answer;
+use pipehost_sandbox::{Worker, WorkerState};
+
+/// Work for a worker.
+enum Job {
+    /// A batch, or the worker's part of one.
+    Batch { number: u64, batch: Batch, rows: Option<RowNumbers>, share: Share },
+    /// A new watermark.
+    Watermark { number: u64, watermark: i64, share: Share },
+    /// A checkpoint. One per worker, sent when nothing else is in flight. Workers meet at
+    /// `all_here`, so each takes exactly one.
+    Save { number: u64, barrier: u64, share: Share, all_here: Arc<Barrier> },
+    /// The input has ended; `close` decides whether the worker calls `finish`.
+    End { number: u64, close: StreamEnd, is_heard: bool },
+}
+
+/// One of the parts into which an event is divided among workers.
+struct Share {
+    parts: usize,
+    records: usize,
+    /// The event's place in the dispatcher's window: free once all its parts were sent on.
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+/// The result of a job.
+struct Done {
+    number: u64,
+    made: Made,
+    share: Option<Share>,
+}
+
+enum Made {
+    Answer(Answer),
+    /// The watermark, and what `advance` emitted.
+    Advanced(i64, Answer),
+    /// The state of one worker at a checkpoint.
+    Saved {
+        barrier: u64,
+        worker: usize,
+        state: WorkerState,
+    },
+    /// The worker has ended: what `finish` emitted, and its final state.
+    Ended {
+        worker: usize,
+        close: StreamEnd,
+        answer: Answer,
+        state: WorkerState,
+    },
+}
+
+type Task = Pin<Box<dyn Future<Output = TaskResult> + Send>>;
+
+/// The tasks of a stage with several workers.
+pub(crate) struct Parallel {
+    pub workers: Vec<Worker>,
+    pub inlet: Inlet,
+    pub outlet: Outlet,
+    pub rejections: Rejections,
+    pub reporter: Reporter,
+    pub partition: Option<Partition>,
+    pub ordered: bool,
+    /// Whether the component handles watermarks.
+    pub timed: bool,
+    /// As `finished` of a stage with one worker.
+    pub finished: bool,
+}
+
+impl Parallel {
+    /// The futures to spawn.
+    pub(crate) fn tasks(self) -> Vec<Task> {
+        let Self { workers, inlet, outlet, rejections, reporter, partition, ordered, .. } = self;
+        // Twice the workers: one batch each in process, and as many finished ones that wait for an
+        // earlier batch. This also bounds the resequencer.
+        let window = 2 * workers.len();
+        let is_heard = reporter.is_heard();
+        let (done, answers) = mpsc::channel(window);
+        let mut queues = Vec::new();
+        let mut tasks: Vec<Task> = Vec::new();
+        let shared = async_channel::bounded(1);
+        let count = workers.len();
+        for (number, worker) in workers.into_iter().enumerate() {
+            let (queue, jobs) = match partition {
+                Some(_) => async_channel::bounded(1),
+                None => shared.clone(),
+            };
+            queues.push(queue);
+            tasks.push(Box::pin(work(number, worker, jobs, done.clone(), rejections.clone())));
+        }
+        if partition.is_none() {
+            queues.truncate(1);
+        }
+        drop(shared);
+        let dispatcher = Dispatcher {
+            queues,
+            workers: count,
+            partition,
+            timed: self.timed,
+            finished: self.finished,
+            is_heard,
+            done,
+        };
+        tasks.push(Box::pin(dispatcher.run(inlet, window)));
+        let emitter = Emitter {
+            outlet,
+            workers: count,
+            ordered,
+            metrics: rejections.metrics,
+            reporter,
+            finished: self.finished,
+            close: StreamEnd::Finished,
+            saved: Vec::new(),
+            times: BTreeMap::new(),
+        };
+        tasks.push(Box::pin(emitter.run(answers)));
+        tasks
+    }
+}
+
+async fn work(
+    number: usize,
+    mut worker: Worker,
+    jobs: async_channel::Receiver<Job>,
+    done: mpsc::Sender<Done>,
+    rejections: Rejections,
+) -> TaskResult {
+    loop {
+        let job = jobs.recv().await.map_err(|_| TaskError::NeighbourGone)?;
+        let last = matches!(job, Job::End { .. });
+        let made = match job {
+            Job::Batch { number, batch, rows, mut share } => {
+                let mut answer = process(&mut worker, &batch, &rejections).await?;
+                share.records -= answer.rejected.len();
+                if let Some(rows) = &rows {
+                    answer.renumber(rows);
+                }
+                Done { number, made: Made::Answer(answer), share: Some(share) }
+            }
+            Job::Watermark { number, watermark, share } => {
+                let answer = advance(&mut worker, watermark, &rejections).await?;
+                Done { number, made: Made::Advanced(watermark, answer), share: Some(share) }
+            }
+            Job::Save { number: place, barrier, share, all_here } => {
+                let state = save(&mut worker, &rejections).await?;
+                all_here.wait().await;
+                let made = Made::Saved { barrier, worker: number, state };
+                Done { number: place, made, share: Some(share) }
+            }
+            Job::End { number: place, close, is_heard } => {
+                let answer = match close {
+                    StreamEnd::Finished => finish(&mut worker, &rejections).await?,
+                    StreamEnd::Suspended => Answer::default(),
+                };
+                let state = if is_heard {
+                    save(&mut worker, &rejections).await?
+                } else {
+                    WorkerState::Unchanged
+                };
+                let made = Made::Ended { worker: number, close, answer, state };
+                Done { number: place, made, share: None }
+            }
+        };
+        done.send(made).await.map_err(|_| TaskError::NeighbourGone)?;
+        if last {
+            return Ok(());
+        }
+    }
+}
