@@ -1,10 +1,10 @@
-//! The begin of a record that has not ended yet: never more of it is held than it may have.
+//! A record that has not ended yet, of which no more than the limit is held in memory.
 
-/// Bytes of a record, up to a limit; beyond, they are only counted.
+/// Bytes of an incomplete record, up to a limit; beyond it, they are only counted.
 pub(super) struct PartialRecord {
     max_bytes: usize,
     bytes: Vec<u8>,
-    /// Bytes of a record that is too long, and is passed over.
+    /// Bytes so far of a record that is too long, and is skipped.
     passing: Option<u64>,
 }
 
@@ -17,7 +17,7 @@ impl PartialRecord {
         self.max_bytes
     }
 
-    /// Bytes that came, those included that are passed over.
+    /// Bytes so far, skipped ones included.
     pub(super) fn len(&self) -> u64 {
         self.passing.unwrap_or(self.bytes.len() as u64)
     }
@@ -29,7 +29,7 @@ impl PartialRecord {
     pub(super) fn extend(&mut self, bytes: &[u8]) {
         match &mut self.passing {
             Some(passed) => *passed += bytes.len() as u64,
-            // One byte more than allowed may be the `\r` of the line's end.
+            // One byte more than allowed may be the `\r` of the line end.
             None if self.bytes.len() + bytes.len() > self.max_bytes + 1 => {
                 self.passing = Some((self.bytes.len() + bytes.len()) as u64);
                 self.bytes = Vec::new();
@@ -38,17 +38,17 @@ impl PartialRecord {
         }
     }
 
-    /// What is held: nothing of what is passed over.
+    /// The held bytes; none of a record that is skipped.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// How many bytes were passed over, if they were.
+    /// How many bytes were skipped, if the record is too long.
     pub(super) fn passed(&self) -> Option<u64> {
         self.passing
     }
 
-    /// The record has ended.
+    /// Resets it for the next record.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.passing = None;

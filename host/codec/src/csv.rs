@@ -1,10 +1,10 @@
-//! A CSV record a record: RFC 4180.
+//! CSV (RFC 4180): each CSV record is a record.
 //!
-//! A field may be quoted, and then holds delimiters, line breaks, and quotes that are doubled. A
-//! record ends with a line end (`\n` or `\r\n`) outside of quotes; the last one may lack it. The
-//! record is the value as it is written; `parse-csv` makes fields of it. What cannot be right is
-//! refused whole: a quote inside a field that is not quoted, something else than a delimiter
-//! behind a closing quote, a quote that is never closed.
+//! A field may be quoted, and may then hold delimiters, line breaks, and doubled quotes. A record
+//! ends with a line end (`\n` or `\r\n`) outside of quotes; the last one may lack it. The value is
+//! the record as written; the stage `parse-csv` splits it into fields. A malformed record is
+//! refused whole: a quote inside an unquoted field, something other than a delimiter after a
+//! closing quote, a quote that is never closed.
 
 use std::sync::Arc;
 
@@ -13,33 +13,33 @@ use crate::lines::without_return;
 use crate::{Decoded, Undecodable};
 use pipehost_record::Record;
 
-/// Splits an input into records, and never holds more of one than it may have.
+/// Splits an input into records, and never holds more than `max_bytes` of one.
 pub struct CsvSplitter {
     place: Arc<str>,
     delimiter: u8,
-    /// Lines before the record at hand.
+    /// Lines before the current record.
     lines: u64,
-    /// Line ends within it.
+    /// Line ends within the current record.
     within: u64,
-    /// The part of it that came before.
+    /// The part of the current record that came in earlier calls.
     begun: PartialRecord,
-    /// The last byte of what came before.
+    /// The last byte of that part.
     last: u8,
     state: State,
 }
 
-/// What was seen last.
+/// Where in a record the splitter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The begin of a field, or something in one that is not quoted.
+    /// At the start of a field, or in one that is not quoted.
     Plain,
-    /// Something in a quoted field.
+    /// In a quoted field.
     Quoted,
-    /// A quote in a quoted field: it is closed, or a second one follows.
+    /// After a quote in a quoted field: it closes the field, or a second quote follows.
     Quote,
-    /// A `\r` behind a closing quote.
+    /// After a `\r` behind a closing quote.
     Return,
-    /// The record cannot be right; it goes to the end of the line.
+    /// The record is malformed; it extends to the end of the line.
     Wrong(&'static str),
 }
 
@@ -48,7 +48,7 @@ const BEHIND: &str = "something else than a delimiter follows a closing quote";
 const OPEN: &str = "a quote is not closed";
 
 impl CsvSplitter {
-    /// `lines` of the input have gone before.
+    /// `lines`: the lines of the input before this one.
     pub(super) fn new(place: Arc<str>, max_bytes: usize, delimiter: u8, lines: u64) -> Self {
         Self {
             place,
@@ -61,7 +61,7 @@ impl CsvSplitter {
         }
     }
 
-    /// Lines before the record at hand.
+    /// Lines before the current record.
     pub(super) fn number(&self) -> u64 {
         self.lines
     }
@@ -71,14 +71,14 @@ impl CsvSplitter {
         self.begun.len()
     }
 
-    /// Takes whole records, until `full`; returns the bytes taken.
+    /// Takes whole records, until `full`; returns how many bytes were taken.
     pub(super) fn split(
         &mut self,
         bytes: &[u8],
         out: &mut Decoded,
         full: impl Fn(&Decoded) -> bool,
     ) -> usize {
-        // Where the record at hand begins, or goes on, and where it is looked at.
+        // Where the current record starts or continues, and where the scan is.
         let (mut start, mut at) = (0, 0);
         while let Some(end) = self.end_of_record(bytes, start, at) {
             self.end_record(&bytes[start..end], out);
@@ -91,7 +91,7 @@ impl CsvSplitter {
         bytes.len()
     }
 
-    /// The line end that ends the record, from `at` on.
+    /// Scans from `at` on for the line end that ends the record.
     fn end_of_record(&mut self, bytes: &[u8], start: usize, mut at: usize) -> Option<usize> {
         while let Some(&byte) = bytes.get(at) {
             match self.state {
@@ -147,7 +147,7 @@ impl CsvSplitter {
         self.begun.extend(bytes);
     }
 
-    /// Ends the record at hand with these bytes.
+    /// Ends the current record with these bytes.
     fn end_record(&mut self, bytes: &[u8], out: &mut Decoded) {
         let number = self.lines + 1;
         self.lines += 1 + std::mem::take(&mut self.within);
@@ -182,7 +182,7 @@ mod tests {
     /// Inputs, and the records of each, in their order.
     const TABLE: &str = include_str!("../../../tests/tables/csv.jsonl");
 
-    /// Records and what is refused, with their lines, of an input that arrives in pieces.
+    /// Splits an input that arrives in pieces: records and refused ones, with their lines.
     fn split(input: &[u8], piece: usize, max: usize) -> Vec<(u64, String, Option<String>)> {
         let mut splitter = CsvSplitter::new("test".into(), max, b',', 0);
         let mut out = Decoded::default();

@@ -33,12 +33,12 @@ pub fn write_record(record: &Record, out: &mut Vec<u8>) {
     write(b'R', record, out);
 }
 
-/// Appends a row of a batch as a record, of which nothing is copied first.
+/// Appends a row of a batch as a record, without copying it first.
 pub(super) fn write_row(batch: &Batch, row: usize, out: &mut Vec<u8>) {
     write(b'R', &Row { batch, row }, out);
 }
 
-/// What serde makes of a [`Record`], from where it is.
+/// Serializes a row of a batch as a [`Record`], without copying it first.
 struct Row<'a> {
     batch: &'a Batch,
     row: usize,
@@ -65,7 +65,7 @@ struct Attributes<'a>(&'a Row<'a>);
 impl Serialize for Attributes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Row { batch, row } = self.0;
-        // How many there are comes first.
+        // The sequence starts with its length.
         let mut list = serializer.serialize_seq(Some(batch.attributes_of(*row).count()))?;
         for (name, bytes) in batch.attributes_of(*row) {
             list.serialize_element(&(name, Bytes::new(bytes)))?;
@@ -99,10 +99,10 @@ fn checksum(kind: u8, payload: &[u8]) -> u32 {
     crc.finalize()
 }
 
-/// Reads the frame at the start of `bytes` and its length; none if it is not all there.
+/// Reads the frame at the start of `bytes`, and its length; `None` if it is incomplete.
 ///
 /// # Errors
-/// If the bytes are no frame, or a damaged one.
+/// If the bytes are no frame, or one that is damaged or of another version.
 pub fn read(bytes: &[u8]) -> Result<Option<(Frame, usize)>> {
     let Some(header) = bytes.get(..HEADER) else {
         let begun = &bytes[..bytes.len().min(MAGIC.len())];
@@ -131,7 +131,7 @@ pub fn read(bytes: &[u8]) -> Result<Option<(Frame, usize)>> {
     Ok(Some((frame, HEADER + length)))
 }
 
-/// The length of the whole frame at the start of `bytes`, which is known to be one.
+/// The length of the frame at the start of `bytes`, which must be one.
 pub fn length(bytes: &[u8]) -> usize {
     let length = bytes.get(4..8).and_then(|length| length.try_into().ok());
     HEADER + length.map_or(0, u32::from_le_bytes) as usize
@@ -145,7 +145,7 @@ fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T> {
     }
 }
 
-/// Splits an input into frames. Of a dead letter, the record is taken.
+/// Splits an input into frames. A dead letter yields its record.
 pub struct FrameSplitter {
     place: Arc<str>,
     number: u64,
@@ -153,7 +153,7 @@ pub struct FrameSplitter {
 }
 
 impl FrameSplitter {
-    /// `number` records of the input have gone before.
+    /// `number`: the records of the input before this one.
     pub(super) fn new(place: Arc<str>, number: u64) -> Self {
         Self { place, number, begun: Vec::new() }
     }

@@ -1,4 +1,4 @@
-//! A JSON object a line (RFC 8259). Lines that are empty are passed over.
+//! One JSON object per line (RFC 8259). Empty lines are skipped.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -18,7 +18,7 @@ use pipehost_record::check_name;
 use pipehost_record::time::rfc3339;
 use pipehost_record::{Batch, MAX_ATTRIBUTES, Record};
 
-/// Turns members of an object into parts of a record.
+/// Maps the members of an object to the parts of a record.
 pub struct Members(JsonMembers);
 
 impl Members {
@@ -26,7 +26,7 @@ impl Members {
         Self(members)
     }
 
-    /// A line; one that is empty says nothing.
+    /// Decodes a line; skips an empty one.
     pub(super) fn decode(&self, place: &Arc<str>, number: u64, line: &[u8], out: &mut Decoded) {
         if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
             return;
@@ -34,7 +34,7 @@ impl Members {
         match self.parts(line) {
             Ok(Parts { timestamp, key, value, attributes }) => {
                 let key = key.as_deref().map(str::as_bytes);
-                // Without a member that is the value, the line is.
+                // If no member is configured as the value, the value is the line.
                 let value = value.as_ref().map_or(Some(line), |v| v.as_deref().map(str::as_bytes));
                 let attributes = attributes.iter().map(|(name, text)| (&**name, text.as_bytes()));
                 out.batch.push(place, number, timestamp, key, value, attributes);
@@ -90,17 +90,17 @@ impl Members {
     }
 }
 
-/// Why a line is no record. Lines that are none may come without end, which is why it is no
-/// `anyhow::Error`: those may keep a back trace.
+/// Why a line is no record. Not an `anyhow::Error`, which may hold a backtrace: malformed lines may
+/// come without end.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Malformed(String);
 
-/// What a line makes of a record.
+/// The parts of a record that a line holds.
 struct Parts<'a> {
     timestamp: Option<i64>,
     key: Option<Cow<'a, str>>,
-    /// None if no member is the value.
+    /// `None` if no member is configured as the value.
     value: Option<Option<Cow<'a, str>>>,
     attributes: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
@@ -111,7 +111,7 @@ fn time(member: Member<'_>) -> Result<i64, Malformed> {
     parse_rfc3339(text.as_bytes()).map_err(|error| Malformed(error.to_string()))
 }
 
-/// Writes `timestamp`, `key`, `value` and `attributes`, of those that a record has.
+/// Writes those of `timestamp`, `key`, `value` and `attributes` that a record has.
 /// Bytes that are not UTF-8 become `{"base64": "…"}`.
 pub(super) fn encode(numbers: &JsonNumbers, batch: &Batch, row: usize, out: &mut Vec<u8>) {
     serde_json::to_writer(&mut *out, &Row { numbers, batch, row })
@@ -119,7 +119,7 @@ pub(super) fn encode(numbers: &JsonNumbers, batch: &Batch, row: usize, out: &mut
     out.push(b'\n');
 }
 
-/// A record as an object; nothing of it is copied first.
+/// Serializes a record as an object, without copying it first.
 struct Row<'a> {
     numbers: &'a JsonNumbers,
     batch: &'a Batch,
@@ -162,7 +162,7 @@ impl Serialize for Attributes<'_> {
 
 struct Text<'a> {
     bytes: &'a [u8],
-    /// It is to be a number, if it is one in JSON.
+    /// Written as a number, if it is one in JSON.
     is_number: bool,
 }
 
@@ -172,7 +172,7 @@ impl Serialize for Text<'_> {
             Ok(text)
                 if self.is_number && text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) =>
             {
-                // With all of its digits.
+                // Written raw, with all of its digits.
                 match serde_json::from_str::<&RawValue>(text) {
                     Ok(number) if number.get() == text => number.serialize(serializer),
                     _ => serializer.serialize_str(text),

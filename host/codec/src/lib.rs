@@ -15,22 +15,22 @@ use pipehost_record::{Batch, BatchBuilder, Record};
 use prefix::Prefix;
 pub use prefix::{CONVERT, HEAD, is_utf16};
 
-/// A piece of input that is no record.
+/// A piece of input that does not decode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undecodable {
     /// Its number among the records of its input, from 1.
     pub number: u64,
     pub reason: String,
-    /// What there is of it; nothing, if it was too long to be held.
+    /// Its bytes, as the value; none if it was too long to hold.
     pub record: Record,
 }
 
-/// Where a decoder puts what it finds.
+/// What a decoder has found: records, and input that does not decode.
 #[derive(Debug, Default)]
 pub struct Decoded {
     pub batch: BatchBuilder,
     undecodable: Vec<Undecodable>,
-    /// What those take.
+    /// Bytes that `undecodable` takes.
     undecodable_bytes: usize,
 }
 
@@ -40,12 +40,12 @@ impl Decoded {
         self.batch.is_empty() && self.undecodable.is_empty()
     }
 
-    /// Bytes that all of it takes.
+    /// Bytes that records and undecodable input take.
     pub fn bytes(&self) -> usize {
         self.batch.bytes() + self.undecodable_bytes
     }
 
-    /// Adds a piece that is no record.
+    /// Adds a piece of input that does not decode.
     pub fn refuse(&mut self, undecodable: Undecodable) {
         const ITSELF: usize = 128;
         let Undecodable { reason, record, .. } = &undecodable;
@@ -66,7 +66,7 @@ impl Decoded {
 
 /// Decodes one input: a file, or stdin.
 pub struct Decoder {
-    /// What may stand in front of a text, until the first bytes have come.
+    /// Looks for a byte order mark before a text, until the first bytes have come.
     prefix: Prefix,
     splitter: RecordSplitter,
 }
@@ -79,8 +79,8 @@ enum RecordSplitter {
 }
 
 impl Decoder {
-    /// `place` is what records of this input give as their origin; `number` of them have
-    /// gone before. If none has, this is the begin of the input.
+    /// `place` is the origin that the records carry; `number` of them came before. 0 means that
+    /// this is the start of the input.
     pub fn new(decoding: &Decoding, place: Arc<str>, number: u64) -> Self {
         let max = decoding.max_line_bytes;
         let lines = || lines::LineSplitter::new(place.clone(), max, number);
@@ -99,13 +99,13 @@ impl Decoder {
         Self { prefix: Prefix::new(place), splitter }.at_begin(number == 0)
     }
 
-    /// Says whether this is the begin of the input, where a byte order mark may stand.
+    /// Sets whether this is the start of the input, where a byte order mark may stand.
     pub fn at_begin(mut self, begin: bool) -> Self {
         self.prefix.look(begin && !matches!(self.splitter, RecordSplitter::Frames(_)));
         self
     }
 
-    /// Records so far, those included that went before; of texts, lines.
+    /// Records so far (in text formats, lines), including those before this decoder.
     pub fn number(&self) -> u64 {
         match &self.splitter {
             RecordSplitter::Lines(lines) | RecordSplitter::Json(lines, _) => lines.number(),
@@ -114,7 +114,7 @@ impl Decoder {
         }
     }
 
-    /// Bytes that were taken and are the begin of a record.
+    /// Bytes that were taken of a record that is still incomplete.
     pub fn begun(&self) -> u64 {
         let begun = match &self.splitter {
             RecordSplitter::Lines(lines) | RecordSplitter::Json(lines, _) => lines.begun(),
@@ -124,11 +124,11 @@ impl Decoder {
         begun + self.prefix.begun()
     }
 
-    /// Takes bytes until they end or `full` says that the batch should go on first.
-    /// Returns how many were taken.
+    /// Takes bytes until they end or `full` says to send the batch first. Returns how many were
+    /// taken.
     ///
     /// # Errors
-    /// If nothing after this place can be decoded.
+    /// If no later input can be decoded either: after a damaged frame, or in UTF-16.
     pub fn decode(
         &mut self,
         bytes: &[u8],
@@ -137,13 +137,13 @@ impl Decoder {
     ) -> Result<usize> {
         let (taken, first) = self.prefix.take(bytes)?;
         if let Some(first) = first {
-            // Too few to end a record.
+            // They are too few to end a record, so all are taken.
             self.splitter.split(&first, out, &full)?;
         }
         Ok(taken + self.splitter.split(&bytes[taken..], out, full)?)
     }
 
-    /// At the end of the input: what was begun there.
+    /// Ends the input: decodes or refuses a record that is still incomplete.
     pub fn end(&mut self, out: &mut Decoded) {
         if let Some(first) = self.prefix.end() {
             self.splitter.split(&first, out, |_| false).expect("texts always split");
@@ -188,14 +188,13 @@ pub fn encode(encoding: &Encoding, batch: &Batch, out: &mut Vec<u8>) {
     encode_from(encoding, batch, 0, usize::MAX, out);
 }
 
-/// What is encoded at once, before it is written: what more a batch becomes as text waits.
+/// Bytes to encode before they are written: a batch that becomes much text is not held whole.
 const PIECE: usize = 1 << 20;
 
-/// Encodes a batch piece by piece, each of about a mebibyte and of whole records, and gives
-/// them to `write`.
+/// Encodes a batch in pieces of about a mebibyte, each of whole records, and gives them to `write`.
 ///
 /// # Errors
-/// That of `write`, which is not called again then.
+/// That of `write`, which is not called again.
 pub fn encode_pieces<E>(
     encoding: &Encoding,
     batch: &Batch,
@@ -210,7 +209,7 @@ pub fn encode_pieces<E>(
     Ok(())
 }
 
-/// Appends records from a row on, until they have so many bytes. Returns the next row.
+/// Appends records from a row on, until they have `most` bytes. Returns the next row.
 fn encode_from(
     encoding: &Encoding,
     batch: &Batch,

@@ -1,7 +1,6 @@
-//! A line a record.
+//! Each line is a record.
 //!
-//! A line ends with `\n` or `\r\n`; the end is no part of the record. The last one may
-//! lack it.
+//! A line ends with `\n` or `\r\n`, which is not part of the record. The last one may lack it.
 
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use crate::{Decoded, Undecodable};
 use pipehost_record::template::Template;
 use pipehost_record::{Batch, Record};
 
-/// Splits an input into lines, and never holds more of one than it may have.
+/// Splits an input into lines, and never holds more than `max_bytes` of one.
 pub struct LineSplitter {
     place: Arc<str>,
     number: u64,
@@ -24,7 +23,7 @@ pub(super) fn value(place: &Arc<str>, number: u64, line: &[u8], out: &mut Decode
 }
 
 impl LineSplitter {
-    /// `number` lines of the input have gone before.
+    /// `number`: the lines of the input before this one.
     pub(super) fn new(place: Arc<str>, max_bytes: usize, number: u64) -> Self {
         Self { place, number, begun: PartialRecord::new(max_bytes) }
     }
@@ -38,7 +37,7 @@ impl LineSplitter {
         self.begun.len()
     }
 
-    /// Gives each whole line to `record`, until `full`; returns the bytes taken.
+    /// Gives each whole line to `record`, until `full`; returns how many bytes were taken.
     pub(super) fn split(
         &mut self,
         bytes: &[u8],

@@ -1,17 +1,17 @@
-//! What stands in front of a text: a byte order mark, which is no part of the first record.
+//! The byte order mark that may precede a text, and is not part of the first record.
 
 use anyhow::{Result, bail};
 use std::sync::Arc;
 
 /// UTF-8's byte order mark.
 const UTF8: [u8; 3] = [0xef, 0xbb, 0xbf];
-/// Those of UTF-16, for its two byte orders. That of UTF-32 begins with the first.
+/// UTF-16's, for its two byte orders. The first also starts UTF-32's (little-endian).
 const UTF16: [[u8; 2]; 2] = [[0xff, 0xfe], [0xfe, 0xff]];
-/// Bytes that tell UTF-16 from bytes that are no text.
+/// How many bytes tell UTF-16 from bytes that are no text.
 pub const HEAD: usize = 4;
 
-/// Whether a text that begins like this is UTF-16 or UTF-32. The mark alone says too little:
-/// lines may hold any bytes. The lower byte of the first character is hardly ever zero.
+/// Whether a text that starts like this is UTF-16 or UTF-32. The mark alone is not enough: lines
+/// may hold any bytes. The lower byte of the first character is hardly ever zero.
 pub fn is_utf16(head: &[u8]) -> bool {
     match head {
         [0xff, 0xfe, low, high, ..] => *low != 0 || *high == 0,
@@ -20,14 +20,14 @@ pub fn is_utf16(head: &[u8]) -> bool {
     }
 }
 
-/// What is done about UTF-16.
+/// What to tell the operator about UTF-16.
 pub const CONVERT: &str =
     "it is UTF-16, and only UTF-8 is read: convert it first, as with iconv -f UTF-16 -t UTF-8";
 
-/// Holds back the first bytes of an input until they say what it is.
+/// Holds back the first bytes of an input until they show whether they are a mark.
 pub(super) struct Prefix {
     place: Arc<str>,
-    /// None, once that is known.
+    /// `None`, once that is known.
     held: Option<Vec<u8>>,
 }
 
@@ -36,7 +36,7 @@ impl Prefix {
         Self { place, held: None }
     }
 
-    /// Says whether there may be a mark.
+    /// Sets whether there may be a mark.
     pub(super) fn look(&mut self, looks: bool) {
         self.held = looks.then(Vec::new);
     }
@@ -46,8 +46,7 @@ impl Prefix {
         self.held.as_ref().map_or(0, |held| held.len() as u64)
     }
 
-    /// Says how many of these bytes it has taken, and what of all that it took belongs to the
-    /// text.
+    /// Returns how many of these bytes it took, and the held bytes that turned out to be text.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(usize, Option<Vec<u8>>)> {
         let Some(held) = &mut self.held else { return Ok((0, None)) };
         for (taken, &byte) in (1..).zip(bytes) {
@@ -63,7 +62,7 @@ impl Prefix {
             let may_come = UTF8.starts_with(held)
                 || UTF16.iter().any(|mark| mark.starts_with(held) || has_mark(mark));
             if !may_come || byte == b'\n' {
-                // The byte that says so may end a record: it is left to who ends them.
+                // The byte that decides may end a record: leave it to the splitter.
                 held.pop();
                 return Ok((taken - 1, self.end()));
             }
@@ -71,7 +70,7 @@ impl Prefix {
         Ok((bytes.len(), None))
     }
 
-    /// What was held back, and is text.
+    /// The held bytes, which are text.
     pub(super) fn end(&mut self) -> Option<Vec<u8>> {
         self.held.take().filter(|held| !held.is_empty())
     }

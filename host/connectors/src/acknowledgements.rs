@@ -1,10 +1,10 @@
-//! How a source learns what is durable.
+//! How a source learns which of its records are durable.
 
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-/// How a source learns what is done with, and asks for it to be soon.
+/// Tells a source which checkpoint is durable, and lets it ask for one soon.
 #[derive(Clone)]
 pub struct Acknowledgements {
     durable: watch::Receiver<u64>,
@@ -25,7 +25,7 @@ impl Acknowledgements {
     /// Waits until the checkpoint of this number, or a later one, is written.
     ///
     /// # Errors
-    /// If the run failed before: nothing is known of the records then.
+    /// If the run failed first: whether the records are durable is unknown then.
     pub async fn durable(&mut self, number: u64) -> Result<(), ()> {
         self.durable.wait_for(|&durable| durable >= number).await.map(drop).map_err(drop)
     }

@@ -1,4 +1,4 @@
-//! Records made up: for trying things out, and for tests.
+//! Generated records, for trials and tests.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use pipehost_record::template::Template;
 pub struct Generator {
     config: Generate,
     made: u64,
-    /// What an earlier run made of them.
+    /// The part of `made` that earlier runs made.
     before: u64,
     start: Option<Instant>,
     place: Arc<str>,
@@ -46,7 +46,7 @@ impl Generator {
         self.made.into()
     }
 
-    /// Makes what is due.
+    /// Makes the records that are due.
     pub(crate) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) {
         let due = match (self.config.rate, self.start) {
             (Some(rate), Some(start)) => {

@@ -1,4 +1,4 @@
-//! Dead letters that go back into the pipeline.
+//! Dead letters that are replayed into the pipeline.
 
 use anyhow::Result;
 use std::collections::VecDeque;
@@ -10,12 +10,12 @@ use pipehost_codec::{Decoded, Decoder, Undecodable};
 use pipehost_config::{DecodeFormat, Decoding};
 use pipehost_record::Letter;
 
-/// Letters of one source, or of one input of a stage.
+/// The dead letters of one source, or of one input of a stage.
 pub struct LetterSource {
     letters: VecDeque<Letter>,
-    /// What a source could not decode is decoded again.
+    /// The codec of the source, which decodes its letters again; `None` for those that are records.
     decoding: Option<Decoding>,
-    /// How far the source in whose place this stands was read: it stays there.
+    /// The position of the source that this one replaces; it does not change.
     position: Option<Value>,
     place: Arc<str>,
 }
@@ -34,7 +34,7 @@ impl LetterSource {
         out: &mut Decoded,
         full: impl Fn(&Decoded) -> bool,
     ) -> Result<()> {
-        // What is refused gives the place of the last one: one at a time.
+        // An undecodable record takes its origin from `place`: stop before that changes.
         while !full(out) && out.undecodable().is_empty() {
             let Some(letter) = self.letters.pop_front() else { return Ok(()) };
             if *self.place != *letter.place {
@@ -50,14 +50,14 @@ impl LetterSource {
             let before = out.batch.len() + out.undecodable().len();
             if let Some(bytes) = &letter.record.value {
                 decoder.decode(bytes, out, |_| false)?;
-                // An empty line is one because it ends.
+                // Its line end is what makes an empty line a record.
                 if !matches!(decoding.format, DecodeFormat::Frames) {
                     decoder.decode(b"\n", out, |_| false)?;
                 }
                 decoder.end(out);
             }
             if out.batch.len() + out.undecodable().len() == before {
-                // There is nothing of it to decode, as of a line that was too long to keep.
+                // Nothing to decode, as of a line that was too long to hold: refuse it again.
                 let Letter { number, reason, record, .. } = letter;
                 out.refuse(Undecodable { number, reason, record });
             }

@@ -1,7 +1,7 @@
-//! Where records come from and go to: closed sets, one file a connector.
+//! Connectors: the sources that records come from and the sinks they go to; closed sets.
 //!
-//! A connector knows no stage and no pipeline: it opens what the configuration names, gives and
-//! takes batches, and says where it is.
+//! A connector knows no stage and no pipeline: it opens what the configuration names, reads or
+//! writes batches, and reports its position.
 
 mod acknowledgements;
 mod file;

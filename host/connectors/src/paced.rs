@@ -11,7 +11,7 @@ use pipehost_codec::Decoded;
 use pipehost_observe::pace::{PLACE, Pace};
 use pipehost_record::Batch;
 
-/// How much earlier than needed the runtime is asked to wake.
+/// How long before a record is due the runtime's timer fires.
 const TIMER: Duration = Duration::from_millis(2);
 
 /// Records that are read ahead.
@@ -22,9 +22,9 @@ pub struct Paced {
     pace: Arc<Pace>,
     ahead: Decoded,
     batch: Option<Batch>,
-    /// Rows of the batch that were given.
+    /// Rows of `batch` that were given out.
     row: usize,
-    /// Records that were given.
+    /// Records that were given out.
     number: u64,
     place: Arc<str>,
 }
@@ -35,7 +35,7 @@ impl Paced {
         Self { source, pace, ahead, batch: None, row: 0, number: 0, place }
     }
 
-    /// Waits until a record is due. May be dropped.
+    /// Waits until a record is due. Cancel-safe.
     pub(crate) async fn ready(&mut self) -> Result<bool> {
         while self.batch.is_none() {
             if !Box::pin(self.source.ready()).await? {
@@ -46,8 +46,8 @@ impl Paced {
             self.batch = (batch.len > 0).then_some(batch);
         }
         let Some(due) = self.pace.due(self.number + 1) else { return Ok(false) };
-        // The runtime's timers are late by up to two milliseconds, threads by less than a tenth:
-        // what is measured is not to be that.
+        // The runtime's timers fire up to two milliseconds late, a thread's sleep ends less than a
+        // tenth late: the timer's delay must not count as the pipeline's latency.
         if let Some(early) = due.checked_sub(TIMER) {
             sleep_until(early.into()).await;
         }
@@ -59,7 +59,7 @@ impl Paced {
         Ok(true)
     }
 
-    /// Gives what is due.
+    /// Gives out the records that are due.
     pub(crate) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) {
         self.ahead.take_undecodable().into_iter().for_each(|undecodable| out.refuse(undecodable));
         let Some(batch) = &self.batch else { return };

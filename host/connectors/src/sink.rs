@@ -14,8 +14,8 @@ use pipehost_files::folder::kept;
 use pipehost_observe::metrics::NodeMetrics;
 use pipehost_record::{Batch, Rejected};
 
-/// What a sink is, and what it writes to: files from the folder of the pipeline, if they lie below
-/// it, so that it is the same wherever that is moved.
+/// A sink's kind and target. A file below the folder of the pipeline is named relative to it, so
+/// that the text stays the same when the folder is moved.
 pub fn described(kind: &SinkKind) -> String {
     match kind {
         SinkKind::Stdout { .. } => "stdout".to_owned(),
@@ -31,32 +31,32 @@ pub fn described(kind: &SinkKind) -> String {
     }
 }
 
-/// How far a sink goes back when it opens.
+/// Where a sink resumes when it opens.
 pub enum Resume<'a> {
-    /// Nothing is kept: a run is complete or failed.
+    /// No state is kept: a run is complete or failed.
     NotAtAll,
-    /// A state directory is kept, and does not know the sink yet; `first`, if it knows nothing.
+    /// A state directory is kept, without a position of this sink; `first`: without a checkpoint.
     New { first: bool },
-    /// To where it ended at the last checkpoint.
+    /// Where it ended at the last checkpoint.
     FromPosition(&'a Value),
 }
 
 /// Why a sink did not take a batch.
 #[derive(Debug)]
 pub enum SinkError {
-    /// The reader at the other end of stdout has gone: a quiet end, as for `head`.
+    /// The reader of stdout has closed the pipe: the run ends quietly, as with `head`.
     ClosedPipe,
     Failed(anyhow::Error),
 }
 
-/// What a sink says of itself at a checkpoint.
+/// What a sink reports at a checkpoint.
 #[derive(Debug, Default)]
 pub struct Synced {
-    /// To where it can be truncated, if it can.
+    /// The position that the sink can be truncated to; `None` if it cannot.
     pub position: Option<Value>,
-    /// Names to give to files once the checkpoint is written, in this order.
+    /// Renames to do once the checkpoint is written, in this order.
     pub names: Vec<Rename>,
-    /// The position once they were given, if there are any.
+    /// The position after these renames, if there are any.
     pub settled: Option<Value>,
 }
 
@@ -70,10 +70,10 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// Checks whether there is a place to write to, and changes nothing there.
+    /// Checks that the target can be written. Writes no record, but may create a SQLite table.
     ///
     /// # Errors
-    /// If there is none.
+    /// If it cannot be written.
     pub fn open(
         name: &str,
         kind: &SinkKind,
@@ -94,10 +94,10 @@ impl Sink {
         })
     }
 
-    /// Makes what it writes to, or truncates it to where it ended: once everything else is open.
+    /// Creates the file, or truncates it to the saved position: once everything else is open.
     ///
     /// # Errors
-    /// If that failed.
+    /// If the file cannot be created, renamed or truncated.
     pub fn begin(&mut self) -> Result<()> {
         match self {
             Self::File(sink) => sink.begin(),
@@ -105,11 +105,11 @@ impl Sink {
         }
     }
 
-    /// Writes a batch. Returns the records that were refused for good where they were to be
-    /// written, if `refusals` says that the others are to be written all the same.
+    /// Writes a batch. With `refusals`, returns the records that the target refuses for good, and
+    /// writes the others all the same.
     ///
     /// # Errors
-    /// If it could not be written whole.
+    /// If a record was neither written nor refused; without `refusals`, also if one was refused.
     pub async fn write(
         &mut self,
         batch: &Batch,
@@ -128,22 +128,22 @@ impl Sink {
         }
     }
 
-    /// Makes durable what was written, and says to where it can be truncated, if it can.
+    /// Makes the written records durable, and reports the position to truncate to, if there is one.
     ///
     /// # Errors
-    /// If that failed.
+    /// If the file cannot be written or synced.
     pub async fn sync(&mut self) -> Result<Synced> {
         match self {
             Self::File(sink) => sink.sync().await,
-            // WrittenFiles is durable, as far as this program can say.
+            // A finished write is as durable as this program can make it.
             Self::Stdout(_) | Self::Http(_) | Self::Sqlite(_) | Self::Null => Ok(Synced::default()),
         }
     }
 
-    /// As [`Sink::sync`], after the last batch.
+    /// As [`Sink::sync`], after the last batch; completes the files.
     ///
     /// # Errors
-    /// If that failed.
+    /// If a file cannot be written, synced or renamed.
     pub async fn finish(self) -> Result<Synced> {
         match self {
             Self::File(sink) => sink.finish().await,

@@ -18,7 +18,7 @@ use pipehost_codec::Decoded;
 use pipehost_config::{FileSource, SourceKind};
 use pipehost_record::Letter;
 
-/// How far a source is, in bytes or records.
+/// How far a source has been read, in bytes or records.
 #[derive(Debug, Default)]
 pub struct Progress {
     done: AtomicU64,
@@ -31,12 +31,12 @@ impl Progress {
         self.done.fetch_add(done, Ordering::Relaxed);
     }
 
-    /// What is done so far.
+    /// Bytes or records read so far.
     pub fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// The part that is done, from 0 to 1, where the source has an end.
+    /// The part read so far, from 0 to 1; `None` if the source has no known end.
     pub fn fraction(&self) -> Option<f64> {
         let total = self.total.load(Ordering::Relaxed);
         (total > 0).then(|| (self.done.load(Ordering::Relaxed) as f64 / total as f64).min(1.0))
@@ -55,11 +55,10 @@ pub enum Source {
 }
 
 impl Source {
-    /// `position` is how far an earlier run came; `keeps_state`, whether a later one will know
-    /// how far this came.
+    /// `position` is what an earlier run saved; `keeps_state` says whether this run saves its own.
     ///
     /// # Errors
-    /// If there is nothing to read from, or it cannot be gone on from there.
+    /// If the input cannot be opened, or cannot be resumed at the position.
     pub fn open(
         kind: &SourceKind,
         position: Option<&Value>,
@@ -83,7 +82,7 @@ impl Source {
         })
     }
 
-    /// Stands in for a source, of which only what it once refused is taken.
+    /// Replaces a source in a replay: gives out only its dead letters.
     pub fn replay_source(
         kind: &SourceKind,
         letters: Vec<Letter>,
@@ -93,14 +92,14 @@ impl Source {
             SourceKind::Stdin { codec } | SourceKind::File(FileSource { codec, .. }) => {
                 Some(codec.clone())
             }
-            // These refuse nothing.
+            // These sources make no dead letters.
             SourceKind::Generate(_) | SourceKind::Http(_) | SourceKind::Sqlite(_) => None,
         };
         Self::Letters(LetterSource::new(letters, decoding, position))
     }
 
-    /// Waits until there is something to decode; false at the end. May be dropped while
-    /// it waits, and called again.
+    /// Waits until there is something to decode; false at the end of the input. Cancel-safe: may be
+    /// dropped while it waits, and called again.
     ///
     /// # Errors
     /// If the input cannot be read.
@@ -115,10 +114,10 @@ impl Source {
         }
     }
 
-    /// Decodes what is there, until `full`.
+    /// Decodes the available input, until `full`.
     ///
     /// # Errors
-    /// If nothing after this place can be decoded.
+    /// If no later input can be decoded either, as after a damaged frame.
     pub fn decode(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) -> Result<()> {
         match self {
             Self::Stdin(source) | Self::Files(source) => source.decode(out, full),
@@ -139,19 +138,19 @@ impl Source {
         }
     }
 
-    /// Where it is: what it has given is before it. None if it cannot go back.
+    /// The position behind the last record given out; `None` if the source cannot resume there.
     pub fn position(&self) -> Option<Value> {
         match self {
             Self::Stdin(source) | Self::Files(source) => source.position(),
             Self::Generate(source) => Some(source.position()),
             Self::Letters(source) => source.position(),
-            // Who posts has to send again what was not acknowledged; who measures keeps nothing.
+            // An HTTP client resends what was not acknowledged; a measuring run keeps no state.
             Self::Http(_) | Self::Paced(_) => None,
             Self::Sqlite(source) => source.position(),
         }
     }
 
-    /// Takes nothing more from the world; true if what it has taken is still to be decoded.
+    /// Stops reading input; true if input that was read must still be decoded.
     pub fn stop(&mut self) -> bool {
         match self {
             Self::Stdin(source) | Self::Files(source) => source.stop(),
@@ -163,8 +162,8 @@ impl Source {
         }
     }
 
-    /// Records of which a part was taken from the world, and the rest was not, because it was
-    /// told to stop. What can be given back is.
+    /// How many records are incomplete, because reading stopped within them. If stdin is a file,
+    /// seeks back to before the incomplete record instead.
     pub fn torn(&self) -> u64 {
         match self {
             Self::Stdin(source) if stdin::give_back(source.torn_bytes()) => 0,
@@ -177,15 +176,14 @@ impl Source {
         }
     }
 
-    /// Lets go of what it reads, once its end was said: waits until all who wait for an
-    /// answer have one.
+    /// Closes the source after its end. Waits until every HTTP client has its answer.
     pub async fn close(self) {
         if let Self::Http(source) = self {
             source.close().await;
         }
     }
 
-    /// All that it has given belongs to the checkpoint of this number.
+    /// Assigns the records given out since the last call to the checkpoint of this number.
     pub fn checkpoint(&mut self, number: u64) {
         match self {
             Self::Http(source) => source.checkpoint(number),
@@ -198,7 +196,7 @@ impl Source {
         }
     }
 
-    /// What records of this source say of their origin right now.
+    /// The origin that the source's records carry right now.
     pub fn place(&self) -> Arc<str> {
         match self {
             Self::Stdin(source) | Self::Files(source) => source.place(),

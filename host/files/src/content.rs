@@ -1,4 +1,4 @@
-//! Files by what is in them.
+//! Content hashes.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! Which file is which, whatever its name: device, inode, how it begins, and what stands before
-//! the place up to which it is known.
+//! Identifies files whatever their names: by device, inode, first bytes, and the bytes before a
+//! known offset.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,24 +8,24 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes at the begin of a file that tell it from others.
+/// Bytes at the start of a file that tell it from others.
 const HEAD: u64 = 1024;
-/// Bytes before a place in a file that tell whether it is still the place.
+/// Bytes before an offset in a file that tell whether the content up to it is still the same.
 pub const TAIL: usize = 1024;
 
-/// A file, recognised after it was renamed, and not mistaken for one that got its inode
-/// or its name later.
+/// Recognises a file after it was renamed, and does not mistake it for one that got its inode or
+/// its name later.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     pub device: u64,
     pub inode: u64,
-    /// Bytes of the head that were there, a kilobyte at most, and their CRC-32.
+    /// How many of the first bytes were there, 1024 at most, and their CRC-32.
     pub head: u64,
     pub crc: u32,
 }
 
 impl Fingerprint {
-    /// Of the file as it is now; of its first `known` bytes at most.
+    /// The fingerprint of a file as it is now, from its first `known` bytes at most.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -35,7 +35,7 @@ impl Fingerprint {
         Ok(Self { device: metadata.dev(), inode: metadata.ino(), head, crc: crc(file, 0, head)? })
     }
 
-    /// Whether the file begins as this one did.
+    /// Whether the file starts with the same bytes.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -49,12 +49,12 @@ impl Fingerprint {
     }
 }
 
-/// A file up to some place in it. It is known by what it holds: a copy is the same, and another
-/// file that got its name or its inode is not.
+/// A file up to an offset, identified by its content: a copy is the same, and another file that got
+/// its name or its inode is not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileMark {
     pub file: Fingerprint,
-    /// Where the place is, in bytes.
+    /// The offset, in bytes.
     pub length: u64,
     /// The CRC-32 of the bytes before it, [`TAIL`] at most.
     pub tail: u32,
@@ -62,12 +62,12 @@ pub struct FileMark {
 
 impl FileMark {
     /// # Errors
-    /// If the file cannot be read, or is shorter.
+    /// If the file cannot be read, or is shorter than `length`.
     pub fn of(file: &File, length: u64) -> io::Result<Self> {
         Ok(Self { file: Fingerprint::of(file, length)?, length, tail: tail(file, length)? })
     }
 
-    /// Whether a file is this one up to the place.
+    /// Whether a file has the same content up to the offset.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -75,7 +75,7 @@ impl FileMark {
         Ok(self.file.begins(file)? && ends_before(file, self.length, self.tail)?)
     }
 
-    /// Whether a file is this one, and has nothing behind the place.
+    /// Whether a file has the same content up to the offset, and ends there.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -87,28 +87,28 @@ impl FileMark {
 /// Device and inode of a file.
 ///
 /// # Errors
-/// If it cannot be asked.
+/// If its metadata cannot be read.
 pub fn inode(file: &File) -> io::Result<(u64, u64)> {
     let metadata = file.metadata()?;
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// Whether a path leads to a file that is open.
+/// Whether a path leads to this open file.
 pub fn is_at(path: &Path, file: &File) -> bool {
     let there = fs::metadata(path).map(|there| (there.dev(), there.ino()));
     there.is_ok_and(|there| inode(file).is_ok_and(|here| here == there))
 }
 
-/// The CRC-32 of the bytes before a place, [`TAIL`] at most.
+/// The CRC-32 of the bytes before an offset, [`TAIL`] at most.
 ///
 /// # Errors
-/// If they cannot be read, or are not there.
+/// If they cannot be read, or the file is shorter.
 pub fn tail(file: &File, place: u64) -> io::Result<u32> {
     let length = place.min(TAIL as u64);
     crc(file, place - length, length)
 }
 
-/// Whether these bytes stand before a place.
+/// Whether the bytes before an offset have this CRC-32.
 ///
 /// # Errors
 /// If they cannot be read.
@@ -117,7 +117,7 @@ pub fn ends_before(file: &File, place: u64, tail: u32) -> io::Result<bool> {
     has(file, place - length, length, tail)
 }
 
-/// Whether bytes of this CRC-32 are there.
+/// Whether these bytes are there and have this CRC-32.
 fn has(file: &File, offset: u64, length: u64, expected: u32) -> io::Result<bool> {
     match crc(file, offset, length) {
         Ok(crc) => Ok(crc == expected),

@@ -1,4 +1,4 @@
-//! The folder that a file lies in.
+//! The folder of a file, and temporary files in it.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
-/// A path as it is kept: from the folder of the pipeline, if it lies below it, since that may be
-/// moved with its files. However either is written.
+/// A path as the state keeps it: relative to the folder of the pipeline if it lies below it, since
+/// that may be moved with its files. Both may be relative or absolute.
 pub fn kept(base: &Path, path: &Path) -> PathBuf {
     let whole = |path: &Path| {
         let here = std::env::current_dir().unwrap_or_default();
@@ -18,11 +18,11 @@ pub fn kept(base: &Path, path: &Path) -> PathBuf {
     path.strip_prefix(whole(base)).map(Path::to_owned).unwrap_or(path)
 }
 
-/// What the names of files begin with that are not complete.
+/// The prefix of the names of incomplete files.
 pub const TEMPORARY: &str = ".pipehost-";
-/// The same, of those that go with the process that made them.
+/// The same, for those that do not outlive their process.
 const OF_PROCESS: &str = ".pipehost-new-";
-/// Nobody leaves one so long without a lock.
+/// A file of this age that nobody has locked is abandoned.
 const ABANDONED: Duration = Duration::from_secs(60);
 
 /// The folder of a path; the working directory, if it names none.
@@ -33,18 +33,17 @@ pub fn of(path: &Path) -> &Path {
     }
 }
 
-/// A file that is to take the place of another, once it is complete. Of the permissions, the
-/// umask is taken away. It is locked for as long as it is open: what a process that was killed
-/// has left is known by that, and removed.
+/// Creates a file that replaces another once it is complete. The umask limits its permissions. It
+/// is locked while it is open, so that what a killed process left is recognised and deleted.
 ///
 /// # Errors
-/// If it cannot be made in the folder of the other.
+/// If it cannot be created in the folder of `path`.
 pub fn temporary(path: &Path, permissions: Permissions) -> io::Result<NamedTempFile> {
     let folder = of(path);
     remove_abandoned(folder);
     let mut builder = tempfile::Builder::new();
     let file = builder.prefix(OF_PROCESS).permissions(permissions).tempfile_in(folder)?;
-    let _ = file.as_file().try_lock(); // Nobody else knows it; some file systems have no locks.
+    let _ = file.as_file().try_lock(); // Nobody else has it; some file systems have no locks.
     Ok(file)
 }
 
@@ -65,10 +64,10 @@ fn remove_abandoned(folder: &Path) {
     }
 }
 
-/// Makes the name of a file outlive a crash, as what is in it does.
+/// Syncs the folder of a file, so that its name survives a crash as its content does.
 ///
 /// # Errors
-/// If its folder cannot be synced.
+/// If the folder cannot be synced.
 pub fn keep_name(path: &Path) -> io::Result<()> {
     File::open(of(path))?.sync_all()
 }

@@ -1,4 +1,4 @@
-//! What makes files safe: names that outlive a crash, files that are known again, rotation.
+//! Safe files: names that survive a crash, fingerprints, rotation.
 
 mod content;
 pub mod fingerprint;

@@ -1,16 +1,16 @@
-//! Paths as the system follows them: links, `..`, patterns.
+//! Paths as the system resolves them: links, `..`, patterns.
 
 use anyhow::anyhow;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// The part of a path before its first pattern, and whether there is one.
+/// The part of a path before its first wildcard, and whether it has one.
 pub fn fixed(path: &Path) -> (PathBuf, bool) {
     let (fixed, is_pattern) = fixed_before(path, &['*', '?', '[']);
     if is_pattern { (fixed, true) } else { (path.to_owned(), false) }
 }
 
-/// The folders of a path before the first that has one of these in its name.
+/// The folders of a path before the first name with one of `marks`; and whether there is one.
 pub fn fixed_before(path: &Path, marks: &[char]) -> (PathBuf, bool) {
     let has_mark = |part: &Component<'_>| part.as_os_str().to_string_lossy().contains(marks);
     let fixed: PathBuf = path.components().take_while(|part| !has_mark(part)).collect();
@@ -19,9 +19,9 @@ pub fn fixed_before(path: &Path, marks: &[char]) -> (PathBuf, bool) {
     (if here { PathBuf::from(".") } else { fixed }, is_pattern)
 }
 
-/// A path without links, as far as it is there, and without `..`.
+/// Resolves links, as far as the path exists, and `..`.
 pub fn resolve(path: &Path) -> PathBuf {
-    const LINKS: usize = 40; // As the system has it.
+    const LINKS: usize = 40; // Linux has the same limit.
     resolve_links(path, LINKS)
 }
 
@@ -39,7 +39,7 @@ fn resolve_links(path: &Path, links: usize) -> PathBuf {
                 path
             });
         }
-        // A link that leads to nothing (yet) leads there all the same.
+        // Follow a link whose target is missing too: it may be created later.
         if let Ok(target) = there.read_link()
             && links > 0
         {
@@ -86,6 +86,6 @@ mod tests {
         std::os::unix::fs::symlink("a/none", real.join("dangling")).unwrap();
         assert_eq!(resolve(&real.join("dangling")), real.join("a/none"));
         std::os::unix::fs::symlink("round", real.join("round")).unwrap();
-        resolve(&real.join("round")); // It comes to an end.
+        resolve(&real.join("round")); // It ends, though the link leads to itself.
     }
 }

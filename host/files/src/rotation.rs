@@ -1,11 +1,11 @@
-//! The names of files that were rotated away: `NAME.1`, `NAME.2`, the higher the newer.
+//! The names of rotated files: `NAME.1`, `NAME.2`; the higher, the newer.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::folder;
 
-/// Those that were rotated away, oldest first, with their numbers.
+/// The rotated files with their numbers, oldest first.
 fn rotated(path: &Path) -> Vec<(u64, PathBuf)> {
     let Some(name) = path.file_name() else { return Vec::new() };
     let prefix = format!("{}.", name.to_string_lossy());
@@ -20,7 +20,7 @@ fn rotated(path: &Path) -> Vec<(u64, PathBuf)> {
     found
 }
 
-/// All files, oldest first; the one that is written last.
+/// All files, oldest first; the current one comes last.
 pub fn files(path: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = rotated(path).into_iter().map(|(_, path)| path).collect();
     if path.exists() {
@@ -29,18 +29,18 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Bytes in those that were rotated away.
+/// Bytes in the rotated files.
 pub fn bytes(path: &Path) -> u64 {
     let sizes = rotated(path).into_iter().filter_map(|(_, path)| fs::metadata(path).ok());
     sizes.map(|metadata| metadata.len()).sum()
 }
 
-/// The highest number that there is; 0 if there is none.
+/// The highest number of a rotated file; 0 if there is none.
 pub fn highest(path: &Path) -> u64 {
     rotated(path).last().map_or(0, |(number, _)| *number)
 }
 
-/// The name of the file that got this number.
+/// The path of the rotated file of this number.
 pub fn numbered(path: &Path, number: u64) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{number}"));

@@ -1,9 +1,8 @@
-//! HTTP/1.1 for peers that nobody has to trust: what a connection may take, and how many there
-//! may be.
+//! An HTTP/1.1 server for untrusted clients: limits each connection, and how many there are.
 //!
-//! A head that does not come, a client that says nothing more or reads no answer: each keeps a
-//! connection, and nothing else. Once there are as many connections as may be, the one that
-//! has been without a request for longest makes room for the next.
+//! A client that sends no head, goes silent or reads no response occupies its connection, and
+//! nothing else. At the limit of connections, the one that has been idle for longest is closed to
+//! make room for the next.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,18 +25,18 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
-/// How long a head may take, from when the connection is made or the last answer given.
+/// How long a request head may take, from the start of the connection or the last response on.
 const HEAD: Duration = Duration::from_secs(10);
-/// The most that a head may have, in bytes and in headers.
+/// The largest request head, in bytes and in headers.
 const HEAD_BYTES: usize = 32 << 10;
 const HEADERS: usize = 100;
-/// How long to wait when the system has no descriptor for another connection.
+/// How long to wait when no connection can be accepted, as without file descriptors.
 const NO_DESCRIPTOR: Duration = Duration::from_millis(100);
-/// Descriptors that connections leave to the rest of the program.
+/// File descriptors that connections leave to the rest of the program.
 const RESERVE: u64 = 256;
 
-/// Connections that a server may have: so many, or half of the descriptors that the system
-/// gives, less a reserve.
+/// How many connections a server may have: `most`, or half of the file descriptors that the system
+/// allows, less a reserve; at least 16.
 pub fn connections(most: usize) -> usize {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let spare = usize::try_from(descriptors.saturating_sub(RESERVE) / 2).unwrap_or(usize::MAX);
@@ -50,12 +49,12 @@ pub struct Server {
     pub router: Router,
     pub tls: Option<TlsAcceptor>,
     pub connections: usize,
-    /// Takes no more requests, and ends once those that are under way are answered.
+    /// Stops taking requests; the server ends once those in progress are answered.
     pub stop: CancellationToken,
 }
 
 impl Server {
-    /// Serves. Returns once all connections are closed after a stop.
+    /// Serves until a stop. Returns once all connections are closed.
     ///
     /// # Errors
     /// If the listener cannot be used.
@@ -76,7 +75,7 @@ impl Server {
             let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    // Of this connection alone, or of the descriptors: others will come.
+                    // This one failed, or no file descriptor is free: wait, and go on.
                     tracing::debug!("a connection was not accepted: {error}");
                     tokio::time::sleep(NO_DESCRIPTOR).await;
                     continue;
@@ -127,7 +126,8 @@ async fn http(
         let (mut router, place) = (router.clone(), place.clone());
         request.extensions_mut().insert(place.clone());
         async move {
-            // Who takes bodies says when one is whole: until then, it is the client's turn.
+            // A handler that reads a body calls `busy` once it is complete; until then, the server
+            // waits for the client, and may evict the connection.
             let is_whole = request.body().is_end_stream();
             let _busy = is_whole.then(|| place.busy());
             router.call(request.map(Body::new)).await
@@ -153,19 +153,19 @@ async fn http(
     }
 }
 
-/// The connections that there are.
+/// The open connections, and their limit.
 #[derive(Debug, Default)]
 struct Places {
     most: usize,
     open: Mutex<Open>,
-    /// Told when a connection ends, or has no request any more.
+    /// Notified when a connection ends or becomes idle.
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Open {
     count: usize,
-    /// Those without a request, the longest first.
+    /// Connections without a request, the one that has been idle for longest first.
     idle: BTreeMap<u64, CancellationToken>,
     next: u64,
 }
@@ -175,7 +175,7 @@ impl Places {
         self.open.lock().expect("nobody panics here")
     }
 
-    /// A place for another connection; makes room for it, or waits until there is some.
+    /// A place for another connection: evicts an idle one if there is none, and waits.
     async fn take(places: &Arc<Self>) -> ConnectionSlot {
         loop {
             let changed = places.changed.notified();
@@ -205,19 +205,19 @@ impl Open {
     }
 }
 
-/// The place of one connection: among the extensions of its requests.
+/// The place of one connection; an extension of each of its requests.
 #[derive(Debug)]
 pub struct ConnectionSlot {
     places: Arc<Places>,
-    /// Its number among those without a request.
+    /// Its key in `Open::idle`, while it has no request.
     idle: Mutex<Option<u64>>,
-    /// Told when it has to make room.
+    /// Cancelled when the connection must make room for another.
     evicted: CancellationToken,
 }
 
 impl ConnectionSlot {
-    /// A request is under way, and does not wait for its client, until what this returns goes:
-    /// the connection makes no room for others.
+    /// Marks a request as in progress and not waiting for its client: the connection is not evicted
+    /// until the guard is dropped.
     pub fn busy(&self) -> Busy<'_> {
         let mut open = self.places.open();
         let mut idle = self.idle.lock().expect("nobody panics here");

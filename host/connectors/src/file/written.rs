@@ -1,4 +1,4 @@
-//! The files that a run writes, which it must not read: it would never come to an end.
+//! The files that a run writes. It must not read them too: it would never end.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use pipehost_files::fingerprint::inode;
 
-/// By device and inode, whatever names or links lead to them.
+/// Device and inode of each file, so that no other name or link hides it.
 #[derive(Debug, Clone, Default)]
 pub struct WrittenFiles(Arc<Mutex<HashSet<(u64, u64)>>>);
 
 impl WrittenFiles {
-    /// Notes a file before something is written to it.
+    /// Registers a file; to be called before anything is written to it.
     pub fn note(&self, file: &File) {
         if let Ok(inode) = inode(file) {
             self.0.lock().expect("nobody panics here").insert(inode);

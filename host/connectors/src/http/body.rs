@@ -1,4 +1,4 @@
-//! A body that was posted: whether all of it is right.
+//! Checks a posted body as a whole.
 
 use anyhow::{Result, anyhow};
 use std::fmt::{self, Write as _};
@@ -10,21 +10,21 @@ use pipehost_codec::{Decoded, Decoder, Undecodable};
 use pipehost_config::{DecodeFormat, Decoding};
 use pipehost_record::{Batch, MAX_ATTRIBUTES};
 
-/// Records that do not decode and are told of.
+/// The most undecodable records that the response lists.
 const TOLD: usize = 10;
-/// What is decoded at a time.
+/// Rows and bytes that are decoded at a time.
 const ROWS: usize = 4096;
 const BYTES: usize = 1 << 20;
 
 /// A body of which every record decodes.
 pub(crate) enum Checked {
-    /// All of it.
+    /// The whole body, decoded.
     Batch(Batch),
-    /// It is more than a batch: as bytes, it takes less.
+    /// It is larger than a batch, and kept as bytes, which take less memory.
     Bytes(Vec<u8>),
 }
 
-/// Decodes a whole body, and says how many records it has or what is wrong with it. With the
+/// Decodes a whole body, and returns its number of records, or says what is wrong with it. With the
 /// JSON codec, it may be an array of objects too.
 pub(crate) fn check(decoding: &Decoding, bytes: Vec<u8>) -> Result<(Checked, usize)> {
     let is_array = matches!(decoding.format, DecodeFormat::Json(_))
@@ -61,7 +61,7 @@ pub(crate) fn check(decoding: &Decoding, bytes: Vec<u8>) -> Result<(Checked, usi
 struct Found {
     records: usize,
     mistakes: usize,
-    /// The first of them.
+    /// The first mistakes, [`TOLD`] at most.
     first: Vec<Undecodable>,
 }
 
@@ -105,7 +105,7 @@ impl<'de> Visitor<'de> for Lines {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<u8>, A::Error> {
         let mut lines = Vec::new();
         while let Some(element) = elements.next_element::<&RawValue>()? {
-            // A line break within an element is white space: in a text it is escaped.
+            // A line break within an element is white space: inside a string it is escaped.
             lines.extend(element.get().bytes().filter(|&byte| byte != b'\n' && byte != b'\r'));
             lines.push(b'\n');
         }

@@ -1,4 +1,4 @@
-//! HTTP: records that are posted to the pipeline, and that it posts.
+//! HTTP: a source of posted records, and a sink that posts records.
 
 use anyhow::{Result, anyhow};
 
@@ -14,7 +14,7 @@ fn token(name: &str) -> Result<String> {
     std::env::var(name).map_err(|_| anyhow!("the environment has no {name} (token_env)"))
 }
 
-/// Chooses who does the cryptography; once is enough.
+/// Selects `ring` for cryptography; only the first call has an effect.
 fn use_ring() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -1,4 +1,4 @@
-//! Batches that are posted.
+//! Posts batches.
 
 use anyhow::{Context as _, Result, anyhow};
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use pipehost_observe::metrics::NodeMetrics;
 use pipehost_record::foreign::Foreign;
 use pipehost_record::{Batch, Rejected};
 
-/// What is told of an answer that is no success.
+/// The most characters of an error response that are reported.
 const EXCERPT: usize = 200;
-/// A server that says to come back later than this is not obeyed so long.
+/// The longest `Retry-After` that is obeyed.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 pub struct HttpSink {
     name: Arc<str>,
-    /// Different in each run.
+    /// Random, different in each run.
     run: u64,
     /// Batches so far.
     batches: u64,
-    /// Of the request that was made last.
+    /// Of the last request.
     attempts: u32,
     metrics: Arc<NodeMetrics>,
     config: Config,
@@ -32,11 +32,11 @@ pub struct HttpSink {
     token: Option<String>,
 }
 
-/// Why a request did not go through.
+/// Why a request failed.
 enum PostError {
-    /// It may the next time, after so long if the server says so.
+    /// A retry may succeed, after this time if the server names one.
     ForNow(String, Option<Duration>),
-    /// And whether that is about what is in it, so that a part of it may go through.
+    /// A retry cannot succeed. The flag: the content is refused, so that a part of it may succeed.
     ForGood(String, bool),
 }
 
@@ -62,12 +62,12 @@ impl HttpSink {
         Ok(Self { name, run, batches: 0, attempts: 0, metrics, config, client, token })
     }
 
-    /// Posts a batch until it is taken. Where refusals are wanted, a batch that is refused for
-    /// what is in it is divided until the records at fault stand alone.
+    /// Posts a batch until it is accepted. With `refusals`, a batch whose content is refused is
+    /// split until the faulty records stand alone.
     pub(crate) async fn write(&mut self, batch: &Batch, refusals: bool) -> Result<Vec<Rejected>> {
         self.batches += 1;
         let mut rejected = Vec::new();
-        // First and last row, exclusive, of the parts still to do; the last comes next.
+        // Row ranges still to post, as start and exclusive end; the last one comes next.
         let mut pending = vec![(0, batch.len)];
         while let Some((start, end)) = pending.pop() {
             let is_whole = end - start == batch.len;
@@ -92,10 +92,10 @@ impl HttpSink {
         Ok(rejected)
     }
 
-    /// Posts a part of a batch, and tries again as long as there is hope.
+    /// Posts a part of a batch, and retries as long as that may help.
     async fn deliver(&mut self, part: &Batch, key: &str) -> Result<(), PostError> {
         let (encoding, part) = (self.config.encoding.clone(), part.clone());
-        // Much text can become of a batch.
+        // On a blocking thread: a batch can become much text.
         let body = tokio::task::spawn_blocking(move || {
             let mut body = Vec::new();
             pipehost_codec::encode(&encoding, &part, &mut body);
@@ -112,7 +112,7 @@ impl HttpSink {
                 return Err(PostError::ForNow(format!("{why}, after {attempt} attempts"), None));
             }
             self.metrics.retries.inc_by(1);
-            // The server may ask for more time than we would give it, but not for less.
+            // The server may lengthen our delay, but not shorten it.
             let wait = self.config.retry.delay(attempt + 1).max(after.unwrap_or_default());
             tracing::warn!("sink `{}`: {why}; again in {wait:?}", self.name);
             tokio::time::sleep(wait).await;
@@ -163,7 +163,7 @@ impl HttpSink {
         })
     }
 
-    /// The same whenever these rows are posted again, and that of no others.
+    /// The same whenever these rows are posted again, and different for all others.
     fn idempotency_key(&self, start: usize, end: usize, is_whole: bool) -> String {
         let mut key = format!("{} {:016x} {}", self.name, self.run, self.batches);
         if !is_whole {
@@ -186,7 +186,7 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
-/// The first line of an answer, of which no more is read than may hold it.
+/// The first line of a response, of which it reads little more than that.
 async fn excerpt(mut response: Response) -> String {
     let mut body = Vec::new();
     while body.len() < 4 * EXCERPT && !body.contains(&b'\n') {
@@ -200,7 +200,7 @@ async fn excerpt(mut response: Response) -> String {
     if line.is_empty() { line } else { format!(": {}", Foreign::new(&line)) }
 }
 
-/// An error with its causes: the first says little.
+/// An error with all its causes: the outermost message says little.
 fn whole(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

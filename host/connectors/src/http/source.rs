@@ -1,14 +1,12 @@
-//! Records that are posted.
+//! Takes posted records.
 //!
-//! The answer says what happened: 200 once the records are durable (202 once they are in
-//! the pipeline, if the configuration asks for no more), 400 with what is wrong with each
-//! record that does not decode (none is taken then), 401, 413, 429 with `Retry-After`
-//! while the pipeline does not keep up, 503 if it ended before anything was known of the
-//! records: they may be sent again, and may then be there twice.
-
+//! The response: 200 once the records are durable (202 once they are in the pipeline, if the
+//! configuration asks for no more), 400 with the error of each undecodable record (none is taken
+//! then), 401, 413, 429 with `Retry-After` while the pipeline cannot keep up, 503 if it ended and
+//! the fate of the records is unknown: they may be sent again, and may then be there twice.
 //!
-//! A body costs its bytes, and no more: it is decoded twice, first to see whether all of it is
-//! right, then as the pipeline takes it; only one that fits into a batch is kept as one.
+//! A body takes only the memory of its bytes: it is decoded twice, first to check all of it, then
+//! as the pipeline takes it; only one that fits into a batch is kept as a batch.
 
 use anyhow::{Result, anyhow};
 use std::net::TcpListener;
@@ -36,33 +34,33 @@ use pipehost_codec::{Decoded, Decoder};
 use pipehost_config::{Ack, Decoding, HttpSource as Config};
 use pipehost_http::{ConnectionSlot, Server};
 
-/// How long requests that are under way may take once the source has ended.
+/// How long requests in progress may take once the source has ended.
 const GRACE: Duration = Duration::from_secs(5);
-/// Within each such time, a body comes to its end or by so many bytes further. What came faster
-/// before buys no time.
+/// In each such time, a body must end or grow by so many bytes. Bytes that came faster before do
+/// not count.
 const WINDOW: Duration = Duration::from_secs(10);
 const LEAST_BYTES_A_WINDOW: usize = 160 << 10;
-/// Bytes of bodies that are read or wait at a time; or twice `max_body`, if that is more.
+/// The limit for all bodies being read or waiting, in bytes; at least twice `max_body`.
 const BODIES: usize = 64 << 20;
-/// What bodies are counted in.
+/// The unit, in bytes, in which bodies count against the limit.
 const UNIT: usize = 1024;
-/// Connections at a time.
+/// The most connections at a time.
 const CONNECTIONS: usize = 1024;
 
-/// A body that is right.
+/// A body that was checked.
 struct Delivery {
     body: Checked,
-    /// Told once the records are what the configuration asks for.
+    /// Signalled once the records are queued or durable, as configured.
     done: oneshot::Sender<()>,
-    /// Its part of the bytes that may wait.
+    /// Its share of the limit for all bodies.
     _bytes: OwnedSemaphorePermit,
 }
 
-/// A delivery that is being given.
+/// The delivery that is being given out.
 struct Current {
     delivery: Delivery,
     decoder: Decoder,
-    /// Bytes or rows of it that were given.
+    /// Bytes or rows of it that were given out.
     given: usize,
 }
 
@@ -73,7 +71,7 @@ pub struct HttpSource {
     current: Option<Current>,
     number: u64,
     place: Arc<str>,
-    /// Those whose records were given since the last checkpoint.
+    /// Requests whose records were given out since the last checkpoint.
     waiting: Vec<oneshot::Sender<()>>,
     acknowledgements: Acknowledgements,
     server: JoinHandle<std::io::Result<()>>,
@@ -86,15 +84,15 @@ struct Shared {
     deliveries: mpsc::Sender<Delivery>,
     /// Bytes of bodies that may still be read, in units.
     bytes: Arc<Semaphore>,
-    /// Bodies that are decoded at a time: as many as there are cores.
+    /// Limits the bodies decoded at a time to the number of cores.
     decoders: Arc<Semaphore>,
-    /// SHA-256 of the token: comparing digests takes the same time whatever is wrong.
+    /// SHA-256 of the token: the time to compare digests reveals nothing about it.
     token: Option<[u8; 32]>,
     ack: Ack,
 }
 
 impl HttpSource {
-    /// Listens. Must be called within a runtime.
+    /// Starts to listen. Must be called within a Tokio runtime.
     pub(crate) fn open(config: &Config, acknowledgements: Acknowledgements) -> Result<Self> {
         let token = match &config.token_env {
             None => None,
@@ -185,7 +183,7 @@ impl HttpSource {
             return Ok(());
         };
         match self.ack {
-            Ack::Queued => drop(done.send(())), // Who has hung up does not want to know.
+            Ack::Queued => drop(done.send(())), // Fails if the client has hung up.
             Ack::Durable => {
                 self.waiting.push(done);
                 self.acknowledgements.demand();
@@ -194,7 +192,7 @@ impl HttpSource {
         Ok(())
     }
 
-    /// Answers, once the checkpoint is written, those whose records are in it.
+    /// Answers the waiting requests once the checkpoint of this number is written.
     pub(crate) fn checkpoint(&mut self, number: u64) {
         let waiting = std::mem::take(&mut self.waiting);
         if waiting.is_empty() {
@@ -210,9 +208,9 @@ impl HttpSource {
         });
     }
 
-    /// Takes nothing more, and waits until all that was taken is answered.
+    /// Takes no more requests, and waits until those in progress have answers, `GRACE` at most.
     pub(crate) async fn close(self) {
-        drop(self.deliveries); // Who waits for a place learns that there is none.
+        drop(self.deliveries); // Requests that were not taken get 503.
         self.stop.cancel();
         let _ = tokio::time::timeout(GRACE, self.server).await;
     }
@@ -249,7 +247,7 @@ async fn take(
     }
 }
 
-/// The error is a response too: that nothing was taken.
+/// The error is a response too, to a request that failed.
 async fn deliver(
     shared: &Shared,
     place: &ConnectionSlot,
@@ -270,7 +268,7 @@ async fn deliver(
         let text = "a body is taken as it is: send it without Content-Encoding\n";
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response());
     }
-    // Bodies that nobody can take are not read.
+    // Do not read a body that cannot be taken.
     if shared.deliveries.is_closed() {
         return Err(ended());
     }
@@ -278,13 +276,13 @@ async fn deliver(
         return Err(later());
     }
     let (bytes, permit) = read(shared, body).await?;
-    // From now on, the connection does not wait for its client.
+    // From now on the connection does not wait for its client, and must not be evicted.
     let _busy = place.busy();
     let decoder = shared.decoders.clone().acquire_owned().await;
     let decoder = decoder.expect("the semaphore is never closed");
     let decoding = shared.decoding.clone();
-    // A body may take long, and must not keep a thread that others need. Who hangs up does not
-    // stop it: until it is done, it is on the accounts.
+    // Decoding may take long, and must not block a thread of the runtime. It goes on if the client
+    // hangs up, and holds its permits until it is done.
     let checked = tokio::task::spawn_blocking(move || {
         let checked = body::check(&decoding, bytes);
         drop(decoder);
@@ -299,7 +297,7 @@ async fn deliver(
     if records == 0 {
         return Ok((StatusCode::OK, json, answer).into_response());
     }
-    // A place is for a whole body: one that does not come to its end takes none.
+    // Only a complete body takes a place in the queue: one that never ends takes none.
     let slot = shared.deliveries.try_reserve().map_err(|error| match error {
         mpsc::error::TrySendError::Full(()) => later(),
         mpsc::error::TrySendError::Closed(()) => ended(),
@@ -313,7 +311,7 @@ async fn deliver(
     }
 }
 
-/// Reads a body, within the limits of size and time, and of the bytes of all bodies together.
+/// Reads a body, within its limits of size and time, and the limit for all bodies.
 async fn read(
     shared: &Shared,
     mut body: Body,
@@ -366,7 +364,7 @@ async fn read(
     Ok((bytes, permit))
 }
 
-/// A part of the bytes of all bodies; none, if so many are not left.
+/// A share of the limit for all bodies; `None` if too little is left.
 fn units(shared: &Shared, count: usize) -> Option<OwnedSemaphorePermit> {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     shared.bytes.clone().try_acquire_many_owned(count).ok()

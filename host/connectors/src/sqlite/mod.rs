@@ -1,4 +1,4 @@
-//! SQLite: rows of a table as they are added, and inserted.
+//! SQLite: a source of the rows added to a table, and a sink that inserts rows.
 
 mod sink;
 mod source;

@@ -1,4 +1,4 @@
-//! Records as rows of a table in SQLite.
+//! Inserts records as rows of a table in SQLite.
 
 use anyhow::{Result, anyhow, bail};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use pipehost_record::time::rfc3339;
 use pipehost_record::{Batch, Rejected};
 
 pub struct SqliteSink {
-    /// Used by one write at a time, on a thread that may wait.
+    /// Used by one write at a time, on a blocking thread.
     connection: Arc<Mutex<Connection>>,
     insert: Arc<str>,
     columns: Arc<[SqliteColumn]>,
@@ -24,7 +24,7 @@ pub struct SqliteSink {
     metrics: Arc<NodeMetrics>,
 }
 
-/// How long a lock of somebody else is waited for before it is said.
+/// How long an attempt waits for the lock of another process before it warns.
 const LOCKED: Duration = Duration::from_secs(1);
 /// The same when the database is opened.
 const LOCKED_AT_FIRST: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ impl SqliteSink {
         let failed = |error: rusqlite::Error| anyhow!("cannot write {what}: {error}");
         let connection = Connection::open(&path.value).map_err(failed)?;
         connection.busy_timeout(LOCKED_AT_FIRST).map_err(failed)?;
-        // Readers do not wait for this writer; what is committed is on the disk.
+        // Readers do not wait for this writer; a commit is on the disk when it returns.
         connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
         connection.pragma_update(None, "synchronous", "full").map_err(failed)?;
         let names: Vec<_> = columns.iter().map(|column| quoted(&column.name)).collect();
@@ -80,8 +80,8 @@ impl SqliteSink {
         })
     }
 
-    /// Inserts a batch, whole or not at all; it is durable then. Where refusals are wanted, the
-    /// rows that the table does not take are left out. A lock of somebody else is waited for.
+    /// Inserts a batch, whole or not at all; it is durable then. With `refusals`, leaves out the
+    /// rows that the table refuses. Retries while another process holds a lock.
     pub(crate) async fn write(&self, batch: &Batch, refusals: bool) -> Result<Vec<Rejected>> {
         for attempt in 1.. {
             let error = match self.insert(batch, refusals).await {
@@ -130,7 +130,7 @@ impl SqliteSink {
                         }
                     };
                     match statement.execute(params_from_iter(values)) {
-                        // A table may undo all that came before: then nothing is written.
+                        // A constraint may roll back all rows: then nothing is written.
                         Err(error)
                             if refusals
                                 && is_of_the_row(&error)
@@ -159,7 +159,7 @@ fn is_locked(error: &rusqlite::Error) -> bool {
     matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// Whether another row may go through all the same.
+/// Whether the error concerns this row only, so that others may succeed.
 fn is_of_the_row(error: &rusqlite::Error) -> bool {
     use ErrorCode::{ConstraintViolation, TooBig, TypeMismatch};
     matches!(error.sqlite_error_code(), Some(ConstraintViolation | TooBig | TypeMismatch))
@@ -177,7 +177,7 @@ fn create_table(config: &Config) -> String {
         let key: Vec<_> = primary_key.iter().map(|name| quoted(name)).collect();
         parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
     }
-    // Without a number of its own, a row must have its key: nothing is made up for one that lacks it.
+    // WITHOUT ROWID: a row that lacks its key is refused; otherwise SQLite may make up a key.
     let rowid = if primary_key.is_empty() { "" } else { " WITHOUT ROWID" };
     format!("CREATE TABLE IF NOT EXISTS {} ({}){rowid}", quoted(table), parts.join(", "))
 }
@@ -191,7 +191,7 @@ fn name_of(ty: SqliteType) -> &'static str {
     }
 }
 
-/// The columns that tell the rows of a table apart, of each key that it has.
+/// The columns of each key of a table: of its primary key, and of its unique indexes.
 fn keys(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Vec<String>>> {
     let names = |query: &str, of: &str| -> rusqlite::Result<Vec<String>> {
         connection.prepare(query)?.query_map([of], |row| row.get(0))?.collect()
@@ -211,16 +211,16 @@ fn is_same(key: &[String], columns: &[String]) -> bool {
     key.iter().all(|name| has(columns, name)) && columns.iter().all(|name| has(key, name))
 }
 
-/// Why a record is no row of a table. There may be many, which is why it is no `anyhow::Error`:
-/// those may keep a back trace.
+/// Why a record cannot be a row of a table. Not an `anyhow::Error`, which may hold a backtrace:
+/// there may be many.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct WrongType(String);
 
-/// What a column takes of a record.
+/// The value that a column gets from a record.
 ///
 /// # Errors
-/// If it is not of the type of the column.
+/// If it does not have the type of the column.
 fn value<'a>(
     batch: &'a Batch,
     row: usize,
@@ -267,7 +267,7 @@ fn value<'a>(
     Ok(ToSqlOutput::Borrowed(value))
 }
 
-/// A name as SQL has it.
+/// A name as a quoted identifier in SQL.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

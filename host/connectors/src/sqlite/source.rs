@@ -1,4 +1,4 @@
-//! The rows of a table in SQLite, as they are added.
+//! Reads the rows of a table in SQLite, as they are added.
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use pipehost_codec::Decoded;
 use pipehost_config::SqliteSource as Config;
 use pipehost_record::{MAX_ATTRIBUTES, Record};
 
-/// Rows that are read at a time, and the bytes after which no more are.
+/// The most rows of a read, and the bytes after which it ends.
 const ROWS: usize = 1000;
 const BYTES: usize = 1 << 20;
 /// The largest text or blob that is read, in bytes.
 const LARGEST: i32 = 64 << 20;
-/// How long the check may take that no row is without a number.
+/// How long the check may take that every row has a number to order by.
 const CHECK: Duration = Duration::from_secs(5);
 
-/// A row, and the number by which it is ordered.
+/// A row, and the number that orders it.
 type Row = (i64, Record);
 
 pub struct SqliteSource {
     rows: mpsc::Receiver<Result<Vec<Row>>>,
     current: std::vec::IntoIter<Row>,
-    /// The number of the last row that was given.
+    /// The number of the last row that was given out.
     last: Option<i64>,
     place: Arc<str>,
 }
@@ -76,7 +76,7 @@ impl SqliteSource {
 struct RowReader {
     connection: Connection,
     query: String,
-    /// For each column behind the number: what it becomes.
+    /// What each column becomes, in the order of the query behind the number.
     columns: Vec<Becomes>,
     what: String,
 }
@@ -138,7 +138,7 @@ impl RowReader {
         );
         connection.prepare(&query).map_err(failed)?;
         let without = format!("SELECT 1 FROM {} WHERE {order} IS NULL", quoted(table));
-        // A view may have no end.
+        // Limits the check: a view may have rows without end.
         let start = Instant::now();
         let too_long = move || start.elapsed() > CHECK;
         connection.progress_handler(10_000, Some(too_long)).map_err(failed)?;
@@ -157,7 +157,7 @@ impl RowReader {
         Ok(Self { connection, query, columns, what })
     }
 
-    /// Sends rows until there are no more, or for ever.
+    /// Sends rows until there are no more; with `poll`, until the receiver is dropped.
     fn run(self, last: Option<i64>, poll: Option<Duration>, send: &mpsc::Sender<Result<Vec<Row>>>) {
         let mut last = last;
         loop {
@@ -179,7 +179,7 @@ impl RowReader {
         }
     }
 
-    /// The next rows. Looks at the last one once more: a second of its number would be lost.
+    /// The next rows. Reads the last row again: a second row of its number would be lost unnoticed.
     fn rows_after(&self, last: Option<i64>) -> Result<Vec<Row>> {
         let failed = |error: rusqlite::Error| anyhow!("{error}");
         let mut statement = self.connection.prepare_cached(&self.query).map_err(failed)?;

@@ -24,7 +24,7 @@ pub(crate) fn open(decoding: Decoding, progress: Arc<Progress>) -> Result<BytesS
     source.context("cannot read stdin")
 }
 
-/// Gives bytes back that were taken last, for whoever reads stdin next; false if it is no file.
+/// Seeks back over bytes, so that the next reader of stdin gets them; false if it is no file.
 pub(crate) fn give_back(bytes: u64) -> bool {
     let is_file = fstat(stdin())
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);

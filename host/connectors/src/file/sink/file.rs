@@ -1,10 +1,10 @@
-//! A file that a sink writes: one that appears complete or not at all, one that is appended to,
-//! or one that a state directory truncates to where its last checkpoint ended.
+//! A file that a sink writes: one that appears complete or not at all, one that is appended to, or,
+//! with a state directory, one that is truncated to the last checkpoint after a crash.
 //!
-//! Of the last kind, nothing gets a name before a checkpoint knows it. A file that is begun between two
-//! checkpoints, because the one before it is large or old enough, has a name of its own, which begins
-//! with a dot. The names are given when the next checkpoint is written; if that does not come, what no
-//! checkpoint knows is removed by the next run, and all else is as it was.
+//! The last kind gets a final name only after a checkpoint records it. A file that rotation begins
+//! between two checkpoints has a temporary name, which starts with a dot, and is renamed once the
+//! next checkpoint is written. If that one is never written, the next run deletes the files that no
+//! checkpoint records, and everything else is as it was.
 
 use anyhow::{Result, anyhow};
 use std::ffi::{OsStr, OsString};
@@ -28,42 +28,42 @@ use pipehost_files::rotation;
 pub(crate) struct SinkFile {
     path: PathBuf,
     target: Target,
-    /// Bytes in it.
+    /// Its length in bytes.
     length: u64,
     begun: FileAge,
-    /// WrittenFiles since it was synced.
+    /// Whether it was written to since the last sync.
     dirty: bool,
     rotate: Rotate,
-    /// The highest number that a rotated file had.
+    /// The highest number of a rotated file.
     rotated: u64,
 }
 
 enum Target {
-    /// WrittenFiles beside the path and renamed at the end; removed if that does not come.
+    /// Written next to the path and renamed to it at the end; deleted if the run fails.
     Complete(NamedTempFile),
-    /// WrittenFiles in place, by appending.
+    /// Written in place, by appending.
     Appended(File),
     /// A device or a pipe, which a rename would replace.
     Stream(File),
-    /// Truncated after a crash.
+    /// Truncated to the last checkpoint after a crash.
     Checkpointed(CheckpointedFile),
 }
 
 struct CheckpointedFile {
     file: File,
-    /// Its own name, until a checkpoint knows it; none, once it has the path.
+    /// Its temporary name, until a checkpoint records the file; `None` once it has the path.
     own: Option<String>,
-    /// Files that were rotated since the last checkpoint.
+    /// Files rotated since the last checkpoint.
     rotated: Vec<Rotated>,
-    /// The last checkpoint has given names.
+    /// Whether the last checkpoint came with renames.
     given: bool,
     temporaries: Temporaries,
 }
 
-/// Makes names for files that no checkpoint knows yet.
+/// Makes temporary names, for files that no checkpoint records yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Temporaries {
-    /// What all of them begin with; of one sink alone.
+    /// The start of these names; unique to one sink.
     prefix: String,
 }
 
@@ -72,7 +72,7 @@ impl Temporaries {
         Self { prefix: format!(".pipehost-{tag}-") }
     }
 
-    /// Makes a file beside a path.
+    /// Creates a file in the folder of `path`.
     fn create(&self, path: &Path) -> io::Result<(File, String)> {
         loop {
             let name = format!("{}{:016x}", self.prefix, fastrand::u64(..));
@@ -84,8 +84,8 @@ impl Temporaries {
         }
     }
 
-    /// Removes those in a folder that no checkpoint knows. Names are compared: none is used twice, and
-    /// one path may be written in several ways.
+    /// Deletes the temporary files of a folder that are not in `known`. Compares file names, which
+    /// are unique: one path can be spelled in several ways.
     pub(crate) fn remove_others(&self, folder: &Path, known: &[OsString]) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
@@ -98,13 +98,13 @@ impl Temporaries {
     }
 }
 
-/// When a file was begun, by a clock that does not jump.
+/// When a file was begun. Its age does not jump when the system clock is set.
 #[derive(Debug, Clone, Copy)]
 struct FileAge {
     /// In nanoseconds since the Unix epoch.
     at: i64,
     opened: Instant,
-    /// How old it was then.
+    /// Its age at `opened`.
     age: Duration,
 }
 
@@ -113,7 +113,7 @@ impl FileAge {
         Self { at: pipehost_record::time::now(), opened: Instant::now(), age: Duration::ZERO }
     }
 
-    /// At a time of the clock on the wall, which may have been put back since.
+    /// For a wall-clock time, which lies in the future if the clock was set back since.
     fn at(nanoseconds: i64) -> Self {
         let age = pipehost_record::time::now().saturating_sub(nanoseconds).max(0).unsigned_abs();
         Self { at: nanoseconds, opened: Instant::now(), age: Duration::from_nanos(age) }
@@ -124,22 +124,22 @@ impl FileAge {
     }
 }
 
-/// Where a file ended at a checkpoint, and what it was called.
+/// Where a file ended at a checkpoint, and its name then.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SinkPosition {
-    /// The name of the file beside the path; none: it has the path.
+    /// The temporary name in the folder of the path; `None` if the file has the path.
     own: Option<String>,
     #[serde(flatten)]
     pub(crate) mark: FileMark,
     /// In nanoseconds since the Unix epoch.
     begun: i64,
-    /// The highest number that a rotated file had.
+    /// The highest number of a rotated file.
     highest: u64,
-    /// Files that get their numbers once the checkpoint is written.
+    /// Files that are renamed to their numbers once the checkpoint is written.
     rotated: Vec<Rotated>,
 }
 
-/// A file that gets a number.
+/// A rotated file, and the number that it gets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Rotated {
     /// As in [`SinkPosition`].
@@ -148,20 +148,20 @@ struct Rotated {
     mark: FileMark,
 }
 
-/// A name that a file gets once a checkpoint knows it.
+/// A rename to do once a checkpoint records the file.
 #[derive(Debug)]
 pub struct Rename {
     from: PathBuf,
     to: PathBuf,
-    /// Whether a file that has the name is replaced.
+    /// Whether an existing file of that name is replaced.
     replaces: bool,
 }
 
 impl Rename {
-    /// Gives the name.
+    /// Renames the file, and syncs its folder.
     ///
     /// # Errors
-    /// If another file has it, or it cannot be given.
+    /// If another file has the name, or the rename or the sync fails.
     pub fn apply(&self) -> Result<()> {
         let failed = |error: io::Error| cannot_write(&self.to, &error);
         if self.replaces {
@@ -173,7 +173,7 @@ impl Rename {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     return Err(in_the_way(&self.to));
                 }
-                // Not every file system can promise it.
+                // Not every file system supports NOREPLACE.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                     if self.to.symlink_metadata().is_ok() {
                         return Err(in_the_way(&self.to));
@@ -187,7 +187,7 @@ impl Rename {
     }
 }
 
-/// What is done to go on with a file. Until it is, nothing is changed.
+/// The checked plan to resume a file. Nothing is changed until [`GoOn::begin`].
 #[derive(Debug)]
 pub(crate) struct GoOn {
     path: PathBuf,
@@ -196,14 +196,14 @@ pub(crate) struct GoOn {
 }
 
 impl GoOn {
-    /// Looks whether a file and those that were rotated are as a checkpoint left them. `replaces`: what
-    /// has the path may be replaced.
+    /// Checks that a file and its rotated files are as the checkpoint left them. `replaces`:
+    /// another file at the path may be replaced.
     ///
     /// # Errors
-    /// What differs, and what to do.
+    /// If they differ: says how, and what to do.
     pub(crate) fn check(path: &Path, position: &SinkPosition, replaces: bool) -> Result<Self> {
         let failed = |error: io::Error| cannot_write(path, &error);
-        // A link stays, and what it points to is written.
+        // Keep a symbolic link, and write its target.
         let path =
             &if path.exists() { path.canonicalize().map_err(failed)? } else { path.to_owned() };
         let named = |own: &Option<String>| match own {
@@ -219,7 +219,7 @@ impl GoOn {
         for Rotated { own, number, mark } in &position.rotated {
             let (from, to) = (named(own), rotation::numbered(path, *number));
             match (open(&to)?, open(&from)?) {
-                // It has its name already.
+                // It is renamed already.
                 (Some(there), _) if mark.is_all_of(&there).map_err(failed)? => {}
                 (Some(_), _) => return Err(in_the_way(&to)),
                 (None, Some(file)) if mark.is_all_of(&file).map_err(failed)? => {
@@ -268,12 +268,12 @@ impl GoOn {
         Ok(Self { path: path.clone(), position: position.clone(), renames })
     }
 
-    /// The names of files that are about to get others.
+    /// The current names of the files to rename.
     pub(crate) fn temporaries(&self) -> impl Iterator<Item = OsString> {
         self.renames.iter().filter_map(|rename| rename.from.file_name().map(OsStr::to_owned))
     }
 
-    /// Gives what is missing its name, truncates the file, and goes on.
+    /// Does the missing renames, truncates the file, and resumes writing.
     pub(crate) fn begin(
         self,
         rotate: &Rotate,
@@ -306,18 +306,18 @@ impl GoOn {
     }
 }
 
-/// How a file is begun that no checkpoint knows.
+/// How to begin a file that no checkpoint records.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum New<'a> {
-    /// Complete or not at all.
+    /// Appears complete or not at all.
     Complete,
     Append,
-    /// Truncated after a crash; what is in a file that is there stays in it, or not.
+    /// Truncated to the last checkpoint after a crash; `appends` keeps the existing content.
     Checkpointed {
         temporaries: &'a Temporaries,
         appends: bool,
     },
-    /// The same, and only a checkpoint gives it its name.
+    /// The same, but under a temporary name until a checkpoint records it.
     KeptUnnamed {
         temporaries: &'a Temporaries,
     },
@@ -333,7 +333,7 @@ impl SinkFile {
     ) -> Result<Self> {
         let failed = |error: io::Error| cannot_write(path, &error);
         let existing = fs::metadata(path).ok();
-        // A link stays, and what it points to is replaced.
+        // Keep a symbolic link, and replace its target.
         let path =
             if existing.is_some() { path.canonicalize().map_err(failed)? } else { path.to_owned() };
         let is_regular = existing.as_ref().is_none_or(fs::Metadata::is_file);
@@ -355,8 +355,7 @@ impl SinkFile {
                 Target::Stream(OpenOptions::new().append(true).open(&path).map_err(failed)?)
             }
             New::Complete => {
-                // Those of the file that it replaces; else what any new file gets, less the
-                // umask.
+                // The permissions of a replaced file; else 0666, less the umask.
                 let new = || Permissions::from_mode(0o666);
                 let permissions = existing.map_or_else(new, |metadata| metadata.permissions());
                 Target::Complete(folder::temporary(&path, permissions).map_err(failed)?)
@@ -425,7 +424,7 @@ impl SinkFile {
     /// Gives the file a number, and begins a new one.
     fn rotate(&mut self) -> io::Result<()> {
         self.sync()?;
-        // Numbers are not used again, also if somebody has taken files away.
+        // Never reuse a number, even if rotated files were taken away.
         let number = self.rotated.max(rotation::highest(&self.path)) + 1;
         let next = rotation::numbered(&self.path, number);
         match &mut self.target {
@@ -464,9 +463,9 @@ impl SinkFile {
         }
     }
 
-    /// Where it ends, and the names that are to be given once a checkpoint knows that. From then on,
-    /// they are taken to be given. None if it cannot be truncated. `last`: nothing more comes, and
-    /// the checkpoint before may not be written yet.
+    /// The end of the file, and the renames to do once a checkpoint records it; the file assumes
+    /// from now on that they are done. `None` if it cannot be truncated. `last`: nothing more is
+    /// written, and the checkpoint before may not be written yet.
     pub(crate) fn checkpoint(
         &mut self,
         replaces: bool,
@@ -492,7 +491,7 @@ impl SinkFile {
             .collect();
         let own = kept.own.take();
         if own.is_some() {
-            folder::keep_name(&self.path)?; // The checkpoint says that it is there.
+            folder::keep_name(&self.path)?; // The checkpoint records this name.
             renames.push(Rename { from: named(&own), to: self.path.clone(), replaces });
         }
         kept.given = !renames.is_empty();
@@ -501,7 +500,7 @@ impl SinkFile {
         Ok(Some((position, renames)))
     }
 
-    /// The last of it was written and synced.
+    /// Renames a complete file to its path, after the last write and sync.
     pub(crate) fn finish(self) -> Result<()> {
         let Target::Complete(file) = self.target else { return Ok(()) };
         let persisted = file.persist(&self.path);
@@ -511,12 +510,12 @@ impl SinkFile {
 }
 
 impl SinkPosition {
-    /// Whether it is there, with a name of its own.
+    /// Whether the file exists in `folder` under its temporary name.
     pub(crate) fn own_in(&self, folder: &Path) -> bool {
         self.own.as_ref().is_some_and(|own| folder.join(own).exists())
     }
 
-    /// The same, once all names were given.
+    /// The same position, after all renames.
     pub(crate) fn settled(self) -> Self {
         Self { own: None, rotated: Vec::new(), ..self }
     }

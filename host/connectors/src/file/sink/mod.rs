@@ -1,4 +1,4 @@
-//! A file, or a file for each value that records hold.
+//! The file sink: writes one file, or one file per value of a key or attribute.
 
 mod file;
 mod names;
@@ -25,43 +25,42 @@ use pipehost_record::Batch;
 
 pub struct FileSink {
     config: Arc<Config>,
-    /// What the path leads to, if it is a link.
+    /// The path, or what it leads to if it is a link.
     target: PathBuf,
     written: WrittenFiles,
-    /// What is done before the first write.
+    /// What to do before the first write.
     plan: Option<Plan>,
-    /// None while a write is under way.
+    /// `None` while a write is in progress.
     files: Option<Files>,
 }
 
-/// What is done before the first write; nothing was changed before.
+/// What to do before the first write; nothing is changed until then.
 enum Plan {
     New,
-    /// Go on with these.
+    /// Resume these files.
     GoOn(Vec<(PathBuf, GoOn)>),
 }
 
-/// By path.
+/// The files of a sink, by path.
 struct Files {
     open: BTreeMap<PathBuf, SinkFile>,
-    /// Of those that were not there when the sink was opened, where they ended: they may
-    /// come back.
+    /// Positions of files that were missing when the sink opened: they may come back.
     gone: BTreeMap<PathBuf, SinkPosition>,
-    /// Where files are truncated after a crash.
+    /// Set if files are truncated to the last checkpoint after a crash.
     keeping: Option<Keeping>,
 }
 
-/// How files are kept.
+/// What truncating files to a checkpoint needs.
 struct Keeping {
     tag: String,
     temporaries: Temporaries,
-    /// When the pipeline began anew, in nanoseconds since the Unix epoch: what an earlier one
-    /// wrote is replaced. None, if it has not.
+    /// When a run began with an empty state, in nanoseconds since the Unix epoch: older files are
+    /// replaced. `None` if the sink was added to an existing state.
     began: Option<i64>,
 }
 
 impl Keeping {
-    /// Whether a file is older than all that this pipeline wrote.
+    /// Whether a file was last changed before `began`, so that it may be replaced.
     fn replaces(&self, path: &Path) -> bool {
         let changed = |metadata: fs::Metadata| {
             metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec())
@@ -71,18 +70,18 @@ impl Keeping {
     }
 }
 
-/// Where all files ended.
+/// The saved positions of all files.
 #[derive(Debug, Serialize, Deserialize)]
 struct Positions {
-    /// In the names of files that no checkpoint knows.
+    /// Part of the temporary file names.
     tag: String,
     began: Option<i64>,
-    /// By path, from the folder of the pipeline.
+    /// By path, relative to the folder of the pipeline.
     files: BTreeMap<PathBuf, SinkPosition>,
 }
 
-/// Files that a sink may write, one for each value in its path: what a stage makes up must
-/// not make files without end.
+/// The most files that a sink writes, one per value in its path: the values that a stage makes up
+/// must not create files without end.
 const MOST_FILES: usize = 1000;
 
 impl FileSink {
@@ -95,7 +94,7 @@ impl FileSink {
         let is_divided = config.partition.is_some();
         let mut target = config.path.value.clone();
         if !is_divided && target.is_symlink() {
-            target = paths::resolve(&target); // The link stays, and what it leads to is written.
+            target = paths::resolve(&target); // Keep the link, write its target.
         }
         let path = &target;
         if !is_divided {
@@ -106,7 +105,7 @@ impl FileSink {
             if path.is_dir() {
                 bail!("cannot write {}: it is a folder", path.display());
             }
-            // What grows in its place must not be read, from now on.
+            // A source must not read a file that grows in place, from now on.
             let grows = config.append || !matches!(resume, Resume::NotAtAll);
             if grows
                 && path.is_file()
@@ -154,7 +153,7 @@ impl FileSink {
                             "{} is gone: if it stays so, it is begun anew",
                             path.display()
                         );
-                        files.gone.insert(path, position); // Taken away when it was done with.
+                        files.gone.insert(path, position); // Taken away after it was complete.
                         continue;
                     }
                     let go_on = GoOn::check(&path, &position, keeping.replaces(&path))?;
@@ -169,7 +168,7 @@ impl FileSink {
         Ok(Self { config, target, written, plan: Some(plan), files: Some(files) })
     }
 
-    /// Makes the file, or goes on with it.
+    /// Creates the file, or resumes it.
     pub(crate) fn begin(&mut self) -> Result<()> {
         let files = self.files.as_mut().expect("nothing is written yet");
         let (path, rotate) = (&self.target, &self.config.rotate);
@@ -208,7 +207,7 @@ impl FileSink {
     pub(crate) async fn write(&mut self, batch: &Batch) -> Result<()> {
         let batch = batch.clone();
         let (config, written) = (self.config.clone(), self.written.clone());
-        // Encoded there too: a batch can become much text.
+        // Encodes on the blocking thread too: a batch can become much text.
         self.blocking(move |files| {
             let Some(partition) = &config.partition else {
                 let path = &config.path.value;
@@ -228,7 +227,7 @@ impl FileSink {
         .await
     }
 
-    /// Makes durable what was written, and says where it ends.
+    /// Makes the written records durable, and reports where the files end.
     pub(crate) async fn sync(&mut self) -> Result<Synced> {
         let base = self.config.base.clone();
         self.blocking(move |files| files.sync(&base, false)).await
@@ -269,7 +268,7 @@ fn write(
 }
 
 impl Files {
-    /// Begins a file that is named by what records hold.
+    /// Begins a file whose name comes from records.
     fn begin(&mut self, path: &Path, config: &Config, written: &WrittenFiles) -> Result<SinkFile> {
         if self.open.len() >= MOST_FILES {
             let path = config.path.value.display();
@@ -315,7 +314,7 @@ impl Files {
             }
         }
         if is_stream && files.is_empty() {
-            return Ok(Synced::default()); // It cannot be truncated.
+            return Ok(Synced::default()); // A stream cannot be truncated.
         }
         let positions = |files| {
             let positions = Positions { tag: keeping.tag.clone(), began: keeping.began, files };
@@ -332,7 +331,7 @@ impl Files {
     }
 }
 
-/// The folders in which a sink may have begun files: of a template, all below its fixed part.
+/// The folders that may hold temporary files of a sink; for a template, all below its fixed part.
 fn folders(path: &Path, template: Option<&Path>) -> Vec<PathBuf> {
     let Some(template) = template else { return vec![folder::of(path).to_owned()] };
     let (fixed, _) = paths::fixed_before(template, &['{']);

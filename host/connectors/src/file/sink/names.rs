@@ -1,4 +1,4 @@
-//! The files that a sink divides its records into: names made of what records hold.
+//! Divides the records of a sink into files whose names come from keys and attributes.
 
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
@@ -35,8 +35,8 @@ pub(crate) fn divide(partition: &FilePartition, batch: &Batch) -> BTreeMap<PathB
     by_path.into_iter().map(|(path, rows)| (whole(path), rows)).collect()
 }
 
-/// Makes names of what records have made: none is too long for a file system, and none is that
-/// of a file that was rotated away, `NAME.1`. Two that differ stay different.
+/// Makes the parts of a path valid: no name is too long for a file system, or that of a rotated
+/// file (`NAME.1`). Names that differ stay different.
 fn finish_names(path: &mut Vec<u8>, ends_with_name: bool) {
     const LONGEST: usize = 200;
     let digits = path.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
@@ -54,23 +54,23 @@ fn finish_names(path: &mut Vec<u8>, ends_with_name: bool) {
     }
 }
 
-/// The begin of a name that is too long, told apart from others by what it stands for.
+/// The start of a name that is too long, with a hash of `meaning` that keeps it unique.
 fn shortened(name: &[u8], meaning: &[u8], longest: usize) -> Vec<u8> {
     const DIGITS: usize = 32;
     let digest = content_hash(meaning);
-    // No value is written like this: behind a `%` stand hexadecimal digits then.
+    // Cannot be the name of another value: there, hexadecimal digits follow a `%`.
     [&name[..longest - DIGITS - 2], b"%-", &digest.as_bytes()[..DIGITS]].concat()
 }
 
-/// Makes the folder of a file whose name strangers chose. It must be where it says: no link
-/// below the part of the path that the operator wrote leads anywhere else.
+/// Creates the folder of a file whose name comes from records, which may be hostile. No link below
+/// the fixed part of the path, which the operator wrote, may lead elsewhere.
 pub(crate) fn make_folder(template: &Path, path: &Path) -> Result<()> {
     let failed = |error: io::Error| cannot_write(path, &error);
     let folder = folder::of(path);
     let (fixed, _) = paths::fixed_before(template, &['{']);
     fs::create_dir_all(&fixed).map_err(failed)?;
     let real = fixed.canonicalize().map_err(failed)?;
-    // Each before it is made: what is made behind a link is made elsewhere.
+    // Check each folder before creating the next: below a link, it would be created elsewhere.
     let mut there = fixed.clone();
     for part in folder.strip_prefix(&fixed).unwrap_or(folder).components() {
         if part == Component::CurDir {
@@ -97,8 +97,8 @@ pub(crate) fn make_folder(template: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A value as a part of a path: it cannot lead to another folder, nor hide. What is not plain is
-/// written as in a URL (RFC 3986, section 2.1), so that no two values have one name.
+/// Appends a value as a part of a path that cannot lead to another folder or be hidden. Other
+/// characters are percent-encoded (RFC 3986, section 2.1), so that no two values have one name.
 fn push_name(value: &[u8], out: &mut Vec<u8>) {
     const LONGEST: usize = 100;
     const NONE: &[u8] = b"none";

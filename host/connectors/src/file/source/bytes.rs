@@ -1,5 +1,5 @@
-//! Inputs of bytes, read by a thread of their own: a read that blocks (a pipe, a slow
-//! disk) holds up nothing else, and batches can still be flushed meanwhile.
+//! Byte inputs, read on a thread of their own: a read that blocks (a pipe, a slow disk) delays
+//! nothing else, and batches are still flushed meanwhile.
 
 use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
@@ -26,38 +26,37 @@ const CHUNK: usize = 256 << 10;
 /// Chunks that are read ahead.
 const AHEAD: usize = 2;
 
-/// What the reading thread sends of its inputs, which it numbers.
+/// What the reading thread sends. The number tells its inputs apart.
 pub(crate) enum Piece {
     Begin(usize, Box<InputStart>),
-    /// The file has grown, and can be told from others by more.
+    /// The file has grown, and its fingerprint covers more bytes now.
     Known(usize, Fingerprint),
     Bytes(usize, Chunk),
-    /// Nothing more comes of it.
+    /// The input has ended.
     End(usize),
-    /// The same, and the file of this device and inode is gone: nobody will ask how far it was
-    /// read.
+    /// The same, and the file of this device and inode is deleted: its position is dropped.
     Gone(usize, (u64, u64)),
-    /// Files of an earlier run that are not there.
+    /// Files of an earlier run that are missing.
     Missing(Vec<(u64, u64)>),
 }
 
-/// An input, and where in it is begun.
+/// An input, and where reading starts in it.
 #[derive(Clone)]
 pub(crate) struct InputStart {
-    /// What records give as their origin.
+    /// The origin that its records carry.
     pub place: Arc<str>,
-    /// Which file it is; none if it can never be found again.
+    /// The path as saved in the state, and the fingerprint; `None` for a stream.
     pub file: Option<(PathBuf, Fingerprint)>,
-    /// Bytes that went before, and the records in them.
+    /// Bytes before the start, and the records in them.
     pub offset: u64,
     pub records: u64,
-    /// The last of those bytes.
+    /// The last bytes before the start.
     pub tail: Vec<u8>,
-    /// What an earlier run said of it: this says it from now on.
+    /// The file's saved position; this input now reports it.
     pub known: Option<FilePosition>,
 }
 
-/// What was read at once: the first bytes of a buffer.
+/// The bytes of one read: the first `len` of a buffer.
 pub(crate) struct Chunk {
     buffer: Vec<u8>,
     len: usize,
@@ -71,25 +70,25 @@ impl Deref for Chunk {
     }
 }
 
-/// Where the reading thread sends what it has.
+/// The channel from the reading thread to the decoder.
 pub(crate) struct Pieces {
     send: mpsc::Sender<Result<Piece>>,
-    /// Buffers that were decoded, to be filled again: a new one would have to be cleared,
-    /// and is in no cache.
+    /// Decoded buffers, to be filled again: a new one would have to be zeroed, and is in no CPU
+    /// cache.
     spent: std_mpsc::Receiver<Vec<u8>>,
-    /// Closed, once nothing more is to be taken from the world.
+    /// Closed when reading must stop.
     stop: PipeReader,
     runtime: Handle,
 }
 
-/// What comes of an attempt to send.
+/// The result of [`Pieces::send_within`].
 pub(crate) enum SendOutcome {
     Yes,
-    /// There is no place for it yet.
+    /// The channel is still full; returns the piece.
     NotYet(Result<Piece>),
 }
 
-/// The receiver has gone: the run is over.
+/// The receiver is dropped: the run is over.
 pub(crate) type ReceiverGone = mpsc::error::SendError<Result<Piece>>;
 
 impl Pieces {
@@ -97,7 +96,7 @@ impl Pieces {
         self.send.blocking_send(piece)
     }
 
-    /// The same, as long as it takes no longer than this.
+    /// The same, but gives up after `time`.
     pub(crate) fn send_within(
         &self,
         piece: Result<Piece>,
@@ -114,15 +113,15 @@ impl Pieces {
         }
     }
 
-    /// Whether nothing more is to be read.
+    /// Whether reading must stop.
     pub(crate) fn are_unwanted(&self) -> bool {
         let mut stop = [PollFd::new(&self.stop, PollFlags::empty())];
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         self.send.is_closed() || poll(&mut stop, Some(&now)).is_ok_and(|ready| ready > 0)
     }
 
-    /// Sends what a stream has, to its end; false if that was not reached: nothing more is to be
-    /// taken, or it could not be read, which was sent too. What it has not given stays in it.
+    /// Sends the bytes of a stream until its end. False if it stops earlier: because reading must
+    /// stop, or after an error, which it sends too. Unread bytes stay in the stream.
     pub(crate) fn read_stream(
         &self,
         number: usize,
@@ -154,7 +153,7 @@ impl Pieces {
         }
     }
 
-    /// What can be read at once; nothing at the end.
+    /// The bytes of one read; empty at the end.
     pub(crate) fn read(&self, reader: &mut dyn Read) -> io::Result<Chunk> {
         let mut buffer = self.spent.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
         loop {
@@ -166,8 +165,8 @@ impl Pieces {
         }
     }
 
-    /// Sends what a reader has, to its end; false if that was not reached: nothing more is to be
-    /// read, or it could not be read, which was sent too.
+    /// Sends the bytes of a reader until its end. False if it stops earlier: because reading must
+    /// stop, or after an error, which it sends too.
     pub(crate) fn read_to_end(
         &self,
         number: usize,
@@ -190,7 +189,7 @@ impl Pieces {
     }
 }
 
-/// Reads a file, a pipe or a terminal, and holds nothing of it.
+/// Reads a file, a pipe or a terminal without a buffer, in which bytes would be lost at a stop.
 struct Descriptor<'a, T>(&'a T);
 
 impl<T: AsFd> Read for Descriptor<'_, T> {
@@ -199,35 +198,34 @@ impl<T: AsFd> Read for Descriptor<'_, T> {
     }
 }
 
-/// What becomes of bytes that were read ahead when a run is told to stop.
+/// What happens at a stop to bytes that were read ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AtStop {
-    /// They can be read again: they are left where they are.
+    /// They are dropped: the next run can read them again.
     Leave,
-    /// They are decoded: what they were read from does not have them any more, or nobody
-    /// would know how far it was read.
+    /// They are decoded: the input does not have them any more, or no state records how far it was
+    /// read.
     Decode,
 }
 
-/// Decodes inputs of bytes, several side by side.
+/// Decodes byte inputs, several at a time.
 pub struct BytesSource {
-    /// What the reading thread does, until it is started: nothing is taken from the world before
-    /// it is asked for.
+    /// The work of the reading thread, until it is started: nothing is read before it is asked for.
     read: Option<Box<dyn FnOnce() + Send>>,
-    /// Dropped to say that nothing more is to be read.
+    /// Dropped to stop the reading thread.
     stop: Option<PipeWriter>,
     at_stop: AtStop,
     pieces: mpsc::Receiver<Result<Piece>>,
     spent: std_mpsc::Sender<Vec<u8>>,
     decoding: Decoding,
     inputs: BTreeMap<usize, Input>,
-    /// Positions of inputs that have ended, or that have not begun yet.
+    /// Positions of inputs that have ended or not started yet.
     ended: FilePositions,
-    /// Whether the inputs are files, which can be found again.
+    /// Whether the inputs are files, which have positions.
     has_files: bool,
     place: Arc<str>,
     piece: Option<Piece>,
-    /// Bytes of the piece at hand that are decoded.
+    /// Bytes of `piece` that are decoded.
     taken: usize,
     progress: Arc<Progress>,
 }
@@ -235,11 +233,11 @@ pub struct BytesSource {
 struct Input {
     begin: InputStart,
     decoder: Decoder,
-    /// Bytes that the decoder got, those included that went before.
+    /// Bytes before the start, plus those that the decoder took.
     fed: u64,
-    /// The last of them.
+    /// The last bytes before `fed`.
     last: Vec<u8>,
-    /// The last of those before the record that has begun.
+    /// The last bytes before the record that is still incomplete.
     tail: Vec<u8>,
 }
 
@@ -251,7 +249,7 @@ impl Input {
         Some(FilePosition { path, file, offset, records, tail, gone: None })
     }
 
-    /// Notes what the decoder has taken.
+    /// Updates the offset and the tails after the decoder took bytes.
     fn take(&mut self, taken: &[u8]) {
         self.fed += taken.len() as u64;
         let begun = self.decoder.begun() as usize;
@@ -264,8 +262,8 @@ impl Input {
 }
 
 impl BytesSource {
-    /// Will read: `read` runs on a thread of its own, from the first [`Self::ready`] on. `known` is how far files were
-    /// read by an earlier run; none if the inputs are no files.
+    /// Prepares a source: `read` runs on a thread of its own, from the first [`Self::ready`] on.
+    /// `known` are the saved positions of the files; `None` if the inputs are no files.
     pub(crate) fn spawn(
         decoding: Decoding,
         progress: Arc<Progress>,
@@ -297,19 +295,19 @@ impl BytesSource {
         })
     }
 
-    /// Has nothing more read; true if there may be something to decode that was.
+    /// Stops the reading thread; true if bytes that were read must still be decoded.
     pub(crate) fn stop(&mut self) -> bool {
         (self.read, self.stop) = (None, None);
         self.at_stop == AtStop::Decode
     }
 
-    /// Records of streams that have begun, and of which the rest was not taken.
+    /// How many records of streams are incomplete, because the rest was not read.
     pub(crate) fn torn(&self) -> u64 {
         let streams = self.inputs.values().filter(|input| input.begin.file.is_none());
         streams.filter(|input| input.decoder.begun() > 0).count() as u64
     }
 
-    /// The bytes of those.
+    /// The bytes of these incomplete records.
     pub(crate) fn torn_bytes(&self) -> u64 {
         let streams = self.inputs.values().filter(|input| input.begin.file.is_none());
         streams.map(|input| input.decoder.begun()).sum()
@@ -337,7 +335,7 @@ impl BytesSource {
                 let decoder = Decoder::new(&self.decoding, begin.place.clone(), begin.records)
                     .at_begin(begin.offset == 0);
                 let fed = begin.offset;
-                // What was remembered of this file, this input says from now on.
+                // From now on this input, not `ended`, reports the position of the file.
                 let inode = begin.file.as_ref().map(|(_, file)| file.inode());
                 self.ended.replace(inode, begin.known.as_ref());
                 let (begin, tail) = ((**begin).clone(), begin.tail.clone());
@@ -375,12 +373,12 @@ impl BytesSource {
             Some(Piece::Missing(files)) => self.ended.note_gone(files.iter().copied()),
         }
         if let Some(Piece::Bytes(_, chunk)) = self.piece.take() {
-            let _ = self.spent.send(chunk.buffer); // Nobody reads any more: it is freed.
+            let _ = self.spent.send(chunk.buffer); // Fails if the reader has ended.
         }
         Ok(())
     }
 
-    /// Ends an input, if that was not said before.
+    /// Ends an input, unless it has ended already.
     fn end(&mut self, number: usize, out: &mut Decoded) {
         let Some(mut input) = self.inputs.remove(&number) else { return };
         self.place = input.begin.place.clone();
@@ -395,7 +393,7 @@ impl BytesSource {
         self.place.clone()
     }
 
-    /// How far each file is read; none if there are none.
+    /// The positions of all files; `None` if the inputs are no files.
     pub(crate) fn position(&self) -> Option<Value> {
         if !self.has_files {
             return None;

@@ -1,4 +1,4 @@
-//! gzip and Zstandard, told by how a file begins.
+//! gzip and Zstandard, detected by the first bytes of a file.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read, Seek as _};
@@ -13,7 +13,7 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// RFC 8878, section 3.1.1.
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// Whether there is too little of a file to tell whether it is compressed.
+/// Whether a file is too short to tell whether it is compressed.
 pub(crate) fn is_too_short(file: &File) -> io::Result<bool> {
     let mut head = [0; 4];
     let read = file.read_at(&mut head, 0)?;
@@ -21,8 +21,8 @@ pub(crate) fn is_too_short(file: &File) -> io::Result<bool> {
     Ok(head.is_empty() || read < 4 && (GZIP.starts_with(head) || ZSTD.starts_with(head)))
 }
 
-/// What a file holds, uncompressed; none if it is not compressed. Several streams behind
-/// each other are read as one.
+/// A reader of the decompressed content; `None` if the file is not compressed. Concatenated streams
+/// are read as one.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -30,13 +30,13 @@ pub(crate) fn decompress(file: &File) -> io::Result<Option<Box<dyn Read + Send>>
     let mut head = [0; 4];
     let read = match file.read_at(&mut head, 0) {
         Ok(read) => read,
-        // A pipe cannot be looked into without taking what is there.
+        // The first bytes of a pipe cannot be read without consuming them.
         Err(error) if error.kind() == io::ErrorKind::NotSeekable => return Ok(None),
         Err(error) => return Err(error),
     };
     let head = &head[..read];
     let from_its_begin = || -> io::Result<File> {
-        let mut file = file.try_clone()?; // It shares the place up to which it is read.
+        let mut file = file.try_clone()?; // It shares the file offset.
         file.rewind()?;
         Ok(file)
     };
@@ -50,8 +50,8 @@ pub(crate) fn decompress(file: &File) -> io::Result<Option<Box<dyn Read + Send>>
     })
 }
 
-/// Passes over the begin of what a compressed file holds. Returns the last bytes of that,
-/// [`TAIL`] at most; fewer than there should be, if it holds less.
+/// Skips bytes of decompressed content. Returns the last of them, [`TAIL`] at most; `None` if there
+/// are fewer than `bytes`.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -70,7 +70,7 @@ pub(crate) fn skip(reader: &mut dyn Read, bytes: u64) -> io::Result<Option<Vec<u
     }
 }
 
-/// Keeps the last bytes of all that went before, [`TAIL`] at most.
+/// Appends bytes to a tail, and keeps the last [`TAIL`] of all.
 pub(crate) fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
     let bytes = &bytes[bytes.len().saturating_sub(TAIL)..];
     let room = TAIL - bytes.len();
@@ -78,8 +78,7 @@ pub(crate) fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
     tail.extend_from_slice(bytes);
 }
 
-/// Members of gzip behind each other; zero bytes behind the last one, with which tapes are
-/// filled up, are no part of it.
+/// Concatenated gzip members. Zero bytes after the last one, which pad tapes, are ignored.
 struct Gzip {
     /// None at the end.
     member: Option<GzDecoder<BufReader<File>>>,

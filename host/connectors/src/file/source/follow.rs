@@ -1,9 +1,8 @@
-//! Files that grow, as `tail -F` reads them: through rotation, truncation, and a file that
-//! is not there yet. Files are looked at in turn, not watched, so that network file
-//! systems work too.
+//! Follows files that grow, as `tail -F` does: through rotation, truncation, and from before they
+//! exist. Files are polled, not watched, so that network file systems work too.
 //!
-//! Nothing that is looked for waits for the pipeline: a file that gets another name while a queue
-//! is full is opened before it is gone.
+//! The search for files never waits for the pipeline: a file that is renamed while a queue is full
+//! is opened before it is deleted.
 
 use anyhow::{Result, anyhow};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -26,25 +25,25 @@ use pipehost_files::folder::{self, kept};
 use pipehost_files::paths::cannot_read;
 use pipehost_record::foreign::Foreign;
 
-/// How long to wait when no file has grown, and between two looks for new files.
+/// How long to wait when no file has grown, and between two searches for new files.
 const LOOK: Duration = Duration::from_millis(100);
-/// A change that is more recent may share its time with another one, still to come.
+/// A change more recent than this may share its timestamp with a later one.
 const SETTLES: Duration = Duration::from_millis(50);
-/// Files without a name of their own that are held open.
+/// The most nameless files that are kept open.
 const MOST_NAMELESS: usize = 1000;
 
 /// A file that is being followed.
 struct Followed {
     path: PathBuf,
-    /// As it is kept in the state.
+    /// The path as saved in the state.
     kept: PathBuf,
     is_text: bool,
-    /// The name by which it was first found: files that had it one after the other are rotated.
+    /// The path of its first find: files found there one after the other are one rotation.
     rotation: PathBuf,
     file: File,
     fingerprint: Fingerprint,
     content: Content,
-    /// Its name is gone, or is another file's.
+    /// Its path is gone, or leads to another file.
     nameless: bool,
     /// Since when it is nameless and has not grown.
     quiet: Option<Instant>,
@@ -53,7 +52,7 @@ struct Followed {
 enum Content {
     Plain(Plain),
     Compressed(Compressed),
-    /// Nothing more is to be read of it: it stays here to be known.
+    /// Nothing more is read; it stays listed, so that it is not opened again.
     Done,
 }
 
@@ -61,27 +60,27 @@ struct Plain {
     /// Bytes that were read, and the last of them.
     offset: u64,
     tail: Vec<u8>,
-    /// As of the last look at what was read.
+    /// Size and time of the file when it was last found fully read.
     seen: Option<Change>,
 }
 
 struct Compressed {
     reader: Box<dyn Read + Send>,
-    /// Bytes of what it holds that were read.
+    /// Bytes of decompressed content that were read.
     offset: u64,
-    /// How the file was when it was read to its end, or to where it is torn.
+    /// Size and time of the file when it was read to its end, or to where it is torn.
     ended: Option<Change>,
-    /// It was not torn.
+    /// Whether it was read to its end, not to where it is torn.
     whole: bool,
-    /// It is not read from its begin again before this: who adds to a large file bit by bit
-    /// would have all of it read for each.
+    /// The earliest time to reread it from its start: otherwise, each small write to a large file
+    /// would have all of it decompressed again.
     again: Option<Instant>,
 }
 
-/// How much longer than it took is waited before a compressed file is read from its begin again.
+/// After a reread, the next one waits this many times as long as that took.
 const REST: u32 = 9;
 
-/// When a file was changed last, and how large it was.
+/// When a file was last changed (its ctime), and its size then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Change {
     size: u64,
@@ -101,7 +100,7 @@ impl Change {
         Self { size: metadata.len(), seconds, nanoseconds }
     }
 
-    /// Whether a later change would have another time.
+    /// Whether a later change would get a later timestamp.
     fn is_settled(self) -> bool {
         let at = Duration::new(
             self.seconds.max(0).unsigned_abs(),
@@ -117,13 +116,13 @@ struct Follower<'a> {
     /// By number, in the order in which they were found.
     files: BTreeMap<usize, Followed>,
     by_inode: HashMap<(u64, u64), usize>,
-    /// Files of an earlier run that have not been found yet.
+    /// Saved positions of files that have not been found yet.
     known: FilePositions,
     written: WrittenFiles,
     next: usize,
-    /// What is to be sent, in this order.
+    /// Pieces to send, in this order.
     out: VecDeque<Result<Piece>>,
-    /// Files that cannot be read, and of which that was said.
+    /// Files that cannot be read, and were warned about.
     told: HashSet<PathBuf>,
     keeps_state: bool,
 }
@@ -179,8 +178,8 @@ pub(crate) fn follow(
 }
 
 impl Follower<'_> {
-    /// Finds files that were renamed since the earlier run, or compressed; `named` are those that
-    /// are found by their names.
+    /// Finds files that were renamed or compressed since the earlier run; `named` are those that
+    /// the configured paths find.
     fn catch_up(&mut self, named: &[FoundFile]) {
         let named: HashSet<_> = (named.iter())
             .filter_map(|found| fs::metadata(&found.path).ok())
@@ -194,11 +193,11 @@ impl Follower<'_> {
             let path = entry.path();
             let Ok(metadata) = entry.metadata() else { continue };
             let inode = (metadata.dev(), metadata.ino());
-            // What was renamed comes before what has its name now.
+            // Open a renamed file before the file that has its old name now.
             let known = self.known.of_inode(inode).filter(|known| {
                 !named.contains(&inode) || known.path.file_name() != path.file_name()
             });
-            // An inode may be used again: by a file that nobody named.
+            // Another file may reuse the inode: compare the first bytes too.
             let renamed = known.filter(|known| {
                 open_regular(&path).and_then(|file| known.file.begins(&file)).unwrap_or(false)
             });
@@ -206,7 +205,7 @@ impl Follower<'_> {
             let Ok(file) = open_regular(&path) else { continue };
             self.open(&path, &kept, file);
         }
-        // What is left may be in a compressed copy: it holds what was read, and the rest.
+        // A missing file may have been compressed: the copy also holds its unread rest.
         for entry in entries() {
             let is_compressed =
                 |file: &File| compression::decompress(file).is_ok_and(|d| d.is_some());
@@ -217,8 +216,7 @@ impl Follower<'_> {
         }
     }
 
-    /// Goes on with what a compressed file holds, if that is a file that was known and is not
-    /// there any more.
+    /// Resumes in a compressed file, if it holds the content of a known file that is missing.
     fn find_copy(&mut self, path: &Path, file: File) {
         if inode(&file).is_ok_and(|inode| self.known.of_inode(inode).is_some()) {
             return;
@@ -273,13 +271,13 @@ impl Follower<'_> {
         }
     }
 
-    /// Says which files of the earlier run are not there.
+    /// Reports the files of the earlier run that are missing.
     fn note_gone(&mut self) {
         let gone = self.known.iter().map(|known| known.file.inode()).collect();
         self.out.push_back(Ok(Piece::Missing(gone)));
     }
 
-    /// Looks for new files and new names, and reads nothing.
+    /// Looks for new files and new names, and reads no content.
     fn look(&mut self, paths: &mut Paths) {
         for found in paths.files_so_far() {
             self.find(&found);
@@ -289,7 +287,7 @@ impl Follower<'_> {
         }
     }
 
-    /// Reads what has come to each file; true if there was something.
+    /// Reads what was added to each file; true if there was something.
     fn read(&mut self, pieces: &Pieces) -> bool {
         let mut read = false;
         let newest = self.newest_nameless();
@@ -313,8 +311,8 @@ impl Follower<'_> {
                 file.quiet = None;
                 continue;
             }
-            // A writer does not know at once that its file has another name. Who rotates it again
-            // knows that it does.
+            // A writer may still write to a file that was renamed. Once a newer file of the
+            // rotation is renamed too, it has stopped.
             let waited = file.quiet.get_or_insert_with(Instant::now).elapsed();
             let is_removed = file.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
             let is_whole = match &file.content {
@@ -330,7 +328,7 @@ impl Follower<'_> {
         read
     }
 
-    /// Of files that are nameless, the last of each rotation.
+    /// The newest nameless file of each rotation, [`MOST_NAMELESS`] in all.
     fn newest_nameless(&self) -> HashSet<usize> {
         let nameless = || self.files.iter().filter(|(_, file)| file.nameless);
         let by_rotation: HashMap<&Path, usize> =
@@ -340,7 +338,7 @@ impl Follower<'_> {
         newest.into_iter().rev().take(MOST_NAMELESS).collect()
     }
 
-    /// Sees whether a path is a file that is not followed yet.
+    /// Opens the file at a path, unless it is followed already.
     fn find(&mut self, found: &FoundFile) {
         let path = &*found.path;
         let Ok(metadata) = fs::metadata(path) else { return }; // Not there (yet).
@@ -349,7 +347,7 @@ impl Follower<'_> {
                 let path = path.display();
                 self.out.push_back(Err(anyhow!("cannot follow {path}: it is no regular file")));
             }
-            return; // It has come since; the next look leaves it out.
+            return; // It was created since; the next look skips it.
         }
         let inode = (metadata.dev(), metadata.ino());
         if let Some(&number) = self.by_inode.get(&inode) {
@@ -371,7 +369,7 @@ impl Follower<'_> {
         }
     }
 
-    /// Says that a file is not read, once.
+    /// Warns that a file is not read, once per file.
     fn tell(&mut self, path: &Path, why: &str) {
         tell(&mut self.told, path, why);
     }
@@ -386,7 +384,7 @@ impl Follower<'_> {
         }));
     }
 
-    /// `kept` is the name by which it is remembered: of what was renamed, the first.
+    /// Begins to follow a file. `kept` is its path in the state: of a renamed file, the old one.
     fn open(&mut self, path: &Path, kept: &Path, file: File) {
         let mut opened = || -> io::Result<_> {
             if is_text(&self.config.codec) && begins_as_utf16(&file)? {
@@ -441,7 +439,7 @@ impl Follower<'_> {
         };
         let (fingerprint, offset, records, tail, content, known) = match opened() {
             Ok(opened) => opened,
-            // What was not there yet when it was looked at, or ended: it is looked at again.
+            // The file is gone, or not there yet: the next look tries again.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => return self.tell(path, &error.to_string()),
         };
@@ -472,7 +470,7 @@ impl Follower<'_> {
         self.out.push_back(Ok(Piece::Begin(number, begin.into())));
         self.by_inode.insert(fingerprint.inode(), number);
         let followed = Followed {
-            // By another name, it is found if that is looked for.
+            // If the paths find a renamed file, `find` sets its new path.
             path: rotation.to_owned(),
             kept,
             is_text: is_text(&self.config.codec),
@@ -486,7 +484,7 @@ impl Follower<'_> {
         self.files.insert(number, followed);
     }
 
-    /// Gives last lines that have no end, where no later run would.
+    /// Without a state, ends fully read files: a last line without its end is decoded too.
     fn stop(mut self, pieces: &Pieces) -> Result<(), ReceiverGone> {
         if self.keeps_state {
             return Ok(());
@@ -520,7 +518,7 @@ fn tell(told: &mut HashSet<PathBuf>, path: &Path, why: &str) {
 type Out = VecDeque<Result<Piece>>;
 
 impl Followed {
-    /// Reads on in a file that grows; true if something has come.
+    /// Reads what was added to a plain file; true if there was something.
     fn read_plain(
         &mut self,
         number: usize,
@@ -531,12 +529,12 @@ impl Followed {
         let Content::Plain(plain) = &mut self.content else { return Ok(false) };
         let metadata = self.file.metadata()?;
         let change = Change::of(&metadata);
-        // Most files have not changed: those are not read.
+        // Most files have not changed: skip them without reading.
         if change.size == plain.offset && plain.seen == Some(change) {
             return Ok(false);
         }
         if plain.offset == 0 {
-            // What it is shows only now.
+            // Whether it is compressed shows only in its first bytes.
             if compression::is_too_short(&self.file)? {
                 return Ok(false);
             }
@@ -568,7 +566,7 @@ impl Followed {
                 Some(pieces.read(&mut at)?).filter(|chunk| !chunk.is_empty())
             }
         };
-        // It may have been written anew in between. What was read then is still to come.
+        // If it was rewritten meanwhile, a chunk of the new content is dropped: it is read again.
         let stays = match &chunk {
             Some(chunk) if !is_what_it_was(plain)? => {
                 let mut now = vec![0; chunk.len()];
@@ -579,7 +577,7 @@ impl Followed {
         if let Some(chunk) = chunk.filter(|_| stays) {
             plain.offset += chunk.len() as u64;
             keep_tail(&mut plain.tail, &chunk);
-            // A file that was empty when it was found could be any.
+            // The fingerprint of a file that was short when found covers few bytes: extend it.
             if let Ok(fingerprint) = Fingerprint::of(&self.file, plain.offset)
                 && fingerprint.head > self.fingerprint.head
                 && is_what_it_was(plain)?
@@ -610,7 +608,7 @@ impl Followed {
         Ok(false)
     }
 
-    /// Reads on in a compressed file; true if something has come.
+    /// Reads what was added to a compressed file; true if there was something.
     fn read_compressed(
         &mut self,
         number: usize,
@@ -621,14 +619,14 @@ impl Followed {
         let Content::Compressed(compressed) = &mut self.content else { return Ok(false) };
         let change = Change::of(&self.file.metadata()?);
         if let Some(ended) = compressed.ended {
-            // One without a name may end before it has rested.
+            // A nameless file may be closed before that time: do not wait.
             let rests =
                 !self.nameless && compressed.again.is_some_and(|again| Instant::now() < again);
             if rests || (ended == change && change.is_settled()) {
                 return Ok(false);
             }
             let start = Instant::now();
-            // From its begin: what is behind the end may be the rest, or another member.
+            // From the start: bytes behind the old end complete a torn member, or are another one.
             let Some(mut reader) = compression::decompress(&self.file)? else { return Ok(false) };
             let skipped = compression::skip(&mut reader, compressed.offset);
             let again = Some(Instant::now() + start.elapsed() * REST);
@@ -644,7 +642,7 @@ impl Followed {
         }
         match pieces.read(&mut compressed.reader) {
             Ok(chunk) if chunk.is_empty() => {
-                // More may come behind it: it is looked at again when it has changed.
+                // Another member may be appended: read again once the file changes.
                 (compressed.ended, compressed.whole) = (Some(change), true);
                 if let Ok(fingerprint) = Fingerprint::of(&self.file, u64::MAX) {
                     self.fingerprint = fingerprint.clone();
@@ -671,8 +669,8 @@ impl Followed {
     }
 }
 
-/// Opens a file of a folder in which others may make what they like: to open a pipe waits for
-/// somebody to write.
+/// Opens a file in a folder where others may create anything: opening a pipe would wait for a
+/// writer.
 fn open_regular(path: &Path) -> io::Result<File> {
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
     let file = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
@@ -682,7 +680,7 @@ fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
-/// A file from a place on.
+/// A reader of a file from an offset.
 struct At<'a> {
     file: &'a File,
     offset: u64,

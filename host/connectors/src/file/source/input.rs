@@ -10,7 +10,7 @@ use pipehost_codec::{HEAD, is_utf16};
 use pipehost_config::{DecodeFormat, Decoding};
 use pipehost_files::fingerprint::TAIL;
 
-/// The last bytes before a place in a file.
+/// The last bytes before an offset in a file, [`TAIL`] at most.
 pub(crate) fn tail_of(file: &File, place: u64) -> io::Result<Vec<u8>> {
     let length = place.min(TAIL as u64);
     let mut tail = vec![0; length as usize];
@@ -36,7 +36,7 @@ pub(crate) fn warn_rewritten(path: &Path, offset: u64) {
     );
 }
 
-/// The last line had no end when it was given: what has come to it since is no line of its own.
+/// Warns if the last record lacked its line end: the rest of the line becomes another record.
 pub(crate) fn warn_within_a_line(path: &Path, offset: u64, tail: &[u8]) {
     if tail.last().is_some_and(|&last| last != b'\n') {
         tracing::warn!(

@@ -22,8 +22,8 @@ use paths::Paths;
 use pipehost_config::FileSource as Config;
 use positions::{FilePosition, FilePositions};
 
-/// Opens files; `position` is how far an earlier run came, and `keeps_state` whether a later one
-/// will know how far this came.
+/// Opens files; `position` is what an earlier run saved, and `keeps_state` says whether this run
+/// saves its own.
 pub(crate) fn open(
     config: &Config,
     position: Option<&Value>,
@@ -41,7 +41,7 @@ pub(crate) fn open(
     let known = FilePositions::from_iter(known);
     let failed = |error: io::Error| anyhow!("cannot begin to read: {error}");
     if config.follow {
-        // Without a state, the last line is given although it has no end: nobody else will.
+        // Without a state, decode a last line that has no end: no later run will.
         let at_stop = if keeps_state { AtStop::Leave } else { AtStop::Decode };
         let (config, first) = (config.clone(), known.clone());
         let read = move |pieces: &Pieces| {

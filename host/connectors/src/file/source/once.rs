@@ -1,4 +1,4 @@
-//! Files, one after the other; patterns are expanded in the order of their names.
+//! Files read once, one after the other; those of a pattern in the order of their names.
 
 use anyhow::{Result, anyhow, bail};
 use std::collections::HashSet;
@@ -26,7 +26,7 @@ use pipehost_files::fingerprint::{Fingerprint, inode};
 use pipehost_files::folder::kept;
 use pipehost_files::paths::cannot_read;
 
-/// Opens files; `known` is how far they were read before.
+/// Opens files; `known` are their saved positions.
 pub(crate) fn open(
     config: &Config,
     mut paths: Paths,
@@ -37,7 +37,7 @@ pub(crate) fn open(
     let decoding = config.codec.clone();
     let failed = |error: io::Error| anyhow!("cannot begin to read: {error}");
     let files = paths.files()?;
-    // Looked at before anything runs: a missing file should not be found after an hour.
+    // Checked before the run starts: a missing file must not be found only after an hour.
     let (mut left, mut inputs, mut total) = (known.clone(), Vec::new(), 0);
     let (mut seen, mut at_stop) = (HashSet::new(), AtStop::Leave);
     for found in files {
@@ -49,7 +49,7 @@ pub(crate) fn open(
         }
         if !metadata.is_file() {
             at_stop = AtStop::Decode;
-            inputs.push((found, None)); // A pipe: somebody may write to it later.
+            inputs.push((found, None)); // A pipe: a writer may open it later.
             continue;
         }
         let file = found.open().map_err(failed)?;
@@ -57,7 +57,7 @@ pub(crate) fn open(
         if written.has(inode) {
             return Err(is_written(&path));
         }
-        // By several patterns, or by a link: there is one place up to which it is read.
+        // Several patterns or links name one file: it has one position, so it is read once.
         if !seen.insert(inode) {
             tracing::warn!("{} is named a second time: it is read once", path.display());
             continue;
@@ -102,7 +102,7 @@ pub(crate) fn open(
     BytesSource::spawn(decoding, progress, Some(known), at_stop, read).map_err(failed)
 }
 
-/// Reads a file to its end; false if that was not reached.
+/// Reads a file to its end; false if it stops earlier.
 fn read(
     number: usize,
     base: &Path,
@@ -124,7 +124,7 @@ fn read(
     if !has_ended {
         return Ok(false);
     }
-    // One that was empty when it was opened could be any.
+    // The fingerprint of a file that was short when opened covers few bytes: renew it.
     if is_regular && let Ok(fingerprint) = Fingerprint::of(&file, u64::MAX) {
         pieces.send(Ok(Piece::Known(number, fingerprint)))?;
     }
@@ -132,7 +132,7 @@ fn read(
     Ok(true)
 }
 
-/// Opens a file where it was left off.
+/// Opens a file at its saved position.
 fn begin(
     base: &Path,
     found: &FoundFile,
@@ -142,7 +142,7 @@ fn begin(
     let failed = |error: io::Error| cannot_read(path, &error);
     let place = path.display().to_string().into();
     if !fs::metadata(path).map_err(failed)?.is_file() {
-        // To open a pipe must not wait for somebody to write: nothing would end that.
+        // Opening a pipe must not wait for a writer: a stop could not end that wait.
         let flags = OFlags::NONBLOCK.bits() as i32;
         let file =
             fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;

@@ -1,9 +1,9 @@
 //! The files that paths and patterns name.
 //!
-//! What an operator names is read, whatever it is: a file, a pipe, a link. What a pattern
-//! finds was named by whoever writes the folder: only regular files are read then, and no
-//! link that leads out of the folder of the pattern, unless the operator says so. That is
-//! asked of the file that is opened, not of its name, which may be another's by then.
+//! A path that the operator names is read, whatever it is: a file, a pipe, a link. What a pattern
+//! matches was named by whoever writes to the folder: only regular files are read then, and no link
+//! that leads out of the folder of the pattern, unless the operator allows it. This is checked on
+//! the opened file: its name may lead to another file by then.
 
 use anyhow::{Context as _, Result, anyhow};
 use std::collections::HashSet;
@@ -18,30 +18,30 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use pipehost_files::{folder, paths};
 use pipehost_record::foreign::Foreign;
 
-/// A file, and where it was found.
+/// A file, and how it was found.
 #[derive(Debug, Clone)]
 pub(crate) struct FoundFile {
     pub path: PathBuf,
-    /// Of what a pattern found.
+    /// The pattern that matched it, if any.
     pattern: Option<Pattern>,
 }
 
 #[derive(Debug, Clone)]
 struct Pattern {
-    /// The folder before its first mark.
+    /// The folder before its first wildcard.
     folder: Arc<Path>,
-    /// Whether links may lead out of it.
+    /// Whether links may lead out of the folder.
     links: bool,
 }
 
 impl FoundFile {
-    /// Opens it, whatever it is by now.
+    /// Opens the path, which may lead to something else by now.
     ///
     /// # Errors
-    /// If it cannot be read, or is nothing that its pattern means.
+    /// If it cannot be read; for a pattern, also if it is no regular file or out of the folder.
     pub(crate) fn open(&self) -> io::Result<File> {
         let Some(Pattern { folder, links }) = &self.pattern else { return File::open(&self.path) };
-        // To open a pipe that has come in its place must not wait for somebody to write.
+        // A pipe may have replaced the file: opening it must not wait for a writer.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = if *links {
             let nonblocking = OFlags::NONBLOCK.bits() as i32;
@@ -64,12 +64,12 @@ impl FoundFile {
     }
 }
 
-/// Paths and patterns, in this order.
+/// The configured paths and patterns, in their order.
 pub(crate) struct Paths {
     paths: Vec<PathBuf>,
     /// Whether links may lead out of the folder of a pattern.
     links: bool,
-    /// What was left out, and said so.
+    /// Skipped files that were warned about.
     told: HashSet<PathBuf>,
 }
 
@@ -81,7 +81,7 @@ impl Paths {
     /// All files, in the order of the paths; those of a pattern in the order of their names.
     ///
     /// # Errors
-    /// If something is no pattern, or no file matches it.
+    /// If a pattern is malformed, cannot be searched for, or matches no file.
     pub(crate) fn files(&mut self) -> Result<Vec<FoundFile>> {
         let mut files = Vec::new();
         for path in self.paths.clone() {
@@ -90,14 +90,14 @@ impl Paths {
         Ok(files)
     }
 
-    /// The same, of those that can be found now.
+    /// The same, without the patterns that fail or match nothing yet.
     pub(crate) fn files_so_far(&mut self) -> Vec<FoundFile> {
         let paths = self.paths.clone();
         paths.iter().flat_map(|path| self.expand(path).unwrap_or_default()).collect()
     }
 
-    /// The files of a pattern; a path that is none stands for itself. A file whose name is the
-    /// pattern itself is one of those that are found.
+    /// The files that a pattern matches; a plain path stands for itself. A file whose name is the
+    /// pattern itself is matched too.
     fn expand(&mut self, path: &Path) -> Result<Vec<FoundFile>> {
         let (folder, is_pattern) = paths::fixed(path);
         let Some(pattern) = path.to_str().filter(|_| is_pattern) else {
@@ -120,10 +120,10 @@ impl Paths {
         if files.is_empty() { Err(anyhow!("no file matches {pattern}")) } else { Ok(files) }
     }
 
-    /// Whether a pattern means what it has found. What cannot be told here is said when it is
+    /// Whether a matched file is to be read. What this cannot tell shows as an error when it is
     /// opened.
     fn is_meant(&mut self, found: &FoundFile) -> bool {
-        // Of this program, and not complete.
+        // A temporary file of this program, which is incomplete.
         let name = found.path.file_name().unwrap_or_default();
         if name.as_encoded_bytes().starts_with(folder::TEMPORARY.as_bytes()) {
             return false;

@@ -1,4 +1,4 @@
-//! How far files were read, and which file is which.
+//! The saved positions of files, and which position belongs to which file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -10,24 +10,24 @@ use serde::{Deserialize, Serialize};
 
 use pipehost_files::fingerprint::{Fingerprint, ends_before, inode};
 
-/// Files that are remembered; beyond, the oldest are forgotten.
+/// The most positions that are kept; beyond, the oldest are dropped.
 const MOST: usize = 1_000_000;
-/// How long a file that is gone is remembered: it may come back.
+/// How long the position of a missing file is kept: the file may come back.
 const GONE: Duration = Duration::from_secs(24 * 3600);
 
-/// How far a file is read.
+/// How far a file was read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FilePosition {
-    /// From the folder of the pipeline, if it lies below it.
+    /// Relative to the folder of the pipeline, if it lies below it.
     #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
     pub file: Fingerprint,
-    /// Of a compressed file, what it holds counts.
+    /// In bytes; for a compressed file, of decompressed content.
     pub offset: u64,
     pub records: u64,
-    /// The CRC-32 of what it holds before that, [`pipehost_files::fingerprint::TAIL`] bytes at most.
+    /// CRC-32 of the content before that, [`pipehost_files::fingerprint::TAIL`] bytes at most.
     pub tail: u32,
-    /// Since when it is not there, in nanoseconds since the Unix epoch.
+    /// Since when the file is missing, in nanoseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<i64>,
 }
@@ -43,20 +43,20 @@ impl FilePosition {
     }
 }
 
-/// A name that is no text is known by its inode.
+/// Lossy if the path is not UTF-8: such a file is found by its inode.
 fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
 
-/// What a file that was known is now.
+/// What became of a file that has a saved position.
 pub(crate) enum KnownFile {
-    /// The same, and perhaps longer.
+    /// It is the same, perhaps longer.
     Same(FilePosition),
-    /// It was truncated, or written anew from its begin.
+    /// It was truncated, or rewritten from its start.
     Rewritten(FilePosition),
 }
 
-/// Positions of many files, one an inode. Each is found at once.
+/// Positions of many files, one per inode. Indexed: no lookup scans them all.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FilePositions {
     by_age: BTreeMap<u64, FilePosition>,
@@ -70,7 +70,7 @@ impl FilePositions {
         self.by_age.values()
     }
 
-    /// Remembers one, instead of another of its inode.
+    /// Adds a position, and drops another of the same inode.
     pub(crate) fn insert(&mut self, position: FilePosition) {
         let age = self.next;
         self.next += 1;
@@ -86,13 +86,13 @@ impl FilePositions {
         }
     }
 
-    /// The file of an inode, if it is known.
+    /// The position of the file of an inode, if there is one.
     pub(crate) fn of_inode(&self, inode: (u64, u64)) -> Option<&FilePosition> {
         self.by_age.get(self.by_inode.get(&inode)?)
     }
 
-    /// Takes the position of a file out. It may have been renamed; or copied, with the whole
-    /// directory. What a compressed file holds is not compared: see
+    /// Removes and returns the position of a file, found by inode (it may be renamed) or by path
+    /// (its folder may be copied). For a compressed file the caller compares the tail: see
     /// [`crate::file::source::compression::skip`].
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl FilePositions {
                 return Ok(self.remove(age).map(KnownFile::Same));
             }
         }
-        // An inode whose begin is another, too, is used again by another file.
+        // If the first bytes differ too, another file reuses the inode.
         let Some(position) = same_inode.and_then(|age| self.remove(age)) else { return Ok(None) };
         if position.file.begins(file)? {
             return Ok(Some(KnownFile::Rewritten(position)));
@@ -122,12 +122,12 @@ impl FilePositions {
         Ok(None)
     }
 
-    /// Takes one out.
+    /// Removes and returns the position of an inode.
     pub(crate) fn take_inode(&mut self, inode: (u64, u64)) -> Option<FilePosition> {
         self.remove(*self.by_inode.get(&inode)?)
     }
 
-    /// Forgets one that was said again: by its inode, or as it was.
+    /// Drops the positions that a live input now reports: of `inode`, and `known` if unchanged.
     pub(crate) fn replace(&mut self, inode: Option<(u64, u64)>, known: Option<&FilePosition>) {
         let known = known.filter(|known| self.of_inode(known.file.inode()) == Some(*known));
         for inode in inode.into_iter().chain(known.map(|known| known.file.inode())) {
@@ -135,8 +135,8 @@ impl FilePositions {
         }
     }
 
-    /// Notes that these files are not there, says so once, and forgets those that have not been
-    /// there for long.
+    /// Marks files as missing, warns once about each, and drops those missing for more than
+    /// [`GONE`].
     pub(crate) fn note_gone(&mut self, gone: impl Iterator<Item = (u64, u64)>) {
         let now = pipehost_record::time::now();
         for inode in gone {
