@@ -52,7 +52,7 @@ enum Verb {
     Man,
 }
 
-/// Runs the command, and says with what to exit.
+/// Runs the command, and returns the exit code.
 pub fn main(cli: Cli) -> ExitCode {
     let result = match cli.verb {
         Verb::Run(args) => run::run(args),

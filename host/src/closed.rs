@@ -1,24 +1,25 @@
-//! Whether stdin or stdout was closed when the program began (`<&-`, `>&-`).
+//! Whether stdin or stdout was closed when the program started (`<&-`, `>&-`).
 //!
-//! Rust's runtime opens `/dev/null` in the place of what is closed, before `main`: what is written
-//! then would be gone without a word. So it is asked before that.
+//! Before `main`, Rust's runtime opens `/dev/null` in the place of a closed one, and output would
+//! be lost without a message. So this is checked before the runtime starts.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static STDIN: AtomicBool = AtomicBool::new(false);
 static STDOUT: AtomicBool = AtomicBool::new(false);
 
-/// What the loader calls before the runtime begins.
+/// The loader calls this before the runtime starts.
 #[used]
-// SAFETY: the section holds pointers to functions of this type, which the loader calls one by
-// one. This one does two system calls and stores what they say.
+// SAFETY: the section holds pointers to functions of this type, which the loader calls one by one.
+// This one makes two system calls and stores their results.
 #[unsafe(link_section = ".init_array")]
 static LOOK: extern "C" fn() = {
     extern "C" fn look() {
         let is_closed = |file: std::os::fd::BorrowedFd<'_>| {
             rustix::io::fcntl_getfd(file) == Err(rustix::io::Errno::BADF)
         };
-        // SAFETY: whether these are open is what is asked; nothing else is done with them.
+        // SAFETY: only whether these descriptors are open is checked; nothing else is done with
+        // them.
         let [stdin, stdout] =
             [0, 1].map(|number| unsafe { std::os::fd::BorrowedFd::borrow_raw(number) });
         STDIN.store(is_closed(stdin), Ordering::Relaxed);

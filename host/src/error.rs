@@ -1,4 +1,4 @@
-//! Why a command ended without doing its work, and how that is said.
+//! Why a command failed, and how that is reported.
 
 use anyhow::anyhow;
 use std::io::{self, Write as _};
@@ -7,19 +7,19 @@ use std::process::ExitCode;
 use pipehost_observe::log::stderr;
 use pipehost_record::foreign::Foreign;
 
-/// Why a command ended without doing its work.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum Error {
-    /// Something the user typed; already complete, printed as it is.
+    /// Mistakes of the user; already rendered, printed as they are.
     Mistakes(String),
     Usage(anyhow::Error),
     Failed(anyhow::Error),
-    /// Nobody reads what is printed any more.
+    /// Nothing reads stdout any more.
     ClosedPipe,
 }
 
 impl Error {
-    /// What could not be written was for stdout.
+    /// The error of a write to stdout.
     pub fn stdout(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::ClosedPipe,
@@ -27,7 +27,7 @@ impl Error {
         }
     }
 
-    /// Says what went wrong, and with what to exit.
+    /// Prints the error, and returns the exit code.
     pub fn report(self) -> ExitCode {
         let (message, code) = match self {
             Self::ClosedPipe => return ExitCode::SUCCESS,
@@ -45,7 +45,7 @@ fn line(error: &anyhow::Error) -> String {
     format!("{style}error{style:#}: {}", Foreign::new(&format!("{error:#}")).whole().lines())
 }
 
-/// Prints to stdout and says with what to exit.
+/// Prints to stdout, and returns the exit code.
 pub fn print(bytes: &[u8]) -> Result<u8, Error> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Error::stdout)?;

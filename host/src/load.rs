@@ -1,4 +1,4 @@
-//! From what was typed to a configuration.
+//! From the arguments to a configuration.
 
 use anyhow::{Context as _, Result, anyhow};
 use std::fs;
@@ -53,7 +53,7 @@ pub struct PipelineArgs {
 }
 
 impl PipelineArgs {
-    /// Reads, builds, compiles and checks, or reports every mistake.
+    /// Reads, builds, compiles and checks a pipeline, or reports every mistake.
     pub async fn prepare(&self, profile: Option<Arc<GuestProfile>>) -> Result<Prepared, Error> {
         let mut loaded = pipeline(self)?;
         let known = std::mem::take(&mut loaded.mistakes);
@@ -64,7 +64,7 @@ impl PipelineArgs {
     }
 }
 
-/// A configuration and the text it came from, for showing mistakes in it.
+/// A configuration, and its text, to show mistakes in it.
 pub struct Loaded {
     pub config: Config,
     pub mistakes: Vec<Mistake>,
@@ -84,7 +84,7 @@ impl Loaded {
     }
 }
 
-/// What pipelines are prepared with.
+/// The options that every pipeline is prepared with.
 pub fn options() -> Options {
     Options { bundled: pipehost_stages::STAGES, profile: None }
 }
@@ -139,7 +139,7 @@ fn pipeline(args: &PipelineArgs) -> Result<Loaded, Error> {
     Ok(loaded)
 }
 
-/// stdin, the plugins in a row, stdout.
+/// A pipeline from stdin through the plugins, in this order, to stdout.
 fn chain(args: &PipelineArgs) -> Config {
     let policy = if args.dead_letters.is_some() { OnError::DeadLetter } else { OnError::Fail };
     let on_error = At::nowhere(policy);
@@ -159,7 +159,7 @@ fn chain(args: &PipelineArgs) -> Config {
         let stem = plugin.file_stem().map_or("stage".into(), |stem| stem.to_string_lossy());
         let same = (config.stages.iter())
             .filter(|stage| stage.plugin.value.path.file_stem() == plugin.file_stem());
-        // A dot would divide a stage from its port.
+        // A dot would separate a stage from its port.
         let stem = stem.replace('.', "-");
         let name = match same.count() {
             0 => stem,

@@ -14,7 +14,7 @@ pub struct ProgressDisplay(Option<(tokio::task::AbortHandle, ProgressBar)>);
 impl ProgressDisplay {
     pub fn start(nodes: Nodes, processed: IntCounter, stdout_is_used: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        // Records and a bar on one screen would make a mess of both.
+        // Records and a bar on one screen would be mixed up.
         if !terminal || (stdout_is_used && std::io::stdout().is_terminal()) {
             return Self(None);
         }

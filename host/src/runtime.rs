@@ -8,12 +8,12 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::error::Error;
 
-/// What a run is made on. What guests run on is apart from both: see [`pipehost_sandbox::guests`].
+/// The runtimes of a run. Guests run on a third one: see [`pipehost_sandbox::guests`].
 pub struct Threads {
-    /// This thread: signals, the deadline, metrics, the end. No record is touched on it, so
-    /// that nothing keeps it busy.
+    /// This thread: signals, the deadline, metrics, the end. It handles no records, so that it is
+    /// never busy.
     pub control: Runtime,
-    /// Sources, sinks, and what is between.
+    /// Sources, sinks, and the host's work between them.
     pub work: Runtime,
 }
 
@@ -24,8 +24,8 @@ impl Threads {
         Ok(Self { control, work: runtime()? })
     }
 
-    /// A write that is under way holds the file that it writes to, which is removed after it.
-    /// A read or a guest may never come to an end; nobody waits for that.
+    /// Ends the runtimes. A write in progress holds its file, which is removed afterwards, so this
+    /// waits for a second. It waits no longer: a read or a guest may never end.
     pub fn end(self) {
         self.control.shutdown_background();
         self.work.shutdown_timeout(Duration::from_secs(1));
@@ -33,8 +33,8 @@ impl Threads {
 }
 
 pub fn runtime() -> Result<Runtime, Error> {
-    // Files that are followed, and those that a sink divides its records into, stay open. The
-    // lower limit is for programs that use select(2).
+    // Files that are followed, and the files of a partitioned sink, stay open. The soft limit is
+    // low only for programs that use select(2).
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     Builder::new_multi_thread()

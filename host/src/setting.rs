@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 
-/// An object with these members.
+/// A JSON object with these members.
 pub fn object(settings: &[String]) -> Result<Value, Error> {
     let mut object = json!({});
     for setting in settings {
@@ -19,7 +19,7 @@ pub fn object(settings: &[String]) -> Result<Value, Error> {
 
 /// Sets a member of a JSON object, or of an object inside it: `a.b`.
 pub fn set_member(object: &mut Value, path: &str, value: &str) -> Result<()> {
-    // A TOML value (`3`, `true`, `["a"]`), or else a text, so that quotes are not needed.
+    // A TOML value (`3`, `true`, `["a"]`), or otherwise a text, so that quotes are not needed.
     let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"));
     let value = match parsed.ok().and_then(|mut table| table.remove("value")) {
         Some(value) => serde_json::to_value(value)?,

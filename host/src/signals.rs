@@ -1,4 +1,4 @@
-//! Signals: wishes that a run should end.
+//! Signals: requests to end a run.
 
 use anyhow::anyhow;
 use std::fs;
@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::error::Error;
 use pipehost_pipeline::StopRequest;
 
-/// As it is written.
+/// The name of a signal.
 pub fn name_of(signal: i32) -> &'static str {
     match signal {
         signal if signal == SignalKind::interrupt().as_raw_value() => "SIGINT",
@@ -19,10 +19,10 @@ pub fn name_of(signal: i32) -> &'static str {
     }
 }
 
-/// A signal that comes again so soon is the same one: timeout(1) sends each twice.
+/// A signal that is repeated within this time counts once: timeout(1) sends each twice.
 const BURST: Duration = Duration::from_millis(200);
 
-/// Whether a signal is ignored since before this program: nohup(1) has said so.
+/// Whether a signal was ignored when this program started, as by nohup(1).
 fn is_ignored(kind: SignalKind) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -30,7 +30,7 @@ fn is_ignored(kind: SignalKind) -> bool {
     ignored.is_some_and(|mask| mask & (1 << (kind.as_raw_value() - 1)) != 0)
 }
 
-/// SIGINT, SIGTERM and SIGHUP, from now on.
+/// Receives SIGINT, SIGTERM and SIGHUP from now on.
 pub fn signals() -> Result<mpsc::Receiver<StopRequest>, Error> {
     let cannot = |error| Error::Failed(anyhow!("cannot wait for signals: {error}"));
     let (send, receive) = mpsc::channel(4);

@@ -1,4 +1,4 @@
-//! What a person reads at the end of a run.
+//! The summary that is printed at the end of a run.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use pipehost_observe::metrics::Activity;
 use pipehost_pipeline::{Node, Nodes, RunReport};
 use pipehost_record::foreign::Foreign;
 
-/// The table of all nodes, and what it adds up to.
+/// The table of all nodes, and totals.
 pub fn render(name: &str, nodes: &Nodes, processed: u64, ending: &RunReport) -> String {
     let head = [
         "", "in", "out", "rejected", "dropped", "time", "fuel", "queue", "works", "copies",
@@ -50,8 +50,8 @@ pub fn render(name: &str, nodes: &Nodes, processed: u64, ending: &RunReport) -> 
     out
 }
 
-/// The node that works most of its time, where there is one: more workers for it, or less
-/// work, make the pipeline faster.
+/// The node that is busy for most of its time, if there is one: more workers for it, or less work,
+/// make the pipeline faster.
 fn busiest(nodes: &Nodes, elapsed: Duration) -> Option<(&Node, f64)> {
     let busy = |node: &Node| {
         let seconds =
@@ -94,7 +94,7 @@ fn row(node: &Node, elapsed: Duration) -> [String; 12] {
     ]
 }
 
-/// What went wrong at a node, a line each.
+/// The problems of a node, a line each.
 fn notes(node: &Node, out: &mut String) {
     let metrics = &node.metrics;
     let mut note = |text: String| {
@@ -136,7 +136,7 @@ fn percent(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
 }
 
-/// With a thin mark at each thousand: 1,234,567.
+/// With a comma at each thousand: 1,234,567.
 pub fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();

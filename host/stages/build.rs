@@ -1,8 +1,8 @@
-//! Builds the stages of `plugins/`, so that they are part of the program.
+//! Builds the stages of `plugins/`, to include them in the program.
 //!
-//! In a checkout, cargo builds them into a target directory of their own: this cargo holds the
-//! lock of its own one until it ends. In a package, which has no `plugins/`, they are built
-//! already and lie in `components/`.
+//! In a checkout, cargo builds them into another target directory: the cargo that runs this script
+//! locks its own until it ends. A package has no `plugins/`, but the built components in
+//! `components/`.
 
 use std::env;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use std::process::Command;
 
 const TARGET: &str = "wasm32-wasip2";
 
-/// A stage, and where its component is.
+/// A stage, and the path of its component.
 struct Stage {
     name: String,
     summary: String,
@@ -47,7 +47,7 @@ fn out() -> PathBuf {
     PathBuf::from(variable("OUT_DIR"))
 }
 
-/// Every stage of the workspace, built.
+/// Builds every stage of the workspace.
 fn build(root: &Path) -> Vec<Stage> {
     for input in ["plugins", "plugin-sdk", "wit", "Cargo.lock", ".cargo/config.toml"] {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
@@ -75,7 +75,7 @@ fn build(root: &Path) -> Vec<Stage> {
     add_target(root);
     let status = cargo.status().expect("cargo runs, as it does already");
     assert!(status.success(), "cargo could not build the stages of plugins/: see above");
-    // What is part of the program must not change while it is compiled.
+    // A copy, because an included file must not change while the program is compiled.
     for stage in &mut stages {
         let copy = out().join(format!("{}.wasm", stage.name));
         fs::copy(&stage.component, &copy)
@@ -85,7 +85,7 @@ fn build(root: &Path) -> Vec<Stage> {
     stages
 }
 
-/// `target/stages`, for all profiles; where that is not found, below `OUT_DIR`.
+/// `target/stages`, for all profiles; below `OUT_DIR` if that is not found.
 fn target_directory() -> PathBuf {
     let out = out();
     // target/PROFILE/build/PACKAGE-HASH/out, or target/TRIPLE/PROFILE/build/PACKAGE-HASH/out.
@@ -96,7 +96,7 @@ fn target_directory() -> PathBuf {
     }
 }
 
-/// Cargo, without what the build that this script is a part of has set for itself.
+/// Cargo, without the variables that are set for the build that runs this script.
 fn cargo(root: &Path) -> Command {
     let mut cargo = Command::new(variable("CARGO"));
     cargo.current_dir(root);
@@ -118,7 +118,7 @@ fn cargo(root: &Path) -> Command {
     cargo
 }
 
-/// The value of a key of a manifest that stands on a line of its own.
+/// The value of a key in a manifest, if it is on a line of its own.
 fn value(manifest: &str, key: &str) -> Option<String> {
     let line = manifest
         .lines()
@@ -144,7 +144,7 @@ fn add_target(root: &Path) {
     );
 }
 
-/// What a package carries: components, and a list of their summaries.
+/// The components of a package, with their summaries.
 fn packaged(components: &Path) -> Vec<Stage> {
     println!("cargo::rerun-if-changed={}", components.display());
     let list = components.join("summaries.txt");

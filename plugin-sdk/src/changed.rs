@@ -1,12 +1,12 @@
-//! A column on its way out, row by row.
+//! A column of an output, written row by row.
 
 use crate::driver::Input;
 use crate::driver::contract::{Change, Given};
 
-/// A column that grows a row at a time; rows that nobody sets are inherited.
+/// A column that grows a row at a time; rows that are not set are inherited.
 ///
-/// As long as all that is set is a part of one of the columns that the stage was given, the
-/// column remembers places in that one and holds no bytes.
+/// While everything that is set is a part of one of the columns that the stage was given, it stores
+/// only positions in that column and no bytes.
 #[derive(Debug, Default)]
 pub(crate) struct ChangedColumn {
     ends: Vec<u32>,
@@ -16,21 +16,21 @@ pub(crate) struct ChangedColumn {
     excerpt: Option<Places>,
 }
 
-/// Where the rows begin in a column that the stage was given; where they end, `ends` says.
+/// Where rows begin in a column that the stage was given; `ends` tells where they end.
 #[derive(Debug)]
 struct Places {
     column: usize,
     starts: Vec<u32>,
 }
 
-/// A column as the contract has it.
+/// A column in the form of the contract.
 pub(crate) enum Finished {
     Change(Change),
     Excerpt { from: Given, starts: Vec<u32>, ends: Vec<u32>, nulls: Vec<u32>, inherited: Vec<u32> },
 }
 
 impl ChangedColumn {
-    /// With room for the ends of so many rows.
+    /// Reserves room for the ends of this many rows.
     pub(crate) fn with_capacity(rows: usize) -> Self {
         Self { ends: Vec::with_capacity(rows), ..Self::default() }
     }
@@ -38,7 +38,7 @@ impl ChangedColumn {
     /// Sets a row.
     #[inline(always)]
     pub(crate) fn set(&mut self, row: usize, bytes: &[u8], input: Option<&Input<'_>>) {
-        // What a parser does for every record, in as few steps as it takes.
+        // The fast path: a parser comes here for every record.
         if let (Some(places), Some(input)) = (&mut self.excerpt, input)
             && self.ends.len() == row
             && let Some((start, end)) = input.place_in(places.column, bytes)
@@ -93,7 +93,7 @@ impl ChangedColumn {
     #[inline]
     fn catch_up(&mut self, row: usize) {
         if self.ends.len() > row {
-            self.truncate(row); // Set a second time: the last call wins.
+            self.truncate(row); // Set again: the last call wins.
         }
         while self.ends.len() < row {
             self.inherited.push(self.ends.len() as u32);
@@ -116,8 +116,8 @@ impl ChangedColumn {
         self.ends.push(u32::try_from(self.data.len()).expect("a column holds less than 4 GiB"));
     }
 
-    /// Remembers places from here on, if the first bytes that are set have one. The rows
-    /// before hold nothing.
+    /// Stores positions from here on, if the first bytes that are set are part of a given column.
+    /// The rows before hold nothing.
     #[cold]
     fn begin_excerpt(&mut self, bytes: &[u8], input: Option<&Input<'_>>) -> bool {
         let Some((column, start, end)) = input.and_then(|input| input.place_of(bytes)) else {
@@ -131,7 +131,7 @@ impl ChangedColumn {
         true
     }
 
-    /// Something is set that has no place: from here on, bytes are held.
+    /// Something is set that is in no given column: from here on, bytes are stored.
     #[cold]
     fn write_out(&mut self, input: &Input<'_>) {
         let Some(Places { column, starts }) = self.excerpt.take() else { return };
@@ -151,17 +151,17 @@ impl ChangedColumn {
         pop_from(&mut self.inherited, len);
     }
 
-    /// Whether all of `len` rows are to have nothing.
+    /// Whether all of `len` rows are null.
     pub(crate) fn is_all_null(&self, len: usize) -> bool {
         self.nulls.len() == len
     }
 
-    /// The column of `len` rows; `fresh` ones have nothing to inherit.
+    /// Finishes the column with `len` rows; `fresh` rows have nothing to inherit.
     pub(crate) fn finish(mut self, len: usize, fresh: bool) -> Finished {
         self.catch_up(len);
         let Self { ends, data, mut nulls, mut inherited, excerpt } = self;
         if fresh && !inherited.is_empty() {
-            // Nothing to inherit from: what was not set is absent.
+            // Nothing to inherit from: rows that were not set are null.
             nulls.append(&mut inherited);
             nulls.sort_unstable();
         }
@@ -175,7 +175,7 @@ impl ChangedColumn {
     }
 }
 
-/// Drops the row numbers from `len` on, in an ascending list.
+/// Removes row numbers from `len` on from an ascending list.
 pub(crate) fn pop_from(rows: &mut Vec<u32>, len: usize) {
     while rows.last().is_some_and(|&row| row as usize >= len) {
         rows.pop();
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::driver::Column;
 
-    /// What is set, row by row; none for a row that nobody sets.
+    /// Sets row by row; `None` is a row that is not set.
     fn changed(input: &Input<'_>, rows: &[Option<&[u8]>]) -> Finished {
         let mut column = ChangedColumn::with_capacity(4);
         for (row, bytes) in rows.iter().enumerate() {
@@ -218,7 +218,7 @@ mod tests {
         };
         assert_eq!((&*change.data, change.ends), (&b"twonewone"[..], vec![0, 3, 6, 9]));
         assert_eq!(change.inherited, [0]);
-        // The end of what was given, and one byte more.
+        // The end of the given bytes, and one byte more.
         let Finished::Change(_) = changed(&input, &[Some(&data[5..])]) else {
             panic!("its last byte was not given")
         };

@@ -1,5 +1,5 @@
-//! What drives a stage: for whoever runs one without [`export!`](crate::export), such as a
-//! benchmark or another host. Authors of stages need nothing of it.
+//! For running a stage without [`export!`](crate::export), as in a benchmark or another host.
+//! Authors of stages do not need it.
 
 pub use crate::export::bindings::transform::pipehost::stage::records as contract;
 pub use crate::opened::Opened;

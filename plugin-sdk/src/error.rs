@@ -1,4 +1,4 @@
-//! What a stage says when it cannot go on.
+//! The errors of a stage.
 
 use std::fmt::Display;
 

@@ -137,7 +137,7 @@ pub fn describe<S: Stage>() -> String {
     schemars::schema_for!(S::Config).to_value().to_string()
 }
 
-/// What the exported functions do, on the one stage that an instance holds.
+/// The bodies of the exported functions, on the one stage of an instance.
 #[doc(hidden)]
 pub mod glue {
     use super::*;

@@ -1,5 +1,5 @@
-//! The members of a JSON object (RFC 8259), each as it is written: numbers keep all of their
-//! digits, and what nobody asks for is passed over. The host's own codec reads with this too.
+//! The members of a JSON object (RFC 8259), as they are written: numbers keep all of their digits,
+//! and members that are not asked for are skipped. The host's codec uses this too.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Why something is no JSON, or not what was asked for.
+/// Why a text is not JSON, or not of the expected type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonError(String);
 
@@ -21,15 +21,15 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// An object.
+/// A JSON object.
 #[derive(Debug)]
 pub struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Members<'a> {
-    /// Reads an object, and nothing behind it.
+    /// Parses an object; nothing may follow it.
     ///
     /// # Errors
-    /// Why it is not one.
+    /// If it is not an object.
     pub fn parse(json: &'a [u8]) -> Result<Self, JsonError> {
         serde_json::from_slice(json)
             .map_err(|error| JsonError(format!("not a JSON object: {error}")))
@@ -81,11 +81,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// A name, borrowed unless it has escapes: serde copies a plain `Cow`.
+/// A name, borrowed unless it has escapes: serde would copy a plain `Cow`.
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// What a member holds.
+/// The value of a member.
 #[derive(Debug, Clone, Copy)]
 pub struct Member<'a>(&'a RawValue);
 
@@ -95,10 +95,10 @@ impl<'a> Member<'a> {
         self.0.get() == "null"
     }
 
-    /// A text; none if it is anything else.
+    /// The text of a string; `None` for any other value.
     ///
     /// # Errors
-    /// If an escape in it stands for no character.
+    /// If an escape in it is not a valid character.
     pub fn text(self) -> Result<Option<Cow<'a, str>>, JsonError> {
         let json = self.0.get();
         match json.strip_prefix('"').and_then(|json| json.strip_suffix('"')) {
@@ -110,7 +110,7 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// A text without its quotes and escapes, anything else as it is written; none for null.
+    /// A string without its quotes and escapes, any other value as it is written; `None` for null.
     ///
     /// # Errors
     /// As [`Member::text`].
@@ -160,7 +160,7 @@ mod tests {
         assert!(Members::parse(b"{\"a\":\"\xff\"}").is_err());
         let half = Members::parse(br#"{"a":"\ud800"}"#).unwrap();
         assert!(half.get("a").unwrap().value().unwrap_err().0.starts_with("not a text: "));
-        // However deep: nothing calls itself.
+        // At any depth: the parser is not recursive.
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(Members::parse(deep.as_bytes()).is_ok());
     }

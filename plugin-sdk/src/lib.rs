@@ -53,9 +53,9 @@
 //! pipehost_plugin::export!(OnlyLevel);
 //! ```
 //!
-//! What a stage reads, it declares in [`Stage::open`], and holds the handles: a column without a
-//! handle cannot be read, and never enters the sandbox. What it does not change, it does not
-//! touch: the host joins it to the output by itself.
+//! A stage declares in [`Stage::open`] what it reads, and keeps the handles: a column without a
+//! handle cannot be read, and never enters the sandbox. Columns that it does not change need no
+//! code: the host adds them to the output.
 //!
 //! Build it with `cargo build --release --target wasm32-wasip2`; or name the source folder in a
 //! pipeline, and pipehost builds it. Name, version and summary come from the crate's own
@@ -64,8 +64,8 @@
 //! # Errors
 //!
 //! A record that cannot be processed is rejected: `?` and `.into()` make a [`Rejection`] of every
-//! error and of every text, and what becomes of the record is the pipeline's choice (`on_error`).
-//! One that may succeed later is [retryable](Rejection::retryable).
+//! error and of every text, and the pipeline decides what becomes of the record (`on_error`). One
+//! that may succeed later is [retryable](Rejection::retryable).
 //!
 //! ```
 //! # use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
@@ -90,8 +90,8 @@
 //!
 //! # Ports
 //!
-//! Records go to the default port, `out`, unless the stage has others, which a pipeline reads as
-//! `stage.port`:
+//! Records go to the default port, `out`, unless the stage sends them to another one, which a
+//! pipeline reads as `stage.port`:
 //!
 //! ```
 //! # use pipehost_plugin::{Error, Field, Out, Port, Record, Rejection, Setup, Stage};
@@ -123,8 +123,9 @@
 //! # State
 //!
 //! What a stage holds between records is lost with its instance: when it fails, and when the
-//! pipeline ends. A [`Checkpoint`] is asked for it, and given it back; [`state`] makes bytes of it
-//! that know their own shape. Such a stage is exported with `export!(Counter, checkpoint)`.
+//! pipeline ends. A [`Checkpoint`] can save this state and restore it; [`state`] encodes it as
+//! bytes
+//! that include their own shape. Such a stage is exported with `export!(Counter, checkpoint)`.
 //!
 //! ```
 //! use pipehost_plugin::{Checkpoint, Error, state};
@@ -153,7 +154,7 @@
 //!
 //! # Time
 //!
-//! A [`Timed`] stage is told how far time has come, and can close a window then. What it
+//! A [`Timed`] stage receives watermarks, and can close a window then. A record that it
 //! [creates](Out::create) descends from no single record.
 //!
 //! ```
@@ -201,10 +202,10 @@
 //!
 //! # Grants
 //!
-//! A stage has no files, no network and no environment. What a pipeline grants it under
-//! `[stage.grants]`, it reaches with `std`: a folder that is granted as
-//! `read = { "/tables" = "lookup" }` is `std::fs::read("/tables/countries.csv")`, a variable that
-//! is granted with `env` is `std::env::var`. What it prints goes to the log.
+//! A stage has no files, no network and no environment. It uses what a pipeline grants under
+//! `[stage.grants]` through `std`: with a folder granted as `read = { "/tables" = "lookup" }`,
+//! `std::fs::read("/tables/countries.csv")`; with a variable granted as `env`, `std::env::var`.
+//! What it prints goes to the log.
 
 #![deny(missing_docs)]
 
@@ -234,7 +235,7 @@ pub use {schemars, serde, serde_json};
 #[doc(hidden)]
 pub use export::{bindings, describe, glue};
 
-/// Stands for "no time" in a column of times.
+/// Stands for "no time" in a column of timestamps.
 pub const NO_TIME: i64 = i64::MIN;
 
 /// A stage: what happens to each record.
@@ -248,14 +249,13 @@ pub trait Stage: Sized {
     /// ports it has. An error is shown to the operator, and nothing runs.
     fn open(config: Self::Config, setup: &mut Setup) -> Result<Self, Error>;
 
-    /// Sees one record. It goes on if it is [kept](Out::keep), once for each time;
-    /// else it is dropped. Records that descend from no single one are
-    /// [created](Out::create). An error rejects the record, and takes back what was
-    /// emitted for it.
+    /// Processes one record. The record is emitted each time it is [kept](Out::keep); one that is
+    /// never kept is dropped. Records that descend from no single record are
+    /// [created](Out::create). An error rejects the record, and takes back what was emitted for it.
     fn process(&mut self, record: &Record<'_>, out: &mut Out) -> Result<(), Rejection>;
 
-    /// After the last record: what the stage still holds. The records emitted here
-    /// are new ones and inherit nothing.
+    /// Called after the last record: emits what the stage still holds. The records emitted here are
+    /// new ones and inherit nothing.
     fn finish(&mut self, _out: &mut Out) -> Result<(), Error> {
         Ok(())
     }
@@ -270,11 +270,11 @@ pub trait Checkpoint: Stage {
     fn restore(&mut self, saved: &[u8]) -> Result<(), Error>;
 }
 
-/// A [`Checkpoint`] that sees time pass: exported with `export!(Type, timed)`. The pipeline
+/// A [`Checkpoint`] that receives watermarks: exported with `export!(Type, timed)`. The pipeline
 /// must say where watermarks come from.
 pub trait Timed: Checkpoint {
-    /// The records before `watermark`, in nanoseconds since the Unix epoch, have come; one
-    /// that still comes is late. The records emitted here are new ones and inherit
-    /// nothing. After a failure or a restart, the same watermark may come a second time.
+    /// All records before `watermark`, in nanoseconds since the Unix epoch, have come; one that
+    /// still comes is late. The records emitted here are new ones and inherit nothing. After a
+    /// failure or a restart, the same watermark may come a second time.
     fn advance(&mut self, watermark: i64, out: &mut Out) -> Result<(), Error>;
 }

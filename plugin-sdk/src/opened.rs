@@ -16,7 +16,7 @@ impl<S: Stage> Opened<S> {
     /// Opens a stage with a configuration in JSON.
     ///
     /// # Errors
-    /// What is wrong with the configuration, for the operator.
+    /// If the configuration is invalid; the message is for the operator.
     pub fn open(config: &str) -> Result<Self, Error> {
         let config = serde_json::from_str(config)?;
         let mut setup = Setup::new();
@@ -24,12 +24,12 @@ impl<S: Stage> Opened<S> {
         Ok(Self { stage, plan: setup.plan })
     }
 
-    /// What the stage declared.
+    /// The plan that the stage declared.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Shows every record of a batch to the stage.
+    /// Gives every record of a batch to the stage.
     pub fn process(&mut self, input: &Input<'_>) -> Outcome {
         let mut out = Out::of_batch(self.plan.ports.len(), input);
         for row in 0..input.len() {
@@ -41,10 +41,10 @@ impl<S: Stage> Opened<S> {
         out.into_outcome()
     }
 
-    /// Asks for what the stage still holds.
+    /// Has the stage emit what it still holds.
     ///
     /// # Errors
-    /// What the stage says.
+    /// The error of the stage.
     pub fn finish(&mut self) -> Result<Outcome, Error> {
         let mut out = Out::fresh(self.plan.ports.len());
         self.stage.finish(&mut out)?;
@@ -56,7 +56,7 @@ impl<S: Checkpoint> Opened<S> {
     /// The stage's state.
     ///
     /// # Errors
-    /// What the stage says.
+    /// The error of the stage.
     pub fn save(&self) -> Result<Vec<u8>, Error> {
         self.stage.save()
     }
@@ -64,17 +64,17 @@ impl<S: Checkpoint> Opened<S> {
     /// Takes over a saved state.
     ///
     /// # Errors
-    /// What the stage says.
+    /// The error of the stage.
     pub fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
         self.stage.restore(saved)
     }
 }
 
 impl<S: Timed> Opened<S> {
-    /// Tells the stage how far time has come.
+    /// Passes a watermark to the stage.
     ///
     /// # Errors
-    /// What the stage says.
+    /// The error of the stage.
     pub fn advance(&mut self, watermark: i64) -> Result<Outcome, Error> {
         let mut out = Out::fresh(self.plan.ports.len());
         self.stage.advance(watermark, &mut out)?;

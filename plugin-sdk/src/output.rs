@@ -10,35 +10,35 @@ use crate::{NO_TIME, Port, Rejection};
 /// Takes what a stage emits.
 #[derive(Debug)]
 pub struct Out<'a> {
-    /// What the stage was given; none where there is no input, and all rows are new.
+    /// The batch that the stage was given; `None` without one, where all rows are new.
     input: Option<&'a Input<'a>>,
-    /// Rows that descend from the record at hand, by port.
+    /// Rows that descend from input rows, by port.
     ports: Vec<PortRows>,
-    /// Rows that descend from none, by port; empty until there is one.
+    /// New rows that descend from none, by port; empty until there is one.
     created: Vec<PortRows>,
     rejected: Vec<Rejected>,
-    /// The input row at hand; meaningless where there is no input.
+    /// The current input row; meaningless without a batch.
     row: u32,
 }
 
 impl<'a> Out<'a> {
-    /// For what becomes of a batch.
+    /// For `process`.
     pub(crate) fn of_batch(ports: usize, input: &'a Input<'a>) -> Self {
         let mut out = Self::fresh(ports);
-        // A filter's answer then grows no vector inside the sandbox.
+        // So that the answer of a filter grows no vector inside the sandbox.
         out.ports[0].parents.reserve(input.len());
         Self { input: Some(input), ..out }
     }
 
-    /// For rows that descend from none.
+    /// For rows that descend from no input row.
     pub(crate) fn fresh(ports: usize) -> Self {
         let mut list = Vec::with_capacity(ports);
         list.resize_with(ports, PortRows::default);
         Self { input: None, ports: list, created: Vec::new(), rejected: Vec::new(), row: 0 }
     }
 
-    /// Emits the record at hand on the default port. All that the returned row does
-    /// not change is inherited. Call it again to emit the record once more.
+    /// Emits the current record on the default port. All that the returned row does not change is
+    /// inherited. Call it again to emit the record once more.
     #[inline]
     pub fn keep(&mut self) -> Row<'_> {
         self.send(Port(0))
@@ -53,8 +53,8 @@ impl<'a> Out<'a> {
         Row { rows, index, input: self.input }
     }
 
-    /// Emits a new record on the default port. It inherits nothing: what is not set, it
-    /// does not have. The new records of a batch come after those that were kept.
+    /// Emits a new record on the default port. It inherits nothing: parts that are not set are
+    /// absent. The new records of a batch come after those that were kept.
     pub fn create(&mut self) -> Row<'_> {
         self.create_on(Port(0))
     }
@@ -68,8 +68,8 @@ impl<'a> Out<'a> {
         self.created.resize_with(ports, PortRows::default);
         let rows = &mut self.created[port.0];
         let index = rows.parents.len();
-        rows.parents.push(self.row); // To take them back, if the record is rejected.
-        // What is new descends from nothing that it could be a part of.
+        rows.parents.push(self.row); // To remove them if the record is rejected.
+        // A new record has no input that it could hold parts of.
         Row { rows, index, input: None }
     }
 
@@ -101,7 +101,7 @@ impl<'a> Out<'a> {
     }
 }
 
-/// A record on its way out: change what should be different.
+/// A record to be emitted: change what should be different.
 #[derive(Debug)]
 pub struct Row<'a> {
     rows: &'a mut PortRows,
@@ -110,8 +110,8 @@ pub struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// Sets the value. As with all that is set here: bytes that are a part of what the record
-    /// holds, such as a word of a line, are not copied.
+    /// Sets the value. As with all setters here, bytes that are a part of the input record, such as
+    /// a word of a line, are not copied.
     #[inline]
     pub fn value(self, bytes: impl AsRef<[u8]>) -> Self {
         let rows = self.rows.parents.capacity();
@@ -120,8 +120,8 @@ impl Row<'_> {
         self
     }
 
-    /// Sets the value to what `write` appends, without a buffer in between. What the
-    /// vector already holds belongs to other records.
+    /// Sets the value to what `write` appends, without a buffer in between. Bytes that are already
+    /// in the vector belong to other records.
     #[inline]
     pub fn value_with(self, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         let rows = self.rows.parents.capacity();
@@ -146,14 +146,14 @@ impl Row<'_> {
         self
     }
 
-    /// Takes an attribute away.
+    /// Removes an attribute.
     #[inline]
     pub fn remove_attribute(self, name: &str) -> Self {
         self.rows.attribute(name).set_null(self.index);
         self
     }
 
-    /// Sets the time of the event, in nanoseconds since the Unix epoch.
+    /// Sets the timestamp, in nanoseconds since the Unix epoch.
     #[inline]
     pub fn timestamp(self, nanoseconds: i64) -> Self {
         let rows = self.rows.parents.capacity();
@@ -168,7 +168,7 @@ impl Row<'_> {
 /// The rows of one port, and the columns that some of them change.
 #[derive(Debug, Default)]
 struct PortRows {
-    /// The input row of each; meaningless in `finish`.
+    /// The input row of each; meaningless without a batch.
     parents: Vec<u32>,
     times: Option<Times>,
     key: Option<ChangedColumn>,
@@ -191,7 +191,7 @@ impl PortRows {
         self.attributes.len() - 1
     }
 
-    /// Forgets the rows at the end that descend from `row`.
+    /// Removes the rows at the end that descend from `row`.
     fn take_back(&mut self, row: u32) {
         while self.parents.last() == Some(&row) {
             self.parents.pop();
@@ -271,8 +271,8 @@ impl Times {
     }
 }
 
-/// Whether two names are the same. Most are so short that a call to compare them, for every
-/// record, costs more than this.
+/// Whether two names are the same. For every record, calling a function to compare them would cost
+/// more than this: most are short.
 #[inline(always)]
 fn is_same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());

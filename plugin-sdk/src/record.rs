@@ -3,13 +3,13 @@
 use crate::driver::contract::Given;
 use crate::{Field, NO_TIME, Time};
 
-/// A borrowed column: the contract's `column`, with its nulls made quick to ask. One
+/// A borrowed column: the contract's `column`, with its nulls as bits for a quick check. One
 /// without rows stands for a column that the batch does not have.
 #[derive(Debug, Clone, Default)]
 pub struct Column<'a> {
     ends: &'a [u32],
     data: &'a [u8],
-    /// A bit a row; empty where no row is null.
+    /// One bit per row; empty if no row is null.
     nulls: Vec<u64>,
 }
 
@@ -48,9 +48,9 @@ impl<'a> Column<'a> {
 pub struct Input<'a> {
     len: usize,
     timestamps: Option<&'a [i64]>,
-    /// By [`Field`]: the key, the value, then the attributes in the plan's order.
+    /// Indexed by [`Field`]: the key, the value, then the attributes in the plan's order.
     columns: Vec<Column<'a>>,
-    /// By which input the batch came in.
+    /// Index of the input that the batch came in by.
     input: u32,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Input<'a> {
         Self { len, timestamps, columns, input: 0 }
     }
 
-    /// The same, having come in by another input than the first.
+    /// The same batch, by this input instead of the first one.
     pub fn by(self, input: u32) -> Self {
         Self { input, ..self }
     }
@@ -77,7 +77,7 @@ impl<'a> Input<'a> {
         self.len
     }
 
-    /// The column, start and end of bytes that lie in what the stage was given.
+    /// Column, start and end of bytes that are part of a given column.
     pub(crate) fn place_of(&self, bytes: &[u8]) -> Option<(usize, u32, u32)> {
         (0..self.columns.len()).find_map(|column| {
             let (start, end) = self.place_in(column, bytes)?;
@@ -85,20 +85,20 @@ impl<'a> Input<'a> {
         })
     }
 
-    /// The start and end of bytes that lie in this column; of none, some place.
+    /// Start and end of bytes in this column. For empty bytes, any position will do.
     #[inline(always)]
     pub(crate) fn place_in(&self, column: usize, bytes: &[u8]) -> Option<(u32, u32)> {
         let data = self.columns.get(column)?.data;
         if bytes.is_empty() {
             return Some((0, 0));
         }
-        // Numbers, not pointers: what lies elsewhere is merely out of range.
+        // Compares addresses as numbers: bytes elsewhere are out of range.
         let start = (bytes.as_ptr() as usize).wrapping_sub(data.as_ptr() as usize);
         let end = start.wrapping_add(bytes.len());
         (start < data.len() && end <= data.len()).then_some((start as u32, end as u32))
     }
 
-    /// What lies at a place that [`Input::place_in`] gave.
+    /// The bytes at a position that [`Input::place_in`] returned.
     pub(crate) fn bytes_at(&self, column: usize, start: u32, end: u32) -> &[u8] {
         &self.columns[column].data[start as usize..end as usize]
     }
@@ -118,12 +118,11 @@ impl<'a> Input<'a> {
     }
 }
 
-/// One record, of which the stage sees what it declared in
-/// [`Stage::open`](crate::Stage::open).
+/// One record. The stage sees the columns that it declared in [`Stage::open`](crate::Stage::open).
 ///
-/// `process` gets it by reference. Its two words by value would be more arguments than
-/// the machine has registers for, and the one on the stack, written as 32 bits and read as
-/// 64, stalls the processor in every call: that was half the time of a filter.
+/// `process` takes it by reference. By value, its two words would need more arguments than the
+/// machine has registers for. The one on the stack, written as 32 bits and read as 64, stalls the
+/// processor in every call: that was half the time of a filter.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
     input: &'a Input<'a>,
@@ -131,7 +130,7 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// The bytes of a column, or none if the record has no such value.
+    /// The bytes of a column, or `None` if the record is null there.
     #[inline(always)]
     pub fn get(&self, field: Field) -> Option<&'a [u8]> {
         self.input.columns.get(field.0)?.get(self.row)
@@ -143,7 +142,7 @@ impl<'a> Record<'a> {
         self.input.input == input.0
     }
 
-    /// When the event happened, in nanoseconds since the Unix epoch.
+    /// The timestamp: when the event happened, in nanoseconds since the Unix epoch.
     #[inline]
     pub fn timestamp(&self, _declared: Time) -> Option<i64> {
         self.input.timestamps.map(|times| times[self.row]).filter(|&time| time != NO_TIME)

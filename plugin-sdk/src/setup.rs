@@ -5,7 +5,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field(pub(crate) usize);
 
-/// The times of the records. Only [`Setup`] makes one.
+/// The timestamps of the records. Only [`Setup`] makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Time(pub(crate) ());
 
@@ -26,7 +26,7 @@ pub struct InputId(pub(crate) u32);
 /// What `process` reads and where it writes, as the contract's `plan`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Whether it reads the times of the records.
+    /// Whether it reads the timestamps of the records.
     pub timestamps: bool,
     /// Whether it reads the key.
     pub key: bool,
@@ -86,14 +86,14 @@ impl Setup {
         }
     }
 
-    /// Reads the times of the records.
+    /// Reads the timestamps of the records.
     pub fn timestamp(&mut self) -> Time {
         self.plan.timestamps = true;
         Time(())
     }
 
-    /// Tells one more input from the others: the pipeline must then give the stage as many
-    /// inputs as are named, in this order.
+    /// Declares one more input that the stage tells apart: the pipeline must then give the stage as
+    /// many inputs as are declared, in this order.
     pub fn input(&mut self, name: &str) -> InputId {
         InputId(position_or_push(&mut self.plan.inputs, name) as u32)
     }

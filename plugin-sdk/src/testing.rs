@@ -68,7 +68,7 @@ impl TestRecord {
         self
     }
 
-    /// With this time, in nanoseconds since the Unix epoch.
+    /// With this timestamp, in nanoseconds since the Unix epoch.
     pub fn timestamp(mut self, nanoseconds: i64) -> Self {
         self.timestamp = Some(nanoseconds);
         self
@@ -94,7 +94,7 @@ impl Outputs {
     }
 }
 
-/// Opens a stage, shows it the records in one batch, and finishes it.
+/// Opens a stage, gives it the records in one batch, and finishes it.
 ///
 /// # Panics
 /// If the stage refuses its configuration or fails.
@@ -110,7 +110,7 @@ pub fn run<S: Stage>(
     out
 }
 
-/// An opened stage, call by call: what the host does with it, without a host.
+/// An opened stage, to call it as the host does, but without a host.
 #[derive(Debug)]
 pub struct Driven<S> {
     stage: Opened<S>,
@@ -123,12 +123,12 @@ impl<S: Stage> Driven<S> {
         Self { stage: Opened::open(&config.to_string()).expect("the stage opens") }
     }
 
-    /// A batch on the first input, or on the only one.
+    /// Processes a batch from the first input, or the only one.
     pub fn process(&mut self, records: impl IntoIterator<Item = TestRecord>) -> Outputs {
         self.process_by(0, records)
     }
 
-    /// A batch on the input of this number.
+    /// Processes a batch from the input of this number.
     pub fn process_by(
         &mut self,
         input: u32,
@@ -153,7 +153,7 @@ impl<S: Stage> Driven<S> {
 }
 
 impl<S: crate::Checkpoint> Driven<S> {
-    /// The same stage after a restart.
+    /// The same stage after a restart, with its state restored.
     ///
     /// # Panics
     /// If the stage fails, or refuses its configuration or state.
@@ -185,7 +185,7 @@ fn outputs(plan: &Plan, outcome: Outcome, parents: &[TestRecord]) -> Outputs {
     out
 }
 
-/// The same, with changes in the place of excerpts.
+/// The outcome, with excerpts replaced by changes.
 fn written_out(mut outcome: Outcome, input: &Input<'_>) -> Outcome {
     for output in &mut outcome.outputs {
         for Excerpt { to, from, starts, ends, nulls, inherited } in output.excerpts.drain(..) {
@@ -242,7 +242,7 @@ fn with_input<R>(plan: &Plan, records: &[TestRecord], use_it: impl FnOnce(Input<
     ))
 }
 
-/// Does what the host does with an output: inherits all that it did not change.
+/// As the host does with an output: fills in all that it did not change.
 fn join(output: Output, parents: &[TestRecord]) -> Vec<TestRecord> {
     let mut rows: Vec<TestRecord> = match output.rows {
         Rows::All => parents.to_vec(),

@@ -1,17 +1,17 @@
-//! Points in time as text: RFC 3339. The host's own codec reads with this too, so that a time
-//! means the same wherever it stands.
+//! Timestamps as text: RFC 3339. The host's codec uses this too, so that a text means the same time
+//! everywhere.
 
 use std::fmt;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Why a text is no time.
+/// Why a text is not a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeError {
-    /// It is not as RFC 3339 says.
+    /// It is not in the format of RFC 3339.
     Format,
-    /// 64 bits of nanoseconds do not reach it.
+    /// It is out of the range of 64 bits of nanoseconds.
     Range,
 }
 
@@ -28,12 +28,12 @@ impl std::error::Error for TimeError {}
 
 /// Nanoseconds since the Unix epoch of an RFC 3339 time: `2024-02-29T23:59:59.5+02:00`.
 ///
-/// Between date and time stands `T` or a space, and the offset is `Z` or `+hh:mm`; letters may
-/// be small. A fraction is truncated after nine digits. A second 60 is the last nanosecond of the
-/// second before it, and only stands at the end of a month in UTC, where leap seconds are.
+/// Between date and time stands `T` or a space, and the offset is `Z` or `+hh:mm`; letters may be
+/// lower case. A fraction is truncated after nine digits. A second 60 counts as the last nanosecond
+/// of the second before it, and is valid only at the end of a month in UTC, where leap seconds are.
 ///
 /// # Errors
-/// If it is anything else, or not between the years 1677 and 2262.
+/// If the text has another format, or is not between the years 1677 and 2262.
 pub fn parse_rfc3339(text: &[u8]) -> Result<i64, TimeError> {
     const DATE_AND_TIME: usize = "yyyy-mm-ddThh:mm:ss".len();
     let Some((start, mut rest)) = text.split_first_chunk::<DATE_AND_TIME>() else {
@@ -86,8 +86,8 @@ pub fn parse_rfc3339(text: &[u8]) -> Result<i64, TimeError> {
         }
         nanoseconds = 999_999_999;
     }
-    // Checked before it is multiplied: a multiplication that checks by itself takes arithmetic
-    // of 128 bits, which is slow in wasm.
+    // Checked before multiplying: a checked multiplication needs arithmetic of 128 bits, which is
+    // slow in wasm.
     if (-9_223_372_035..=9_223_372_035).contains(&seconds) {
         return Ok(seconds * 1_000_000_000 + nanoseconds);
     }
@@ -95,10 +95,10 @@ pub fn parse_rfc3339(text: &[u8]) -> Result<i64, TimeError> {
 }
 
 const DAY: i64 = 86_400;
-/// Of what is no number: larger than any.
+/// Stands for something that is not a number: larger than any that is valid.
 const NONE: u32 = u32::MAX;
 
-/// What some digits say; [`NONE`] if they are none.
+/// The number that some digits make; [`NONE`] if one is not a digit.
 #[inline]
 fn number(digits: &[u8]) -> u32 {
     let mut number = 0;
@@ -144,7 +144,7 @@ fn ends_a_month(seconds: i64) -> bool {
 #[cold]
 fn at_the_edge(seconds: i64, nanoseconds: i64) -> Result<i64, TimeError> {
     let time = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-    // The least of all stands for no time.
+    // The smallest value stands for no time.
     i64::try_from(time).ok().filter(|&time| time != crate::NO_TIME).ok_or(TimeError::Range)
 }
 
@@ -160,7 +160,7 @@ pub fn rfc3339(nanoseconds: i64) -> String {
 mod tests {
     use super::*;
 
-    /// Texts, and what each is. The other tests of this table are where the codecs are.
+    /// Texts, and the expected result of each. The tests of the codecs read the same table.
     const TABLE: &str = include_str!("../../tests/tables/times.txt");
 
     #[test]

@@ -16,7 +16,7 @@ pub struct Source {
     pub kind: SourceKind,
     pub batch: Batching,
     pub watermark: Option<Watermark>,
-    /// For what cannot be decoded.
+    /// For records that cannot be decoded.
     pub on_error: At<OnError>,
 }
 
@@ -30,12 +30,12 @@ pub enum SourceKind {
 }
 
 impl SourceKind {
-    /// Whether somebody waits until its records are durable.
+    /// Whether its clients wait until their records are durable.
     pub fn acknowledges(&self) -> bool {
         matches!(self, Self::Http(HttpSource { ack: Ack::Durable, .. }))
     }
 
-    /// As it is typed.
+    /// The kind, as it is written in the configuration.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Stdin { .. } => "stdin",
@@ -47,22 +47,22 @@ impl SourceKind {
     }
 }
 
-/// Files, in this order; patterns are expanded when the run starts.
+/// Files, read in this order; patterns are expanded when the run starts.
 #[derive(Debug, Clone)]
 pub struct FileSource {
-    /// The folder of the pipeline: where files lie is kept from there.
+    /// The folder of the pipeline: paths in checkpoints are relative to it.
     pub base: PathBuf,
     pub paths: Vec<At<PathBuf>>,
-    /// Waits for more at the end, as `tail -F` does.
+    /// Waits for more at the end of a file, as `tail -F` does.
     pub follow: bool,
-    /// How long a file that was renamed or removed may be quiet before it is done with.
+    /// How long a file that was renamed or removed must be quiet until it is closed.
     pub rotate_wait: Duration,
-    /// Whether a pattern also means links that lead out of its folder.
+    /// Whether a pattern also matches links that lead out of its folder.
     pub links: bool,
     pub codec: Decoding,
 }
 
-/// Takes records that are posted.
+/// Takes records from HTTP POST requests.
 #[derive(Debug, Clone)]
 pub struct HttpSource {
     pub listen: SocketAddr,
@@ -71,7 +71,7 @@ pub struct HttpSource {
     pub codec: Decoding,
     pub ack: Ack,
     pub max_body_bytes: usize,
-    /// Bodies that may wait for the pipeline; more are answered with 429.
+    /// Bodies that may wait for the pipeline; further ones are answered with 429.
     pub queue: usize,
     /// The environment variable that holds the bearer token.
     pub token_env: Option<String>,
@@ -87,7 +87,7 @@ pub enum Ack {
     Queued,
 }
 
-/// Files in PEM.
+/// Paths of files in PEM.
 #[derive(Debug, Clone)]
 pub struct Tls {
     pub cert: PathBuf,
@@ -99,29 +99,29 @@ pub struct Tls {
 pub struct SqliteSource {
     pub path: At<PathBuf>,
     pub table: String,
-    /// A column of whole numbers that only grow; by default SQLite's own number of the row.
+    /// A column of integers that only grow; by default SQLite's rowid.
     pub order_by: String,
-    /// Columns that become attributes; none: all.
+    /// Columns that become attributes; `None`: all.
     pub attributes: Option<Vec<String>>,
     pub value: Option<String>,
     pub key: Option<String>,
-    /// Looks for new rows so often; none: ends with the last row.
+    /// How often it looks for new rows; `None`: it ends after the last row.
     pub poll: Option<Duration>,
 }
 
-/// Makes records up.
+/// Generates records.
 #[derive(Debug, Clone)]
 pub struct Generate {
-    /// None: without end.
+    /// `None`: without end.
     pub count: Option<u64>,
-    /// Records a second; none: as fast as they are taken.
+    /// Records a second; `None`: as fast as they are taken.
     pub rate: Option<u64>,
     /// The value; `{n}` is the number of the record, from 1.
     pub template: Template,
     pub key: Option<Template>,
 }
 
-/// Bytes to records.
+/// How bytes become records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decoding {
     pub format: DecodeFormat,
@@ -147,14 +147,14 @@ pub enum DecodeFormat {
     Frames,
 }
 
-/// What a JSON object's members become. The value is the whole line.
+/// What the members of a JSON object become. By default, the value is the whole line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JsonMembers {
     pub attributes: JsonAttributes,
     pub key: Option<String>,
-    /// RFC 3339.
+    /// The member with the timestamp, in RFC 3339.
     pub timestamp: Option<String>,
-    /// The value is this member instead of the line.
+    /// The member that becomes the value, instead of the line.
     pub value: Option<String>,
 }
 
@@ -166,16 +166,16 @@ pub enum JsonAttributes {
     Named(Vec<String>),
 }
 
-/// Records to bytes.
+/// How records become bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Encoding {
-    /// A line a record: the value, or a template.
+    /// One line per record: the value, or a template.
     Lines(Option<Template>),
     Json(JsonNumbers),
     Frames,
 }
 
-/// What becomes a number in JSON, if it is one: `value`, `key` or attributes.
+/// Parts that become JSON numbers where they are numbers: `value`, `key` or attributes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JsonNumbers {
     pub value: bool,
@@ -191,7 +191,7 @@ pub struct Sink {
     pub batch: Option<Batching>,
     /// Records a second at most.
     pub rate: Option<u64>,
-    /// For what is refused where it is written.
+    /// For records that the destination refuses.
     pub on_error: At<OnError>,
 }
 
@@ -206,49 +206,49 @@ pub enum SinkKind {
 
 #[derive(Debug, Clone)]
 pub struct FileSink {
-    /// The folder of the pipeline: where files lie is kept from there.
+    /// The folder of the pipeline: paths in checkpoints are relative to it.
     pub base: PathBuf,
     pub path: At<PathBuf>,
     pub append: bool,
     pub encoding: Encoding,
     pub rotate: Rotate,
-    /// The path has places for the key or attributes: a file for each of their values.
+    /// Set if the path contains the key or attributes: one file for each of their values.
     pub partition: Option<FilePartition>,
 }
 
-/// Where records go by what they hold.
+/// The file of a record, by the record's key or attributes.
 #[derive(Debug, Clone)]
 pub struct FilePartition {
-    /// What the path is relative to.
+    /// The folder that the path is relative to.
     pub base: PathBuf,
     pub path: Template,
 }
 
-/// When a file gets a number, and a new one is begun.
+/// When a file gets a number, and a new one is started.
 #[derive(Debug, Clone, Default)]
 pub struct Rotate {
-    /// Once it has grown so large.
+    /// Once it is this large.
     pub bytes: Option<u64>,
-    /// Once it is so old.
+    /// Once it is this old.
     pub every: Option<Duration>,
 }
 
-/// Posts batches.
+/// Sends batches in HTTP POST requests.
 #[derive(Debug, Clone)]
 pub struct HttpSink {
     pub url: At<Url>,
     pub encoding: Encoding,
     /// The environment variable that holds the bearer token.
     pub token_env: Option<String>,
-    /// Of one request.
+    /// Time limit of one request.
     pub timeout: Duration,
     pub retry: Retry,
-    /// Certificates in PEM that are trusted beside the system's.
+    /// A file of certificates in PEM that are trusted besides the system's.
     pub ca: Option<PathBuf>,
 }
 
 impl HttpSink {
-    /// The URL without what may be a secret: a name, a password, parameters.
+    /// The URL without what may be secret: user name, password, parameters.
     pub fn shown(&self) -> String {
         let url = &self.url.value;
         format!("{}{}", url.origin().ascii_serialization(), url.path())
@@ -263,28 +263,28 @@ pub struct SqliteSink {
     pub path: At<PathBuf>,
     pub table: String,
     pub columns: Vec<SqliteColumn>,
-    /// Of a table that is made: the columns that tell its rows apart.
+    /// If the sink creates the table: the columns of its primary key.
     pub primary_key: Vec<String>,
     pub on_conflict: OnConflict,
-    /// While somebody else has the database locked.
+    /// For a database that another process has locked.
     pub retry: Retry,
 }
 
-/// A column of a table, and what it takes.
+/// A column of a table, and the part of a record that it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqliteColumn {
     pub name: String,
     /// `value`, `key`, `timestamp`, or an attribute.
     pub from: String,
-    /// None: a text, or bytes that are no text.
+    /// `None`: text, or a blob if the bytes are not text.
     pub ty: Option<SqliteType>,
 }
 
-/// What a column holds. A record that is something else is refused.
+/// The type of a column. A record whose part has another type is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SqliteType {
     Text,
-    /// 64 bits; of the timestamp, nanoseconds since the Unix epoch.
+    /// 64 bits; for the timestamp, nanoseconds since the Unix epoch.
     Integer,
     Real,
     Blob,
@@ -295,7 +295,7 @@ pub enum SqliteType {
 pub enum OnConflict {
     /// The pipeline fails.
     Fail,
-    /// The row that is there stays.
+    /// The existing row stays.
     Ignore,
     Replace,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::mistake::At;
 
-/// A folder of the host that a stage sees.
+/// A folder of the host that a stage may reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder {
     pub guest: String,
@@ -22,26 +22,26 @@ pub struct Grants {
     pub network: Vec<SocketAddr>,
 }
 
-/// Interfaces that every stage may import: toolchains do so whether the program uses
-/// them or not. Without a grant they are empty: no files, no environment, no
-/// arguments, and what is printed goes to the log.
+/// Interfaces that every stage may import, because toolchains import them whether the program uses
+/// them or not. Without a grant they give nothing: no files, no environment, no arguments; what is
+/// printed goes to the log.
 const ALWAYS: [&str; 5] =
     ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:filesystem/", "wasi:random/"];
 
-/// What an import needs beyond what is always there.
+/// What an import needs besides `ALWAYS`.
 enum Need {
     Nothing,
-    /// A grant, by the name it has in the configuration.
+    /// A grant, by its name in the configuration.
     Grant(&'static str),
-    /// Something that this host does not have.
+    /// An interface that this host does not provide.
     NotProvided,
 }
 
-/// Sorts an import by its name, such as `wasi:sockets/tcp@0.2.6`.
+/// What an import needs, by its name, such as `wasi:sockets/tcp@0.2.6`.
 fn need(import: &str) -> Need {
     let (path, version) = import.split_once('@').unwrap_or((import, ""));
     if path == "pipehost:stage/records" {
-        return Need::Nothing; // Types alone.
+        return Need::Nothing; // Only types.
     }
     if !version.starts_with("0.2.") {
         return Need::NotProvided;
@@ -53,7 +53,7 @@ fn need(import: &str) -> Need {
 }
 
 impl Grants {
-    /// The grant that an import needs, by the name it has in the configuration.
+    /// The grant that an import needs, by its name in the configuration.
     pub fn needed_for(import: &str) -> Option<&'static str> {
         match need(import) {
             Need::Grant(grant) => Some(grant),
@@ -61,8 +61,8 @@ impl Grants {
         }
     }
 
-    /// Why a component with these imports may not run, one reason an import.
-    /// Not without end: a component may import as much as it likes.
+    /// Why a component with these imports may not run: one reason per import. The number of reasons
+    /// is limited, because a component may import as much as it likes.
     pub fn refuse<'a>(&self, imports: impl Iterator<Item = &'a str>) -> Vec<String> {
         const TOLD: usize = 20;
         let mut refused: Vec<String> = imports

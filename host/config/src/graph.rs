@@ -1,6 +1,6 @@
-//! What a configuration means: a checked graph.
+//! Makes a checked graph of a configuration.
 //!
-//! Pure: no files, no runtime, no wasm. Every mistake is reported, not the first alone.
+//! Pure: no files, no runtime, no wasm. Reports every mistake, not only the first.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub struct Edge {
     /// Its name, if it is not the default one.
     pub port_name: Option<String>,
     pub to: NodeId,
-    /// Batches it holds.
+    /// Maximum batches in the queue.
     pub queue: usize,
     pub when_full: WhenFull,
 }
@@ -36,7 +36,7 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// A node and all behind it.
+    /// A node, and all nodes downstream of it.
     pub fn reached_from(&self, node: NodeId) -> Vec<NodeId> {
         let mut reached = vec![node];
         let mut next = 0;
@@ -56,22 +56,22 @@ impl Graph {
     }
 }
 
-/// What a component says of a stage.
+/// What a component declares about its stage.
 #[derive(Debug, Clone, Default)]
 pub struct Declared {
     pub ports: Vec<String>,
-    /// The inputs that it tells apart.
+    /// The inputs that the stage tells apart.
     pub inputs: Vec<String>,
-    /// Whether it wants to see time pass.
+    /// Whether the stage receives watermarks.
     pub timed: bool,
-    /// Whether it has a state that the host keeps.
+    /// Whether the stage has a state that the host saves.
     pub keeps_state: bool,
 }
 
-/// By stage name, of those stages whose component could be asked.
+/// By name of the stage; only stages whose component could be loaded.
 pub type DeclaredStages = BTreeMap<String, Declared>;
 
-/// Resolves the inputs of a configuration and checks the whole.
+/// Resolves the inputs of a configuration and checks all of it.
 pub fn check(config: &Config, known: &DeclaredStages) -> (Graph, Vec<Mistake>) {
     let mut check = Check { config, known, mistakes: Vec::new() };
     let nodes = check.names();
@@ -90,7 +90,7 @@ pub fn check(config: &Config, known: &DeclaredStages) -> (Graph, Vec<Mistake>) {
     (graph, check.mistakes)
 }
 
-/// The name of a node, and where it was typed.
+/// The name of a node, with its span.
 pub fn name(config: &Config, node: NodeId) -> &At<String> {
     match node {
         NodeId::Source(i) => &config.sources[i].name,
@@ -187,7 +187,7 @@ impl<'a> Check<'a> {
         let port = match (port_name, from, self.known.get(from_name)) {
             (None, _, _) => 0,
             (Some(port), NodeId::Stage(_), None) => {
-                // Its component could not be asked: tell ports apart by name alone.
+                // Its component is not known: tell ports apart by their names.
                 1 + port.bytes().fold(0usize, |hash, byte| hash.wrapping_mul(31) + byte as usize)
                     % 1_000_003
             }
@@ -221,7 +221,7 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// Things that two nodes cannot share, and letters without a place to go.
+    /// Things that two nodes cannot share, and dead letters without a file.
     fn places(&mut self) {
         let mut stdin =
             self.config.sources.iter().filter(|s| matches!(s.kind, SourceKind::Stdin { .. }));
@@ -253,8 +253,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A file that appears between two checkpoints is begun anew after a crash: what was in
-    /// it before would go with that.
+    /// After a crash, a file that was created between two checkpoints is written anew. Contents
+    /// from before the run would be lost with it.
     fn divided_files(&mut self) {
         for sink in &self.config.sinks {
             let SinkKind::File(file) = &sink.kind else { continue };
@@ -272,7 +272,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// What is acknowledged must not be lost, wherever it waits.
+    /// Acknowledged records must not be lost, wherever they wait.
     fn acknowledged(&mut self, graph: &Graph) {
         if self.config.state.is_some() {
             return;
@@ -309,7 +309,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A stage that tells its inputs apart must have those that it expects.
+    /// A stage that tells its inputs apart must have exactly those.
     fn inputs(&mut self) {
         for stage in &self.config.stages {
             let name = &stage.name.value;
@@ -324,7 +324,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A stage that waits for time to pass would wait for ever.
+    /// A stage that waits for a watermark would wait for ever without one.
     fn times(&mut self, graph: &Graph) {
         for (index, stage) in self.config.stages.iter().enumerate() {
             let name = &stage.name.value;
@@ -356,7 +356,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A source from which no watermark comes to what `node` sends.
+    /// A source upstream of `node` with no watermark on the way, if there is one.
     fn timeless(&self, graph: &Graph, node: NodeId) -> Option<&'a str> {
         let mut reached = vec![node];
         let mut next = 0;
@@ -383,7 +383,7 @@ impl<'a> Check<'a> {
     }
 
     fn cycles(&mut self, graph: &Graph) {
-        // Depth first; a stage that is met again on its own path closes a cycle.
+        // Depth first: a node that is met again on its own path closes a cycle.
         fn visit(
             graph: &Graph,
             node: NodeId,
@@ -421,7 +421,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A port that nobody reads would lose records without a trace.
+    /// A port that nothing reads would lose records without a message.
     fn unread(&mut self, graph: &Graph) {
         for (index, source) in self.config.sources.iter().enumerate() {
             if graph.edges_from(NodeId::Source(index)).next().is_none() {
@@ -455,7 +455,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Sources all of whose ways end before a sink.
+    /// Sources from which no path leads to a sink.
     fn dead_ends(&mut self, graph: &Graph) {
         for (index, source) in self.config.sources.iter().enumerate() {
             let reached = graph.reached_from(NodeId::Source(index));

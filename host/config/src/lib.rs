@@ -1,7 +1,7 @@
-//! A pipeline's configuration: what was typed, with the place of everything, and what it means.
+//! A pipeline's configuration: parsed with the span of every value, and checked as a graph.
 //!
-//! Nothing here reads a file, waits, or knows a component: a text becomes a [`Config`] and a
-//! list of mistakes, and a [`Config`] a graph.
+//! Nothing here reads files, blocks, or uses components: a text becomes a [`Config`] and a list of
+//! mistakes, and a [`Config`] becomes a graph.
 
 mod connector;
 pub mod grants;

@@ -5,27 +5,27 @@ use std::time::Duration;
 /// The limits of one instance of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// None: no fuel is counted, and time alone bounds a call.
+    /// `None`: fuel is not counted, and only the timeout bounds a call.
     pub fuel: Option<Fuel>,
     /// Wall-clock time of one call, from its start.
     pub timeout: Duration,
     /// All memories and tables of the instance together.
     pub memory_bytes: usize,
-    /// What one call may answer: the lists and strings of its outcome.
+    /// Bytes of one answer: the lists and strings of its outcome.
     pub output_bytes: usize,
-    /// Rows that one call may answer, over all ports.
+    /// Rows of one answer, over all ports.
     pub output_records: usize,
-    /// What the stage may write to stdout and stderr, in bytes a second.
+    /// Bytes a second that the stage may write to stdout and stderr.
     pub log_bytes: usize,
-    /// What the folders that the stage may write hold, all together.
+    /// Bytes that the folders that the stage may write can hold, all together.
     pub disk_bytes: u64,
-    /// Files, folders and links in them.
+    /// Files, folders and links in these folders.
     pub files: u64,
     /// Size of the component.
     pub component_bytes: u64,
-    /// What compiling it may take, in bytes; none: as its size allows.
+    /// Memory for compiling the component, in bytes; `None`: by its size.
     pub compile_memory: Option<u64>,
-    /// And how long.
+    /// Time for compiling the component; `None`: by its size.
     pub compile_time: Option<Duration>,
 }
 
@@ -38,30 +38,30 @@ pub struct Fuel {
 }
 
 impl Fuel {
-    /// What a call on a batch of `records` may burn.
+    /// The fuel of a call with a batch of `records`.
     fn of(self, records: usize) -> u64 {
         self.base.saturating_add(self.per_record.saturating_mul(records as u64))
     }
 }
 
-/// What a call may burn that is not about a batch: to start, to describe itself, to
-/// open, to save, to finish. Not a setting: what a batch may cost says nothing about it.
+/// The fuel of a call without a batch: to start, describe, open, save or finish. Not a setting: the
+/// cost of a batch says nothing about it.
 const LIFECYCLE_FUEL: u64 = 200_000_000;
 
 impl Limits {
-    /// The fuel of a call on a batch of so many records; none if none is counted.
+    /// The fuel of a call with a batch of this many records; `None` if fuel is not counted.
     pub fn call_fuel(&self, records: usize) -> Option<u64> {
         self.fuel.map(|fuel| fuel.of(records))
     }
 
-    /// The fuel of a call that goes through all that a stage holds: `memory` bytes of it, or
-    /// `saved` ones that become it. The time of the call bounds what this allows.
+    /// The fuel of a call that may visit the whole state of a stage: `memory` bytes in memory, or
+    /// `saved` bytes to restore. The time limit of the call still applies.
     pub fn state_fuel(&self, memory: usize, saved: usize) -> Option<u64> {
         let bytes = 200 * memory as u64 + 4000 * saved as u64;
         self.lifecycle_fuel().map(|fuel| fuel.saturating_add(bytes))
     }
 
-    /// The fuel of a call that is not about a batch.
+    /// The fuel of a call without a batch.
     pub fn lifecycle_fuel(&self) -> Option<u64> {
         self.fuel.map(|_| LIFECYCLE_FUEL)
     }

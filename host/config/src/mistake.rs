@@ -1,4 +1,4 @@
-//! Mistakes of a user, and how they are shown: file, line, caret, what to do.
+//! Mistakes in a configuration, and how they are shown: file, line, caret, help.
 
 use std::ops::Range;
 use std::path::Path;
@@ -8,11 +8,10 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use crate::secret;
 use pipehost_record::foreign::{self, Foreign};
 
-/// Where something stands in the text of a configuration, in bytes. None for what
-/// was given on the command line.
+/// A range of bytes in the text of a configuration. `None` for what was given on the command line.
 pub type Span = Option<Range<usize>>;
 
-/// Something that was typed, and where.
+/// A value, and its span.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct At<T> {
     pub value: T,
@@ -24,7 +23,7 @@ impl<T> At<T> {
         Self { value, span }
     }
 
-    /// Something that stands in no file.
+    /// A value without a span.
     pub fn nowhere(value: T) -> Self {
         Self { value, span: None }
     }
@@ -35,7 +34,7 @@ impl<T> At<T> {
 pub struct Mistake {
     pub message: String,
     pub span: Span,
-    /// What to do about it.
+    /// How to correct it.
     pub help: Option<String>,
 }
 
@@ -63,7 +62,7 @@ impl Mistake {
     }
 }
 
-/// Shows mistakes in the order of the text, each with the line it stands on.
+/// Shows mistakes in the order of the text, each with its line.
 pub fn render(mistakes: &[Mistake], path: &Path, text: &str, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let path = Foreign::new(&path.display().to_string()).to_string();

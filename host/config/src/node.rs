@@ -15,14 +15,14 @@ pub enum OnError {
     DeadLetter,
 }
 
-/// How watermarks are made of the timestamps that a node sends.
+/// How watermarks are made from the timestamps that a node sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watermark {
-    /// How far behind the latest timestamp a record may come and not be late.
+    /// How far a record may be behind the latest timestamp without being late.
     pub lag: Duration,
-    /// After so long without a record, time goes on with the clock; none: it does not.
+    /// After this long without a record, the watermark follows the clock; `None`: it does not.
     pub idle: Option<Duration>,
-    /// How far ahead of the clock a record may be and still move time.
+    /// How far a record may be ahead of the clock and still move the watermark.
     pub max_ahead: Duration,
 }
 
@@ -35,12 +35,12 @@ pub enum WhenFull {
     Drop,
 }
 
-/// When a batch is sent on: at the first of these.
+/// A batch is sent as soon as it reaches one of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batching {
     pub records: usize,
     pub bytes: usize,
-    /// After its first record.
+    /// Time since its first record.
     pub linger: Duration,
 }
 
@@ -50,12 +50,12 @@ impl Default for Batching {
     }
 }
 
-/// What a node reads, and how it waits for it.
+/// What a node reads, and the queues in front of it.
 #[derive(Debug, Clone)]
 pub struct Input {
     /// `node` or `node.port`.
     pub from: Vec<At<String>>,
-    /// Batches that each edge holds.
+    /// Maximum batches in the queue of each edge.
     pub queue: usize,
     pub when_full: WhenFull,
 }
@@ -67,15 +67,15 @@ impl From<At<String>> for Input {
     }
 }
 
-/// What [`Input::queue`] is if nothing is said.
+/// The default of [`Input::queue`].
 pub const DEFAULT_QUEUE: usize = 8;
 
-/// How often a retryable rejection is tried again.
+/// How a retryable rejection is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
-    /// Attempts in all, the first included; none: without end.
+    /// Attempts in all, including the first; `None`: without end.
     pub attempts: Option<u32>,
-    /// Before the second attempt; doubled for each further one, with jitter.
+    /// Wait before the second attempt; doubled for each further one, with jitter.
     pub backoff: Duration,
     pub max_backoff: Duration,
 }
@@ -96,8 +96,8 @@ impl Retry {
         self.attempts.is_some_and(|attempts| attempt >= attempts)
     }
 
-    /// Waits before attempt `attempt` (2 for the first retry): between half the
-    /// backoff and the whole ("equal jitter").
+    /// The wait before attempt `attempt` (2 for the first retry): between half the backoff and the
+    /// whole ("equal jitter").
     pub fn delay(&self, attempt: u32) -> Duration {
         let doubled = self.backoff.saturating_mul(1 << attempt.saturating_sub(2).min(30));
         doubled.min(self.max_backoff).mul_f64(0.5 + 0.5 * fastrand::f64())

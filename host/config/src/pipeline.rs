@@ -1,4 +1,4 @@
-//! A pipeline, as it is typed.
+//! The configuration of a pipeline.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,24 +12,24 @@ use crate::limits::Limits;
 use crate::mistake::{At, Span};
 use crate::node::{Batching, Input, OnError, Retry, Watermark};
 
-/// A whole pipeline. Paths are already relative to the working directory.
+/// A whole pipeline. Relative paths are already joined with the folder of its file.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub name: String,
-    /// For the whole run.
+    /// Time limit of the whole run.
     pub deadline: Option<Duration>,
-    /// How long a run may take to drain after it was told to stop.
+    /// How long a run may take to drain after it was asked to stop.
     pub shutdown_grace: Duration,
     pub dead_letters: Option<At<DeadLetters>>,
     /// The directory in which checkpoints are kept.
     pub state: Option<At<PathBuf>>,
-    /// From one checkpoint to the next.
+    /// Time from one checkpoint to the next.
     pub checkpoint_interval: Duration,
     pub sources: Vec<Source>,
     pub stages: Vec<Stage>,
     pub sinks: Vec<Sink>,
-    /// A source, stage or sink was left out because of a mistake in it: what seems to be
-    /// missing may be there.
+    /// A source, stage or sink was left out because of a mistake in it. Then missing nodes are not
+    /// reported.
     pub incomplete: bool,
 }
 
@@ -50,13 +50,13 @@ impl Default for Config {
     }
 }
 
-/// The files of dead letters.
+/// The files of dead letters, and their limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetters {
     pub path: PathBuf,
-    /// All files together.
+    /// Of all files together.
     pub max_bytes: u64,
-    /// A file that has grown so large gets a number, and a new one is begun.
+    /// A file of this size gets a number, and a new one is started.
     pub rotate_bytes: u64,
     pub when_full: WhenLettersFull,
 }
@@ -72,18 +72,18 @@ impl DeadLetters {
 pub enum WhenLettersFull {
     /// The pipeline fails.
     Fail,
-    /// It waits until somebody has taken letters away.
+    /// It waits until dead letters are taken away.
     Wait,
 }
 
-/// When a stage that keeps failing is no longer called.
+/// When a stage that keeps failing is not called any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breaker {
-    /// Calls that failed within the window.
+    /// Calls that must fail within the window.
     pub failures: usize,
     pub window: Duration,
     pub on_open: OnOpen,
-    /// From when it opens to the call that probes.
+    /// Time from when it opens until a call probes the stage.
     pub cool_down: Duration,
 }
 
@@ -92,18 +92,18 @@ pub struct Breaker {
 pub enum OnOpen {
     /// The pipeline fails.
     Fail,
-    /// All records are rejected, as the stage's `on_error` says.
+    /// All records are rejected; the stage's `on_error` says what becomes of them.
     DeadLetter,
-    /// The stage takes nothing, until a probe may be made.
+    /// The stage takes no batches until a probe may be made.
     Pause,
 }
 
-/// What names the component of a stage.
+/// Names the component of a stage.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Plugin {
     /// A `.wasm`, a `.wat` or a source folder.
     pub path: PathBuf,
-    /// A stage that comes with pipehost, if it may be one: a path that is there wins.
+    /// Name of a bundled stage, if it can be one; an existing path takes precedence.
     pub name: Option<String>,
 }
 
@@ -136,7 +136,7 @@ pub struct Stage {
     pub config: StageConfig,
 }
 
-/// By what records are spread over workers.
+/// What decides to which worker a record goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Partition {
     Key,
@@ -144,7 +144,7 @@ pub enum Partition {
 }
 
 impl fmt::Display for Partition {
-    /// As it is typed.
+    /// As it is written in the configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key => f.write_str("key"),
@@ -154,7 +154,7 @@ impl fmt::Display for Partition {
 }
 
 impl Stage {
-    /// A stage with the defaults of all else.
+    /// A stage with the defaults for everything else.
     pub fn new(name: At<String>, plugin: At<Plugin>, input: Input) -> Self {
         Self {
             name,
@@ -180,7 +180,7 @@ impl Stage {
 pub struct StageConfig {
     pub value: Value,
     pub span: Span,
-    /// Where each part stands, by JSON pointer; with `#` behind it, its name.
+    /// Span of each part, by JSON pointer; with `#` appended, the span of its name.
     pub places: Vec<(String, Span)>,
 }
 
@@ -189,7 +189,7 @@ impl StageConfig {
         Self { value, span: None, places: Vec::new() }
     }
 
-    /// The place of the part that a JSON pointer names.
+    /// The span of the part that a JSON pointer names.
     pub fn place(&self, pointer: &str) -> Span {
         let found = self.places.iter().find(|(place, _)| place == pointer);
         found.map_or_else(|| self.span.clone(), |(_, span)| span.clone())

@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 /// A duration with a unit: `"250ms"`, `"1.5s"`, `"2m"`, `"1h 30m"`.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// If the text is not a duration; the message says why.
 pub fn duration(text: &str) -> Result<Duration> {
     let wrong = |why: &str| {
         anyhow!(
@@ -25,7 +25,7 @@ pub fn duration(text: &str) -> Result<Duration> {
 /// A size with a unit: `"64KiB"`, `"16MiB"`, `"1.5GB"`.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// If the text is not a size; the message says why.
 pub fn bytes(text: &str) -> Result<u64> {
     let wrong = |why: &str| {
         anyhow!(

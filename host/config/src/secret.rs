@@ -1,11 +1,10 @@
-//! What of a configuration must not be shown beside a mistake in it: the values of
-//! `grants.env`, and names and passwords in URLs. They are replaced byte by byte, so that
-//! places stay where they are.
+//! Hides secrets where a configuration is shown beside a mistake: the values of `grants.env`, and
+//! user names and passwords in URLs. Each byte is replaced by one other, so that spans stay valid.
 
-/// The quotes of texts of several lines.
+/// The quotes of multi-line strings.
 const LONG: [&str; 2] = ["\"\"\"", "'''"];
 
-/// The text of a configuration, fit to be shown.
+/// The text of a configuration, without its secrets.
 pub fn masked(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut table_has_env = false;
@@ -26,8 +25,8 @@ pub fn masked(text: &str) -> String {
     in_urls(&out)
 }
 
-/// Whether `env` is one of the names in a key, or may be: with escapes, it can be written in
-/// many ways.
+/// Whether `env` is one of the names in a key, or may be: with escapes, it can be written in many
+/// ways.
 fn has_env(text: &str) -> bool {
     text.contains('\\')
         || text
@@ -35,8 +34,8 @@ fn has_env(text: &str) -> bool {
             .any(|name| name == "env")
 }
 
-/// The length of a statement: to the end of its line, or of the last line of its value. A
-/// text that does not end is taken to end with its line.
+/// The length of a statement: to the end of its line, or of the last line of its value. A string
+/// that is not closed ends with its line.
 fn statement(text: &str) -> usize {
     let mut depth = 0usize;
     let mut at = 0;
@@ -68,7 +67,7 @@ fn statement(text: &str) -> usize {
     text.len()
 }
 
-/// The length of a text and its closing quote; to the end of the line, if there is none.
+/// The length of a string with its closing quote; to the end of the line, if there is none.
 fn text_length(text: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices() {
@@ -83,7 +82,7 @@ fn text_length(text: &str, quote: char) -> usize {
     text.len()
 }
 
-/// Once `env` was named, masks all but names: what is before a `=`.
+/// From the name `env` on, masks everything except names, which stand before a `=`.
 fn mask_values(statement: &str, mut is_env: bool, out: &mut String) {
     let (mut at, mut in_value) = (0, false);
     while at < statement.len() {
@@ -103,7 +102,7 @@ fn mask_values(statement: &str, mut is_env: bool, out: &mut String) {
     }
 }
 
-/// The length of the text, word or mark at the begin.
+/// The length of the string, word or punctuation mark at the beginning.
 fn token(text: &str) -> usize {
     let first = text.chars().next().expect("there is more");
     if let Some(quotes) = LONG.into_iter().find(|quotes| text.starts_with(quotes)) {
@@ -121,8 +120,8 @@ fn mask(text: &str, out: &mut String) {
     out.extend(text.bytes().map(|byte| if byte == b'\n' { '\n' } else { '*' }));
 }
 
-/// Masks what stands before the last `@` of a URL: a name or a password may have a `/` in it,
-/// where it should not.
+/// Masks what is before the last `@` of a URL: a user name or password may contain a `/`, although
+/// it should not.
 pub fn in_urls(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -161,7 +160,7 @@ mod tests {
         );
         check("grants.env.T = \"s3cret\"\nb = \"plain\"");
         check("grants.\"env\" = { T = \"s3cret\" }\nb = \"plain\"");
-        // Where a text does not end, what follows may belong to it.
+        // After a string that is not closed, the rest may belong to it.
         check("a = \"plain\"\n[stage.grants]\nenv = { T = \"s3cret\nb = \"c\"");
         check("[stage.grants]\nenv = { T = s3cret }\nb = \"plain\"");
         check("[stage.grants]\nenv = { T = [\"s3cret\"] }\nb = \"plain\"");

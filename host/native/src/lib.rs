@@ -1,7 +1,7 @@
-//! Stages of `plugins/`, native: what `pipehost bench` compares the sandbox with.
+//! Native versions of the stages of `plugins/`: `pipehost bench` compares the sandbox with them.
 //!
-//! They are the same crates, driven through the same kit, on columns that are borrowed and
-//! not copied. What they answer takes the same way from there.
+//! They are the same crates with the same SDK, on columns that are borrowed and not copied. Their
+//! answers are treated like those of a sandboxed stage.
 
 use anyhow::Result;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use pipehost_sandbox::contract::outcome::{self, Answer};
 use pipehost_sandbox::contract::plan::{Given, Plan};
 use pipehost_sandbox::{Native, Runner};
 
-/// The native stage of this name, opened with a configuration in JSON; none if there is
-/// none of this name, or if it sees time pass, which native stages do not.
+/// The native stage of this name, opened with a configuration in JSON. `None` if there is none, or
+/// if it receives watermarks, which native stages do not support.
 ///
 /// # Errors
-/// What is wrong with the configuration.
+/// If the configuration is invalid; the message says why.
 pub fn runner(name: &str, config: &str) -> Option<Result<Runner>> {
     Some(match name {
         "add-context" => make::<add_context::AddContext>(config),
@@ -90,7 +90,7 @@ fn view(column: &Column) -> pipehost_plugin::driver::Column<'_> {
     pipehost_plugin::driver::Column::new(&column.ends, &column.data, &column.nulls)
 }
 
-/// The kit's types and the host's are generated from one contract, twice.
+/// Converts the SDK's types to the host's: both are generated from the same contract.
 fn convert(outcome: contract::Outcome) -> records::Outcome {
     let output = |output: contract::Output| records::Output {
         port: output.port,

@@ -1,4 +1,4 @@
-//! What a run says of itself: metrics, the server that shows them, the log, profiles.
+//! Observing a run: metrics, the server that shows them, the log, profiles.
 
 pub mod log;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! Every metric: its name, its help, and who counts it.
+//! Every metric: its name, its help, and what counts it.
 //!
 //! Metrics belong to a run, not to the process: two pipelines in one process do not
 //! mix. The summary at the end of a run reads the same numbers that `/metrics` serves.
@@ -46,7 +46,7 @@ pub struct NodeMetrics {
     pub rejected: IntCounter,
     pub dead_letters: IntCounter,
     pub skipped: IntCounter,
-    /// Records that found the queue in front of this node full.
+    /// Records that were dropped because the queue in front of this node was full.
     pub dropped: IntCounter,
     pub retries: IntCounter,
     pub fuel: IntCounter,
@@ -62,7 +62,7 @@ pub struct NodeMetrics {
     failures: [IntCounter; Cause::ALL.len()],
     /// The most batches that one queue in front of this node held.
     queue_peak: AtomicUsize,
-    /// Records that came in and are not yet done with: sent on, written, or refused.
+    /// Records that came in and are not yet sent on, written or rejected.
     pub in_flight: AtomicI64,
 }
 
@@ -110,16 +110,15 @@ impl Cause {
     }
 }
 
-/// What a node does with its time.
+/// What a node spends its time on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activity {
-    /// What it is there for: a guest computes, a source decodes, a sink writes.
+    /// Its own work: a guest computes, a source decodes, a sink writes.
     Working,
-    /// Carries columns into the sandbox and out of it.
+    /// Copies columns into the sandbox and out of it.
     Copying,
-    /// There is nothing to do.
     WaitingForInput,
-    /// A queue behind it is full.
+    /// A downstream queue is full.
     WaitingForOutput,
 }
 
@@ -138,7 +137,7 @@ impl Activity {
     }
 }
 
-/// Whether a stage is called: the value of its metric.
+/// The state of a breaker: the value of its metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerState {
     Closed = 0,
@@ -316,7 +315,7 @@ impl Metrics {
         })
     }
 
-    /// A checkpoint was written, which took so long.
+    /// Counts a checkpoint that took this long to write.
     pub fn checkpoint(&self, took: Duration) {
         self.checkpoints.inc();
         self.checkpoint_duration.observe(took.as_secs_f64());
@@ -344,18 +343,18 @@ impl NodeMetrics {
         &self.failures[index]
     }
 
-    /// Failures of all causes, and the counts of those that happened.
+    /// The causes of failures that happened, with their counts.
     pub fn failures(&self) -> impl Iterator<Item = (Cause, u64)> {
         let counts = self.failures.each_ref().map(IntCounter::get);
         Cause::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0)
     }
 
-    /// Counts time.
+    /// Adds time spent on an activity.
     pub fn spent(&self, doing: Activity, time: Duration) {
         self.seconds[doing as usize].inc_by(time.as_secs_f64());
     }
 
-    /// Seconds that were spent on something.
+    /// Seconds spent on an activity.
     pub fn seconds(&self, doing: Activity) -> f64 {
         self.seconds[doing as usize].get()
     }

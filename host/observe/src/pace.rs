@@ -1,9 +1,9 @@
-//! Records at a fixed rate, and how long each takes from when it was due.
+//! Sends records at a fixed rate, and measures how long each takes from when it was due.
 //!
-//! The rate is kept whatever becomes of earlier records (an open loop), and time counts from
-//! when a record was due, not from when it was taken: so records that had to wait because
-//! the pipeline stood still are measured with all of their waiting. (Gil Tene calls it
-//! coordinated omission where they are not.)
+//! Earlier records do not change the rate (an open loop), and latency is counted from when a record
+//! was due, not from when it was sent. So the latency of a record that was delayed by a stalled
+//! pipeline includes all of its waiting. (Gil Tene calls the mistake of leaving it out coordinated
+//! omission.)
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -13,10 +13,10 @@ use hdrhistogram::Histogram;
 
 use pipehost_record::Batch;
 
-/// What paced records give as their origin.
+/// The origin of paced records.
 pub const PLACE: &str = "paced";
 
-/// What is longer counts as this: an hour, in nanoseconds.
+/// A longer latency counts as this: an hour, in nanoseconds.
 const LONGEST: u64 = 3_600_000_000_000;
 
 pub struct Pace {
@@ -26,12 +26,12 @@ pub struct Pace {
     begin: OnceLock<Instant>,
     /// In nanoseconds.
     latencies: Mutex<Histogram<u64>>,
-    /// When the last of them was due, in nanoseconds from the begin.
+    /// When the last written record was due, in nanoseconds from the beginning.
     last: AtomicU64,
 }
 
 impl Pace {
-    /// So many records a second of each source, for so long.
+    /// `rate` records a second of each source, for `length`.
     pub fn new(rate: f64, length: Duration) -> Self {
         let latencies = Histogram::new_with_bounds(1, LONGEST, 3).expect("valid bounds").into();
         Self { rate, length, begin: OnceLock::new(), latencies, last: AtomicU64::new(0) }
@@ -41,13 +41,13 @@ impl Pace {
         *self.begin.get_or_init(Instant::now)
     }
 
-    /// When the record of this number is due, from 1; none after the end.
+    /// When record `number` is due, from 1; `None` after the end.
     pub fn due(&self, number: u64) -> Option<Instant> {
         let after = Duration::try_from_secs_f64((number - 1) as f64 / self.rate).ok()?;
         (after < self.length).then(|| self.begin() + after)
     }
 
-    /// A sink has written these. Those that descend from no single record do not count.
+    /// A sink has written these records. Those that descend from no single record do not count.
     pub fn written(&self, batch: &Batch) {
         let now = Instant::now();
         let mut latencies = self.latencies.lock().expect("nobody panics here");
@@ -64,13 +64,13 @@ impl Pace {
         }
     }
 
-    /// The time within which a part of the records, from 0 to 1, was written.
+    /// The latency within which this part of the records, from 0 to 1, was written.
     pub fn quantile(&self, part: f64) -> Duration {
         let latencies = self.latencies.lock().expect("nobody panics here");
         Duration::from_nanos(latencies.value_at_quantile(part))
     }
 
-    /// From the first record until the last one that was written was due.
+    /// The time from the first record until the last one that was written was due.
     pub fn lasted(&self) -> Duration {
         Duration::from_nanos(self.last.load(Ordering::Relaxed))
     }
@@ -99,7 +99,7 @@ mod tests {
         while Instant::now() < last {
             std::thread::yield_now();
         }
-        // All come at once: the first has waited for a second, the last not at all.
+        // All are written at once: the first has waited for a second, the last not at all.
         pace.written(&batch.take());
         assert_eq!(pace.records(), 1000);
         let milliseconds = |part| pace.quantile(part).as_millis();

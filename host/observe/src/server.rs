@@ -1,5 +1,4 @@
-//! What a run says of itself over HTTP: `/metrics`, `/healthz`, `/readyz`,
-//! `/debug/pprof/profile`.
+//! What a run serves over HTTP: `/metrics`, `/healthz`, `/readyz`, `/debug/pprof/profile`.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::profile::{self, Sampling};
 use pipehost_http::Server;
 
-/// Whether the pipeline runs: until then `/readyz` says 503.
+/// Whether the pipeline runs: until then, `/readyz` answers 503.
 #[derive(Clone, Default)]
 pub struct Ready(Arc<AtomicBool>);
 
@@ -28,7 +27,7 @@ impl Ready {
     }
 }
 
-/// How long a profile is taken at most, and if nothing is said.
+/// The longest and the default length of a profile, in seconds.
 const LONGEST: u64 = 300;
 const USUAL: u64 = 30;
 
@@ -40,7 +39,8 @@ struct Seconds {
 async fn host_profile(Query(Seconds { seconds }): Query<Seconds>) -> Response {
     let seconds = seconds.unwrap_or(USUAL).clamp(1, LONGEST);
     let length = Duration::from_secs(seconds);
-    // Dropped with this future when the client hangs up: the next one need not wait then.
+    // Dropped with this future when the client disconnects, which ends the profile: the next one
+    // can start.
     let (_wanted, receiver) = mpsc::channel();
     match tokio::task::spawn_blocking(move || profile::sample(length, &receiver)).await {
         Ok(Ok(bytes)) => {
@@ -61,7 +61,7 @@ async fn host_profile(Query(Seconds { seconds }): Query<Seconds>) -> Response {
     }
 }
 
-/// Connections at a time: a few that watch.
+/// Maximum connections at a time.
 const CONNECTIONS: usize = 64;
 
 /// Serves until the runtime ends.

@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use crate::selected::{Picking, RowNumbers, Selected};
 use crate::{Column, NO_TIME, Origin, Origins, Times};
 
-/// How many attributes a stage may read or change, and a record bring along. Each is a
-/// column of every batch, so strangers must not make them without end.
+/// Maximum attributes that a stage may read or change, and that a record may have. Each is a column
+/// of every batch, so untrusted input must not make them without limit.
 pub const MAX_ATTRIBUTES: usize = 1024;
 
-/// How long the name of an attribute may be, in bytes.
+/// Longest name of an attribute, in bytes.
 pub const MAX_NAME: usize = 1024;
 
-/// Why no attribute can have a name.
+/// Why a name is not valid for an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     #[error("an attribute has no name")]
@@ -26,7 +26,7 @@ pub enum NameError {
 }
 
 /// # Errors
-/// If no attribute can have this name.
+/// If the name is empty or too long.
 pub fn check_name(name: &str) -> Result<(), NameError> {
     match name.len() {
         0 => Err(NameError::Empty),
@@ -35,10 +35,10 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     }
 }
 
-/// What a batch takes in memory whatever it holds, and each of its columns; in bytes, about.
+/// About how many bytes a batch, and each of its columns, takes besides its contents.
 const BATCH: usize = 256;
 const COLUMN: usize = 128;
-/// What a row takes in each column at least, also one that has nothing there.
+/// Minimum bytes that a row takes in each column, even if it is null there.
 pub(super) const CELL: usize = 8;
 
 /// A named column of byte strings.
@@ -53,7 +53,7 @@ pub struct Batch {
     pub value: Option<Selected<Column>>,
     pub attributes: Vec<Attribute>,
     pub origins: Selected<Origins>,
-    /// By which of the inputs of the node at hand it came in: its inlet says so.
+    /// Index of the node's input that it came in by; the inlet sets it.
     pub input: u32,
 }
 
@@ -62,13 +62,13 @@ impl Batch {
         self.attributes.iter().find(|(n, _)| &**n == name).map(|(_, column)| column)
     }
 
-    /// The attributes that a row has.
+    /// The attributes of a row that are not null.
     pub fn attributes_of(&self, row: usize) -> impl Iterator<Item = (&str, &[u8])> {
         let attributes = self.attributes.iter();
         attributes.filter_map(move |(name, column)| Some((&**name, column.get(row)?)))
     }
 
-    /// These rows, in this order; a row may come several times.
+    /// The selected rows, in this order; a row may occur several times.
     pub fn pick(&self, rows: RowNumbers) -> Self {
         let len = rows.len();
         let mut picking = Picking::new(rows);
@@ -90,8 +90,8 @@ impl Batch {
         self.pick(Arc::new((range.start as u32..range.end as u32).collect()))
     }
 
-    /// Lets go of what its columns hold beside its rows, if that is more than the rows:
-    /// for records that wait, while the batches that they were picked from have gone on.
+    /// Copies the rows of columns that hold more bytes for other rows, to free those: for records
+    /// that wait, while the batches that they were picked from have gone on.
     pub fn compact(&mut self) {
         let columns = self.key.iter_mut().chain(&mut self.value);
         columns
@@ -103,9 +103,9 @@ impl Batch {
         self.origins.compact();
     }
 
-    /// Bytes that the records hold: keys, values, times, and attributes with their names. As
-    /// much has to be written for them at least, whatever the format. A row takes `CELL` in
-    /// every column at least, also where it has nothing: that much a copy takes.
+    /// Bytes of the records: keys, values, timestamps, and attributes with their names. Every
+    /// format writes at least as much. A row counts at least `CELL` in every column, even if it is
+    /// null: a copy takes that much.
     pub fn bytes(&self) -> usize {
         let least = |bytes: usize| bytes.max(self.len.saturating_mul(CELL));
         let columns = self.key.iter().chain(&self.value).map(|column| least(column.bytes()));
@@ -115,13 +115,13 @@ impl Batch {
         columns.chain(attributes).fold(times, usize::saturating_add)
     }
 
-    /// As [`Batch::bytes`], of these rows alone, each as often as it is named. Rows that there
-    /// are not count nothing. What is more than `most` is not added up.
+    /// As [`Batch::bytes`], of these rows only, each as often as it is listed. Row numbers that do
+    /// not exist count nothing. Stops counting above `most`.
     pub fn bytes_of(&self, rows: &[u32], most: usize) -> usize {
         let columns = self.key.iter().chain(&self.value).map(|column| (0, column));
         let columns: Vec<_> =
             columns.chain(self.attributes.iter().map(|(name, c)| (name.len(), c))).collect();
-        // So much it is in any case.
+        // The least that it can be.
         let least = rows.len().saturating_mul(columns.len()).saturating_mul(CELL);
         if least > most {
             return least;
@@ -134,13 +134,13 @@ impl Batch {
         here.map(bytes).fold(0, usize::saturating_add)
     }
 
-    /// Bytes that this batch takes beside its columns, which it may share with others.
+    /// Bytes of this batch besides its columns, which it may share with others.
     pub fn own_bytes(&self) -> usize {
         own_bytes(self.len, self.attributes.len())
     }
 
-    /// Bytes that stay in memory for it, those included of rows that are not its own. Others
-    /// may hold some of them too.
+    /// Bytes that this batch keeps in memory, including rows that are not selected. Other batches
+    /// may share some of them.
     pub fn held_bytes(&self) -> usize {
         let columns = self.key.iter().chain(&self.value).map(Selected::held_bytes);
         let attributes = self.attributes.iter().map(|(name, c)| c.held_bytes() + name.len());
@@ -148,13 +148,13 @@ impl Batch {
         columns.chain(attributes).fold(self.own_bytes() + times, usize::saturating_add)
     }
 
-    /// Where the attributes are, by name: for those who look for many.
+    /// The index of each attribute by its name: for many lookups.
     pub fn places(&self) -> HashMap<&str, usize> {
         self.attributes.iter().enumerate().map(|(at, (name, _))| (&**name, at)).collect()
     }
 
-    /// Puts batches behind each other, and makes as many of them as are needed: attributes that
-    /// only some have must be neither too many nor mostly absent.
+    /// Concatenates batches into as few as possible: attributes that only some batches have must
+    /// become neither too many nor mostly null.
     pub fn join(parts: Vec<Self>) -> Vec<Self> {
         let mut joined = Vec::new();
         let mut run: Vec<Self> = Vec::new();
@@ -179,8 +179,7 @@ impl Batch {
         joined
     }
 
-    /// Puts batches behind each other. A column that only some have is null in the
-    /// rows of the others.
+    /// Concatenates batches. A column that a batch lacks is null in its rows.
     pub fn concat(parts: &[Self]) -> Self {
         if let [one] = parts {
             return one.clone();
@@ -194,7 +193,7 @@ impl Batch {
                 Selected::concat(&columns)
             })
         };
-        // By name, the column of each part that has it.
+        // For each name, the column of each part that has it.
         let mut names: Vec<&Arc<str>> = Vec::new();
         let mut columns: Vec<Vec<Option<&Selected<Column>>>> = Vec::new();
         let mut places: HashMap<&Arc<str>, usize> = HashMap::new();
@@ -232,7 +231,7 @@ impl Batch {
         }
     }
 
-    /// A record, copied out.
+    /// A copy of one record.
     pub fn record(&self, row: usize) -> Record {
         let copy = |column: &Selected<Column>| column.get(row).map(<[u8]>::to_vec);
         Record {
@@ -250,15 +249,15 @@ impl Batch {
     }
 }
 
-/// What batches that are joined may have filled in for attributes that a part does not have.
+/// Maximum bytes filled in for attributes that a part lacks, when batches are joined.
 const MOST_FILLED: usize = 4 << 20;
 
-/// Bytes that a batch of so many rows and attributes takes beside its columns.
+/// Bytes of a batch with this many rows and attributes, besides its columns.
 pub fn own_bytes(rows: usize, attributes: usize) -> usize {
     BATCH + attributes * COLUMN + rows * size_of::<u32>()
 }
 
-/// One record, on its own: as frames and dead letters hold it.
+/// One record on its own, as frames and dead letters store it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Nanoseconds since the Unix epoch.
@@ -271,7 +270,7 @@ pub struct Record {
     pub attributes: Vec<(String, Vec<u8>)>,
 }
 
-/// Their bytes at once: serde would take them for lists of numbers.
+/// Serializes values as bytes: serde would serialize them as lists of numbers.
 mod attributes {
     use std::fmt;
 
@@ -294,7 +293,7 @@ mod attributes {
         deserializer.deserialize_seq(Attributes)
     }
 
-    /// Refuses what no record may have before it is in memory.
+    /// Refuses too many attributes and too long names before they are in memory.
     struct Attributes;
 
     impl<'de> Visitor<'de> for Attributes {

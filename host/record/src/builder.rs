@@ -6,12 +6,12 @@ use std::sync::Arc;
 use crate::batch::CELL;
 use crate::{Batch, Column, NO_TIME, Origins, Record, Rows, Times};
 
-/// Attributes that are as quickly looked through as looked up.
+/// Up to this many attributes, a linear search is as fast as a map.
 const FEW: usize = 16;
-/// About what a column takes beside its rows.
+/// About how many bytes a column takes besides its rows.
 const NEW_COLUMN: usize = 128;
 
-/// Builds a batch record by record: the way in, from codecs and generators.
+/// Builds a batch record by record: for codecs and generators.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
     len: usize,
@@ -20,11 +20,11 @@ pub struct BatchBuilder {
     key: Option<Column>,
     value: Option<Column>,
     attributes: Vec<(Arc<str>, Column)>,
-    /// Where the attributes are, once there are many.
+    /// The index of each attribute by its name, once there are many.
     places: HashMap<Arc<str>, usize>,
     origins: Origins,
-    /// Rows and bytes of values of the batch before: this one will hardly need more, and then
-    /// its columns do not grow.
+    /// Rows and bytes of values of the previous batch: room for as much is reserved, so that the
+    /// columns rarely grow.
     before: (usize, usize),
 }
 
@@ -37,18 +37,18 @@ impl BatchBuilder {
         self.len == 0
     }
 
-    /// Bytes of the records so far, with the names of their attributes, and with what a record
-    /// takes in the columns of attributes that only others have.
+    /// Bytes of the records so far, with the names of their attributes, and with the nulls of
+    /// attributes that only other records have.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Names of attributes so far: each is a column.
+    /// Number of attributes so far: each is a column.
     pub fn attributes(&self) -> usize {
         self.attributes.len()
     }
 
-    /// Appends a record that has a value alone: what most sources make.
+    /// Appends a record that has only a value, as most sources make.
     pub fn push_value(&mut self, place: &Arc<str>, number: u64, value: &[u8]) {
         let alone = self.key.is_none() && self.timestamps.is_none() && self.attributes.is_empty();
         if let Some(column) = self.value.as_mut().filter(|_| alone) {
@@ -98,7 +98,7 @@ impl BatchBuilder {
             };
             let column = &mut self.attributes[at].1;
             if column.count() == row {
-                column.push(Some(bytes)); // A name that comes twice: the first counts.
+                column.push(Some(bytes)); // If a name comes twice, the first counts.
                 self.bytes += name.len() + bytes.len();
                 absent -= 1;
             }
@@ -115,7 +115,8 @@ impl BatchBuilder {
         self.len += 1;
     }
 
-    /// Where the column of a name is; `guess` is where it is in records that are all alike.
+    /// The index of an attribute's column. `guess` is right if all records have the same
+    /// attributes.
     fn place(&self, guess: usize, name: &str) -> Option<usize> {
         match self.attributes.get(guess) {
             Some((there, _)) if **there == *name => Some(guess),
@@ -138,7 +139,7 @@ impl BatchBuilder {
         at
     }
 
-    /// Appends a record that stands on its own.
+    /// Appends a [`Record`].
     pub fn push_record(&mut self, place: &Arc<str>, number: u64, record: &Record) {
         let attributes = record.attributes.iter().map(|(name, bytes)| (&**name, &**bytes));
         let (key, value) = (record.key.as_deref(), record.value.as_deref());
@@ -154,7 +155,7 @@ impl BatchBuilder {
         self.push(place, number, timestamp, key, value, attributes);
     }
 
-    /// The batch so far; the builder starts anew.
+    /// Returns the batch so far; the builder starts anew.
     pub fn take(&mut self) -> Batch {
         let built = std::mem::take(self);
         self.before = (built.len, built.value.as_ref().map_or(0, |value| value.data.len()));

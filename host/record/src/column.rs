@@ -6,15 +6,15 @@ use std::sync::Arc;
 /// Stands for "no time" in a column of timestamps, as in the contract.
 pub const NO_TIME: i64 = i64::MIN;
 
-/// Something with rows, of which some can be copied out.
+/// The rows of a column, some of which can be copied out.
 pub trait Rows {
     fn count(&self) -> usize;
-    /// Whether the rows lie behind each other, as the contract has them.
+    /// Whether the rows are contiguous, as the contract requires.
     fn is_contiguous(&self) -> bool {
         true
     }
     fn gather(&self, rows: &[u32]) -> Self;
-    /// Puts columns behind each other.
+    /// Concatenates columns.
     fn concat<'a>(parts: impl Iterator<Item = &'a Self>) -> Self
     where
         Self: 'a;
@@ -31,11 +31,11 @@ pub struct Column {
     pub excerpt: Option<Excerpt>,
 }
 
-/// Makes row `i` of a column `from.data[starts[i]..ends[i]]`; it has no data of its own.
+/// Row `i` of such a column is `from.data[starts[i]..ends[i]]`; it has no data of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt {
     pub starts: Vec<u32>,
-    /// Contiguous.
+    /// Must be contiguous.
     pub from: Arc<Column>,
 }
 
@@ -49,12 +49,12 @@ impl Column {
         self.ends.push(self.data.len() as u32);
     }
 
-    /// A column of `len` rows that hold nothing.
+    /// A column of `len` rows, all null.
     pub fn nulls(len: usize) -> Self {
         Self { ends: vec![0; len], nulls: (0..len as u32).collect(), ..Self::default() }
     }
 
-    /// The same, with room for so many rows, and bytes in them.
+    /// Reserves room for this many rows, and bytes in them.
     pub fn with_room(mut self, rows: usize, bytes: usize) -> Self {
         self.ends.reserve(rows);
         self.data.reserve(bytes);
@@ -73,7 +73,7 @@ impl Column {
         &data[self.range(row)]
     }
 
-    /// Where a row lies in the data.
+    /// The range of a row in the data.
     pub fn range(&self, row: usize) -> Range<usize> {
         let start = match &self.excerpt {
             Some(excerpt) => excerpt.starts[row] as usize,
@@ -83,7 +83,7 @@ impl Column {
         start..self.ends[row] as usize
     }
 
-    /// Bytes of data that stay in memory for it.
+    /// Bytes of data that the column keeps in memory.
     pub(super) fn held_bytes(&self) -> usize {
         self.excerpt.as_ref().map_or(&self.data, |excerpt| &excerpt.from.data).len()
     }
@@ -97,7 +97,7 @@ impl Column {
     }
 }
 
-/// The bytes between all starts and their ends.
+/// The sum of all lengths `ends[i] - starts[i]`.
 pub fn bytes_between(starts: &[u32], ends: &[u32]) -> usize {
     starts.iter().zip(ends).map(|(start, end)| end.saturating_sub(*start) as usize).sum()
 }

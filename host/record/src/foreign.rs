@@ -1,54 +1,54 @@
-//! Text that strangers chose (a guest, a client, a peer, a file), fit for a terminal, a log
-//! line and a message.
+//! Untrusted text (from a guest, a client, a peer, a file), made safe for a terminal, a log line
+//! and a message.
 //!
-//! A terminal obeys control characters (C0, C1, DEL), and shows text in another order after
-//! the controls of Unicode for two directions. Line ends make one line of a log look like two.
-//! All of these are shown as what they are: `\n`, `\u{1b}`, `\u{202e}`.
+//! A terminal obeys control characters (C0, C1, DEL), and Unicode's bidirectional controls make it
+//! show text in another order. Line ends make one line of a log look like two. All of these are
+//! shown escaped: `\n`, `\u{1b}`, `\u{202e}`.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display, Write as _};
 
-/// Characters that are shown of a text; more is removed.
+/// Maximum characters of a text that are shown; the rest is left out.
 const MOST: usize = 1024;
 
-/// Text of a stranger. All that is printed of strangers goes through this.
+/// Untrusted text. Whatever is printed that came from outside goes through this.
 #[derive(Debug, Clone)]
 pub struct Foreign<'a> {
     text: Cow<'a, str>,
     most: usize,
-    /// Whether line ends stay.
+    /// Whether line ends are kept.
     lines: bool,
     json: bool,
 }
 
 impl<'a> Foreign<'a> {
-    /// On one line, and not without end.
+    /// On one line, and of limited length.
     pub fn new(text: &'a str) -> Self {
         Self { text: text.into(), most: MOST, lines: false, json: false }
     }
 
-    /// The same of bytes; those that are no UTF-8 become U+FFFD.
+    /// As [`Foreign::new`], of bytes; those that are not UTF-8 become U+FFFD.
     pub fn bytes(bytes: &'a [u8]) -> Self {
         Self { text: String::from_utf8_lossy(bytes), most: MOST, lines: false, json: false }
     }
 
-    /// However long it is.
+    /// Without a limit of length.
     pub fn whole(self) -> Self {
         Self { most: usize::MAX, ..self }
     }
 
-    /// On as many lines as it has.
+    /// Keeps line ends.
     pub fn lines(self) -> Self {
         Self { lines: true, ..self }
     }
 
-    /// JSON stays JSON, and means the same: in it, such characters stand in texts alone.
+    /// Keeps JSON valid, with the same meaning: harmful characters occur only in its strings.
     pub fn json(text: &'a str) -> Self {
         Self { json: true, ..Self::new(text).whole().lines() }
     }
 }
 
-/// Whether a terminal would do something else with it than show it.
+/// Whether a terminal would obey the character instead of showing it.
 pub fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -58,7 +58,7 @@ pub fn is_harmful(c: char) -> bool {
 
 impl Display for Foreign<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Of what is shown, so that what has to be escaped is not longer than what has not.
+        // Counts what is shown, so that escaped text does not become longer than other text.
         let mut left = self.most;
         for c in self.text.chars() {
             if left == 0 {
@@ -82,8 +82,8 @@ impl Display for Foreign<'_> {
     }
 }
 
-/// The text with everything replaced that a terminal would obey, line ends left out, by
-/// characters of the same length: places in it stay where they are.
+/// Replaces every character that a terminal would obey, except line ends, by one of the same
+/// length: spans in the text stay valid.
 pub fn in_place(text: &str) -> Cow<'_, str> {
     if !text.contains(|c| c != '\n' && is_harmful(c)) {
         return text.into();

@@ -1,26 +1,26 @@
-//! Dead letters: records that were refused for good.
+//! Dead letters: records that were rejected for good.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Record;
 
-/// A record that was refused, and all that is known of it.
+/// A record that was rejected, and all that is known about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Letter {
     pub record: Record,
-    /// The input that the record came from, and its number there, from 1.
+    /// The input that the record came from, and its number in that input, from 1.
     pub place: String,
     pub number: u64,
-    /// The pipeline, and its source or stage, that refused it.
+    /// The pipeline, and the node in it that rejected the record.
     pub pipeline: String,
     pub stage: String,
-    /// By which of the inputs of the stage it came in.
+    /// Index of the stage's input that it came in by.
     pub input: u32,
     pub reason: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
-    /// When it was refused: nanoseconds since the Unix epoch.
+    /// When it was rejected: nanoseconds since the Unix epoch.
     pub time: i64,
-    /// SHA-256 of the component; empty where a source refused it.
+    /// SHA-256 of the component; empty if a source rejected it.
     pub component: String,
 }

@@ -1,8 +1,7 @@
 //! Batches of records: shared, immutable columns and selections over them.
 //!
-//! A batch is cheap to clone (fan-out copies nothing), and picking rows makes a
-//! selection, not a copy: bytes move when something needs them contiguous, such as
-//! the way into a sandbox.
+//! A batch is cheap to clone (fan-out copies nothing), and picking rows makes a selection, not a
+//! copy. Bytes are copied only where they must be contiguous, as on the way into a sandbox.
 
 mod batch;
 mod builder;
@@ -52,7 +51,7 @@ mod tests {
         assert_eq!(records(&picked), [all.record(0), all.record(3)]);
         assert_eq!(picked.value.as_ref().unwrap().contiguous().data, b"a0d3");
         assert_eq!([picked.origin(0).number, picked.origin(1).number], [1, 4]);
-        // Two rows in two columns: what they hold is less than what they take.
+        // Two rows in two columns: their contents are smaller than the least size of a row.
         assert_eq!(picked.bytes(), 2 * 2 * 8);
         let long = batch(&["a long value"]);
         assert_eq!(long.bytes(), "a long value".len() + "first".len().max(8));

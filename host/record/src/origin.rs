@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::Rows;
 
-/// Where a record came from: the input and its number there, from 1 (of a file of
-/// lines, the line).
+/// Where a record came from: the input, and its number in that input, from 1 (in a file of lines,
+/// the line).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     pub place: Arc<str>,
@@ -15,7 +15,7 @@ pub struct Origin {
 /// The origins of rows, as runs of consecutive records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origins {
-    /// For each run the row after its last one, and the origin of its first.
+    /// For each run, the row after its last one, and the origin of its first row.
     runs: Vec<(u32, Origin)>,
 }
 
@@ -27,7 +27,7 @@ impl Origins {
         match self.runs.last_mut() {
             Some((end, first))
                 if first.number + u64::from(row - start) == number
-                    // Nearly always the very same; then there is nothing to compare.
+                    // Usually the same `Arc`: then no texts are compared.
                     && (Arc::ptr_eq(&first.place, place) || first.place == *place) =>
             {
                 *end += 1;
@@ -36,7 +36,7 @@ impl Origins {
         }
     }
 
-    /// Rows 1 to `len` of a place.
+    /// The origins of `len` rows: records 1 to `len` of a place.
     pub fn numbered(place: &Arc<str>, len: usize) -> Self {
         let first = Origin { place: place.clone(), number: 1 };
         Self { runs: if len == 0 { Vec::new() } else { vec![(len as u32, first)] } }

@@ -1,12 +1,12 @@
-//! Rows of a batch that were refused.
+//! Rows of a batch that were rejected.
 
 use std::sync::Arc;
 
-/// An input row that was refused, by the stage or by what happened to it.
+/// An input row that was rejected: by the stage, or because a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     pub row: usize,
-    /// Shared by all rows that were refused for it.
+    /// Shared by all rows that were rejected for this reason.
     pub reason: Arc<str>,
     pub retryable: bool,
     pub attempts: u32,

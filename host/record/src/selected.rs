@@ -1,17 +1,17 @@
-//! Rows of shared columns, picked without a copy.
+//! Selections: rows of shared columns, picked without a copy.
 
 use std::sync::Arc;
 
 use crate::{Column, NO_TIME, Rows, Times};
 
-/// Row numbers of some column.
+/// Row numbers in a column.
 pub type RowNumbers = Arc<Vec<u32>>;
 
 /// A shared column, or some of its rows.
 #[derive(Debug)]
 pub struct Selected<T> {
     pub(super) base: Arc<T>,
-    /// None: all of them, in order.
+    /// `None`: all of them, in order.
     pub(super) rows: Option<RowNumbers>,
 }
 
@@ -30,7 +30,7 @@ impl<T: Rows> Selected<T> {
         self.rows.as_ref().map_or(row, |rows| rows[row] as usize)
     }
 
-    /// The column with just these rows; copies only if they do not lie behind each other.
+    /// The column with only the selected rows; copies unless they are contiguous.
     pub fn contiguous(&self) -> Arc<T> {
         match &self.rows {
             None if self.base.is_contiguous() => self.base.clone(),
@@ -39,7 +39,7 @@ impl<T: Rows> Selected<T> {
         }
     }
 
-    /// Lets go of the rows that are not selected, if they are most.
+    /// Copies the selected rows if most rows are not selected, which frees those.
     pub(super) fn compact(&mut self) {
         if self.count() * 2 < self.base.count() {
             *self = Self { base: self.contiguous(), rows: None };
@@ -67,8 +67,8 @@ impl Selected<Column> {
         self.base.range(self.base_row(row)).len()
     }
 
-    /// As [`Selected::compact`], by what the rows hold: few can be nearly all, and many
-    /// nearly nothing.
+    /// As [`Selected::compact`], decided by bytes: few rows can hold nearly all bytes, and many
+    /// rows nearly none.
     pub(super) fn compact_bytes(&mut self) {
         let rows = |count: usize| count * size_of::<u32>();
         let held = self.base.held_bytes() + rows(self.base.count());
@@ -77,13 +77,13 @@ impl Selected<Column> {
         }
     }
 
-    /// Bytes that stay in memory for it, whoever else holds them; without the numbers of its
-    /// rows, which columns share.
+    /// Bytes that the column keeps in memory, shared or not; without the row numbers, which columns
+    /// share.
     pub(super) fn held_bytes(&self) -> usize {
         self.base.held_bytes() + self.base.count() * size_of::<u32>()
     }
 
-    /// Rows that hold something.
+    /// Number of rows that are not null.
     pub(super) fn there(&self) -> usize {
         let nulls = &self.base.nulls;
         match &self.rows {
@@ -93,7 +93,7 @@ impl Selected<Column> {
         }
     }
 
-    /// Bytes of data, without copying.
+    /// Bytes of the selected rows, computed without copying.
     pub(super) fn bytes(&self) -> usize {
         match &self.rows {
             None => self.base.row_bytes(),
@@ -107,12 +107,12 @@ impl Selected<Times> {
         Some(self.base[self.base_row(row)]).filter(|&time| time != NO_TIME)
     }
 
-    /// The latest of all; none if no row has a time.
+    /// The latest timestamp; `None` if no row has one.
     pub fn latest(&self) -> Option<i64> {
         self.latest_until(i64::MAX)
     }
 
-    /// The latest that is not later than `bound`.
+    /// The latest timestamp that is not later than `bound`.
     pub fn latest_until(&self, bound: i64) -> Option<i64> {
         let within = |time: &i64| *time <= bound;
         let latest = match &self.rows {
@@ -123,7 +123,7 @@ impl Selected<Times> {
     }
 }
 
-/// Composes selections with one more, once for each that several columns share.
+/// Combines a new selection with existing ones: once for all columns that share one.
 pub(super) struct Picking {
     rows: RowNumbers,
     composed: Vec<(RowNumbers, RowNumbers)>,

@@ -1,12 +1,12 @@
-//! Text with places for what a record holds: `"{timestamp} {level} {value}"`.
+//! Text with places for parts of a record: `"{timestamp} {level} {value}"`.
 
 use crate::Batch;
 use crate::time::rfc3339;
 use anyhow::{Result, bail};
 
-/// A parsed template. `{value}`, `{key}` and `{timestamp}` (RFC 3339) stand for
-/// those, any other name for the attribute, as does `{attribute:value}` for one that is called
-/// like one of them; `{{` and `}}` stand for braces.
+/// A parsed template. `{value}`, `{key}` and `{timestamp}` (RFC 3339) stand for these parts of a
+/// record, any other name for an attribute. `{attribute:value}` is the attribute `value`, and so
+/// on; `{{` and `}}` stand for braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     parts: Vec<Part>,
@@ -20,7 +20,7 @@ enum Part {
 
 impl Template {
     /// # Errors
-    /// What is wrong with the text.
+    /// If the text is not a template; the message says why.
     pub fn parse(text: &str) -> Result<Self> {
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -48,7 +48,7 @@ impl Template {
         Ok(Self { parts })
     }
 
-    /// Names other than `allowed`.
+    /// The names in the template, except `allowed`.
     pub fn names_except<'a>(&'a self, allowed: &'a [&str]) -> impl Iterator<Item = &'a str> {
         self.parts.iter().filter_map(move |part| match part {
             Part::Name(name) if !allowed.contains(&name.as_str()) => Some(name.as_str()),
@@ -56,7 +56,7 @@ impl Template {
         })
     }
 
-    /// Whether what a record holds comes last.
+    /// Whether the template ends with a part of the record.
     pub fn ends_with_name(&self) -> bool {
         matches!(self.parts.last(), Some(Part::Name(_)))
     }
@@ -65,7 +65,7 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Name(n) if n == name))
     }
 
-    /// Appends the text for a row. What the record does not have is left empty.
+    /// Appends the text for a row. A part that the record lacks is left empty.
     pub fn render(&self, batch: &Batch, row: usize, out: &mut Vec<u8>) {
         self.render_with(out, |name, out| match name {
             "value" => extend(out, batch.value.as_ref().and_then(|column| column.get(row))),
@@ -78,7 +78,7 @@ impl Template {
         });
     }
 
-    /// Appends the text, with `write` for each name.
+    /// Appends the text; calls `write` for each name.
     pub fn render_with(&self, out: &mut Vec<u8>, mut write: impl FnMut(&str, &mut Vec<u8>)) {
         for part in &self.parts {
             match part {
@@ -89,10 +89,10 @@ impl Template {
     }
 }
 
-/// In front of the name of an attribute that may be called as something else is.
+/// The prefix of an attribute that has the name of another part of a record.
 const ATTRIBUTE: &str = "attribute:";
 
-/// The name of an attribute, without what says that it is one.
+/// The name of an attribute without the prefix.
 pub fn without_prefix(name: &str) -> &str {
     name.strip_prefix(ATTRIBUTE).unwrap_or(name)
 }

@@ -1,6 +1,6 @@
 //! Points in time: nanoseconds since the Unix epoch.
 
-/// This moment.
+/// The current time.
 pub fn now() -> i64 {
     i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
 }

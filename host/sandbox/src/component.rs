@@ -1,4 +1,4 @@
-//! A component that is a stage: compiled, linked, its imports checked.
+//! A component that is a stage: compiled and linked, with its imports checked.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::host::{Host, Quota, add_to_linker};
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::Limits;
 
-/// A component that may run.
+/// A component that is ready to run.
 pub struct Component {
-    /// Of the stage, for messages.
+    /// Name of the stage, for messages.
     pub name: Arc<str>,
     /// SHA-256 of the component, in hexadecimal.
     pub hash: Arc<str>,
@@ -37,7 +37,7 @@ impl Component {
     /// its grants.
     ///
     /// # Errors
-    /// All that is wrong with it, for the operator.
+    /// Every reason why the component cannot run, for the operator.
     pub fn load(
         engine: Arc<Engine>,
         name: Arc<str>,
@@ -115,7 +115,7 @@ impl Component {
         self.checkpoint.is_some()
     }
 
-    /// Whether the stage wants to see time pass.
+    /// Whether the stage receives watermarks.
     pub fn has_watermark(&self) -> bool {
         self.advance.is_some()
     }
@@ -129,7 +129,7 @@ fn link(
     let mut linker = Linker::<Host>::new(&engine.wasmtime);
     add_to_linker(&mut linker)?;
     for import in imports.iter().filter(|import| import.starts_with("pipehost:")) {
-        linker.instance(import)?; // An interface of types: there is nothing to define.
+        linker.instance(import)?; // Only types: nothing to define.
     }
     let pre = linker.instantiate_pre(component)?;
     TransformPre::new(pre)

@@ -16,12 +16,12 @@ use pipehost_observe::profile::GuestProfile;
 /// How often a guest that is metered by epochs yields.
 const EPOCH: Duration = Duration::from_millis(5);
 
-/// What one component may bring: a component of Rust's `wasm32-wasip2` has four core
-/// instances, one memory and two tables.
+/// Upper bounds for one component: a component of Rust's `wasm32-wasip2` has four core instances,
+/// one memory and two tables.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
 const MEMORIES_PER_COMPONENT: u32 = 4;
-/// Memories beside one an instance, for components that have several: each takes four
-/// gibibytes of addresses, of which there are no more than for some thirty thousand.
+/// Memories beyond one per instance, for components that have several. Each reserves four gibibytes
+/// of addresses, and the address space has room for about thirty thousand.
 const SPARE_MEMORIES: u32 = 300;
 const TABLES_PER_COMPONENT: u32 = 16;
 const TABLE_ELEMENTS: usize = 20_000;
@@ -30,7 +30,7 @@ const TABLE_ELEMENTS: usize = 20_000;
 pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
     pub metering: Metering,
-    /// Who wants to know what guests are doing.
+    /// Samples what guests are doing, if a profile is wanted.
     pub(crate) profile: Option<Arc<GuestProfile>>,
     cache: Option<Cache>,
 }
@@ -44,7 +44,7 @@ impl Engine {
         Self::profiled(metering, instances, None)
     }
 
-    /// The same, and guests are asked what they do.
+    /// As [`Engine::new`], and samples the functions that guests are in.
     ///
     /// # Errors
     /// As [`Engine::new`].
@@ -73,13 +73,13 @@ impl Engine {
         Ok(Self { wasmtime, metering, profile, cache: Cache::of_user() })
     }
 
-    /// The same, with nothing kept on the disk.
+    /// The same engine without the cache on disk.
     #[cfg(test)]
     pub(crate) fn without_cache(self) -> Self {
         Self { cache: None, ..self }
     }
 
-    /// What is kept on the disk of what was compiled.
+    /// The cache of compiled components on disk.
     pub fn cache(&self) -> Option<&Cache> {
         self.cache.as_ref()
     }
@@ -87,13 +87,14 @@ impl Engine {
     /// Compiles a component, or takes it from the cache.
     ///
     /// # Errors
-    /// What is wrong with it, or which limit was met.
+    /// If the component is invalid or exceeds a limit; the message says which.
     pub fn compile(&self, source: &Source, limits: &compile::Limits) -> Result<Loaded> {
         let name = self.cache_name(&content_hash(&source.bytes), source.is_text);
         if let Some(kept) = self.cache.as_ref().and_then(|cache| cache.get(&name)) {
-            // SAFETY: this is native code, and wasmtime trusts it. This program has compiled it,
-            // under the hash of what was compiled and of all of wasmtime's settings; the
-            // directory belongs to this user alone, and the checksum says that it is whole.
+            // SAFETY: this is native code, and wasmtime trusts it. This program has compiled it;
+            // the name contains the hash of what was compiled and of all of wasmtime's settings;
+            // the directory belongs to this user alone, and the checksum shows that the file is
+            // complete.
             match unsafe { Component::deserialize_file(&self.wasmtime, &kept.code) } {
                 Ok(component) => {
                     let (hash, size) = (kept.hash, kept.size);
@@ -110,7 +111,7 @@ impl Engine {
         Ok(Loaded { component, hash, size, new: Some((name, compiled)) })
     }
 
-    /// Keeps what was compiled, if it is new: called once it is known to be a stage.
+    /// Stores newly compiled code in the cache. Call it once the component is known to be a stage.
     pub fn keep(&self, new: Option<(String, Compiled)>) {
         if let (Some(cache), Some((name, compiled))) = (&self.cache, new) {
             cache.put(&name, &compiled);
@@ -124,7 +125,7 @@ impl Engine {
     fn cache_name(&self, hash: &str, is_text: bool) -> String {
         let mut settings = DefaultHasher::new();
         self.wasmtime.precompile_compatibility_hash().hash(&mut settings);
-        // The text of a module is wrapped by the contract of this version.
+        // A module in text form is wrapped with the contract of this version.
         (is_text, env!("CARGO_PKG_VERSION")).hash(&mut settings);
         format!("{hash}-{:016x}", settings.finish())
     }
@@ -137,7 +138,7 @@ pub struct Loaded {
     pub hash: String,
     /// In bytes.
     pub size: u64,
-    /// What may be kept: see [`Engine::keep`].
+    /// Code to be cached with [`Engine::keep`]; `None` if it came from the cache.
     pub new: Option<(String, Compiled)>,
 }
 
@@ -154,7 +155,7 @@ fn config(metering: Metering, instances: u32) -> Config {
         .table_elements(TABLE_ELEMENTS)
         .linear_memory_keep_resident(1 << 20)
         .table_keep_resident(64 << 10)
-        // Only what a guest has touched is cleared behind it.
+        // Clears only the pages that the guest has touched.
         .pagemap_scan(Enabled::Auto);
     let mut config = settings(metering);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

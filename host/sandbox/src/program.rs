@@ -1,4 +1,4 @@
-//! A stage that is ready to run: a component, its configuration, and the plan that it made of it.
+//! A stage that is ready to run: its component, its configuration, and the plan that it returned.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use pipehost_observe::metrics::{Cause, NodeMetrics};
 /// A component, opened once to learn its plan.
 pub struct Program {
     component: Arc<Component>,
-    /// A JSON object.
+    /// The configuration, a JSON object.
     config: String,
     plan: Plan,
 }
@@ -21,7 +21,7 @@ fn log(component: &Component, worker: usize, metrics: &NodeMetrics) -> GuestLog 
     GuestLog::new(component.name.clone(), worker, component.limits.log_bytes, metrics)
 }
 
-/// Asks a component what it is.
+/// Asks a component for its description.
 ///
 /// # Errors
 /// If the component fails.
@@ -57,7 +57,7 @@ impl Program {
         &self.plan
     }
 
-    /// What the instances of a worker print to.
+    /// The log of the instances of a worker.
     pub(crate) fn log(&self, worker: usize, metrics: &NodeMetrics) -> GuestLog {
         log(&self.component, worker, metrics)
     }
@@ -65,7 +65,7 @@ impl Program {
     /// A new instance, opened as the first one was.
     ///
     /// # Errors
-    /// If the guest fails or refuses; or if it plans something else than before.
+    /// If the guest fails, refuses its configuration, or returns another plan than before.
     pub(crate) async fn instance(
         &self,
         log: GuestLog,

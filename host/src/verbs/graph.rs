@@ -53,7 +53,7 @@ impl GraphDrawing<'_> {
         &graph::name(self.config, node).value
     }
 
-    /// The name, and what the node is.
+    /// The name and the kind of a node.
     fn label(&self, node: NodeId) -> String {
         let what = match node {
             NodeId::Source(i) => self.config.sources[i].kind.name().to_owned(),

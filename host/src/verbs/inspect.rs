@@ -47,14 +47,14 @@ pub fn inspect(args: &Args) -> Result<u8, Error> {
     print(text.as_bytes())
 }
 
-/// A schema that is longer than this, in bytes, nobody reads.
+/// A longer schema, in bytes, is not shown.
 const LONGEST_SCHEMA: usize = 256 << 10;
 
 async fn about(path: &Path, source: &Source, config: &Value) -> Result<String, Error> {
     let failed = |why: String| Error::Failed(anyhow!("{}: {why}", path.display()));
     let engine = Engine::new(Metering::Fuel, 2).map_err(|error| failed(format!("{error:#}")))?;
     let (limits, stem) = (Limits::default(), path.file_stem().unwrap_or_default());
-    // Whatever it imports is to be shown, so what could be granted is granted here.
+    // Grants all that can be granted, so that the component loads and its imports are shown.
     let network = vec![([127, 0, 0, 1], 0).into()];
     let grants = Grants { network, ..Grants::default() };
     let name = Arc::from(stem.to_string_lossy());

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::error::{Error, print};
 
-/// One page: the program's, and behind it those of its verbs.
+/// One page: the program's, followed by those of its verbs.
 pub fn man(mut program: clap::Command) -> Result<u8, Error> {
     program.build();
     let mut page = Vec::new();
@@ -14,7 +14,7 @@ pub fn man(mut program: clap::Command) -> Result<u8, Error> {
     print(&page)
 }
 
-/// The sections of a command's verbs, and of theirs.
+/// The sections of a command's verbs, and of their verbs.
 fn verbs(command: &clap::Command, name: &str, page: &mut Vec<u8>) -> io::Result<()> {
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
         let name = format!("{name} {}", verb.get_name().to_uppercase());

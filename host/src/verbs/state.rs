@@ -64,7 +64,7 @@ pub fn state(verb: Verb) -> Result<u8, Error> {
     }
 }
 
-/// Opening a directory would make it.
+/// Checks that the directory exists: opening it would create it.
 fn open(directory: &Path) -> Result<(Store, Option<Checkpoint>), Error> {
     if !state::exists(directory) {
         return Err(nothing(directory));

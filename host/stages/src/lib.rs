@@ -1,4 +1,4 @@
-//! The stages of `plugins/`, built for the sandbox and part of this program.
+//! The stages of `plugins/`, compiled to components and included in this program.
 
 use pipehost_sandbox::plugin::BundledStage;
 

@@ -1,4 +1,4 @@
-//! Deserializing with an eye on the shape of what was serialized.
+//! Deserializes, and compares with the shape of what was serialized.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::de::{
 
 use super::shape::{Plain, Shape, names};
 
-/// Where the first difference is noted: postcard's errors have no room for it.
+/// Holds the first difference: postcard's errors have no room for a text.
 #[derive(Default)]
 pub(super) struct Wanted(RefCell<Option<String>>);
 
@@ -19,7 +19,7 @@ impl Wanted {
         Checked { inner, shape, wanted: self }
     }
 
-    /// The parts of a tuple of this length.
+    /// The shapes of the parts of a tuple of this length.
     fn parts<'c, E: serde::de::Error>(
         &self,
         shape: &'c Shape,
@@ -32,7 +32,7 @@ impl Wanted {
         }
     }
 
-    /// The fields of a struct that has these.
+    /// The shapes of the fields of a struct with these names.
     fn fields<'c, E: serde::de::Error>(
         &self,
         shape: &'c Shape,
@@ -58,7 +58,7 @@ impl Wanted {
     }
 }
 
-/// A deserializer that gives no more than what the shape says.
+/// A deserializer that refuses what differs from the shape.
 pub(super) struct Checked<'c, D> {
     inner: D,
     shape: &'c Shape,
@@ -81,7 +81,7 @@ impl<'c, 'de, D: Deserializer<'de>> Checked<'c, D> {
     }
 }
 
-/// The shapes of what a visitor is given.
+/// The shapes of the parts that a visitor receives.
 #[derive(Clone, Copy)]
 enum Children<'c> {
     One(&'c Shape),
@@ -124,7 +124,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Checked<'_, D> {
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        // A list of bytes is written in the same way.
+        // A list of bytes is encoded in the same way.
         match self.shape {
             Shape::Seq(element)
                 if matches!(**element, Shape::Unknown | Shape::Plain(Plain::U8)) => {}
@@ -257,7 +257,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Checked<'_, D> {
     }
 }
 
-/// A visitor, or what it is given, with the shapes of that.
+/// A visitor, with the shapes of what it receives.
 struct Within<'c, V> {
     visitor: V,
     children: Children<'c>,
@@ -265,7 +265,7 @@ struct Within<'c, V> {
 }
 
 impl<'c, V> Within<'c, V> {
-    /// What is given to it within.
+    /// An accessor with the same shapes.
     fn access<A>(&self, inner: A) -> Access<'c, A> {
         Access { inner, children: self.children, next: 0, wanted: self.wanted }
     }
@@ -393,7 +393,7 @@ impl<'de, 'c, A: EnumAccess<'de>> EnumAccess<'de> for Access<'c, A> {
             (Children::Variants(Shape::Enum(variants)), Some(index)) => {
                 match variants.get(&index) {
                     Some((_, shape)) => shape,
-                    // What was not there when the shape was found was not written.
+                    // A variant that is not in the shape was not written.
                     None => return Err(A::Error::custom("an unknown variant")),
                 }
             }
@@ -403,7 +403,7 @@ impl<'de, 'c, A: EnumAccess<'de>> EnumAccess<'de> for Access<'c, A> {
     }
 }
 
-/// What a variant of an enum holds.
+/// The contents of a variant of an enum.
 struct Variant<'c, A> {
     inner: A,
     shape: &'c Shape,
@@ -456,7 +456,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Seed<'_, S> {
     }
 }
 
-/// Notes the index of a variant as it passes.
+/// Stores the index of a variant when it is deserialized.
 struct Indexed<'c, T> {
     inner: T,
     index: &'c Cell<Option<u32>>,

@@ -1,10 +1,10 @@
-//! A state as bytes, for [`Checkpoint`](crate::Checkpoint).
+//! Encodes a state as bytes, for [`Checkpoint`](crate::Checkpoint).
 //!
-//! It begins with `PS` and a version (1). Then comes the shape of what was saved: its types, and
-//! the names of its fields, found while it was encoded. A stage that wants another shape gets an
-//! error, and not what it would take those bytes for. The shape and the state itself are in the
-//! format of [postcard](https://postcard.jamesmunns.com), the shape behind its length, a
-//! little-endian u32.
+//! The bytes begin with `PS` and a version (1). Then comes the shape of the state: its types and
+//! the names of its fields, found while it was encoded. A stage that expects another shape gets an
+//! error, and does not misread the bytes. The shape and the state itself are in the format of
+//! [postcard](https://postcard.jamesmunns.com); the length of the shape, a little-endian u32, is in
+//! front of it.
 
 mod checked;
 mod shape;
@@ -18,7 +18,7 @@ use shape::Shape;
 
 const MAGIC: &[u8] = b"PS\x01";
 
-/// What [`Checkpoint::save`](crate::Checkpoint::save) returns of a state.
+/// Encodes a state, for [`Checkpoint::save`](crate::Checkpoint::save).
 ///
 /// # Errors
 /// If it cannot be encoded.
@@ -31,10 +31,10 @@ pub fn encode<T: Serialize + ?Sized>(state: &T) -> Result<Vec<u8>, Error> {
     Ok(postcard::to_extend(state, bytes)?)
 }
 
-/// The state that [`encode`] was given.
+/// Decodes a state that [`encode`] has encoded.
 ///
 /// # Errors
-/// If the bytes are something else, or of another shape.
+/// If the bytes have another format, or another shape.
 pub fn decode<'a, T: Deserialize<'a>>(saved: &'a [u8]) -> Result<T, Error> {
     let other = || Error::from("it was saved in another format");
     let rest = saved.strip_prefix(MAGIC).ok_or_else(other)?;
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn what_was_encoded_is_decoded() {
         assert_eq!(decode::<State>(&encode(&state()).unwrap()).unwrap(), state());
-        // Borrowed and owned are the same, and so is what is empty.
+        // Borrowed and owned types have the same shape, and an empty list has no element type.
         let keys: Vec<&[u8]> = vec![b"a", b"b"];
         let saved = encode(&keys).unwrap();
         assert_eq!(decode::<Vec<&[u8]>>(&saved).unwrap(), keys);

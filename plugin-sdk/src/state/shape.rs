@@ -9,8 +9,8 @@ use serde::ser::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What serde knows of a type. Of what was not there (the elements of an empty list), it is
-/// unknown. Newtypes are what they hold.
+/// What serde knows of a type. Parts that did not occur (the elements of an empty list) are
+/// unknown. A newtype has the shape of what it holds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) enum Shape {
     #[default]
@@ -21,7 +21,7 @@ pub(super) enum Shape {
     Tuple(Vec<Shape>),
     Map(Box<(Shape, Shape)>),
     Struct(Vec<(String, Shape)>),
-    /// Of the variants that were there: by index, the name and what it holds.
+    /// The variants that occurred: by index, the name and what it holds.
     Enum(BTreeMap<u32, (String, Shape)>),
 }
 
@@ -141,8 +141,7 @@ pub(super) fn names(names: impl Iterator<Item = impl AsRef<str>>) -> String {
     names.map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
-/// Enters what is serialized into a shape. Of many elements, each is looked at: what one lacks,
-/// another may have.
+/// Adds what is serialized to a shape. All elements are visited: one may show what another lacks.
 struct Tracer<'a>(&'a mut Shape);
 
 #[derive(Debug)]
@@ -295,7 +294,7 @@ impl<'a> Serializer for Tracer<'a> {
     }
 
     fn is_human_readable(&self) -> bool {
-        false // As postcard is.
+        false // Like postcard.
     }
 }
 

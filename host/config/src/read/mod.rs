@@ -1,4 +1,4 @@
-//! From TOML to a [`Config`], with every mistake on the way.
+//! From TOML to a [`Config`]; collects every mistake.
 
 mod codec;
 mod node;
@@ -16,8 +16,8 @@ use crate::mistake::Mistake;
 use crate::{At, Config, DeadLetters, WhenLettersFull};
 use table::TableReader;
 
-/// Reads a pipeline. Relative paths are relative to `base`, the folder of the file.
-/// What is wrong is left out of the result, so that the rest can be checked too.
+/// Reads a pipeline. Relative paths are relative to `base`, the folder of the file. Parts with
+/// mistakes are left out of the result, so that the rest can be checked too.
 pub fn read(text: &str, base: &Path) -> (Config, Vec<Mistake>) {
     let mut mistakes = Vec::new();
     let (document, errors) = DeTable::parse_recoverable(text);

@@ -57,7 +57,7 @@ pub(super) fn batching(table: &mut TableReader<'_>) -> Option<Batching> {
     })
 }
 
-/// How far ahead of the clock a record may be and still move time, if nothing is said.
+/// The default of `max_ahead`.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn watermark(table: &mut TableReader<'_>) -> Option<Watermark> {
@@ -91,7 +91,7 @@ pub(super) fn retry(mut table: TableReader<'_>, default: &Retry) -> Retry {
     retry
 }
 
-/// A file that is named; where it is not, that is a mistake already.
+/// A path joined with `base`. Empty if it is missing, which is reported already.
 pub(super) fn path_of(path: Option<At<String>>, base: &Path) -> At<PathBuf> {
     path.map_or(At::nowhere(PathBuf::new()), |path| At::new(base.join(path.value), path.span))
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 use pipehost_record::template::Template;
 
-/// Every kind of sink, and what reads its settings.
+/// Every kind of sink, and the function that reads its settings.
 const KINDS: [(&str, fn(&mut TableReader<'_>, &Path) -> SinkKind); 5] = [
     ("stdout", |table, _| SinkKind::Stdout { encoding: encoding(table) }),
     ("file", |table, base| SinkKind::File(file_sink(table, base))),
@@ -32,7 +32,7 @@ pub(super) fn sink(mut table: TableReader<'_>, base: &Path) -> Option<Sink> {
     let input = input(&mut table);
     let batch = batching(&mut table);
     let rate = table.count("rate", 1);
-    // What others write to refuses nothing.
+    // All other sinks never reject a record.
     let on_error = match kind {
         Some(SinkKind::Http(_) | SinkKind::Sqlite(_)) => on_error(&mut table),
         _ => At::nowhere(OnError::Fail),
@@ -70,7 +70,7 @@ fn file_sink(table: &mut TableReader<'_>, base: &Path) -> FileSink {
     FileSink { base: base.to_owned(), path, append, encoding, rotate, partition }
 }
 
-/// How a sink tries again, if nothing is said.
+/// The default retries of a sink.
 fn sink_retry() -> Retry {
     Retry {
         attempts: Some(10),
@@ -91,7 +91,7 @@ fn http_sink(table: &mut TableReader<'_>, base: &Path) -> HttpSink {
         });
         Some(At::new(url?, text.span))
     });
-    // Stands for one that was a mistake.
+    // Stands for a URL that is missing or invalid.
     let nowhere = || At::nowhere(Url::parse("http://localhost").expect("it is one"));
     HttpSink {
         url: url.unwrap_or_else(nowhere),

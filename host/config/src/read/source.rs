@@ -11,7 +11,7 @@ use crate::mistake::Mistake;
 use crate::{Ack, At, FileSource, Generate, HttpSource, Source, SourceKind, SqliteSource, Tls};
 use pipehost_record::template::Template;
 
-/// Every kind of source, and what reads its settings.
+/// Every kind of source, and the function that reads its settings.
 const KINDS: [(&str, fn(&mut TableReader<'_>, &Path) -> SourceKind); 5] = [
     ("stdin", |table, _| SourceKind::Stdin { codec: decoding(table) }),
     ("file", |table, base| SourceKind::File(file_source(table, base))),
@@ -61,7 +61,7 @@ fn http_source(table: &mut TableReader<'_>, base: &Path) -> HttpSource {
         })
     });
     let path = table.string("path").map_or("/".to_owned(), |path| {
-        // What axum takes for a parameter would be a surprise.
+        // axum would take these characters for parameters.
         if !path.value.starts_with('/') || path.value.contains(['{', '}', '*', ':']) {
             let message = format!("{:?} is not the path of a URL, such as \"/logs\"", path.value);
             table.mistake(Mistake::new(path.span.clone(), message));

@@ -82,7 +82,7 @@ fn breaker(mut table: TableReader<'_>) -> Breaker {
 fn limits(mut table: TableReader<'_>) -> Limits {
     let default = Limits::default();
     let fuel = default.fuel.expect("fuel is limited by default");
-    // `fuel = false` counts none.
+    // `fuel = false`: fuel is not counted.
     let unlimited =
         matches!(table.get("fuel").map(|item| item.get_ref()), Some(DeValue::Boolean(false)));
     let compile = table.table("compile", "`compile`", |mut table| {

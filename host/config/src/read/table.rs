@@ -12,7 +12,7 @@ use crate::At;
 use crate::mistake::{Mistake, Span};
 use crate::quantity;
 
-/// A table, and what has been asked of it so far: what nobody asked for is unknown.
+/// A table, and the keys that were read so far: any other key is unknown.
 pub(super) struct TableReader<'a> {
     /// For messages: "a stage", "`limits`".
     what: &'a str,
@@ -34,7 +34,7 @@ impl<'a> TableReader<'a> {
         Self { what, table, span, asked: Vec::new(), mistakes }
     }
 
-    /// Whether there was no mistake so far.
+    /// Whether there are no mistakes so far.
     pub(super) fn is_whole(&self) -> bool {
         self.mistakes.is_empty()
     }
@@ -71,7 +71,7 @@ impl<'a> TableReader<'a> {
         }
     }
 
-    /// A text that must be there.
+    /// A string that is required.
     pub(super) fn required(&mut self, key: &'a str, help: &str) -> Option<At<String>> {
         if self.table.get(key).is_none() {
             self.asked.push(key);
@@ -82,7 +82,7 @@ impl<'a> TableReader<'a> {
         self.string(key)
     }
 
-    /// One of a few words, which must be there.
+    /// One of a few words; required.
     pub(super) fn required_choice<T: Copy>(
         &mut self,
         key: &'a str,
@@ -93,7 +93,7 @@ impl<'a> TableReader<'a> {
         self.choose(key, &text, choices)
     }
 
-    /// One text or a list of texts.
+    /// A string, or a list of strings.
     pub(super) fn strings(&mut self, key: &'a str) -> Option<Vec<At<String>>> {
         let item = self.get(key)?;
         match item.get_ref() {
@@ -119,7 +119,8 @@ impl<'a> TableReader<'a> {
         }
     }
 
-    /// As [`TableReader::count`], of things that the host makes: instances, places in a queue.
+    /// As [`TableReader::count`], with an upper limit: for what the host creates, such as instances
+    /// and places in a queue.
     pub(super) fn few(&mut self, key: &'a str) -> Option<usize> {
         const MOST: u64 = 4096;
         let count = self.count(key, 1)?;
@@ -131,7 +132,7 @@ impl<'a> TableReader<'a> {
         Some(count as usize)
     }
 
-    /// A whole number, `least` or more.
+    /// An integer that is at least `least`.
     pub(super) fn count(&mut self, key: &'a str, least: u64) -> Option<u64> {
         let item = self.get(key)?;
         let value = match item.get_ref() {
@@ -151,7 +152,7 @@ impl<'a> TableReader<'a> {
     pub(super) fn duration(&mut self, key: &'a str) -> Option<Duration> {
         let text = self.text(key, "a duration in quotes, such as \"500ms\"")?;
         self.parse(key, &text, |text| match quantity::duration(text)? {
-            // What is added to a clock must not go past its end.
+            // A longer one could overflow when it is added to a time.
             long if long > Duration::from_secs(10 * 365 * 86400) => {
                 Err(anyhow!("{text:?} is more than ten years"))
             }
@@ -164,7 +165,7 @@ impl<'a> TableReader<'a> {
         self.parse(key, &text, quantity::bytes)
     }
 
-    /// A size of something that has to fit into a column: offsets have 32 bits.
+    /// The size of something that must fit into a column: offsets have 32 bits.
     pub(super) fn column_bytes(&mut self, key: &'a str) -> Option<usize> {
         let text = self.text(key, "a size in quotes, such as \"16MiB\"")?;
         self.parse(key, &text, |text| match quantity::bytes(text)? {
@@ -174,7 +175,7 @@ impl<'a> TableReader<'a> {
         })
     }
 
-    /// Turns a text into what it means.
+    /// Parses a string; a failure is a mistake.
     pub(super) fn parse<T>(
         &mut self,
         key: &str,
@@ -213,7 +214,7 @@ impl<'a> TableReader<'a> {
         chosen.map(|(_, value)| *value)
     }
 
-    /// A table inside this one.
+    /// A table within this one.
     pub(super) fn table<T>(
         &mut self,
         key: &'a str,
@@ -229,8 +230,8 @@ impl<'a> TableReader<'a> {
         }
     }
 
-    /// Every table of a list of tables: `[[key]]`. Those that `read` gives up are left
-    /// out, and `incomplete` says so.
+    /// Every table of an array of tables: `[[key]]`. Those for which `read` returns `None` are left
+    /// out, and `incomplete` is set.
     pub(super) fn tables<T>(
         &mut self,
         key: &'a str,
@@ -257,7 +258,7 @@ impl<'a> TableReader<'a> {
         out
     }
 
-    /// Texts by name, in the order of the file.
+    /// Strings by name, in the order of the file.
     pub(super) fn map(&mut self, key: &'a str) -> Vec<(String, At<String>)> {
         let Some(item) = self.get(key) else { return Vec::new() };
         let DeValue::Table(table) = item.get_ref() else {
@@ -276,7 +277,7 @@ impl<'a> TableReader<'a> {
         out
     }
 
-    /// Texts or tables by name, in the order of the file.
+    /// Strings or tables by name, in the order of the file.
     pub(super) fn named<T>(
         &mut self,
         key: &'a str,
@@ -301,7 +302,7 @@ impl<'a> TableReader<'a> {
         out
     }
 
-    /// Ends the table: whatever was not asked for is a mistake.
+    /// Ends the table: every key that was not read is a mistake.
     pub(super) fn finish(self) {
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
@@ -337,7 +338,7 @@ pub(super) fn any_of(words: &[String]) -> String {
     }
 }
 
-/// A TOML value as JSON, and where each of its parts stands, by JSON pointer.
+/// Converts a TOML value to JSON, and collects the span of each part by JSON pointer.
 pub(super) fn json(item: Item<'_>, pointer: &str, places: &mut Vec<(String, Span)>) -> Value {
     places.push((pointer.to_owned(), span(item)));
     match item.get_ref() {
@@ -358,7 +359,7 @@ pub(super) fn json(item: Item<'_>, pointer: &str, places: &mut Vec<(String, Span
                 let name = key.get_ref().as_ref();
                 let inner = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
                 map.insert(name.to_owned(), json(item, &inner, places));
-                // The name is the better place to point at than the value.
+                // For an unknown name, it is better to point at the name than at its value.
                 places.push((format!("{inner}#"), Some(key.span())));
             }
             Value::Object(map)

@@ -10,9 +10,9 @@ use tracing_subscriber::prelude::*;
 /// How events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// A line for people.
+    /// One line of text for people.
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -32,8 +32,8 @@ pub fn start(format: Format, level: Level) {
         Level::Warnings => LevelFilter::WARN,
         Level::Usual => LevelFilter::INFO,
     };
-    // Libraries have much to say that is of no use to an operator. Our own crates all have names
-    // that begin with this one.
+    // Libraries log much that is of no use to an operator. The names of our own crates all begin
+    // with `pipehost`.
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
         .with_target("pipehost", level)

@@ -1,5 +1,5 @@
-//! What is said on stderr, by a thread of its own: a pipe that nobody reads holds up nothing,
-//! neither a sink that logs nor the end of the program.
+//! Writes to stderr, on a thread of its own: a pipe that nobody reads must block neither a sink
+//! that logs nor the end of the program.
 
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,21 +12,21 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::Format;
 use pipehost_record::foreign::{Foreign, is_harmful};
 
-/// Bytes that may wait to be written; what comes beyond is dropped and counted.
+/// Maximum bytes that wait to be written; further lines of the log are dropped and counted.
 const WAITING: usize = 1 << 20;
-/// How long the end of the program waits for what is to be written.
+/// How long the end of the program waits until everything is written.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 enum Message {
     Text(Vec<u8>),
-    /// All before it is written.
+    /// Confirms that everything before it is written.
     Written(Sender<()>),
 }
 
 struct Queue {
     messages: Mutex<Sender<Message>>,
     waiting: AtomicUsize,
-    /// Lines of the log that were dropped and not told of yet.
+    /// Lines of the log that were dropped and not yet reported.
     dropped: AtomicU64,
 }
 
@@ -44,7 +44,7 @@ fn write(messages: &Receiver<Message>) {
     for message in messages {
         match message {
             Message::Text(bytes) => {
-                // Nothing is left to say it to, if stderr is closed.
+                // If stderr is closed, there is nowhere to report it.
                 let _ = io::stderr().write_all(&bytes);
                 QUEUE.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
             }
@@ -65,7 +65,7 @@ impl Queue {
     }
 }
 
-/// Says something, and waits until it is written, as long as there is hope.
+/// Writes a message, and waits until it is written, at most for `PATIENCE`.
 pub fn say(text: &str) {
     let stderr = io::stderr();
     let text = format!("{}\n", text.trim_end());
@@ -77,7 +77,7 @@ pub fn say(text: &str) {
     let _ = written.recv_timeout(PATIENCE);
 }
 
-/// Where the log goes. An event is one line, whatever is in it.
+/// The writer of the log. An event is one line, whatever it contains.
 pub struct Log {
     pub format: Format,
 }
@@ -124,7 +124,7 @@ impl Drop for Line {
     }
 }
 
-/// One line, in which nothing but our own colours is left for a terminal to obey.
+/// One line, in which a terminal can obey only the log's own colours.
 fn safe(format: Format, event: &str) -> String {
     let event = event.trim_end_matches('\n');
     let mut line = String::with_capacity(event.len() + 1);
@@ -153,8 +153,8 @@ fn safe(format: Format, event: &str) -> String {
     line
 }
 
-/// The length of a sequence that sets a colour or a weight, and does nothing else. What guests
-/// say is escaped before it comes here: these are the log's own.
+/// The length of a sequence that sets only a colour or a weight. Text of guests is escaped before:
+/// these sequences are the log's own.
 fn colour(text: &str) -> usize {
     let Some(rest) = text.strip_prefix("\u{1b}[") else { return 0 };
     let end = rest.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(rest.len());

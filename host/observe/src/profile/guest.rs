@@ -1,5 +1,5 @@
-//! What guests were doing, asked a thousand times a second: a track for each stage, which
-//! <https://profiler.firefox.com> opens.
+//! A profile of guests, sampled a thousand times a second, with a track for each stage:
+//! <https://profiler.firefox.com> opens it.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,12 +19,12 @@ pub struct GuestProfile {
 struct Collected {
     profile: Profile,
     process: ProcessHandle,
-    /// By stage; its workers share one.
+    /// By stage; its workers share a track.
     threads: BTreeMap<String, ThreadHandle>,
 }
 
 impl GuestProfile {
-    /// How often guests are asked.
+    /// How often guests are sampled.
     pub const INTERVAL: Duration = Duration::from_millis(1);
 
     pub fn new(pipeline: &str) -> Self {
@@ -39,7 +39,7 @@ impl GuestProfile {
         self.collected.lock().expect("nobody panics here")
     }
 
-    /// A stage is in these functions, the outermost first.
+    /// Records that a stage is in these functions, the outermost first.
     pub fn sample<'a>(&self, stage: &str, functions: impl Iterator<Item = &'a str>) {
         let now = at(self.start.elapsed());
         let Collected { profile, process, threads } = &mut *self.collected();
@@ -78,7 +78,7 @@ fn at(time: Duration) -> Timestamp {
     Timestamp::from_nanos_since_reference(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// A function's name as its author wrote it, where it was made by Rust.
+/// The name of a function, demangled if it is Rust's.
 fn name(function: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(function))
 }

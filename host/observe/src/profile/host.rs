@@ -1,4 +1,4 @@
-//! What the host was doing: a CPU profile in the format of pprof
+//! A CPU profile of the host, in the format of pprof
 //! (<https://github.com/google/pprof/blob/main/proto/profile.proto>), gzipped.
 
 use std::collections::HashMap;
@@ -12,29 +12,30 @@ use flate2::write::GzEncoder;
 use pprof::{ProfilerGuardBuilder, Report};
 use prost::Message as _;
 
-/// Samples a second of CPU time. Not a divisor of what else happens at regular times.
+/// Samples per second of CPU time. Not a round number, so that samples do not coincide with regular
+/// work.
 const FREQUENCY: i32 = 99;
 
-/// Held while a profile is taken: there is one timer for the whole process.
+/// Held while a profile is taken: the process has only one timer for it.
 static TAKEN: Mutex<()> = Mutex::new(());
 
 /// Why there is no profile.
 pub enum Sampling {
     /// Another one is being taken.
     Busy,
-    /// Nobody waits for it any more.
+    /// The client has gone.
     Unwanted,
     Failed(String),
 }
 
-/// Takes a profile of this process. Waits so long, or until the sender of `wanted` is gone.
+/// Takes a profile of this process for `length`, or until the sender of `wanted` is dropped.
 ///
 /// # Errors
-/// If another one is being taken, the system does not let it be taken, or nobody waits for it.
+/// If another profile is being taken, the system refuses it, or the client has gone.
 pub fn sample(length: Duration, wanted: &Receiver<()>) -> Result<Vec<u8>, Sampling> {
     let _taken = TAKEN.try_lock().map_err(|_| Sampling::Busy)?;
     let failed = |error: pprof::Error| Sampling::Failed(error.to_string());
-    // Unwinding in these may wait for a lock that the interrupted thread holds.
+    // Unwinding in these libraries may wait for a lock that the interrupted thread holds.
     let blocked = ["libc", "libgcc", "pthread", "vdso"];
     let builder = ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&blocked);
     let guard = builder.build().map_err(failed)?;
@@ -93,7 +94,7 @@ fn encode(report: &Report, length: Duration) -> Profile {
     profile
 }
 
-/// Texts, each once: others refer to them by their place.
+/// A table of texts, each once: other parts refer to them by index.
 struct Texts {
     list: Vec<String>,
     places: HashMap<String, i64>,

@@ -1,4 +1,4 @@
-//! Where time goes: in guests, by their functions, and in the host.
+//! Profiles: of guests, by their functions, and of the host.
 
 mod guest;
 mod host;

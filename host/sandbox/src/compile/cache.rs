@@ -1,8 +1,8 @@
-//! Compiled components, kept in the user's cache directory.
+//! Compiled components, stored in the user's cache directory.
 //!
-//! An entry is named by the SHA-256 of what was compiled and by wasmtime's settings. It is
-//! native code, and is run as it is; so its checksum is kept beside it. All entries
-//! together have a limit; those that were not used for longest go first.
+//! An entry is named by the SHA-256 of the source and a hash of wasmtime's settings. Its native
+//! code is run without further checks, so its checksum is stored beside it. All entries together
+//! have a size limit; the least recently used are removed first.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -13,16 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use super::job::Compiled;
 
-/// Bytes of all entries together.
+/// Maximum bytes of all entries together.
 const MOST: u64 = 1 << 30;
-/// When an entry was used is noted no more often.
+/// The time of last use is updated at most this often.
 const NOTED: Duration = Duration::from_secs(3600);
-/// What is noted of a configuration is kept so long after it was used.
+/// Notes about checked configurations are removed this long after their last use.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
-/// What was begun and not finished for so long never will be.
+/// Unfinished files of this age are removed: nobody will finish them.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
-/// What is known of an entry, in postcard's wire format, in a file beside it.
+/// Metadata of an entry, in postcard's wire format, in a file beside the code.
 #[derive(Debug, Serialize, Deserialize)]
 struct EntryMeta {
     hash: String,
@@ -32,13 +32,13 @@ struct EntryMeta {
     crc: u32,
 }
 
-/// An entry that is whole.
+/// A complete entry.
 #[derive(Debug)]
 pub struct CacheEntry {
     /// SHA-256 of the component, in hexadecimal, and its bytes.
     pub hash: String,
     pub size: u64,
-    /// The file of the native code.
+    /// Path of the native code.
     pub code: PathBuf,
 }
 
@@ -50,8 +50,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// `pipehost` in the user's cache directory, readable by the user alone; none if
-    /// there is no such place.
+    /// `pipehost` in the user's cache directory, readable by the user alone; `None` if there is no
+    /// cache directory.
     pub fn of_user() -> Option<Self> {
         use std::os::unix::fs::{DirBuilderExt, MetadataExt};
         let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
@@ -63,7 +63,6 @@ impl Cache {
         (mine && metadata.mode() & 0o022 == 0).then_some(Self { directory, most: MOST })
     }
 
-    /// Where it is.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -72,13 +71,13 @@ impl Cache {
         self.directory.join(name)
     }
 
-    /// An entry, if there is one and it is whole.
+    /// An entry, if it exists and is complete.
     pub fn get(&self, name: &str) -> Option<CacheEntry> {
         let about = fs::read(self.path(&format!("{name}.about"))).ok()?;
         let about = postcard::from_bytes::<EntryMeta>(&about).ok();
         let code = about.as_ref().map(|about| self.code(name, about.crc));
         if code.as_ref().is_some_and(|code| !code.exists()) {
-            return None; // It made room for others.
+            return None; // It was removed to make room.
         }
         let whole = about.zip(code).filter(|(about, code)| {
             checksum(code).is_ok_and(|found| found == (about.length, about.crc))
@@ -94,9 +93,9 @@ impl Cache {
         Some(CacheEntry { hash, size, code })
     }
 
-    /// Keeps an entry, and lets others go if there is no room for it.
+    /// Stores an entry, and removes others if there is no room for it.
     pub fn put(&self, name: &str, compiled: &Compiled) {
-        // One is not to take the place of all others.
+        // One entry must not take the room of all others.
         if compiled.code.len() as u64 > self.most / 4 {
             return;
         }
@@ -116,7 +115,7 @@ impl Cache {
         }
     }
 
-    /// Whether something is noted to be so.
+    /// Whether there is a note of this name.
     pub fn has_note(&self, name: &str) -> bool {
         let path = self.path(&format!("{name}.ok"));
         let there = path.is_file();
@@ -126,17 +125,17 @@ impl Cache {
         there
     }
 
-    /// Notes that something is so.
+    /// Writes a note without contents.
     pub fn note(&self, name: &str) {
         let _ = self.write(&self.path(&format!("{name}.ok")), &[]);
     }
 
-    /// Keeps a few bytes under a name.
+    /// Writes a note with contents.
     pub(crate) fn write_note(&self, name: &str, bytes: &[u8]) {
         let _ = self.write(&self.path(&format!("{name}.ok")), bytes);
     }
 
-    /// What was kept under a name.
+    /// The contents of a note.
     pub(crate) fn read_note(&self, name: &str) -> Option<Vec<u8>> {
         let path = self.path(&format!("{name}.ok"));
         let bytes = fs::read(&path).ok()?;
@@ -144,8 +143,8 @@ impl Cache {
         Some(bytes)
     }
 
-    /// The file of some native code. It has its checksum in its name, so that runs that write
-    /// one entry at the same time do not mix theirs.
+    /// Path of the native code. Its name includes the checksum, so that runs that write the same
+    /// entry at the same time do not mix their code.
     fn code(&self, name: &str, crc: u32) -> PathBuf {
         self.path(&format!("{name}-{crc:08x}.cwasm"))
     }
@@ -188,7 +187,7 @@ impl Cache {
     }
 }
 
-/// Length and CRC-32 of a file, of which only a little is in memory at a time.
+/// Length and CRC-32 of a file, read in small parts.
 fn checksum(path: &Path) -> io::Result<(u64, u32)> {
     let mut file = File::open(path)?;
     let mut crc = crc32fast::Hasher::new();

@@ -1,5 +1,5 @@
-//! The child: started with its limits, told what to do on stdin, and its answer read from
-//! stdout. Both are in postcard's wire format.
+//! The child process: it has limits, reads a job from stdin, and writes the answer to stdout. Both
+//! are in postcard's wire format.
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use std::io::{self, Read, Write};
@@ -20,40 +20,42 @@ use serde::de::DeserializeOwned;
 use super::limits::Limits;
 use pipehost_record::foreign::Foreign;
 
-/// The program whose child does the work.
+/// The program that is started as a child.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// The very program that runs, whatever has its name by now: proc(5).
+/// The running program itself, even if its file was replaced: proc(5).
 const ITSELF: &str = "/proc/self/exe";
 
-/// The first argument of a child.
+/// The first argument of a child, which marks it as one.
 const CHILD: &str = "__work";
 
-/// What of its stderr is read.
+/// Maximum bytes that are read of its stderr.
 const LAST_WORDS: u64 = 64 << 10;
-/// How deep what the child reads may nest, by the size of its stack.
+/// The stack of the child, which bounds how deep its input may nest.
 const STACK: usize = 16 << 20;
 
-/// The arguments of a child, if this process is one. All others may ask a child from now on.
+/// The arguments of a child, if this process is one. Otherwise, allows this process to start
+/// children.
 pub(super) fn arguments() -> Option<impl Iterator<Item = String>> {
     let mut arguments = std::env::args().skip(1);
     if arguments.next().as_deref() == Some(CHILD) {
         return Some(arguments);
     }
-    // Also where proc(5) is missing: then nothing is compiled, rather than without limits.
+    // Also where proc(5) is missing: then no child starts, and nothing is compiled without limits.
     let _ = PROGRAM.set(ITSELF.into());
     None
 }
 
-/// Whether there is a program whose child can do the work.
+/// Whether this process can start a child.
 pub(super) fn can_be_asked() -> bool {
     PROGRAM.get().is_some()
 }
 
-/// Asks a child. `what` is done by it, and `setting` raises its limits.
+/// Runs a job in a child. `what` names the job in messages, and `setting` is what raises its
+/// limits.
 ///
 /// # Errors
-/// Which limit it met, or that it failed.
+/// If the job exceeds a limit (the message says which), or the child fails.
 pub(super) fn ask<J: Serialize, R: DeserializeOwned>(
     job: &J,
     what: &str,
@@ -65,7 +67,7 @@ pub(super) fn ask<J: Serialize, R: DeserializeOwned>(
     let mut child = Command::new(program)
         .arg(CHILD)
         .args([limits.memory.to_string(), limits.time.as_secs().max(1).to_string()])
-        // One pool of memory for all its threads: what it takes is what it uses.
+        // One malloc arena for all threads, so that the memory taken is the memory used.
         .env("MALLOC_ARENA_MAX", "2")
         .env_remove("RUST_BACKTRACE")
         .stdin(Stdio::piped())
@@ -76,7 +78,7 @@ pub(super) fn ask<J: Serialize, R: DeserializeOwned>(
     let bytes = postcard::to_stdvec(job).with_context(|| format!("{what}"))?;
     let (mut stdin, stdout, stderr) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    // A child that dies reads no further, and says why by how it ends.
+    // A child that dies stops reading; its exit status says why.
     std::thread::spawn(move || stdin.as_mut().map(|stdin| stdin.write_all(&bytes)));
     let words = std::thread::spawn(move || read(stderr, LAST_WORDS));
     let (send, answered) = channel();
@@ -101,7 +103,7 @@ pub(super) fn ask<J: Serialize, R: DeserializeOwned>(
 
 fn read(pipe: Option<impl Read>, most: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // What was read before an error is all that there is.
+    // After a read error, use what was read before it.
     let _ = pipe.map(|pipe| pipe.take(most).read_to_end(&mut bytes));
     bytes
 }
@@ -114,7 +116,7 @@ fn too_long(what: &str, time: Duration, setting: &str) -> String {
     format!("{what} takes longer than {time:?} ({setting}.time)")
 }
 
-/// Why a child that gave no answer ended.
+/// Explains why a child ended without an answer.
 fn died(what: &str, limits: &Limits, setting: &str, status: ExitStatus, words: &str) -> String {
     let signal = status.signal().map(|number| (number, Signal::from_named_raw(number)));
     let memory = || {
@@ -127,13 +129,13 @@ fn died(what: &str, limits: &Limits, setting: &str, status: ExitStatus, words: &
             format!("{what} overflows the stack: it nests too deeply, or refers to itself")
         }
         Some((_, Some(Signal::XCPU))) => too_long(what, limits.time, setting),
-        // The system takes memory back in this way.
+        // The kernel kills processes when memory runs out.
         Some((_, Some(Signal::KILL))) => memory(),
         Some((number, _)) => {
             format!("{what} fails: an internal error (signal {number}); please report it")
         }
         None => {
-            // The first line says where, the second why.
+            // The first line of a panic says where, the second why.
             let why = words.lines().map(str::trim).filter(|line| !line.is_empty()).nth(1);
             let why = Foreign::new(why.unwrap_or("no reason was given")).to_string();
             format!("{what} fails: an internal error ({why}); please report it")
@@ -141,7 +143,7 @@ fn died(what: &str, limits: &Limits, setting: &str, status: ExitStatus, words: &
     }
 }
 
-/// What the child does: `answer` to what it reads. Its limits hold before it has read anything.
+/// The child's work: writes `answer` of the job that it reads. Its limits apply before it reads.
 pub(super) fn work<J: DeserializeOwned + 'static>(
     mut arguments: impl Iterator<Item = String>,
     answer: fn(J) -> postcard::Result<Vec<u8>>,
@@ -149,12 +151,12 @@ pub(super) fn work<J: DeserializeOwned + 'static>(
     let mut number = || arguments.next().and_then(|text| text.parse::<u64>().ok());
     let (Some(memory), Some(seconds)) = (number(), number()) else { return ExitCode::from(2) };
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    // What this process was given is not to be raised, and cannot be.
+    // Limits that this process inherited cannot be raised.
     let limit = |resource, most: u64| {
         let most = getrlimit(resource).maximum.map_or(most, |given| given.min(most));
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
     };
-    // Of data, not of addresses: those that are reserved and not used cost nothing.
+    // Limits data, not addresses: addresses that are reserved and not used cost nothing.
     let limited = limit(Resource::Data, memory)
         .and_then(|()| limit(Resource::Cpu, seconds.saturating_mul(cores)))
         .and_then(|()| limit(Resource::Core, 0))
@@ -170,6 +172,6 @@ pub(super) fn work<J: DeserializeOwned + 'static>(
     });
     match work.map(std::thread::JoinHandle::join) {
         Ok(Ok(Ok(()))) => ExitCode::SUCCESS,
-        _ => ExitCode::from(101), // It has said why on stderr.
+        _ => ExitCode::from(101), // It has written the reason to stderr.
     }
 }

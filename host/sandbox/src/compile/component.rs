@@ -1,4 +1,4 @@
-//! From the bytes that an operator names to native code.
+//! From the bytes of a plugin file to native code.
 
 use anyhow::{Context as _, Result, anyhow};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -12,10 +12,10 @@ use pipehost_files::content_hash;
 use pipehost_record::foreign::Foreign;
 
 impl Source {
-    /// Compiles it, within the limits.
+    /// Compiles the source in a child, within the limits.
     ///
     /// # Errors
-    /// What is wrong with it, or which limit it met.
+    /// If the source is invalid or exceeds a limit; the message says which.
     pub fn compile(self, metering: Metering, epochs: bool, limits: &Limits) -> Result<Compiled> {
         if !child::can_be_asked() {
             return compile_here(&self, metering, epochs);
@@ -29,7 +29,7 @@ impl Source {
 /// Compiles in this process.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If the source is invalid.
 pub(super) fn compile_here(source: &Source, metering: Metering, epochs: bool) -> Result<Compiled> {
     let component = component(source)?;
     look::look(&component).context("it is not a valid component")?;
@@ -42,7 +42,7 @@ pub(super) fn compile_here(source: &Source, metering: Metering, epochs: bool) ->
 /// The target that stages are built for.
 pub const TARGET: &str = "wasm32-wasip2";
 
-/// The bytes of the component.
+/// The bytes of the component; a core module is wrapped into one.
 fn component(source: &Source) -> Result<Vec<u8>> {
     let file = source.path.display();
     let bytes = if source.is_text {
@@ -64,9 +64,8 @@ fn component(source: &Source) -> Result<Vec<u8>> {
     }
 }
 
-/// Makes a component of a core module that exports the functions of the contract
-/// under their names in the canonical ABI, such as
-/// `pipehost:stage/stage@0.1.0#process`.
+/// Wraps a core module into a component. The module exports the functions of the contract under
+/// their names in the canonical ABI, such as `pipehost:stage/stage@0.1.0#process`.
 fn wrap(module: &[u8]) -> Result<Vec<u8>> {
     let wrap = || -> anyhow::Result<Vec<u8>> {
         let mut resolve = Resolve::default();

@@ -1,4 +1,4 @@
-//! What a child is asked for, and what it answers.
+//! The jobs of a child, and its answers.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::Metering;
 
-/// A file: a component, a core module, or the text of one.
+/// The contents of a plugin file: a component, a core module, or the text form of one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Source {
     /// For messages.
@@ -16,19 +16,19 @@ pub struct Source {
     pub is_text: bool,
 }
 
-/// Native code, and the component that it was made of.
+/// Native code, and the hash and size of its component.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Compiled {
     /// SHA-256 of the component, in hexadecimal.
     pub hash: String,
     /// Bytes of the component.
     pub size: u64,
-    /// As wasmtime writes it.
+    /// As wasmtime serializes it.
     #[serde(with = "serde_bytes")]
     pub code: Vec<u8>,
 }
 
-/// Why a child did not do what it was asked for, as its parent is told.
+/// Why a child refused a job, as it reports to its parent.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("{0}")]
 pub(super) struct Refusal(String);
@@ -39,7 +39,7 @@ impl From<anyhow::Error> for Refusal {
     }
 }
 
-/// What the child is asked for.
+/// A job for the child.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Job {
     Compile { source: Source, metering: Metering, epochs: bool },

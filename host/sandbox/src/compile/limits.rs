@@ -1,23 +1,23 @@
-//! What a child may take.
+//! Limits of a child process.
 
 use std::time::Duration;
 
-/// What a piece of work may take.
+/// Limits of one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Memory of the child, in bytes, beside what the program itself takes.
+    /// Memory of the child in bytes, besides what the program itself needs.
     pub memory: u64,
-    /// By the clock; the same of one core's time for each core that there is.
+    /// Wall-clock time. CPU time is limited to this for each core.
     pub time: Duration,
 }
 
 impl Limits {
-    /// What compiling a component of this size may take for a stage with these limits.
+    /// Limits for compiling a component of this size for a stage with these limits.
     pub fn of_component(stage: &pipehost_config::limits::Limits, bytes: u64) -> Self {
         Self::for_size(bytes).overridden(stage)
     }
 
-    /// What a check of a configuration against a schema may take for a stage with these limits.
+    /// Limits for checking a configuration against a schema, for a stage with these limits.
     pub fn of_schema(stage: &pipehost_config::limits::Limits) -> Self {
         Self::for_schema().overridden(stage)
     }
@@ -29,12 +29,12 @@ impl Limits {
         }
     }
 
-    /// What is right for a check of a configuration, which is done in milliseconds.
+    /// Default limits for checking a configuration, which takes milliseconds.
     pub fn for_schema() -> Self {
         Self { time: Duration::from_secs(10), ..Self::for_size(0) }
     }
 
-    /// What is right for honest components of this size: those of 12 to 19 MB take 5 to 6 s of
+    /// Default limits for compiling a component of this size: those of 12 to 19 MB take 5 to 6 s of
     /// both cores, and 450 MB.
     pub fn for_size(bytes: u64) -> Self {
         const MIB: u64 = 1 << 20;

@@ -1,6 +1,6 @@
-//! A cheap look at a component for what multiplies: components that instantiate others, which
-//! instantiate others; functions with tens of thousands of locals. A few kilobytes can ask for
-//! more than there is memory for.
+//! A cheap check of a component for what multiplies: components that instantiate components that
+//! instantiate others; functions with tens of thousands of locals. A few kilobytes can ask for more
+//! memory than there is.
 
 use anyhow::{Result, anyhow};
 use wasmparser::{
@@ -8,25 +8,25 @@ use wasmparser::{
     ComponentTypeRef, Encoding, Instance, Parser, Payload,
 };
 
-/// Instances, of components and of core modules, that one component may come to with all that
-/// it instantiates. A component of Rust has 6, one of Python about 50.
+/// Maximum instances of components and core modules that one component may make, nested ones
+/// included. A component of Rust makes 6, one of Python about 50.
 const INSTANCES: u64 = 1_000;
-/// Locals of all functions together. A component of 20 MB has some hundred thousand.
+/// Maximum locals of all functions together. A component of 20 MB has some hundred thousand.
 const LOCALS: u64 = 5_000_000;
 
-/// A component, or a module in one, that is being read.
+/// A component, or a module in one, that is being parsed.
 struct Reading {
     is_component: bool,
-    /// Instances that each of the components that it can name comes to.
+    /// How many instances each component that it can refer to makes.
     components: Vec<u64>,
-    /// Instances that it comes to itself.
+    /// How many instances it makes itself.
     instances: u64,
 }
 
 /// # Errors
-/// If there would be too many. What is not valid in other ways is left to the compiler.
+/// If there would be too many instances or locals. Other faults are left to the compiler.
 pub(super) fn look(component: &[u8]) -> Result<()> {
-    // Where it cannot be read, the compiler says why.
+    // If it cannot be parsed, the compiler reports why.
     looked(component).unwrap_or(Ok(()))
 }
 
@@ -116,7 +116,7 @@ fn looked(component: &[u8]) -> wasmparser::Result<Result<()>> {
 mod tests {
     use super::*;
 
-    /// So many components, each of which instantiates the one before twice.
+    /// A chain of components, each of which instantiates the previous one twice.
     fn doubling(components: usize) -> Vec<u8> {
         let mut text = String::from("(component (component $c0)");
         for n in 1..=components {

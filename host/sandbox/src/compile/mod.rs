@@ -1,10 +1,9 @@
-//! What strangers' bytes make this program compute before anything runs: components that are
-//! compiled, schemas that configurations are checked against.
+//! Work on untrusted input before anything runs: compiling components, and checking configurations
+//! against schemas.
 //!
-//! Neither can be stopped from outside, and both can take memory without end, overflow the
-//! stack or meet a defect of the library that does the work. So both are done by a child of
-//! this program, which has limits. Where there is no such program (a library is used, a
-//! benchmark, a unit test), the work is done here.
+//! Neither can be interrupted, and both can use unlimited memory, overflow the stack or hit a bug
+//! of a library. So a child process with limits does them. Where no child can be started (in a
+//! library, a benchmark, a unit test), this process does them.
 
 mod cache;
 mod child;
@@ -26,7 +25,7 @@ pub use schema::{Complaint, check};
 pub use settings::Metering;
 pub(crate) use settings::settings;
 
-/// Does the work of a child, if this process is one. Called before anything else.
+/// Does the work of a child, if this process is one. Must be called before anything else.
 pub fn begin() -> Option<ExitCode> {
     let arguments = child::arguments()?;
     Some(child::work(arguments, |job| match job {

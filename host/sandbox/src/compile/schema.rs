@@ -1,4 +1,4 @@
-//! A configuration against the schema of a stage, which the stage wrote.
+//! Checks a configuration against the JSON Schema of its stage, which is untrusted.
 
 use anyhow::{Result, anyhow};
 use jsonschema::error::ValidationErrorKind;
@@ -12,28 +12,28 @@ use super::limits::Limits;
 use pipehost_files::content_hash;
 use pipehost_record::foreign::Foreign;
 
-/// Complaints that are told of.
+/// Maximum complaints that are reported.
 const TOLD: usize = 20;
 
 /// What is wrong with a part of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Complaint {
-    /// The part, as a JSON pointer; with `#` behind it, its name.
+    /// JSON pointer of the part; with `#` appended, it means the name of the part.
     pub place: String,
     pub message: String,
     pub help: Option<String>,
-    /// A name that is not known, and those that are.
+    /// An unknown name, and the known ones.
     pub unknown: Option<(String, Vec<String>)>,
 }
 
-/// Everything that is wrong, or why the schema is none.
+/// All complaints, or why the schema is invalid.
 type Checked = Result<Vec<Complaint>>;
 
-/// Checks a configuration, within the limits. What was right once is not checked again, if
-/// there is a cache to note it in.
+/// Checks a configuration, within the limits. With a cache, a configuration that has passed is not
+/// checked again.
 ///
 /// # Errors
-/// If the schema is not one, or which limit was met.
+/// If the schema is invalid, or a limit was exceeded.
 pub fn check(
     schema: &str,
     config: &Value,
@@ -44,7 +44,7 @@ pub fn check(
     if !child::can_be_asked() {
         return check_here(schema, &config);
     }
-    // The length tells where the one ends and the other begins.
+    // The length separates the schema from the configuration.
     let both = format!("{} {schema}{config}", schema.len());
     let name = format!("{}-{}", content_hash(both.as_bytes()), env!("CARGO_PKG_VERSION"));
     if cache.is_some_and(|cache| cache.has_note(&name)) {

@@ -1,4 +1,4 @@
-//! What host and stages say to each other: the WIT contract, and its rules.
+//! The contract between host and stages: its WIT types and its rules.
 
 pub mod bindings;
 pub mod outcome;

@@ -1,4 +1,4 @@
-//! What a stage answered: checked against the contract, and joined with its input.
+//! Checks the outcome of a stage against the contract, and joins it with its input.
 
 use super::violation::{Violation, violation};
 use std::collections::{HashMap, HashSet};
@@ -16,7 +16,7 @@ use pipehost_record::{
 pub struct Emitted {
     pub port: usize,
     pub batch: Batch,
-    /// For each row the input row that it descends from; none if the rows are fresh.
+    /// For each row, the input row that it descends from; `None` if the rows are fresh.
     pub parents: Option<RowNumbers>,
 }
 
@@ -27,11 +27,11 @@ pub struct Answer {
     pub rejected: Vec<Rejected>,
 }
 
-/// Checks an outcome and joins it with the input that it inherits from and what of it the
-/// stage was given: none for the outcome of `finish`.
+/// Validates an outcome and fills inherited columns from `input`; `None` for `finish` and
+/// `advance`.
 ///
 /// # Errors
-/// Which rule of the contract was broken.
+/// If a rule of the contract is broken; the error says which.
 pub fn join(
     input: Option<(&Batch, &Given)>,
     ports: usize,
@@ -101,7 +101,7 @@ fn join_output(
     if changed > most + 2 || output.removed.len() > most {
         return Err(violation!("more than {most} attributes are changed or removed"));
     }
-    // Looked up, not compared one by one: a guest chooses how long its names are.
+    // A set and no linear search: a guest chooses how many and how long its names are.
     let removed: HashSet<&str> = output.removed.iter().map(String::as_str).collect();
     batch.attributes.retain(|(name, _)| !removed.contains(&**name));
     let key = output.key.map(|change| (Target::Key, ColumnChange::Anew(change)));
@@ -117,7 +117,7 @@ fn join_output(
     });
     let mut seen = HashSet::new();
     let mut joined: Vec<(Target, Selected<Column>)> = Vec::new();
-    // Attributes of the input that are changed, by where they are.
+    // Changed attributes of the input, by their index.
     let mut changed_at: HashMap<usize, Selected<Column>> = HashMap::new();
     let places = if changed > FEW { Some(batch.places()) } else { None };
     for (target, changed) in key.into_iter().chain(value).chain(attributes).chain(excerpts) {
@@ -167,7 +167,7 @@ fn join_output(
     Ok((len > 0).then_some(Emitted { port, batch, parents }))
 }
 
-/// Attributes that are as quickly looked through as looked up.
+/// Up to this many attributes, a linear search is as fast as a map.
 const FEW: usize = 16;
 
 fn fresh(len: usize, made_by: &Arc<str>) -> Batch {
@@ -216,7 +216,7 @@ fn times(
     Ok(timestamps.into())
 }
 
-/// How a column is given.
+/// How a stage gives a column.
 enum ColumnChange {
     Anew(records::Change),
     /// The `data` of the change is empty.
@@ -227,7 +227,7 @@ enum ColumnChange {
     },
 }
 
-/// A column that was written anew, and the rows of it that are inherited.
+/// Checks a column that was written anew. Returns it, and its inherited rows.
 fn checked(
     what: &str,
     change: records::Change,
@@ -247,7 +247,7 @@ fn checked(
     Ok((Column { ends, data, nulls, excerpt: None }, inherited))
 }
 
-/// A column of parts of one that the stage was given, and the rows that are inherited.
+/// Checks an excerpt: each row is a part of a given column. Returns it, and its inherited rows.
 fn excerpt(
     what: &str,
     from: &Arc<Column>,
@@ -261,7 +261,7 @@ fn excerpt(
         return Err(violation!("{what} has {starts} starts and {ends} ends for {len} rows"));
     }
     let data = from.data.len();
-    // All at once: a loop that stops at the first is several times as slow.
+    // No early exit: a loop that stops at the first wrong row is several times as slow.
     let within = |ok, (&start, &end)| ok & (start <= end) & (end as usize <= data);
     if !starts.iter().zip(&ends).fold(true, within) {
         return Err(violation!(
@@ -272,7 +272,7 @@ fn excerpt(
     Ok((Column { ends, nulls, excerpt, ..Column::default() }, inherited))
 }
 
-/// Fills in the rows that are inherited.
+/// Fills the inherited rows from the input.
 fn with_inherited(
     what: &str,
     new: Column,
@@ -303,14 +303,14 @@ fn with_inherited(
     Ok(mixed.into())
 }
 
-/// What the excerpts of an output hold, in bytes: a few numbers may stand for much.
+/// Bytes that the excerpts of an output stand for: a few numbers can stand for many bytes.
 pub fn excerpt_bytes(output: &records::Output) -> usize {
     let bytes = output.excerpts.iter().map(|excerpt| bytes_between(&excerpt.starts, &excerpt.ends));
     bytes.fold(0, usize::saturating_add)
 }
 
-/// What the outputs of an answer take beside what their rows hold: each for itself, and the
-/// names of its attributes, which every row has to be written with.
+/// Bytes of the outputs besides the contents of their rows: the overhead of each output, and the
+/// attribute names, which are written with every row.
 pub fn made_bytes(input: Option<&Batch>, outputs: &[records::Output]) -> usize {
     let bytes = outputs.iter().map(|output| {
         let inherited = match output.rows {
@@ -331,7 +331,7 @@ pub fn made_bytes(input: Option<&Batch>, outputs: &[records::Output]) -> usize {
     bytes.fold(0, usize::saturating_add)
 }
 
-/// Rows of a column that hold something, by what the guest says.
+/// Rows of a column that are not null, as the guest claims.
 fn there(ends: &[u32], nulls: &[u32]) -> usize {
     ends.len().saturating_sub(nulls.len())
 }
@@ -346,8 +346,8 @@ pub fn rows(input: Option<&Batch>, output: &records::Output) -> usize {
 }
 
 impl Answer {
-    /// Renumbers rows that were answered for a part of a batch: row `i` of the part
-    /// is row `rows[i]` of the batch.
+    /// Maps row numbers of a part back to the batch: row `i` of the part is row `rows[i]` of the
+    /// batch.
     pub fn renumber(&mut self, rows: &[u32]) {
         for emitted in &mut self.emitted {
             if let Some(parents) = &emitted.parents {
@@ -360,9 +360,8 @@ impl Answer {
         }
     }
 
-    /// Brings answers for parts of one batch into the order of its rows, as if they
-    /// had been one answer. Fresh rows keep their place among the parts and end the
-    /// run that is sorted.
+    /// Merges the answers to the parts of one batch in the order of its rows, as if they were one
+    /// answer. Fresh rows keep their place among the parts: rows are not sorted across them.
     pub fn in_row_order(parts: Vec<Self>) -> Self {
         let mut merged = Self::default();
         let mut by_port: Vec<(usize, Vec<Emitted>)> = Vec::new();
@@ -385,13 +384,13 @@ impl Answer {
     }
 }
 
-/// One batch, as a rule. Parts that bring different attributes along become several.
+/// Usually makes one batch. Parts with different attributes become several.
 fn sort_run(port: usize, run: &[Emitted]) -> Vec<Emitted> {
     let [first, rest @ ..] = run else { unreachable!("chunks are not empty") };
     if rest.is_empty() {
         return vec![first.clone()];
     }
-    // For each row its parent, and where it is: the part, and the row there.
+    // For each row: its parent, its part, and its row in that part.
     let mut order: Vec<(u32, u32, u32)> = (0..)
         .zip(run)
         .flat_map(|(part, emitted)| {
@@ -403,7 +402,7 @@ fn sort_run(port: usize, run: &[Emitted]) -> Vec<Emitted> {
     let batches: Vec<Batch> = run.iter().map(|emitted| emitted.batch.clone()).collect();
     let mut joined = Batch::join(batches.clone());
     if !sorted {
-        order.sort_by_key(|(parent, ..)| *parent); // Stable.
+        order.sort_by_key(|(parent, ..)| *parent); // Stable: the same parent keeps its order.
         joined = match &joined[..] {
             [one] => {
                 let starts: Vec<u32> = (batches.iter())

@@ -1,4 +1,4 @@
-//! What a stage declares when it is opened, and what it is given of a batch.
+//! What a stage declares when it is opened, and the columns that it is given of a batch.
 
 use super::violation::{Violation, violation};
 use std::collections::HashSet;
@@ -17,13 +17,13 @@ pub struct Plan {
     pub attributes: Vec<String>,
     /// At least one; the first is the default.
     pub ports: Vec<String>,
-    /// Of a stage that tells its inputs apart.
+    /// Names of the inputs, if the stage tells them apart.
     pub inputs: Vec<String>,
 }
 
 impl Plan {
     /// # Errors
-    /// Which rule of the contract it breaks.
+    /// If it breaks a rule of the contract; the error says which.
     pub fn check(&self) -> Result<(), Violation> {
         if self.ports.is_empty() {
             return Err(violation!("its plan has no port"));
@@ -62,7 +62,7 @@ impl Plan {
     }
 }
 
-/// The columns that a stage is given: those that its plan names, each row behind the other.
+/// The columns that the plan names, each contiguous.
 #[derive(Debug, Default)]
 pub struct Given {
     pub timestamps: Option<Arc<Times>>,
@@ -72,8 +72,8 @@ pub struct Given {
     pub attributes: Vec<Option<Arc<Column>>>,
 }
 
-/// The columns of these names: looked up, where there are so many that looking through takes
-/// long.
+/// The attributes of these names; `None` for one that the batch lacks. For many names, a map is
+/// faster than a search.
 fn given_attributes(names: &[String], batch: &Batch) -> Vec<Option<Arc<Column>>> {
     const FEW: usize = 16;
     let places = (names.len() > FEW).then(|| batch.places());
@@ -85,7 +85,7 @@ fn given_attributes(names: &[String], batch: &Batch) -> Vec<Option<Arc<Column>>>
 }
 
 impl Given {
-    /// Copies only what does not lie row behind row.
+    /// Copies only columns that are not contiguous.
     pub fn new(plan: &Plan, batch: &Batch) -> Self {
         let contiguous = |wanted: bool, column: &Option<Selected<Column>>| {
             column.as_ref().filter(|_| wanted).map(Selected::contiguous)
@@ -99,7 +99,7 @@ impl Given {
         }
     }
 
-    /// A column, if there is one.
+    /// A given column, if the batch has it.
     pub fn column(&self, which: records::Given) -> Option<&Arc<Column>> {
         match which {
             records::Given::Key => self.key.as_ref(),

@@ -2,8 +2,8 @@
 
 use pipehost_record::NameError;
 
-/// Which rule of the contract a stage broke, in a sentence. Made for each call of a stage that
-/// lies, which is why it is no `anyhow::Error`: those may keep a back trace.
+/// The rule of the contract that a stage broke, in a sentence. Not an `anyhow::Error`, which may
+/// capture a backtrace: a stage can break a rule in every call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Violation(pub(super) String);
@@ -14,7 +14,7 @@ impl From<NameError> for Violation {
     }
 }
 
-/// As `format!`, and a [`Violation`] of it.
+/// As `format!`, but makes a [`Violation`].
 macro_rules! violation {
     ($($text:tt)*) => { $crate::contract::violation::Violation(format!($($text)*)) };
 }

@@ -1,11 +1,11 @@
-//! Where control goes over between host and guest, and back.
+//! The hook for each switch between host and guest.
 
 use wasmtime::{CallHook, StoreContextMut};
 
 use super::store::Host;
 use super::turn::{ARGUMENT_BYTES, FUEL};
 
-/// Called at each crossing.
+/// Called at each switch between host and guest.
 pub(crate) fn cross(
     mut store: StoreContextMut<'_, Host>,
     crossing: CallHook,

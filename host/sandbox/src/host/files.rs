@@ -1,5 +1,5 @@
-//! The folders that a guest was granted: what it makes in them is on the quota of the folder,
-//! and only files and folders are opened, nothing that a read could wait in for ever.
+//! The folders that are granted to a guest. What it adds counts against the quota. Only files and
+//! folders are opened: a read of a pipe or a device could block for ever.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ type Listing = Resource<DirectoryEntryStream>;
 type Store<'a> = StoreContextMut<'a, Host>;
 type Answer<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 
-/// A result as the guest gets it; what is to trap does.
+/// Converts a result for the guest. Errors that must trap become a trap.
 fn answer<T>(store: &mut Store<'_>, result: FsResult<T>) -> Answer<T> {
     Ok((match result {
         Ok(value) => Ok(value),
@@ -34,7 +34,7 @@ fn answer<T>(store: &mut Store<'_>, result: FsResult<T>) -> Answer<T> {
 
 const FULL: ErrorCode = ErrorCode::InsufficientSpace;
 
-/// Asks for room for a file or a folder.
+/// Reserves room for one file or folder.
 async fn new_file(store: &mut Store<'_>) -> Result<(), ErrorCode> {
     let quota = store.data().quota.clone();
     if quota.files(1).await { Ok(()) } else { Err(FULL) }
@@ -59,7 +59,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         |mut store: Store<'_>, (fd, bytes, offset): (Fd, Vec<u8>, u64)| {
             Box::new(async move {
                 store.data_mut().turn.charge(bytes.len());
-                // A write far behind the end makes the file as large as that.
+                // A write beyond the end extends the file up to its last byte.
                 let end = offset.saturating_add(bytes.len() as u64);
                 if !room_up_to(&mut store, &fd, end).await? {
                     return Ok((Err(FULL),));
@@ -85,7 +85,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         "[method]descriptor.write-via-stream",
         |mut store: Store<'_>, (fd, offset): (Fd, u64)| {
             Box::new(async move {
-                // What it writes is asked for as it comes; the hole before it now.
+                // Reserves the gap before `offset` now; the stream reserves its bytes as they are
+                // written.
                 if !room_up_to(&mut store, &fd, offset).await? {
                     return Ok((Err(FULL),));
                 }
@@ -164,14 +165,13 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// What an entry of a listing takes beside its name.
+/// Memory of an entry of a listing besides its name, in bytes.
 const ENTRY: usize = 64;
-/// Entries after which others get their turn.
+/// Entries after which other guests get a turn.
 const ENTRIES_A_TURN: usize = 1000;
 
-/// Lists a folder. All of a listing is held until its handle is dropped: it is on the account
-/// of memory until then. How large it is can be seen only by reading it, so it is read once
-/// for that.
+/// Lists a folder. The host holds the whole listing until its handle is dropped, so it counts as
+/// memory of the guest. Its size is known only by reading it, so it is read once for that.
 async fn read_directory(mut store: Store<'_>, fd: Fd) -> Answer<Listing> {
     let borrowed = Resource::new_borrow(fd.rep());
     let listed = store.data_mut().filesystem().read_directory(borrowed).await;
@@ -207,7 +207,7 @@ async fn read_directory(mut store: Store<'_>, fd: Fd) -> Answer<Listing> {
     Ok(answered)
 }
 
-/// Opens a file or a folder: a pipe or a device could keep a thread for ever.
+/// Opens a file or a folder. Nothing else: a pipe or a device could block a thread for ever.
 async fn open_at(
     mut store: Store<'_>,
     fd: Fd,
@@ -236,20 +236,20 @@ async fn open_at(
     answer(&mut store, result)
 }
 
-/// Asks for room for what makes a file as long as this.
+/// Reserves room to extend a file up to `end`.
 async fn room_up_to(store: &mut Store<'_>, fd: &Fd, end: u64) -> wasmtime::Result<bool> {
     let borrowed = Resource::new_borrow(fd.rep());
     let stat = store.data_mut().filesystem().stat(borrowed).await;
     let length = match answer(store, stat)?.0 {
         Ok(stat) => stat.size,
-        Err(_) => 0, // The call itself says what is wrong.
+        Err(_) => 0, // The write itself reports this.
     };
     let quota = store.data().quota.clone();
     Ok(quota.bytes(end.saturating_sub(length)).await)
 }
 
-/// A stream into a file, with the quota of the folder around it. All that it writes is charged,
-/// whether the file grows by it or not: it may have been truncated since the stream was opened.
+/// A stream into a file, under the quota. Every write is charged, whether it extends the file or
+/// not: the file may have been truncated since the stream was opened.
 fn limited(
     store: &mut Store<'_>,
     stream: Resource<DynOutputStream>,
@@ -260,7 +260,7 @@ fn limited(
     Ok(host.table.push(limited)?)
 }
 
-/// What one write of a stream may have at most: wasmtime's own permit.
+/// Maximum bytes of one write to a stream: wasmtime's own limit.
 const MOST_AT_ONCE: u64 = 64 << 10;
 
 struct Limited {

@@ -1,4 +1,4 @@
-//! What a guest prints: lines of the stage's log, under a rate limit.
+//! What a guest prints: lines in the stage's log, under a rate limit.
 
 use std::io;
 use std::pin::Pin;
@@ -16,15 +16,15 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use pipehost_observe::metrics::NodeMetrics;
 use pipehost_record::foreign::Foreign;
 
-/// What may be written to a stream after it was asked.
+/// Bytes that a guest may write to a stream after it has asked.
 const PERMIT: usize = 64 << 10;
 /// A line longer than this is logged in pieces.
 const LINE: usize = 4096;
-/// What is kept of the last words, in bytes.
+/// Maximum bytes that are kept of the last message.
 const LAST: usize = 1024;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Takes what the instances of one worker print, to stdout and stderr alike.
+/// Receives stdout and stderr of the instances of one worker.
 #[derive(Clone)]
 pub(crate) struct GuestLog(Arc<Mutex<State>>);
 
@@ -40,7 +40,7 @@ struct State {
 }
 
 impl GuestLog {
-    /// The log of a worker of a stage, which takes so many bytes a second.
+    /// The log of one worker, limited to this many bytes a second.
     pub(crate) fn new(
         stage: Arc<str>,
         worker: usize,
@@ -63,7 +63,7 @@ impl GuestLog {
         self.0.lock().expect("writing a log line does not panic")
     }
 
-    /// The last thing that looks like a message: for a failure's own message.
+    /// The last line that looks like a message: part of the message of a failure.
     pub(crate) fn last_words(&self) -> String {
         let mut state = self.state();
         state.end_line();
@@ -109,9 +109,9 @@ impl State {
             return;
         }
         tracing::info!(target: "guest", stage = &*self.stage, worker = self.worker, "{text}");
-        // Rust's panics end in a note that says nothing about the panic.
+        // Rust's panics end with a note about backtraces, which says nothing about the panic.
         if !text.starts_with("note: run with") {
-            // The message of a Rust panic stands on the line after its place.
+            // The message of a Rust panic is on the line after its location.
             let panic = self.last.contains("panicked at") && self.last.ends_with(':');
             self.last = if panic { format!("{} {text} ", self.last) } else { text };
             if self.last.len() > LAST {
@@ -137,10 +137,10 @@ impl StdoutStream for GuestLog {
     }
 }
 
-/// One of the streams that a guest has opened.
+/// An output stream that a guest has opened.
 struct LogStream {
     log: GuestLog,
-    /// Bytes that it may write before it asks again.
+    /// Bytes that the guest may write before it asks again.
     permit: usize,
 }
 

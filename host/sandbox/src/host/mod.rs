@@ -1,5 +1,5 @@
-//! What the host keeps beside each instance, and what it does for its guest: WASI, the accounts of
-//! memory and disk, turns, the log.
+//! What the host keeps for each instance, and does for its guest: WASI, limits of memory and disk,
+//! turns, the log.
 
 mod crossing;
 mod files;

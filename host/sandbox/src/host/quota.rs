@@ -1,9 +1,8 @@
-//! What the folders that a stage may write can hold: bytes and files.
+//! Limits the bytes and files in the folders that a stage may write.
 //!
-//! What is there is counted once, and what the stage adds is taken off before it is added.
-//! What it removes or writes over is not followed: once all is used up, the folders are
-//! counted again, as somebody may have removed something. A file that is removed while it is
-//! open is still there.
+//! Existing contents are counted once, and every addition is subtracted before it is made. Removals
+//! and overwrites are not tracked: once the quota is used up, the folders are counted again, as
+//! something may have been removed. A file that is removed while it is open still takes space.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,15 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// Between two counts passes so many times what a count takes, and at least this: counting is
-/// no way to keep the machine busy.
+/// The pause between two counts is this many times the duration of a count, and at least
+/// `LEAST_PAUSE`: counting must not keep the machine busy.
 const PAUSE: u32 = 10;
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
-/// Folders within folders that are looked into. What is deeper is not counted, and then there is
-/// no room for anything.
+/// How deep folders are counted. If there are deeper ones, the stage may not write anything.
 const DEPTH: usize = 64;
 
-/// The quota of all folders of one stage together, whichever of its instances writes.
+/// The quota of all folders of one stage together, shared by its instances.
 pub(crate) struct Quota {
     folders: Vec<PathBuf>,
     most: FreeSpace,
@@ -34,7 +32,7 @@ struct FreeSpace {
 
 struct State {
     left: FreeSpace,
-    /// When the folders were counted last, and how long that took.
+    /// When the folders were last counted, and how long that took.
     counted: Option<(Instant, Duration)>,
 }
 
@@ -49,22 +47,22 @@ impl Quota {
         self.state.lock().expect("nobody panics here")
     }
 
-    /// Takes room for bytes, if what was counted last has it.
+    /// Reserves bytes, if the last count leaves room for them.
     pub(crate) fn take(&self, bytes: u64) -> bool {
         self.state().take(FreeSpace { bytes, files: 0 })
     }
 
-    /// Takes room for bytes; looks again if there is none.
+    /// Reserves bytes; counts again if there is no room.
     pub(crate) async fn bytes(&self, bytes: u64) -> bool {
         self.ask(FreeSpace { bytes, files: 0 }).await
     }
 
-    /// Takes room for files or folders; looks again if there is none.
+    /// Reserves files or folders; counts again if there is no room.
     pub(crate) async fn files(&self, files: u64) -> bool {
         self.ask(FreeSpace { bytes: 0, files }).await
     }
 
-    /// Looks again if less than this many bytes are left.
+    /// Counts again if less than this many bytes are left.
     pub(crate) async fn renew(&self, bytes: u64) {
         let few = self.state().left.bytes < bytes;
         if few {
@@ -120,7 +118,7 @@ impl State {
     }
 }
 
-/// Adds up what is in a folder, until there is more than may be. Links are not followed.
+/// Adds up the contents of a folder, until there is more than `most`. Does not follow links.
 fn count(folder: &Path, depth: usize, most: FreeSpace, used: &mut FreeSpace) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let Ok(metadata) = entry.metadata() else { continue };
@@ -138,8 +136,8 @@ fn count(folder: &Path, depth: usize, most: FreeSpace, used: &mut FreeSpace) {
     }
 }
 
-/// Adds up files that were in a folder and have no name any more, but are still open in this
-/// process: they take room until they are closed. See proc(5).
+/// Adds up files that were removed from a folder but are still open in this process: they take
+/// space until they are closed. See proc(5).
 fn count_nameless(folder: &Path, used: &mut FreeSpace) {
     let Ok(folder) = folder.canonicalize() else { return };
     for entry in fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {

@@ -1,4 +1,4 @@
-//! What the host keeps beside each instance: WASI, the memory account, the log.
+//! What the host keeps for each instance: WASI, its memory, the log.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,13 +19,13 @@ use crate::compile::Metering;
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::Limits;
 
-/// The version of WASI that wasmtime defines: definitions of another would stand beside its
-/// own, not in their place.
+/// The version of WASI that wasmtime defines. Functions of another version would be added, and
+/// would not replace wasmtime's.
 pub(crate) const VERSION: &str = "0.2.12";
 /// Handles that a guest may hold at a time: open files, pollables, streams.
 const HANDLES: usize = 1000;
 
-/// What one call for random bytes may ask for.
+/// Maximum random bytes of one call.
 const RANDOM_BYTES: u64 = 4096;
 
 /// The data of a store.
@@ -33,17 +33,16 @@ pub(crate) struct Host {
     wasi: WasiCtx,
     pub(crate) table: ResourceTable,
     pub(crate) turn: Turn,
-    /// Of the folders that may be written.
+    /// Of the folders that the stage may write.
     pub(crate) quota: Arc<Quota>,
-    /// Bytes of the listings of folders that the guest holds, by their handles.
+    /// Bytes of the folder listings that the guest holds, by their handles.
     pub(crate) listings: HashMap<u32, usize>,
     pub(crate) memory: Memory,
     pub(crate) log: GuestLog,
     pub(crate) stopwatch: Stopwatch,
 }
 
-/// Tells the time in the guest from that for the way in and out, on the calls that it is
-/// asked to.
+/// Measures the time in the guest, without the time to enter and leave it, for sampled calls.
 #[derive(Default)]
 pub(crate) struct Stopwatch {
     pub(crate) runs: bool,
@@ -52,7 +51,7 @@ pub(crate) struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Control goes over between host and guest.
+    /// Called when control switches between host and guest.
     pub(crate) fn cross(&mut self, crossing: CallHook) {
         if !self.runs {
             return;
@@ -81,14 +80,14 @@ impl Host {
                 format!("cannot grant the folder {}", folder.host.value.display())
             })?;
         }
-        // Making random bytes is work of the host, which neither fuel nor a yield interrupts.
+        // Making random bytes is work of the host, which neither fuel nor a yield can interrupt.
         wasi.max_random_size(RANDOM_BYTES);
         let allowed = grants.network.clone();
         wasi.allow_tcp(!grants.network.is_empty());
         wasi.allow_udp(false).socket_addr_check(move |address, usage| {
             let granted = match usage {
                 SocketAddrUse::TcpConnect => allowed.contains(&address),
-                // What wasmtime asks before it connects: any port of any address of this side.
+                // wasmtime checks this before it connects: any port of any local address.
                 SocketAddrUse::TcpBind => address.port() == 0 && address.ip().is_unspecified(),
                 _ => false,
             };
@@ -115,13 +114,13 @@ impl WasiView for Host {
     }
 }
 
-/// Adds up all memories and tables of a store, and what the host holds for it.
+/// The memory of an instance: all memories and tables of its store, and what the host holds for it.
 pub(crate) struct Memory {
     pub(crate) used: usize,
     limit: usize,
 }
 
-/// The error that a guest is stopped with when it wants more memory than it may have.
+/// The error that stops a guest that exceeds its memory limit.
 #[derive(Debug)]
 pub(crate) struct MemoryExceeded {
     wanted: usize,
@@ -138,18 +137,18 @@ impl fmt::Display for MemoryExceeded {
 impl std::error::Error for MemoryExceeded {}
 
 impl Memory {
-    /// Takes memory of the host, such as that of a listing.
+    /// Charges memory of the host, such as a folder listing.
     pub(crate) fn take(&mut self, bytes: usize) -> wasmtime::Result<()> {
         self.grow(0, bytes).map(drop)
     }
 
-    /// Gives back what was taken.
+    /// Releases charged memory.
     pub(crate) fn give(&mut self, bytes: usize) {
         self.used = self.used.saturating_sub(bytes);
     }
 
-    /// An error rather than a refusal: a guest cannot do without memory, and the
-    /// error's type tells what happened.
+    /// An error instead of a refusal: a guest cannot go on without memory, and the type of the
+    /// error tells the cause.
     fn grow(&mut self, current: usize, desired: usize) -> wasmtime::Result<bool> {
         let wanted = self.used.saturating_add(desired.saturating_sub(current));
         if wanted > self.limit {

@@ -1,8 +1,8 @@
-//! Turns: what a guest does from one yield to the next, and what calls of the host cost it.
+//! Turns: what a guest does from one yield to the next, and what host calls cost.
 //!
-//! A guest that computes yields by its own fuel. A call of the host burns none by itself, so
-//! it is charged here, and a guest that calls the host again and again is made to yield at
-//! the next place where its fuel is looked at (the begin of a function or of a loop).
+//! A guest that computes yields when its fuel reaches the next interval. A host call burns no fuel
+//! by itself, so it is charged here. A guest that calls the host again and again is made to yield
+//! at the next place that checks fuel (the beginning of a function or of a loop).
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,41 +15,41 @@ use crate::compile::Metering;
 
 /// A guest yields after this much fuel: about a millisecond.
 pub(crate) const FUEL: u64 = 2_000_000;
-/// What a call of the host costs in fuel, beside a unit for each byte that it moves.
+/// Fuel of a host call, besides one unit for each byte that it moves.
 const CALL_FUEL: u64 = 1_000;
-/// A guest that has spent so long in calls of the host yields, whatever they cost.
+/// A guest that has spent this long in host calls yields, whatever their fuel.
 const TIME: Duration = Duration::from_millis(1);
-/// Calls of the host within one turn. A guest is made to yield long before; one that goes on
-/// has neither a loop nor a function between its calls, which no compiler makes.
+/// Maximum host calls within one turn. A guest usually yields long before. One that does not has
+/// neither a loop nor a function between its calls, which no compiler makes.
 const MOST_CALLS: u32 = 10_000;
-/// Bytes that one call of the host may be given: texts, lists.
+/// Maximum bytes of the arguments of one host call: strings and lists.
 pub(crate) const ARGUMENT_BYTES: usize = 1 << 20;
 
 /// The turns of one instance.
 pub(crate) struct Turn {
     metering: Metering,
-    /// Bytes that an answer of the guest may have.
+    /// Maximum bytes of one answer of the guest.
     answer_bytes: usize,
-    /// Turns so far: counted by who polls.
+    /// Counts turns: [`Turns::poll`] increments it.
     turns: Turns,
-    /// The turn to which the rest belongs.
+    /// The turn that the following fields belong to.
     number: u64,
-    /// Since when the guest is in a call of the host.
+    /// When the guest entered the current host call.
     entered: Option<Instant>,
-    /// Time in calls of the host.
+    /// Time spent in host calls.
     time: Duration,
     calls: u32,
-    /// Fuel that is not taken off yet.
+    /// Fuel that is charged but not yet taken from the store.
     owed: u64,
-    /// The next look at the fuel yields.
+    /// Whether the next check of the fuel yields.
     yields: bool,
 }
 
-/// What follows from the end of a call of the host.
+/// What to do at the end of a host call.
 pub(crate) struct HostCallEnd {
-    /// The guest has yielded, as it was made to: from now on by its own fuel again.
+    /// The guest has yielded as required: from now on, it yields by its own fuel again.
     pub(crate) yielded: bool,
-    /// The turn is over: so much fuel is taken off, and the next look at it yields.
+    /// The turn is over: take this much fuel, and make the next check of the fuel yield.
     pub(crate) owed: Option<u64>,
 }
 
@@ -93,25 +93,25 @@ impl Turn {
         self.turns.clone()
     }
 
-    /// Charges what a call of the host moves.
+    /// Charges the bytes that a host call moves.
     pub(crate) fn charge(&mut self, bytes: usize) {
         self.owed = self.owed.saturating_add(bytes as u64);
     }
 
-    /// Takes what is owed: at the end of a call of the guest.
+    /// Takes the fuel that is still owed, at the end of a call into the guest.
     pub(crate) fn settle(&mut self) -> u64 {
         std::mem::take(&mut self.owed)
     }
 
-    /// The guest calls the host, or looks at its fuel.
+    /// The guest enters a host call or a check of its fuel.
     pub(crate) fn enter(&mut self) {
         self.entered = Some(Instant::now());
     }
 
-    /// A call of the host has ended, or a look at the fuel.
+    /// A host call or a check of the fuel has ended.
     ///
     /// # Errors
-    /// If the guest calls the host without end, and never looks at its fuel.
+    /// If the guest calls the host endlessly and never checks its fuel.
     pub(crate) fn leave(&mut self) -> Result<HostCallEnd, NoYield> {
         let number = self.turns.count();
         let is_new = self.number != number;
@@ -124,7 +124,7 @@ impl Turn {
         };
         self.calls += 1;
         self.owed = self.owed.saturating_add(CALL_FUEL);
-        let counts = self.metering == Metering::Fuel; // A clock makes the others yield.
+        let counts = self.metering == Metering::Fuel; // With epochs, ticks make a guest yield.
         if counts && self.calls > MOST_CALLS {
             return Err(NoYield);
         }
@@ -134,18 +134,18 @@ impl Turn {
         Ok(HostCallEnd { yielded, owed: ends.then(|| self.settle()) })
     }
 
-    /// Bytes that an answer of the guest may have.
+    /// Maximum bytes of one answer of the guest.
     pub(crate) fn answer_bytes(&self) -> usize {
         self.answer_bytes
     }
 
-    /// Whether the next look at the fuel yields, which a new call is not to begin with.
+    /// Begins a call. Returns whether a yield was pending, which must not carry over to this call.
     pub(crate) fn begin(&mut self) -> bool {
         std::mem::take(&mut self.yields)
     }
 }
 
-/// The error that stops a guest that calls the host without end, and never looks at its fuel.
+/// The error that stops a guest that calls the host endlessly and never checks its fuel.
 #[derive(Debug)]
 pub(crate) struct NoYield;
 

@@ -1,8 +1,7 @@
-//! WASI 0.2 as guests get it: wasmtime's, with an account of what streams and folders move.
+//! WASI 0.2 for guests: wasmtime's implementation, with charges for streams and folders.
 //!
-//! wasmtime's functions cost no fuel. Those that move bytes are defined again here, over its
-//! own: each charges its bytes to the turn first. Those that make files or let them grow ask
-//! the quota of the folder.
+//! wasmtime's functions cost no fuel. Those that move bytes are redefined here: each charges its
+//! bytes to the turn and then calls wasmtime's. Those that create or extend files check the quota.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
@@ -15,10 +14,10 @@ use wasmtime_wasi_io::streams::StreamResult;
 use super::files;
 use super::store::{Host, VERSION};
 
-/// Defines everything that a guest may import of WASI.
+/// Defines every WASI function that a guest may import.
 ///
 /// # Errors
-/// If wasmtime does not define what is defined again here.
+/// If wasmtime lacks a function that is redefined here.
 pub(crate) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     linker.allow_shadowing(true);
@@ -28,7 +27,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// A result as the guest gets it; what is to trap does.
+/// Converts a result for the guest. Errors that must trap become a trap.
 fn answer<T>(
     mut store: StoreContextMut<'_, Host>,
     result: StreamResult<T>,
@@ -39,7 +38,7 @@ fn answer<T>(
     },))
 }
 
-/// The same of a read, which is charged when it is known.
+/// As [`answer`], for a read: charges the bytes that were read.
 fn read(
     mut store: StoreContextMut<'_, Host>,
     result: StreamResult<Vec<u8>>,

@@ -1,6 +1,6 @@
-//! Arbitrary code in the place of a stage: whatever it does, the host lives.
+//! Arbitrary modules in the place of a stage: the host must survive all of them.
 //!
-//! `PIPEHOST_GUESTS=10000 cargo test -p pipehost-sandbox arbitrary` makes so many of them.
+//! `PIPEHOST_GUESTS=10000 cargo test -p pipehost-sandbox arbitrary` tests that many modules.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use pipehost_config::limits::{Fuel, Limits};
 use pipehost_observe::metrics::Metrics;
 use pipehost_record::{Batch, BatchBuilder};
 
-/// The exports of a stage with everything, as the canonical ABI has them.
+/// The exports of a stage with all optional interfaces, named as in the canonical ABI.
 const SHAPE: &str = r#"(module
   (memory (export "memory") 2)
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
@@ -85,7 +85,7 @@ async fn the_host_survives_arbitrary_guests() {
         );
         let Ok(component) = component else { continue };
         loaded += 1;
-        // Each call on a new instance: after a failure, the old one is done with.
+        // A new instance for each call: after a failure, the old one must not be used.
         for call in 0..7 {
             let log = GuestLog::new("guest".into(), 0, 1000, &metrics);
             let Ok(mut instance) = Instance::start(&component, log, &metrics).await else { break };
@@ -101,7 +101,7 @@ async fn the_host_survives_arbitrary_guests() {
             answered += usize::from(answer);
         }
     }
-    // Most are refused; those that are not have been called.
+    // Most modules are refused. Enough must have been loaded and called.
     assert!(loaded > wanted / 10, "{loaded} of {made} were loaded");
     println!("{made} guests, {loaded} loaded, {answered} calls answered");
 }

@@ -1,4 +1,4 @@
-//! What went wrong in a call, by the type of wasmtime's error.
+//! The cause of a failed call, by the type of wasmtime's error.
 
 use wasmtime::{Trap, WasmBacktrace};
 
@@ -6,8 +6,8 @@ use super::failure::Failure;
 use crate::host::MemoryExceeded;
 use pipehost_observe::metrics::Cause;
 
-/// Classifies what wasmtime returned. `last_words` is what the guest wrote last: for Rust, the
-/// message of a panic.
+/// Classifies wasmtime's error. `last_words` is what the guest printed last: for Rust, the message
+/// of a panic.
 pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
     if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>() {
         return Failure::new(Cause::Memory, exceeded.to_string());
@@ -28,9 +28,10 @@ pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
         let how = if exit.0 == 0 { "it exited" } else { "it exited with an error" };
         return Failure::new(Cause::Trap, how);
     }
-    // Wasmtime keeps the type of this error to itself.
+    // Wasmtime keeps the type of this error private, so its text is compared.
     if error.chain().any(|cause| cause.to_string().contains("fuel allocated for hostcalls")) {
-        // An answer is read once the guest has returned: then no function of it is under way.
+        // With a backtrace, the guest was in a host call: an answer is read after the guest has
+        // returned.
         if error.downcast_ref::<WasmBacktrace>().is_some() {
             return Failure::new(Cause::Trap, "it passed more than 1 MiB to one call of the host");
         }

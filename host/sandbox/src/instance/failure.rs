@@ -5,7 +5,7 @@ use std::fmt;
 use pipehost_observe::metrics::Cause;
 use pipehost_record::foreign::Foreign;
 
-/// A call that failed. Its instance is not to be used again.
+/// A call that failed. Its instance must not be used again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub cause: Cause,

@@ -32,7 +32,7 @@ type Save = TypedFunc<(), (Result<Vec<u8>, String>,)>;
 type Restore = TypedFunc<(Vec<u8>,), (Result<(), String>,)>;
 type Advance = TypedFunc<(i64,), (Result<records::Outcome, String>,)>;
 
-/// What a component says about itself.
+/// The description that a component returns.
 #[derive(Debug, Clone)]
 pub struct Description {
     pub name: String,
@@ -53,14 +53,14 @@ pub(crate) struct Instance {
     plan: Plan,
     metrics: Arc<NodeMetrics>,
     turns: Turns,
-    /// What the memory gauge holds for this instance.
+    /// What this instance has added to the memory gauge.
     memory: usize,
     calls: u32,
-    /// Of calls that were looked at closely: in the guest, and in all.
+    /// Total time of the calls that were measured: in the guest, and overall.
     measured: (Duration, Duration),
 }
 
-/// One call of so many is looked at closely: that costs some of the time that it measures.
+/// One call in this many is measured in detail: measuring costs some of the time that it measures.
 const LOOK_AT: u32 = 32;
 
 impl Instance {
@@ -102,7 +102,7 @@ impl Instance {
                 })
             });
         }
-        // Without a clock, the next tick never comes.
+        // If nothing increments the epoch, this deadline never comes.
         store.set_epoch_deadline(1);
         arm(&mut store, limits.lifecycle_fuel());
         let made = async {
@@ -175,10 +175,10 @@ impl Instance {
         Ok(plan)
     }
 
-    /// Pushes a batch through the stage.
+    /// Calls `process` with a batch.
     ///
     /// # Errors
-    /// What went wrong; the instance is then finished.
+    /// If the guest fails, or breaks a limit or the contract. The instance must not be used again.
     pub(crate) async fn process(&mut self, batch: &Batch) -> Result<Answer, Failure> {
         let given = Given::new(&self.plan, batch);
         let lowered: Vec<_> =
@@ -191,7 +191,7 @@ impl Instance {
             attributes: &lowered,
             input: batch.input,
         };
-        // The first one touches memory that is never new again.
+        // Not the first call: it touches memory for the first time, which later calls do not.
         let watched = self.calls % LOOK_AT == 1;
         self.calls = self.calls.wrapping_add(1);
         let stopwatch = &mut self.store.data_mut().stopwatch;
@@ -206,10 +206,10 @@ impl Instance {
         self.check(Some((batch, &given)), outcome)
     }
 
-    /// Asks for what the stage still holds.
+    /// Calls `finish`, in which the stage emits what it still holds.
     ///
     /// # Errors
-    /// What went wrong.
+    /// As [`Instance::process`].
     pub(crate) async fn finish(&mut self) -> Result<Answer, Failure> {
         let outcome = self
             .call(self.state_fuel(0), async |store, exports| {
@@ -220,10 +220,10 @@ impl Instance {
         self.check(None, outcome)
     }
 
-    /// Tells the stage how far time has come; nothing, if it does not want to know.
+    /// Passes a watermark to the stage; does nothing if the stage does not export `advance`.
     ///
     /// # Errors
-    /// What went wrong.
+    /// As [`Instance::process`].
     pub(crate) async fn advance(&mut self, watermark: i64) -> Result<Answer, Failure> {
         let Some(advance) = self.advance else { return Ok(Answer::default()) };
         let outcome = self
@@ -235,7 +235,7 @@ impl Instance {
         self.check(None, outcome)
     }
 
-    /// The stage's state, if it keeps one.
+    /// The stage's state; `None` if it keeps none.
     pub(crate) async fn save(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let Some((save, _)) = self.checkpoint else { return Ok(None) };
         self.call(self.state_fuel(0), async |store, _| Ok(save.call_async(store, ()).await?.0))
@@ -284,7 +284,7 @@ impl Instance {
         }
         let excerpts: usize =
             (outcome.outputs.iter().map(outcome::excerpt_bytes)).fold(0, usize::saturating_add);
-        // Nearly always nothing is repeated, and what the batch has need not be known.
+        // Usually nothing is repeated, and the size of the batch is not needed.
         if repeats(&outcome.outputs) || excerpts > allowed {
             let most = allowed.saturating_add(batch.map_or(0, Batch::bytes));
             let inherited = inherited_bytes(batch, &outcome.outputs, most);
@@ -301,7 +301,7 @@ impl Instance {
         })
     }
 
-    /// One call into the guest, with so much fuel, under the limit of time.
+    /// Makes one call into the guest with this much fuel, under the time limit.
     async fn call<R>(
         &mut self,
         fuel: Option<u64>,
@@ -310,14 +310,14 @@ impl Instance {
         self.timed_call(fuel, call).await.0
     }
 
-    /// The same, and how long it took.
+    /// As [`Instance::call`]; also returns how long it took.
     async fn timed_call<R>(
         &mut self,
         fuel: Option<u64>,
         call: impl AsyncFnOnce(&mut Store<Host>, &Transform) -> wasmtime::Result<R>,
     ) -> (Result<R, Failure>, Duration) {
         arm(&mut self.store, fuel);
-        // A tick that came while nothing ran is not to be laid on this call.
+        // A tick that came while nothing ran must not count for this call.
         self.store.set_epoch_deadline(1);
         let log = self.store.data().log.clone();
         let result =
@@ -358,8 +358,8 @@ impl Drop for Instance {
     }
 }
 
-/// Whether a row may come several times. An answer that repeats none inherits no more than
-/// there is.
+/// Whether a row may occur several times. If none does, an answer inherits no more than the batch
+/// has.
 fn repeats(outputs: &[records::Output]) -> bool {
     match outputs {
         [] | [records::Output { rows: records::Rows::All, .. }] => false,
@@ -372,7 +372,7 @@ fn ascending(rows: &[u32]) -> bool {
     rows.is_sorted_by(|a, b| a < b)
 }
 
-/// What the rows of an answer inherit. What is more than `most` is not added up.
+/// Bytes that the rows of an answer inherit. Stops counting above `most`.
 fn inherited_bytes(input: Option<&Batch>, outputs: &[records::Output], most: usize) -> usize {
     let Some(input) = input else { return 0 };
     let whole = input.bytes();
@@ -395,7 +395,7 @@ fn lower(column: &Column) -> records::Column<'_> {
     records::Column { ends: &column.ends, data: &column.data, nulls: &column.nulls }
 }
 
-/// Fills up the fuel for a call.
+/// Sets the fuel for a call.
 fn arm(store: &mut Store<Host>, fuel: Option<u64>) {
     let yields = store.data_mut().turn.begin();
     if let Some(fuel) = fuel {
@@ -415,8 +415,8 @@ fn count_fuel(store: &mut Store<Host>, fuel: Option<u64>, metrics: &NodeMetrics)
     }
 }
 
-/// Bounds a call in time: a guest that computes yields now and then, and one that sits
-/// in a host call waits; either way the clock is looked at before the next turn.
+/// Bounds the time of a call. A guest that computes yields regularly, and one in a host call waits;
+/// either way, the clock is checked before the next turn.
 async fn within<R>(
     limits: &Limits,
     log: &GuestLog,
@@ -434,8 +434,8 @@ async fn within<R>(
             let mut timer = pin!(tokio::time::sleep(left));
             let mut allowed = limits.timeout;
             poll_fn(|context| {
-                // The timer wakes a guest that waits; one that computes may keep the thread from
-                // looking at timers.
+                // The timer wakes a guest that waits. A guest that computes may keep its thread
+                // from polling timers, so the clock is checked too.
                 while start.elapsed() >= allowed || timer.as_mut().poll(context).is_ready() {
                     let before = allowed;
                     allowed = limits.timeout.saturating_add(stopped::since(start));
@@ -449,7 +449,7 @@ async fn within<R>(
             .await
         }
     };
-    // An answer that came late, because the guest never yielded, is late all the same.
+    // A guest that never yielded may answer after the timeout: that is a timeout, too.
     let took = start.elapsed();
     let late = took > limits.timeout && took - stopped::since(start) > limits.timeout;
     let result = match ended {

@@ -1,4 +1,4 @@
-//! Source folders: crates that cargo builds.
+//! Source folders: crates that are built with cargo.
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use std::io::{BufRead, BufReader, Read as _};
@@ -8,12 +8,13 @@ use std::process::{Command, Stdio};
 use super::unchanged;
 use crate::compile::TARGET;
 
-/// The component of the crate in a folder; built, unless nothing has changed since that was done.
+/// The component of the crate in a folder. Builds it, unless nothing has changed since the last
+/// build.
 ///
 /// # Errors
-/// What went wrong, for the operator.
+/// If the folder holds no crate or cargo fails; the message is for the operator.
 pub(super) fn component(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
-    // The workspace of a crate is looked for along its real path.
+    // Cargo looks for the workspace of a crate along its real path.
     let folder = named.canonicalize().with_context(|| format!("{}", named.display()))?;
     let manifest = folder.join("Cargo.toml");
     if !manifest.exists() {
@@ -41,8 +42,8 @@ pub(super) fn component(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathB
         .arg("--manifest-path")
         .arg(&manifest)
         .stdin(Stdio::null());
-    // Flags for this machine's processor, or of a `cargo test` that runs this program,
-    // are not for the stage.
+    // Flags for this machine's processor, and variables of a `cargo test` that runs this program,
+    // must not reach the build of the stage.
     for (name, _) in std::env::vars_os() {
         let ours = name.to_str().is_some_and(|name| {
             ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"].contains(&name)
@@ -63,7 +64,7 @@ pub(super) fn component(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathB
     let mut stdout = child.stdout.take().expect("it is piped");
     let messages = std::thread::spawn(move || {
         let mut messages = Vec::new();
-        // What was read before an error is all that there is.
+        // After a read error, use what was read before it.
         let _ = stdout.read_to_end(&mut messages);
         messages
     });
@@ -87,8 +88,8 @@ pub(super) fn component(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathB
     Ok(component)
 }
 
-/// Passes on what cargo says, from when it compiles something: a build that has nothing to do is
-/// quiet. Returns all of it.
+/// Passes on cargo's messages from the first `Compiling` on: a build that has nothing to do is
+/// quiet. Returns all messages.
 fn follow(stderr: impl BufRead, folder: &Path, say: &mut dyn FnMut(&str)) -> String {
     let (mut log, mut compiles) = (String::new(), false);
     for line in stderr.split(b'\n').map_while(Result::ok) {
@@ -108,7 +109,7 @@ fn follow(stderr: impl BufRead, folder: &Path, say: &mut dyn FnMut(&str)) -> Str
     log
 }
 
-/// The component among what cargo says it built.
+/// The component among the files that cargo reports as built.
 fn artifact(messages: &[u8], manifest: &Path) -> Option<PathBuf> {
     serde_json::Deserializer::from_slice(messages)
         .into_iter::<serde_json::Value>()
@@ -129,7 +130,7 @@ fn add_target(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<()> {
         Ok(output) if output.status.success() => {
             String::from_utf8_lossy(&output.stdout).trim().to_owned()
         }
-        _ => return Ok(()), // Cargo will say it better.
+        _ => return Ok(()), // Cargo reports this better.
     };
     if Path::new(&sysroot).join("lib/rustlib").join(TARGET).is_dir() {
         return Ok(());

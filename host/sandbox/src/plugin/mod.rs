@@ -1,5 +1,5 @@
-//! From what an operator names to the bytes of a component: a file, what a source folder builds, or
-//! a stage that comes with the program.
+//! From the plugin that an operator names to the bytes of a component: a file, the result of
+//! building a source folder, or a bundled stage.
 
 mod build;
 mod unchanged;
@@ -14,21 +14,21 @@ use bytesize::ByteSize;
 use crate::compile::Source;
 use pipehost_config::Plugin;
 
-/// A stage that comes with the program.
+/// A stage that is bundled with the program.
 #[derive(Debug, Clone, Copy)]
 pub struct BundledStage {
     pub name: &'static str,
-    /// What it does, in a line.
+    /// What it does, in one line.
     pub summary: &'static str,
     pub component: &'static [u8],
 }
 
-/// Finds a component, and builds it first if a source folder is named. A path that is there wins
-/// over the name of a bundled stage. `say` is told what takes time. No more than `limit` bytes are
-/// read: the file may be a stranger's, or never end.
+/// Reads a component; builds it first if a source folder is named. An existing path takes
+/// precedence over a bundled stage of the same name. `say` receives messages about what takes time.
+/// Reads at most `limit` bytes: the file may be untrusted, or endless.
 ///
 /// # Errors
-/// What went wrong, for the operator.
+/// If it cannot be found, built or read; the message is for the operator.
 pub fn read(
     plugin: &Plugin,
     bundled: &[BundledStage],

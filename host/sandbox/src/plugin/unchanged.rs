@@ -1,9 +1,9 @@
-//! Whether a source folder is as it was when it was built: then cargo, which takes some tenths of
-//! a second to find that out, is not asked.
+//! Whether a source folder is unchanged since its last build. Then cargo is not started, which
+//! needs some tenths of a second to find that out.
 //!
-//! Of each build, a note is kept beside the compiled components: where the component is, and the
-//! size and the time of everything that it was made of. Cargo lists that in a file beside the
-//! component (dep-info); manifests and settings are found beside and above it.
+//! Each build leaves a note beside the compiled components: the path of the component, and size and
+//! modification time of all files that it was built from. Cargo lists the sources in a file beside
+//! the component (dep-info); manifests and settings are looked for in all folders above.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,15 +15,15 @@ use serde::{Deserialize, Serialize};
 use crate::compile::Cache;
 use pipehost_files::content_hash;
 
-/// What a component was made of.
+/// The files that a component was built from.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Build {
     component: PathBuf,
-    /// The component itself is one of them.
+    /// Includes the component itself.
     inputs: Vec<(PathBuf, Option<State>)>,
 }
 
-/// A file, as far as that tells whether it was written since: size, seconds and nanoseconds.
+/// Size and modification time (seconds, nanoseconds) of a file: both together show a change.
 type State = (u64, i64, i64);
 
 fn state(path: &Path) -> Option<State> {
@@ -31,7 +31,7 @@ fn state(path: &Path) -> Option<State> {
     Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
-/// The note of a folder. What the environment tells cargo belongs to its name.
+/// Name of a folder's note. It includes the environment variables that change cargo's build.
 fn name(folder: &Path) -> String {
     let mut of = folder.as_os_str().as_encoded_bytes().to_vec();
     for variable in ["CARGO", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "RUSTUP_TOOLCHAIN"] {
@@ -41,7 +41,7 @@ fn name(folder: &Path) -> String {
     format!("build-{}", content_hash(&of))
 }
 
-/// The component of a folder, if nothing that it was made of has changed.
+/// The component of a folder, if no file that it was built from has changed.
 pub(super) fn component(folder: &Path) -> Option<PathBuf> {
     let note = Cache::of_user()?.read_note(&name(folder))?;
     let build: Build = postcard::from_bytes(&note).ok()?;
@@ -49,7 +49,7 @@ pub(super) fn component(folder: &Path) -> Option<PathBuf> {
     (same && build.component.is_file()).then_some(build.component)
 }
 
-/// Notes what a component was made of, if cargo tells.
+/// Writes a note of the files that a component was built from, if cargo lists them.
 pub(super) fn note(folder: &Path, component: &Path) {
     let Some(cache) = Cache::of_user() else { return };
     let Ok(list) = fs::read_to_string(component.with_extension("d")) else { return };
@@ -57,7 +57,7 @@ pub(super) fn note(folder: &Path, component: &Path) {
     let folders: BTreeSet<PathBuf> = (inputs.iter().map(PathBuf::as_path).chain([folder]))
         .flat_map(|path| path.ancestors().map(Path::to_owned))
         .collect();
-    // Also those that are not there: one that is made later changes the build.
+    // Also files that do not exist: creating one changes the build.
     for folder in folders {
         for file in ["Cargo.toml", "Cargo.lock", ".cargo/config.toml", "rust-toolchain.toml"] {
             inputs.insert(folder.join(file));
@@ -74,7 +74,7 @@ pub(super) fn note(folder: &Path, component: &Path) {
     }
 }
 
-/// The files in a list of cargo's: `COMPONENT: FILE FILE`, with `\ ` for a space in a name.
+/// Parses cargo's dep-info: `COMPONENT: FILE FILE`, with `\ ` for a space in a name.
 fn sources(list: &str) -> impl Iterator<Item = PathBuf> {
     let files = list.split_once(": ").map_or("", |(_, files)| files).trim_end();
     let mut names = Vec::new();

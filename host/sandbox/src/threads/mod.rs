@@ -1,5 +1,5 @@
-//! The threads that guests run on, apart from all others: whatever guests do, the rest of the
-//! program has threads. What guests ask of the file system waits on threads of their own too.
+//! Guests run on threads of their own, so that they cannot starve the rest of the program. Their
+//! file system calls block threads of their own, too.
 
 pub(crate) mod stopped;
 
@@ -7,11 +7,11 @@ use std::sync::LazyLock;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Polls between two looks at timers and sockets. A turn of a guest takes a millisecond or
-/// two, and each look is worth some microseconds.
+/// Polls between two checks of timers and sockets. A turn of a guest takes a millisecond or two,
+/// and a check costs some microseconds.
 const EVENT_INTERVAL: u32 = 13;
 
-/// Guests that wait for the file system at a time; more wait for their turn.
+/// Maximum file system calls of guests at a time; further ones wait.
 const BLOCKING_THREADS: usize = 64;
 
 static GUESTS: LazyLock<Runtime> = LazyLock::new(|| {
@@ -25,7 +25,7 @@ static GUESTS: LazyLock<Runtime> = LazyLock::new(|| {
         .expect("the system gives threads for guests")
 });
 
-/// Where the tasks of stages are spawned.
+/// The runtime for the tasks of stages.
 pub fn guests() -> &'static Handle {
     GUESTS.handle()
 }

@@ -1,20 +1,20 @@
 //! Time in which this process did not run: it was stopped (SIGSTOP, a debugger, a suspended
-//! machine), or starved. A guest is not to blame for it.
+//! machine), or got no CPU. This time does not count against a guest's time limit.
 
 use std::collections::VecDeque;
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-/// How often it is noted that the process runs.
+/// How often the thread records that the process runs.
 const TICK: Duration = Duration::from_millis(100);
-/// A tick that comes this late was not merely waiting for its turn.
+/// A tick later than this means that the process did not run.
 const SLACK: Duration = Duration::from_millis(500);
-/// Pauses that are remembered.
+/// How many pauses are remembered.
 const MOST: usize = 64;
 
 struct Ticks {
     last: Instant,
-    /// When each ended, and how long it was.
+    /// End and length of each pause.
     pauses: VecDeque<(Instant, Duration)>,
 }
 
@@ -47,12 +47,12 @@ impl Ticks {
     }
 }
 
-/// Begins to note it.
+/// Starts the thread that records ticks.
 pub(super) fn begin() {
     LazyLock::force(&TICKS);
 }
 
-/// How much of the time since then the process did not run.
+/// How much of the time since `start` the process did not run.
 pub(crate) fn since(start: Instant) -> Duration {
     let mut ticks = TICKS.lock().expect("nobody panics here");
     // The next tick may not have come yet.

@@ -1,4 +1,4 @@
-//! The breaker of a stage: once it keeps failing, it is not called for a while.
+//! The breaker of a stage: while the stage keeps failing, it is not called.
 //!
 //! The three states are those of Nygard's circuit breaker ("Release It!"): closed, open,
 //! and half open, in which one call probes whether the stage works again.
@@ -15,23 +15,23 @@ use pipehost_observe::metrics::{BreakerState, NodeMetrics};
 
 /// Shared by the workers of a stage.
 pub struct Breaker {
-    /// Whose it is, for the log.
+    /// Name of the stage, for the log.
     stage: Arc<str>,
     config: pipehost_config::Breaker,
     state: Mutex<State>,
-    /// Told when a probe has ended.
+    /// Notified when a probe has ended.
     probed: Notify,
     metrics: Arc<NodeMetrics>,
 }
 
 enum State {
-    /// When calls failed, within the window.
+    /// Times of the calls that failed within the window.
     Closed(VecDeque<Instant>),
     Open {
         until: Instant,
         why: String,
     },
-    /// One call is under way to see whether the stage works again.
+    /// One call is testing whether the stage works again.
     Probing {
         why: String,
     },
@@ -59,8 +59,8 @@ impl Breaker {
         self.state.lock().expect("nobody panics with the breaker in hand")
     }
 
-    /// Asks for a call. Where the pipeline pauses, this waits until the stage may be
-    /// tried again.
+    /// Asks to make a call. If the pipeline pauses while the breaker is open, waits until the stage
+    /// may be called again.
     pub(super) async fn admit(&self) -> Result<(), NotAdmitted> {
         loop {
             let probed = self.probed.notified();

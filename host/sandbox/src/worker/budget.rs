@@ -1,4 +1,4 @@
-//! What the answers to the parts of a batch may take together: as much as one answer to all of it.
+//! The output budget of a divided batch: all its parts together may answer what one call may.
 
 use std::sync::Arc;
 
@@ -8,22 +8,22 @@ use pipehost_config::limits::Limits;
 use pipehost_observe::metrics::Cause;
 use pipehost_record::{Batch, MAX_ATTRIBUTES};
 
-/// What is left for the answers to the parts of a batch.
+/// What is left for the answers to the remaining parts of a batch.
 pub(super) struct OutputBudget {
     bytes: usize,
     records: usize,
-    /// That the stage adds, counted anew for each part.
+    /// Attributes that the stage may add; not shared, the same for each part.
     attributes: usize,
     /// Bytes for the reasons of rejections.
     reasons: usize,
 }
 
-/// The reason where there is no budget for another.
+/// The reason once the budget for reasons is used up.
 const NO_REASON: &str =
     "the reason is left out: those for other records of the batch took all of limits.output";
 
 impl OutputBudget {
-    /// What one answer to a batch may take.
+    /// The budget of one answer to a batch.
     pub(super) fn new(limits: &Limits, batch: &Batch) -> Self {
         Self {
             bytes: limits.output_bytes.saturating_add(bytes(batch)),
@@ -33,15 +33,15 @@ impl OutputBudget {
         }
     }
 
-    /// Of a stage that is part of this program.
+    /// Of a native stage: unlimited.
     #[cfg(feature = "native")]
     pub(super) fn endless() -> Self {
         let all = usize::MAX;
         Self { bytes: all, records: all, attributes: all, reasons: all }
     }
 
-    /// Keeps the reasons of a part that is rejected, each new one once; and if there is no budget
-    /// for it, `NO_REASON`. `last` is the reason before.
+    /// Charges the reasons of a rejected part, each new reason once. Once the budget is used up,
+    /// replaces them by `NO_REASON`. `last` is the reason before.
     pub(super) fn keep_reasons(&mut self, answer: &mut Answer, last: &mut Arc<str>) {
         for rejected in &mut answer.rejected {
             if rejected.reason != *last {
@@ -58,7 +58,7 @@ impl OutputBudget {
         }
     }
 
-    /// Takes what was answered within the limits of a call.
+    /// Charges an answer that is within the limits of one call.
     pub(super) fn spend(&mut self, answer: &Answer) {
         for Emitted { batch, .. } in &answer.emitted {
             self.bytes = self.bytes.saturating_sub(bytes(batch));
@@ -86,7 +86,7 @@ impl OutputBudget {
     }
 }
 
-/// What a batch takes of the budget: what its records hold, and what it takes itself.
+/// Bytes that a batch is charged with: the contents of its records, and its own overhead.
 fn bytes(batch: &Batch) -> usize {
     batch.bytes().saturating_add(batch.own_bytes())
 }

@@ -1,8 +1,8 @@
 //! A worker: one instance, and what happens when it fails.
 //!
-//! A batch that fails is divided until the records at fault stand alone; those become
-//! rejected rows and all the others go on, in order. A stage that exports
-//! `checkpoint` gets its state back before each new attempt.
+//! A batch that fails is halved until each record at fault stands alone. These become rejected
+//! rows, and all other records go on, in order. A stage that exports `checkpoint` gets its state
+//! back before each new attempt.
 
 mod breaker;
 mod budget;
@@ -26,11 +26,11 @@ use pipehost_record::{Batch, Rejected};
 use recovery::Recovery;
 pub use recovery::WorkerState;
 
-/// A stage that is part of this program: what benchmarks compare the sandbox with.
+/// A stage compiled into this program: benchmarks compare the sandbox with it.
 #[cfg(feature = "native")]
 pub trait Native: Send {
     /// # Errors
-    /// Condemns the batch, as in the contract.
+    /// If the whole batch fails, as in the contract.
     fn process(&mut self, batch: &Batch) -> Result<Answer>;
     /// # Errors
     /// As [`Native::process`].
@@ -49,7 +49,7 @@ pub enum Runner {
 }
 
 impl Runner {
-    /// The program, of a stage that has a sandbox.
+    /// The program of a sandboxed stage; `None` for a native one.
     pub fn program(&self) -> Option<&Arc<Program>> {
         match self {
             Self::Sandboxed(program) => Some(program),
@@ -66,12 +66,12 @@ impl Runner {
         }
     }
 
-    /// Whether the stage wants to see time pass.
+    /// Whether the stage receives watermarks.
     pub fn has_watermark(&self) -> bool {
         self.program().is_some_and(|program| program.component().has_watermark())
     }
 
-    /// What the answers to the parts of a batch may come to.
+    /// The output budget for all parts of a batch together.
     fn answer_limits(&self, batch: &Batch) -> OutputBudget {
         match self {
             Self::Sandboxed(program) => OutputBudget::new(&program.component().limits, batch),
@@ -91,21 +91,21 @@ impl Runner {
 }
 
 enum Live {
-    /// Boxed: a store is large. None after a failure, until the next call.
+    /// Boxed because a store is large. `None` from a failure until the next call.
     Sandboxed(Option<Box<Instance>>),
     #[cfg(feature = "native")]
     Native(Box<dyn Native>),
 }
 
-/// What a worker does with failures, and what it goes on from.
+/// How a worker handles failures, and the state that it starts from.
 #[derive(Clone, Default)]
 pub struct WorkerOptions {
     pub retry: Option<Retry>,
-    /// Whether the first record at fault ends the pipeline: then it is not worth while to
-    /// look for the others.
+    /// Whether the first record at fault ends the pipeline: then the rest of the batch is not
+    /// searched for more.
     pub first_fails: bool,
     pub breaker: Option<Arc<Breaker>>,
-    /// What the stage saved in an earlier run.
+    /// The state that the stage saved in an earlier run.
     pub saved: Option<Vec<u8>>,
 }
 
@@ -119,7 +119,7 @@ pub struct Worker {
     breaker: Option<Arc<Breaker>>,
     live: Live,
     recovery: Recovery,
-    /// Its limit is that of the worker: a guest that crashes does not get a new one.
+    /// Its rate limit belongs to the worker: a guest that crashes does not get a new one.
     log: Option<GuestLog>,
 }
 
@@ -148,16 +148,16 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Processes a batch: division and retries included. What is still rejected in the
-    /// answer is rejected for good.
+    /// Processes a batch, with division and retries. Records still rejected in the answer are
+    /// rejected for good.
     ///
     /// # Errors
-    /// If the stage cannot be brought back after a failure, or is not to be; a sentence
-    /// that begins with the stage.
+    /// If the stage cannot be restored after a failure, or its breaker ends the pipeline. The
+    /// message begins with the stage.
     pub async fn process(&mut self, batch: &Batch) -> Result<Answer> {
         let mut answer = self.divide(batch, None).await?;
         let Some(retry) = self.retry.clone() else { return Ok(answer) };
-        // All attempts together may answer what one call may.
+        // All attempts together may answer as much as one call.
         let mut budget: Option<OutputBudget> = None;
         for attempt in (2..).take_while(|attempt| !retry.is_over(attempt - 1)) {
             let (again, settled): (Vec<_>, Vec<_>) =
@@ -185,18 +185,18 @@ impl Worker {
         Ok(answer)
     }
 
-    /// Asks for what the stage still holds.
+    /// Calls `finish`, in which the stage emits what it still holds.
     ///
     /// # Errors
-    /// If the stage fails: there is no record to blame. One whose state can be brought
-    /// back is asked a second time; of another, what it held is lost.
+    /// If the stage fails: no record is to blame. A stage with a saved state is restored and called
+    /// a second time; what any other stage held is lost.
     pub async fn finish(&mut self) -> Result<Answer, Failure> {
         let answer = self.twice(Call::Finish).await?.answer;
         self.recovery.finished();
         Ok(answer)
     }
 
-    /// Tells the stage how far time has come.
+    /// Passes a watermark to the stage.
     ///
     /// # Errors
     /// As [`Worker::finish`].
@@ -221,8 +221,8 @@ impl Worker {
         Ok(self.recovery.changed_state())
     }
 
-    /// Makes a call that no record is to blame for; if it fails, a second time where the
-    /// state can be brought back.
+    /// Makes a call that no record is to blame for. If it fails, tries a second time if the state
+    /// can be restored.
     async fn twice(&mut self, call: Call) -> Result<Reply, Failure> {
         if self.keeps_state()
             && let Ok(reply) = self.once(call).await
@@ -262,19 +262,19 @@ impl Worker {
         self.runner.program().is_some_and(|program| program.component().has_checkpoint())
     }
 
-    /// Processes a batch, dividing it where it fails.
+    /// Processes a batch; divides it if it fails.
     async fn divide(
         &mut self,
         batch: &Batch,
         mut budget: Option<&mut OutputBudget>,
     ) -> Result<Answer> {
         match self.admitted(batch, budget.as_deref_mut()).await? {
-            Ok(answer) => Ok(answer), // As nearly always.
+            Ok(answer) => Ok(answer), // The usual case.
             Err(PartFailure::Refused(reason)) => Ok(reject_all(batch.len, &reason)),
             Err(PartFailure::Failed(failure)) if batch.len == 1 => Ok(rejected(&failure)),
             Err(PartFailure::Failed(_)) => match budget {
                 Some(budget) => self.halves(batch, budget).await,
-                // Each call has its limits; so have all the calls for one batch together.
+                // Each call has its limits, and so have all calls for one batch together.
                 None => {
                     let mut budget = self.runner.answer_limits(batch);
                     self.halves(batch, &mut budget).await
@@ -283,11 +283,11 @@ impl Worker {
         }
     }
 
-    /// Processes a batch that failed as a whole.
+    /// Processes the halves of a batch that failed as a whole.
     async fn halves(&mut self, batch: &Batch, budget: &mut OutputBudget) -> Result<Answer> {
         let mut parts: Vec<Answer> = Vec::new();
         let mut reason = "".into();
-        // First and last row, exclusive, of the parts still to do; the last comes next.
+        // Ranges of rows still to process, the end exclusive; the last one comes next.
         let middle = batch.len / 2;
         let mut pending = vec![(middle, batch.len), (0, middle)];
         while let Some((start, end)) = pending.pop() {
@@ -306,7 +306,7 @@ impl Worker {
             answer.renumber(&(start as u32..end as u32).collect::<Vec<_>>());
             let at_fault = answer.rejected.iter().any(|rejected| !rejected.retryable);
             match parts.last_mut() {
-                // There may be as many of these as records.
+                // Merged, because there may be as many such answers as records.
                 Some(last) if answer.emitted.is_empty() => last.rejected.extend(answer.rejected),
                 _ => parts.push(answer),
             }
@@ -317,7 +317,7 @@ impl Worker {
         Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Answer::in_row_order(parts) })
     }
 
-    /// One call, if the breaker lets it through.
+    /// Makes one call, if the breaker admits it.
     async fn admitted(
         &mut self,
         batch: &Batch,
@@ -342,7 +342,7 @@ impl Worker {
         Ok(result.map_err(PartFailure::Failed))
     }
 
-    /// One call. The inner error is the guest's; the instance is gone then.
+    /// Makes one call. The inner error is a failure of this call, after which the instance is gone.
     async fn attempt(
         &mut self,
         batch: &Batch,
@@ -381,7 +381,7 @@ impl Worker {
         {
             match instance.save().await {
                 Ok(saved) => self.recovery.save(saved),
-                // The answer is good; what was saved before still leads to it.
+                // The answer is valid, and the state saved before still leads to it.
                 Err(failure) => self.fail(&failure),
             }
         }
@@ -396,8 +396,8 @@ impl Worker {
         }
     }
 
-    /// The instance; after a failure a new one, in the state of the old one before
-    /// the batch that failed.
+    /// The instance. After a failure, a new one that is restored to the state before the batch that
+    /// failed.
     async fn live(&mut self) -> Result<&mut Live, Failure> {
         if let (Live::Sandboxed(None), Some(program), Some(log)) =
             (&self.live, self.runner.program(), &self.log)
@@ -410,7 +410,7 @@ impl Worker {
     }
 }
 
-/// A call that is not about records.
+/// A call without records.
 #[derive(Clone, Copy)]
 enum Call {
     Finish,
@@ -433,7 +433,7 @@ impl From<Answer> for Reply {
 /// Why there is no answer for a part of a batch.
 enum PartFailure {
     Failed(Failure),
-    /// The stage was not asked.
+    /// The breaker did not admit the call.
     Refused(String),
 }
 

@@ -1,23 +1,23 @@
-//! What gives a stage its state back: what it saved last, and what it has seen since.
+//! Restores a stage: from the state that it saved last, and the calls since then.
 
 use crate::instance::Failure;
 use crate::instance::Instance;
 use pipehost_record::Batch;
 
-/// Calls after which the state of a stage is saved anew, if no checkpoint does it before:
-/// what a failure repeats.
+/// Calls after which the state of a stage is saved, if no checkpoint saves it before. A failure
+/// repeats at most these calls.
 const SAVE_EVERY: usize = 64;
-/// Bytes of the batches of these calls that are kept at most, beside the last.
+/// Maximum bytes of batches kept to repeat these calls, not counting the last batch.
 const KEPT_BYTES: usize = 32 << 20;
 
-/// What the stage of one worker holds, for a checkpoint.
+/// The state of one worker, for a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerState {
-    /// What it held at the last checkpoint.
+    /// The same as at the last checkpoint.
     Unchanged,
-    /// It keeps nothing.
+    /// The stage keeps no state.
     Nothing,
-    /// What it saved.
+    /// What the stage saved.
     Saved(Vec<u8>),
 }
 
@@ -25,9 +25,9 @@ pub enum WorkerState {
 pub(super) struct Recovery {
     saved: Option<Vec<u8>>,
     since: Vec<SeenCall>,
-    /// Bytes that the batches in it hold.
+    /// Bytes that the batches in `since` hold.
     bytes: usize,
-    /// Whether the stage has seen something that no checkpoint has.
+    /// Whether the state has changed since the last checkpoint.
     changed: bool,
 }
 
@@ -38,7 +38,7 @@ enum SeenCall {
 }
 
 impl Recovery {
-    /// With the state of an earlier run.
+    /// Starts with the state of an earlier run.
     pub(super) fn new(saved: Option<Vec<u8>>) -> Self {
         Self { saved, since: Vec::new(), bytes: 0, changed: true }
     }
@@ -63,7 +63,7 @@ impl Recovery {
         self.since.len() >= SAVE_EVERY || self.bytes >= KEPT_BYTES
     }
 
-    /// Takes over what the stage saved.
+    /// Stores a saved state; the calls before it need not be repeated any more.
     pub(super) fn save(&mut self, saved: Option<Vec<u8>>) {
         self.saved = saved;
         self.clear();
@@ -74,12 +74,12 @@ impl Recovery {
         self.bytes = 0;
     }
 
-    /// Whether there is something that no checkpoint has.
+    /// Whether the state has changed since the last checkpoint.
     pub(super) fn has_changed(&self) -> bool {
         self.changed
     }
 
-    /// The state as it is now, which is saved, for a checkpoint.
+    /// The state for a checkpoint. If it has changed, it must have been saved before.
     pub(super) fn changed_state(&mut self) -> WorkerState {
         match (std::mem::take(&mut self.changed), &self.saved) {
             (false, _) => WorkerState::Unchanged,
@@ -88,7 +88,7 @@ impl Recovery {
         }
     }
 
-    /// Brings a new instance to where the old one was.
+    /// Brings a new instance to the state of the old one.
     pub(super) async fn restore(&mut self, instance: &mut Instance) -> Result<(), Failure> {
         if let Some(saved) = &self.saved {
             instance.restore(saved).await?;
@@ -100,7 +100,7 @@ impl Recovery {
             }
         }
         if !self.since.is_empty() {
-            // The next failure then repeats nothing of this.
+            // So that the next failure does not repeat these calls.
             self.saved = instance.save().await?;
             self.clear();
         }

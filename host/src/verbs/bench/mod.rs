@@ -30,7 +30,7 @@ use pipehost_sandbox::{Program, Runner};
 use report::{Latency, Report};
 use runs::Runs;
 
-/// What a component is shown if nothing else is said: lines of a log, of some 105 bytes.
+/// The default input of a component: lines of a log, of some 105 bytes.
 const LINE: &str = "2023-10-27T10:00:00Z INFO request {n} was served to a client somewhere in the network in good time";
 
 pub const ABOUT: &str = "\
@@ -126,7 +126,7 @@ async fn measure(args: &Args) -> Result<Report, Error> {
 
 type Render = Box<dyn Fn(Vec<Mistake>) -> Error>;
 
-/// The pipeline that is named, or one around the component that is.
+/// The pipeline that is named, or one around the component that is named.
 fn configuration(args: &Args) -> Result<(Config, Vec<Mistake>, Render), Error> {
     if args.target.extension().is_some_and(|ending| ending == "toml") {
         if !args.set.is_empty() || args.input.is_some() {
@@ -147,7 +147,7 @@ fn configuration(args: &Args) -> Result<(Config, Vec<Mistake>, Render), Error> {
     Ok((config, Vec::new(), Box::new(render)))
 }
 
-/// Records, the component, and nothing behind it.
+/// A pipeline of records, the component, and a sink that drops everything.
 fn around(component: &Path, config: serde_json::Value, args: &Args) -> Config {
     let kind = match &args.input {
         Some(path) => {
@@ -199,11 +199,11 @@ fn around(component: &Path, config: serde_json::Value, args: &Args) -> Config {
     }
 }
 
-/// A pipeline that can be run again and again, and leaves what it has made as it is.
+/// A pipeline that can run again and again, without changing the files that it usually writes.
 struct Repeatable {
     config: Config,
     notes: Vec<String>,
-    /// What it writes to meanwhile.
+    /// The folders that it writes to during the measurement.
     _folders: Vec<TempDir>,
 }
 
@@ -252,7 +252,7 @@ fn repeatable(mut config: Config) -> Result<Repeatable, Error> {
                 if file.partition.take().is_some() {
                     notes.push(format!("`{name}` writes one file here, instead of many"));
                 }
-                // A device or a pipe is written as it is.
+                // A device or a pipe is written directly.
                 if std::fs::metadata(&file.path.value).map_or(true, |metadata| metadata.is_file()) {
                     file.path.value = aside(&file.path.value, &mut folders)?;
                 }
@@ -264,9 +264,9 @@ fn repeatable(mut config: Config) -> Result<Repeatable, Error> {
     Ok(Repeatable { config, notes, _folders: folders })
 }
 
-/// A place for what a measurement writes: on the same disk, and gone afterwards.
+/// A temporary path for what a measurement writes, on the same disk.
 fn aside(path: &Path, folders: &mut Vec<TempDir>) -> Result<PathBuf, Error> {
-    // The folder of a path with `{…}` in it may be one that is made.
+    // The folder of a path with `{…}` in it may not exist yet.
     let existing = path.ancestors().skip(1).find(|folder| folder.is_dir());
     let folder = existing.unwrap_or(Path::new("."));
     let made = tempfile::Builder::new().prefix(".pipehost-bench-").tempdir_in(folder);
@@ -278,10 +278,10 @@ fn aside(path: &Path, folders: &mut Vec<TempDir>) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// The runners of a pipeline, native where there is such a stage.
+/// The runners of a pipeline, native where possible.
 struct Native {
     runners: Vec<Runner>,
-    /// Stages that are native, and those that are not.
+    /// Stages that run natively, and those that do not.
     names: Vec<String>,
     left: Vec<String>,
 }
@@ -309,8 +309,8 @@ async fn native_runners(prepared: &Prepared) -> Native {
     all
 }
 
-/// The native stage that a component was made of, with the same configuration; none if there is
-/// none. One of the same name that reads something else is another stage.
+/// The native stage of a component, with the same configuration; `None` if there is none. A native
+/// stage of the same name but with another plan is another stage.
 #[cfg(feature = "native")]
 async fn native_runner(program: &Program, stage: &Stage, metrics: &Metrics) -> Option<Runner> {
     let node = metrics.node(&stage.name.value);
@@ -326,7 +326,7 @@ async fn native_runner(_: &Program, _: &Stage, _: &Metrics) -> Option<Runner> {
     None
 }
 
-/// Runs once more at a fixed rate: half of what it can do, if none is given.
+/// Runs once more at a fixed rate; by default, at half of the rate that was measured.
 async fn latency(prepared: &Prepared, args: &Args, runs: &Runs) -> Result<Latency, Error> {
     let sources = prepared.config.sources.len() as f64;
     let rate = args.rate.unwrap_or_else(|| (runs.records_per_second() / 2.0).max(1.0));

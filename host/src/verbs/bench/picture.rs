@@ -1,4 +1,4 @@
-//! A picture of what was measured: a bar for the median of each, a dot for each round.
+//! A picture of the results: a bar for the median of each kind, a dot for each round.
 
 use std::fmt::Write as _;
 

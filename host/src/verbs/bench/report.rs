@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! The results, for people and for programs.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use super::runs::{Run, Runs, median};
 use crate::summary::{number, time};
 use pipehost_observe::pace::Pace;
 
-/// All figures. Times are in seconds, memory in bytes.
+/// All results. Times are in seconds, memory in bytes.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub pipeline: String,
     pub records: u64,
-    /// That sources read from files; 0 if there are none.
+    /// Bytes that sources read from files; 0 if there are none.
     pub bytes: u64,
     pub rounds: usize,
     /// The stages that are native in `native`.
     pub native_stages: Vec<String>,
     pub sandboxed: Figures,
     pub native: Option<Figures>,
-    /// Sandboxed by native, of medians.
+    /// Sandboxed divided by native, of medians.
     pub ratio: Option<Ratio>,
-    /// The same pipeline measured a second time by the first: without noise, 1.
+    /// The control divided by `sandboxed`: without noise, 1.
     pub control: Ratio,
     pub latency: Latency,
     pub notes: Vec<String>,
@@ -48,14 +48,14 @@ pub(super) struct Ratio {
     pub cpu: f64,
 }
 
-/// From when a record was due to when a sink had written it.
+/// The time from when a record was due until a sink had written it.
 #[derive(Debug, Serialize)]
 pub(super) struct Latency {
     /// Records a second.
     pub rate: f64,
-    /// For how long records came, unless they ran out before.
+    /// For how long records were sent, unless they ran out before.
     pub seconds: f64,
-    /// That were written, over all sinks.
+    /// Records that were written, over all sinks.
     pub records: u64,
     pub p50: f64,
     pub p99: f64,
@@ -168,7 +168,7 @@ impl Report {
         out
     }
 
-    /// A line of the table; without native stages, without their columns.
+    /// A line of the table; without native stages, it has no columns for them.
     fn line(&self, out: &mut String, [what, sandboxed, native, ratio, control]: [&str; 5]) {
         let mut line = format!("  {what:<14}{sandboxed:>15}");
         if self.native.is_some() {
@@ -179,7 +179,7 @@ impl Report {
     }
 }
 
-/// What is shown, how, its ratio to the native one and that of the control.
+/// A label, how to show a figure, its ratio to native, and that of the control.
 type Row<'a> = (&'a str, fn(&Figures) -> String, Option<f64>, Option<f64>);
 
 fn megabytes(bytes: f64) -> String {

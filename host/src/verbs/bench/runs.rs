@@ -17,33 +17,33 @@ use pipehost_observe::pace::Pace;
 use pipehost_pipeline::prepare::Prepared;
 use pipehost_sandbox::Runner;
 
-/// What a run took.
+/// The measurements of one run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Run {
     pub wall: Duration,
-    /// Of all threads.
+    /// CPU time of all threads.
     pub cpu: Duration,
-    /// The most that was resident, in bytes.
+    /// Peak resident memory, in bytes.
     pub memory: u64,
-    /// That the sources gave.
+    /// Records that the sources sent.
     pub records: u64,
-    /// That the sources read, where they are files.
+    /// Bytes that sources read from files.
     pub bytes: u64,
-    /// That a source or stage refused.
+    /// Records that a source or stage rejected.
     pub rejected: u64,
 }
 
-/// Rounds: in each, one run of each kind.
+/// The runs of all rounds; each round makes one run of each kind.
 pub(super) struct Runs {
     pub sandboxed: Vec<Run>,
-    /// The same once more: how much two measurements of one thing differ.
+    /// Sandboxed once more: shows how much two measurements of the same thing differ.
     pub control: Vec<Run>,
-    /// Empty where no stage is native.
+    /// Empty if no stage is native.
     pub native: Vec<Run>,
 }
 
 impl Runs {
-    /// A first round that does not count warms up.
+    /// Runs the kinds in turn. A first round, which does not count, warms up.
     pub(super) async fn alternate(
         prepared: &Prepared,
         native: Option<&[Runner]>,
@@ -66,7 +66,7 @@ impl Runs {
         Ok(runs)
     }
 
-    /// What the sandboxed pipeline does in a second.
+    /// Records per second of the sandboxed pipeline.
     pub(super) fn records_per_second(&self) -> f64 {
         let records = self.sandboxed.first().map_or(0, |run| run.records);
         records as f64 / median(&self.sandboxed, |run| run.wall.as_secs_f64()).max(1e-9)
@@ -84,7 +84,7 @@ pub(super) fn median(runs: &[Run], figure: impl Fn(&Run) -> f64) -> f64 {
     }
 }
 
-/// Runs a pipeline to its end, with other runners or at a fixed rate if asked to.
+/// Runs a pipeline to its end, with other runners or at a fixed rate if they are given.
 pub(super) async fn run(
     prepared: &Prepared,
     runners: Option<&[Runner]>,
@@ -99,7 +99,7 @@ pub(super) async fn run(
         replay: None,
         pace,
     };
-    // The peak counts from here: proc(5), clear_refs.
+    // Resets the peak of resident memory: proc(5), clear_refs.
     let _ = fs::write("/proc/self/clear_refs", "5");
     let before = cpu_time();
     let running = pipehost_pipeline::start(again).await.map_err(Error::Failed)?;

@@ -64,7 +64,7 @@ pub enum ExportFormat {
 }
 
 pub fn dead_letter(verb: Verb) -> Result<u8, Error> {
-    // Not locked: a pipeline that letters are replayed into may write to it too.
+    // Not locked: a pipeline that letters are replayed into may write to stdout, too.
     let mut out = io::BufWriter::new(io::stdout());
     match verb {
         Verb::List { file } => {
@@ -99,7 +99,7 @@ pub fn dead_letter(verb: Verb) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// Gives every letter to `use_it`. A torn end is said, not fatal; damage is.
+/// Calls `use_it` for every letter. A truncated end is reported, and is no error; damage is.
 fn each(path: &Path, mut use_it: impl FnMut(u64, Letter) -> io::Result<()>) -> Result<(), Error> {
     let mut reader = LetterReader::open(path).map_err(Error::Usage)?;
     let mut number = 0;
@@ -132,7 +132,7 @@ fn list(out: &mut impl Write, number: u64, letter: &Letter) -> io::Result<()> {
 }
 
 fn show(out: &mut impl Write, number: u64, letter: &Letter) -> io::Result<()> {
-    // Anybody may have written the file, and what is in it.
+    // The file and its contents are untrusted.
     let mut line =
         |name: &str, text: &str| writeln!(out, "{name:<12}{}", Foreign::new(text).whole());
     line("letter", &number.to_string())?;

@@ -21,7 +21,7 @@ use pipehost_pipeline::state::{self, Store};
 use pipehost_record::Letter;
 use pipehost_record::foreign::Foreign;
 
-/// Which letters are sent back.
+/// Which letters are replayed.
 pub(super) struct Selection {
     pub stage: Option<String>,
     pub reason: Option<String>,
@@ -39,8 +39,8 @@ pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Res
     let known = std::mem::take(&mut loaded.mistakes);
     let config = loaded.config.clone();
     cut_back(&config)?;
-    // Nobody writes either file meanwhile: not the one that is replayed, nor, while another
-    // run of the pipeline goes on, the one that it writes.
+    // Lock both files against other writers: the one that is replayed, and the one that another run
+    // of the pipeline may be writing.
     let _ours = dead_letter::lock(file).map_err(Error::Failed)?;
     let theirs = config.dead_letters.as_ref().map(|letters| &letters.value.path);
     let _theirs = match theirs.filter(|path| path.exists() && !same_file(path, file)) {
@@ -107,7 +107,7 @@ fn letters(count: usize) -> String {
     }
 }
 
-/// What a run that was killed wrote after its last checkpoint, the next one will write again.
+/// Truncates what a killed run wrote after its last checkpoint: the next run will write it again.
 fn cut_back(config: &Config) -> Result<(), Error> {
     let (Some(directory), Some(letters)) = (&config.state, &config.dead_letters) else {
         return Ok(());
@@ -126,7 +126,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
     canonical(a).is_some() && canonical(a) == canonical(b)
 }
 
-/// The letters to send, and those that stay.
+/// Splits the letters into those to send, and those that stay.
 fn select(
     file: &Path,
     selection: &Selection,
@@ -159,7 +159,7 @@ fn select(
     Ok((sent, stay))
 }
 
-/// Makes a pipeline one that takes letters: it keeps what is refused, and adds to its files.
+/// Changes a pipeline for a replay: it keeps rejected records, and appends to its files.
 fn for_replay(config: &mut Config, letters: &Path) {
     config.dead_letters = Some(At::nowhere(Settings {
         max_bytes: u64::MAX,
@@ -181,7 +181,7 @@ fn for_replay(config: &mut Config, letters: &Path) {
     }
 }
 
-/// A file for what is refused again; gone when this goes.
+/// A file for records that are rejected again; removed when this is dropped.
 struct RefusedAgain {
     path: PathBuf,
 }
@@ -199,7 +199,7 @@ impl RefusedAgain {
         }
     }
 
-    /// The letters in it, with the attempts and the pipeline of before.
+    /// The letters in it, with the pipeline and the earlier attempts of the letters that were sent.
     fn letters(&self, sent: &[Letter]) -> Result<Vec<Letter>, Error> {
         let key = |letter: &Letter| (letter.stage.clone(), letter.place.clone(), letter.number);
         let before: HashMap<_, _> = sent.iter().map(|letter| (key(letter), letter)).collect();
@@ -223,9 +223,9 @@ impl Drop for RefusedAgain {
     }
 }
 
-/// Puts letters in the place of those that the file has.
+/// Replaces the letters in a file.
 fn rewrite(file: &Path, letters: &[Letter]) -> io::Result<()> {
-    let file = &file.canonicalize()?; // Not a link to it.
+    let file = &file.canonicalize()?; // The file, not a link to it.
     let permissions = fs::metadata(file)?.permissions();
     let mut new = folder::temporary(file, permissions)?;
     let mut bytes = Vec::new();

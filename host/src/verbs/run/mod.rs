@@ -93,8 +93,8 @@ async fn run_async(args: Args, work: &Handle) -> Result<u8, Error> {
         Some(address) => Some(serve(address, metrics.clone())?),
         None => None,
     };
-    // On another thread: to open a pipe may take until somebody reads it, and a signal must
-    // end that too.
+    // On another thread: opening a pipe may block until someone reads it, and a signal must end
+    // that too.
     let starting = work.spawn(pipehost_pipeline::start(prepared));
     let running = tokio::select! {
         started = starting => match started {
@@ -129,7 +129,7 @@ async fn run_async(args: Args, work: &Handle) -> Result<u8, Error> {
     conclude(ending).and_then(|code| profiled.map(|()| code))
 }
 
-/// Sees that stdin and stdout are there, if the pipeline reads or writes them.
+/// Checks that stdin and stdout are open, if the pipeline reads or writes them.
 fn are_open(config: &Config) -> Result<(), Error> {
     for sink in &config.sinks {
         if matches!(sink.kind, SinkKind::Stdout { .. }) && closed::stdout() {

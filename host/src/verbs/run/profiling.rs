@@ -1,4 +1,4 @@
-//! `--profile`: what guests were doing, in a file.
+//! `--profile`: writes a profile of guests to a file.
 
 use anyhow::anyhow;
 use std::fs::{self, File};
@@ -17,14 +17,15 @@ use pipehost_observe::profile::GuestProfile;
 pub(super) struct Profiling {
     pub(super) profile: Arc<GuestProfile>,
     path: PathBuf,
-    /// Made before anything runs: a folder that is missing should not be found at the end.
+    /// Created before anything runs: a missing folder must be reported at the start, not at the
+    /// end.
     file: ProfileFile,
 }
 
 enum ProfileFile {
-    /// It takes the place of another only when it is complete.
+    /// Replaces an existing file only when it is complete.
     Complete(NamedTempFile),
-    /// A pipe or a device is written as it is.
+    /// A pipe or a device is written directly.
     Stream(File),
 }
 
@@ -32,7 +33,7 @@ impl Profiling {
     pub(super) fn begin(path: &Path) -> Result<Self, Error> {
         let failed = |error| cannot_write(path, &error);
         fs::metadata(folder::of(path)).map_err(failed)?;
-        // A link is followed.
+        // Follow a link: the file is replaced, not the link.
         let path =
             &if path.exists() { path.canonicalize().map_err(failed)? } else { path.to_owned() };
         let file = if path.exists() && !path.is_file() {
