@@ -1,5 +1,6 @@
 //! Generated records, for trials and tests.
 
+use anyhow::Result;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,6 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::Progress;
+use crate::source::SourceConnector;
 use pipehost_codec::Decoded;
 use pipehost_config::Generate;
 use pipehost_record::template::Template;
@@ -29,25 +31,26 @@ impl Generator {
         let before = position.and_then(Value::as_u64).unwrap_or(0);
         Self { config, made: before, before, start: None, place: "generate".into(), progress }
     }
+}
 
-    pub(crate) async fn ready(&mut self) -> bool {
+impl SourceConnector for Generator {
+    async fn ready(&mut self) -> Result<bool> {
         if self.config.count.is_some_and(|count| self.made >= count) {
-            return false;
+            return Ok(false);
         }
         let start = *self.start.get_or_insert_with(Instant::now);
         if let Some(rate) = self.config.rate {
             let due = Duration::from_secs_f64((self.made - self.before) as f64 / rate as f64);
             tokio::time::sleep_until(start + due).await;
         }
-        true
+        Ok(true)
     }
 
-    pub(crate) fn position(&self) -> Value {
-        self.made.into()
+    fn position(&self) -> Option<Value> {
+        Some(self.made.into())
     }
 
-    /// Makes the records that are due.
-    pub(crate) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) {
+    fn decode(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) -> Result<()> {
         let due = match (self.config.rate, self.start) {
             (Some(rate), Some(start)) => {
                 self.before + 1 + (start.elapsed().as_secs_f64() * rate as f64) as u64
@@ -73,5 +76,10 @@ impl Generator {
             out.batch.push(&self.place, self.made, None, key, Some(&value), std::iter::empty());
         }
         self.progress.add(self.made - before);
+        Ok(())
+    }
+
+    fn place(&self) -> Arc<str> {
+        self.place.clone()
     }
 }

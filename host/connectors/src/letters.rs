@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::source::SourceConnector;
 use pipehost_codec::{Decoded, Decoder, Undecodable};
 use pipehost_config::{DecodeFormat, Decoding};
 use pipehost_record::Letter;
 
 /// The dead letters of one source, or of one input of a stage.
-pub struct LetterSource {
+pub(crate) struct LetterSource {
     letters: VecDeque<Letter>,
     /// The codec of the source, which decodes its letters again; `None` for those that are records.
     decoding: Option<Decoding>,
@@ -21,19 +22,21 @@ pub struct LetterSource {
 }
 
 impl LetterSource {
-    pub fn new(letters: Vec<Letter>, decoding: Option<Decoding>, position: Option<&Value>) -> Self {
+    pub(crate) fn new(
+        letters: Vec<Letter>,
+        decoding: Option<Decoding>,
+        position: Option<&Value>,
+    ) -> Self {
         Self { letters: letters.into(), decoding, position: position.cloned(), place: "".into() }
     }
+}
 
-    pub(crate) fn has_more(&self) -> bool {
-        !self.letters.is_empty()
+impl SourceConnector for LetterSource {
+    async fn ready(&mut self) -> Result<bool> {
+        Ok(!self.letters.is_empty())
     }
 
-    pub(crate) fn fill(
-        &mut self,
-        out: &mut Decoded,
-        full: impl Fn(&Decoded) -> bool,
-    ) -> Result<()> {
+    fn decode(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) -> Result<()> {
         // An undecodable record takes its origin from `place`: stop before that changes.
         while !full(out) && out.undecodable().is_empty() {
             let Some(letter) = self.letters.pop_front() else { return Ok(()) };
@@ -65,11 +68,11 @@ impl LetterSource {
         Ok(())
     }
 
-    pub(crate) fn position(&self) -> Option<Value> {
+    fn position(&self) -> Option<Value> {
         self.position.clone()
     }
 
-    pub(crate) fn place(&self) -> Arc<str> {
+    fn place(&self) -> Arc<str> {
         self.place.clone()
     }
 }

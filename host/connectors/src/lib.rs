@@ -16,7 +16,5 @@ mod stdio;
 
 pub use acknowledgements::Acknowledgements;
 pub use file::{Rename, WrittenFiles};
-pub use letters::LetterSource;
-pub use paced::Paced;
 pub use sink::{Resume, Sink, SinkError, Synced, described};
 pub use source::{Progress, Source};

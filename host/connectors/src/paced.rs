@@ -1,12 +1,11 @@
-//! A source whose records come at a fixed rate, for measuring.
+//! Records at a fixed rate, for measuring.
 
-use anyhow::Result;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use tokio::time::sleep_until;
 
-use crate::Source;
 use pipehost_codec::Decoded;
 use pipehost_observe::pace::{PLACE, Pace};
 use pipehost_record::Batch;
@@ -17,8 +16,8 @@ const TIMER: Duration = Duration::from_millis(2);
 /// Records that are read ahead.
 const AHEAD: usize = 4096;
 
-pub struct Paced {
-    source: Source,
+/// Gives records out when they are due.
+pub(crate) struct Pacer {
     pace: Arc<Pace>,
     ahead: Decoded,
     batch: Option<Batch>,
@@ -29,22 +28,30 @@ pub struct Paced {
     place: Arc<str>,
 }
 
-impl Paced {
-    pub fn new(source: Source, pace: Arc<Pace>) -> Self {
+impl Pacer {
+    pub(crate) fn new(pace: Arc<Pace>) -> Self {
         let (ahead, place) = (Decoded::default(), PLACE.into());
-        Self { source, pace, ahead, batch: None, row: 0, number: 0, place }
+        Self { pace, ahead, batch: None, row: 0, number: 0, place }
     }
 
-    /// Waits until a record is due. Cancel-safe.
-    pub(crate) async fn ready(&mut self) -> Result<bool> {
-        while self.batch.is_none() {
-            if !Box::pin(self.source.ready()).await? {
-                return Ok(false);
-            }
-            self.source.decode(&mut self.ahead, |ahead| ahead.batch.len() >= AHEAD)?;
-            let batch = self.ahead.batch.take();
-            self.batch = (batch.len > 0).then_some(batch);
-        }
+    /// Whether there are records to give out.
+    pub(crate) fn has_records(&self) -> bool {
+        self.batch.is_some()
+    }
+
+    /// Takes records in with `decode`, until there are enough.
+    pub(crate) fn read_ahead(
+        &mut self,
+        decode: impl FnOnce(&mut Decoded, fn(&Decoded) -> bool) -> Result<()>,
+    ) -> Result<()> {
+        decode(&mut self.ahead, |ahead| ahead.batch.len() >= AHEAD)?;
+        let batch = self.ahead.batch.take();
+        self.batch = (batch.len > 0).then_some(batch);
+        Ok(())
+    }
+
+    /// Waits until a record is due; false if there will be none. Cancel-safe.
+    pub(crate) async fn due(&self) -> Result<bool> {
         let Some(due) = self.pace.due(self.number + 1) else { return Ok(false) };
         // The runtime's timers fire up to two milliseconds late, a thread's sleep ends less than a
         // tenth late: the timer's delay must not count as the pipeline's latency.

@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::file::{FileSink, Rename, WrittenFiles};
 use crate::http::HttpSink;
 use crate::sqlite::SqliteSink;
-use crate::stdio::stdout;
-use pipehost_config::{Encoding, SinkKind};
+use crate::stdio::Stdout;
+use pipehost_config::SinkKind;
 use pipehost_files::folder::kept;
 use pipehost_observe::metrics::NodeMetrics;
 use pipehost_record::{Batch, Rejected};
@@ -60,14 +60,74 @@ pub struct Synced {
     pub settled: Option<Value>,
 }
 
-/// An opened sink.
-pub enum Sink {
-    Stdout(Encoding),
+/// What a sink does. The defaults are those of one whose finished writes are as durable as this
+/// program can make them, and that cannot be truncated.
+pub(crate) trait SinkConnector: Sized {
+    /// Writes a batch. With `refusals`, returns the records that the target refuses for good, and
+    /// writes the others all the same.
+    ///
+    /// # Errors
+    /// If a record was neither written nor refused; without `refusals`, also if one was refused.
+    async fn write(&mut self, batch: &Batch, refusals: bool) -> Result<Vec<Rejected>, SinkError>;
+
+    /// Creates the file, or truncates it to the saved position: once everything else is open.
+    ///
+    /// # Errors
+    /// If the file cannot be created, renamed or truncated.
+    fn begin(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Makes the written records durable, and reports the position to truncate to, if there is one.
+    ///
+    /// # Errors
+    /// If the file cannot be written or synced.
+    async fn sync(&mut self) -> Result<Synced> {
+        Ok(Synced::default())
+    }
+
+    /// As [`SinkConnector::sync`], after the last batch; completes the files.
+    ///
+    /// # Errors
+    /// If a file cannot be written, synced or renamed.
+    async fn finish(self) -> Result<Synced> {
+        Ok(Synced::default())
+    }
+}
+
+/// Drops every record.
+struct Null;
+
+impl SinkConnector for Null {
+    async fn write(&mut self, _: &Batch, _: bool) -> Result<Vec<Rejected>, SinkError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Every connector that is a sink: what registers one, beside an arm in [`Sink::open`].
+enum Connector {
+    Stdout(Stdout),
     File(FileSink),
     Http(Box<HttpSink>),
     Sqlite(SqliteSink),
-    Null,
+    Null(Null),
 }
+
+/// Does the same with whichever connector it is.
+macro_rules! each {
+    ($connector:expr, $sink:ident => $does:expr) => {
+        match $connector {
+            Connector::Stdout($sink) => $does,
+            Connector::File($sink) => $does,
+            Connector::Http($sink) => $does,
+            Connector::Sqlite($sink) => $does,
+            Connector::Null($sink) => $does,
+        }
+    };
+}
+
+/// An opened sink.
+pub struct Sink(Connector);
 
 impl Sink {
     /// Checks that the target can be written. Writes no record, but may create a SQLite table.
@@ -81,17 +141,17 @@ impl Sink {
         metrics: &Arc<NodeMetrics>,
         written: &WrittenFiles,
     ) -> Result<Self> {
-        Ok(match kind {
-            SinkKind::Stdout { encoding } => Self::Stdout(encoding.clone()),
-            SinkKind::File(file) => Self::File(FileSink::open(file, resume, written.clone())?),
+        Ok(Self(match kind {
+            SinkKind::Stdout { encoding } => Connector::Stdout(Stdout(encoding.clone())),
+            SinkKind::File(file) => Connector::File(FileSink::open(file, resume, written.clone())?),
             SinkKind::Http(http) => {
-                Self::Http(HttpSink::open(name.into(), http, metrics.clone())?.into())
+                Connector::Http(HttpSink::open(name.into(), http, metrics.clone())?.into())
             }
             SinkKind::Sqlite(sqlite) => {
-                Self::Sqlite(SqliteSink::open(name.into(), sqlite, metrics.clone())?)
+                Connector::Sqlite(SqliteSink::open(name.into(), sqlite, metrics.clone())?)
             }
-            SinkKind::Null => Self::Null,
-        })
+            SinkKind::Null => Connector::Null(Null),
+        }))
     }
 
     /// Creates the file, or truncates it to the saved position: once everything else is open.
@@ -99,10 +159,7 @@ impl Sink {
     /// # Errors
     /// If the file cannot be created, renamed or truncated.
     pub fn begin(&mut self) -> Result<()> {
-        match self {
-            Self::File(sink) => sink.begin(),
-            Self::Stdout(_) | Self::Http(_) | Self::Sqlite(_) | Self::Null => Ok(()),
-        }
+        each!(&mut self.0, sink => sink.begin())
     }
 
     /// Writes a batch. With `refusals`, returns the records that the target refuses for good, and
@@ -115,17 +172,7 @@ impl Sink {
         batch: &Batch,
         refusals: bool,
     ) -> Result<Vec<Rejected>, SinkError> {
-        match self {
-            Self::Stdout(encoding) => {
-                stdout::write(encoding.clone(), batch.clone()).await.map(|()| Vec::new())
-            }
-            Self::File(sink) => {
-                sink.write(batch).await.map(|()| Vec::new()).map_err(SinkError::Failed)
-            }
-            Self::Http(sink) => sink.write(batch, refusals).await.map_err(SinkError::Failed),
-            Self::Sqlite(sink) => sink.write(batch, refusals).await.map_err(SinkError::Failed),
-            Self::Null => Ok(Vec::new()),
-        }
+        each!(&mut self.0, sink => sink.write(batch, refusals).await)
     }
 
     /// Makes the written records durable, and reports the position to truncate to, if there is one.
@@ -133,11 +180,7 @@ impl Sink {
     /// # Errors
     /// If the file cannot be written or synced.
     pub async fn sync(&mut self) -> Result<Synced> {
-        match self {
-            Self::File(sink) => sink.sync().await,
-            // A finished write is as durable as this program can make it.
-            Self::Stdout(_) | Self::Http(_) | Self::Sqlite(_) | Self::Null => Ok(Synced::default()),
-        }
+        each!(&mut self.0, sink => sink.sync().await)
     }
 
     /// As [`Sink::sync`], after the last batch; completes the files.
@@ -145,9 +188,6 @@ impl Sink {
     /// # Errors
     /// If a file cannot be written, synced or renamed.
     pub async fn finish(self) -> Result<Synced> {
-        match self {
-            Self::File(sink) => sink.finish().await,
-            Self::Stdout(_) | Self::Http(_) | Self::Sqlite(_) | Self::Null => Ok(Synced::default()),
-        }
+        each!(self.0, sink => sink.finish().await)
     }
 }

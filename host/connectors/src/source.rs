@@ -11,11 +11,12 @@ use crate::file::{self, BytesSource, WrittenFiles};
 use crate::generate::Generator;
 use crate::http::HttpSource;
 use crate::letters::LetterSource;
-use crate::paced::Paced;
+use crate::paced::Pacer;
 use crate::sqlite::SqliteSource;
-use crate::stdio::stdin;
+use crate::stdio::Stdin;
 use pipehost_codec::Decoded;
 use pipehost_config::{FileSource, SourceKind};
+use pipehost_observe::pace::Pace;
 use pipehost_record::Letter;
 
 /// How far a source has been read, in bytes or records.
@@ -43,15 +44,82 @@ impl Progress {
     }
 }
 
-/// An opened source.
-pub enum Source {
-    Stdin(Box<BytesSource>),
+/// What a source does. The defaults are those of one that nothing is saved of, and that nobody
+/// waits for.
+pub(crate) trait SourceConnector: Sized {
+    /// Waits until there is something to decode; false at the end of the input. Cancel-safe: may
+    /// be dropped while it waits, and called again.
+    ///
+    /// # Errors
+    /// If the input cannot be read.
+    async fn ready(&mut self) -> Result<bool>;
+
+    /// Decodes the available input, until `full`.
+    ///
+    /// # Errors
+    /// If no later input can be decoded either, as after a damaged frame.
+    fn decode(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) -> Result<()>;
+
+    /// The origin that the source's records carry right now.
+    fn place(&self) -> Arc<str>;
+
+    /// The position behind the last record given out; `None` if the source cannot resume there.
+    fn position(&self) -> Option<Value> {
+        None
+    }
+
+    /// Stops reading input; true if input that was read must still be decoded.
+    fn stop(&mut self) -> bool {
+        false
+    }
+
+    /// How many records are incomplete, because reading stopped within them.
+    fn torn(&self) -> u64 {
+        0
+    }
+
+    /// Assigns the records given out since the last call to the checkpoint of this number.
+    fn checkpoint(&mut self, _number: u64) {}
+
+    /// Closes the source after its end, and waits until every client has its answer.
+    async fn close(self) {}
+}
+
+/// Every connector that is a source: what registers one, beside an arm in [`Source::open`].
+enum Connector {
+    Stdin(Box<Stdin>),
     Files(Box<BytesSource>),
     Generate(Generator),
     Letters(LetterSource),
     Http(Box<HttpSource>),
     Sqlite(SqliteSource),
-    Paced(Box<Paced>),
+}
+
+/// Does the same with whichever connector it is.
+macro_rules! each {
+    ($connector:expr, $source:ident => $does:expr) => {
+        match $connector {
+            Connector::Stdin($source) => $does,
+            Connector::Files($source) => $does,
+            Connector::Generate($source) => $does,
+            Connector::Letters($source) => $does,
+            Connector::Http($source) => $does,
+            Connector::Sqlite($source) => $does,
+        }
+    };
+}
+
+/// An opened source.
+pub struct Source {
+    connector: Connector,
+    /// Gives the records out at a fixed rate, for measuring.
+    pacer: Option<Pacer>,
+}
+
+impl From<Connector> for Source {
+    fn from(connector: Connector) -> Self {
+        Self { connector, pacer: None }
+    }
 }
 
 impl Source {
@@ -67,19 +135,22 @@ impl Source {
         acknowledgements: Acknowledgements,
         written: &WrittenFiles,
     ) -> Result<Self> {
-        Ok(match kind {
+        let connector = match kind {
             SourceKind::Stdin { codec } => {
-                Self::Stdin(stdin::open(codec.clone(), progress)?.into())
+                Connector::Stdin(Stdin::open(codec.clone(), progress)?.into())
             }
-            SourceKind::File(file) => Self::Files(
+            SourceKind::File(file) => Connector::Files(
                 file::open(file, position, keeps_state, progress, written.clone())?.into(),
             ),
             SourceKind::Generate(generate) => {
-                Self::Generate(Generator::new(generate.clone(), position, progress))
+                Connector::Generate(Generator::new(generate.clone(), position, progress))
             }
-            SourceKind::Http(http) => Self::Http(HttpSource::open(http, acknowledgements)?.into()),
-            SourceKind::Sqlite(sqlite) => Self::Sqlite(SqliteSource::open(sqlite, position)?),
-        })
+            SourceKind::Http(http) => {
+                Connector::Http(HttpSource::open(http, acknowledgements)?.into())
+            }
+            SourceKind::Sqlite(sqlite) => Connector::Sqlite(SqliteSource::open(sqlite, position)?),
+        };
+        Ok(connector.into())
     }
 
     /// Replaces a source in a replay: gives out only its dead letters.
@@ -95,44 +166,47 @@ impl Source {
             // These sources make no dead letters.
             SourceKind::Generate(_) | SourceKind::Http(_) | SourceKind::Sqlite(_) => None,
         };
-        Self::Letters(LetterSource::new(letters, decoding, position))
+        Connector::Letters(LetterSource::new(letters, decoding, position)).into()
     }
 
-    /// Waits until there is something to decode; false at the end of the input. Cancel-safe: may be
-    /// dropped while it waits, and called again.
+    /// Gives out the records of dead letters, for the stage or sink that rejected them.
+    pub fn of_letters(letters: Vec<Letter>) -> Self {
+        Connector::Letters(LetterSource::new(letters, None, None)).into()
+    }
+
+    /// Gives its records out at a fixed rate. What it gives out then has no position.
+    pub fn paced(self, pace: Arc<Pace>) -> Self {
+        Self { pacer: Some(Pacer::new(pace)), ..self }
+    }
+
+    /// As [`SourceConnector::ready`].
     ///
     /// # Errors
     /// If the input cannot be read.
     pub async fn ready(&mut self) -> Result<bool> {
-        match self {
-            Self::Stdin(source) | Self::Files(source) => source.ready().await,
-            Self::Generate(source) => Ok(source.ready().await),
-            Self::Letters(source) => Ok(source.has_more()),
-            Self::Http(source) => Ok(source.ready().await),
-            Self::Sqlite(source) => source.ready().await,
-            Self::Paced(source) => source.ready().await,
+        let Some(pacer) = &mut self.pacer else {
+            return each!(&mut self.connector, source => source.ready().await);
+        };
+        while !pacer.has_records() {
+            if !each!(&mut self.connector, source => source.ready().await)? {
+                return Ok(false);
+            }
+            each!(&mut self.connector, source => pacer.read_ahead(|out, full| {
+                source.decode(out, full)
+            }))?;
         }
+        pacer.due().await
     }
 
-    /// Decodes the available input, until `full`.
+    /// As [`SourceConnector::decode`].
     ///
     /// # Errors
     /// If no later input can be decoded either, as after a damaged frame.
     pub fn decode(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) -> Result<()> {
-        match self {
-            Self::Stdin(source) | Self::Files(source) => source.decode(out, full),
-            Self::Generate(source) => {
-                source.fill(out, full);
-                Ok(())
-            }
-            Self::Letters(source) => source.fill(out, full),
-            Self::Http(source) => source.fill(out, full),
-            Self::Sqlite(source) => {
-                source.fill(out, full);
-                Ok(())
-            }
-            Self::Paced(source) => {
-                source.fill(out, full);
+        match &mut self.pacer {
+            None => each!(&mut self.connector, source => source.decode(out, full)),
+            Some(pacer) => {
+                pacer.fill(out, full);
                 Ok(())
             }
         }
@@ -140,71 +214,38 @@ impl Source {
 
     /// The position behind the last record given out; `None` if the source cannot resume there.
     pub fn position(&self) -> Option<Value> {
-        match self {
-            Self::Stdin(source) | Self::Files(source) => source.position(),
-            Self::Generate(source) => Some(source.position()),
-            Self::Letters(source) => source.position(),
-            // An HTTP client resends what was not acknowledged; a measuring run keeps no state.
-            Self::Http(_) | Self::Paced(_) => None,
-            Self::Sqlite(source) => source.position(),
+        match self.pacer {
+            None => each!(&self.connector, source => source.position()),
+            Some(_) => None,
         }
     }
 
     /// Stops reading input; true if input that was read must still be decoded.
     pub fn stop(&mut self) -> bool {
-        match self {
-            Self::Stdin(source) | Self::Files(source) => source.stop(),
-            Self::Generate(_)
-            | Self::Letters(_)
-            | Self::Http(_)
-            | Self::Sqlite(_)
-            | Self::Paced(_) => false,
-        }
+        self.pacer.is_none() && each!(&mut self.connector, source => source.stop())
     }
 
     /// How many records are incomplete, because reading stopped within them. If stdin is a file,
     /// seeks back to before the incomplete record instead.
     pub fn torn(&self) -> u64 {
-        match self {
-            Self::Stdin(source) if stdin::give_back(source.torn_bytes()) => 0,
-            Self::Stdin(source) | Self::Files(source) => source.torn(),
-            Self::Generate(_)
-            | Self::Letters(_)
-            | Self::Http(_)
-            | Self::Sqlite(_)
-            | Self::Paced(_) => 0,
-        }
+        each!(&self.connector, source => source.torn())
     }
 
-    /// Closes the source after its end. Waits until every HTTP client has its answer.
+    /// Closes the source after its end, and waits until every client has its answer.
     pub async fn close(self) {
-        if let Self::Http(source) = self {
-            source.close().await;
-        }
+        each!(self.connector, source => source.close().await);
     }
 
     /// Assigns the records given out since the last call to the checkpoint of this number.
     pub fn checkpoint(&mut self, number: u64) {
-        match self {
-            Self::Http(source) => source.checkpoint(number),
-            Self::Stdin(_)
-            | Self::Files(_)
-            | Self::Generate(_)
-            | Self::Letters(_)
-            | Self::Sqlite(_)
-            | Self::Paced(_) => {}
-        }
+        each!(&mut self.connector, source => source.checkpoint(number));
     }
 
     /// The origin that the source's records carry right now.
     pub fn place(&self) -> Arc<str> {
-        match self {
-            Self::Stdin(source) | Self::Files(source) => source.place(),
-            Self::Generate(_) => "generate".into(),
-            Self::Letters(source) => source.place(),
-            Self::Http(_) => "http".into(),
-            Self::Sqlite(source) => source.place(),
-            Self::Paced(source) => source.place(),
+        match &self.pacer {
+            None => each!(&self.connector, source => source.place()),
+            Some(pacer) => pacer.place(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Certificate, Client, Response, StatusCode};
 
+use crate::sink::{SinkConnector, SinkError};
 use pipehost_config::{Encoding, HttpSink as Config};
 use pipehost_files::content_hash;
 use pipehost_observe::metrics::NodeMetrics;
@@ -64,7 +65,7 @@ impl HttpSink {
 
     /// Posts a batch until it is accepted. With `refusals`, a batch whose content is refused is
     /// split until the faulty records stand alone.
-    pub(crate) async fn write(&mut self, batch: &Batch, refusals: bool) -> Result<Vec<Rejected>> {
+    async fn post_batch(&mut self, batch: &Batch, refusals: bool) -> Result<Vec<Rejected>> {
         self.batches += 1;
         let mut rejected = Vec::new();
         // Row ranges still to post, as start and exclusive end; the last one comes next.
@@ -170,6 +171,12 @@ impl HttpSink {
             key.push_str(&format!(" {start} {end}"));
         }
         content_hash(key.as_bytes())[..32].to_owned()
+    }
+}
+
+impl SinkConnector for HttpSink {
+    async fn write(&mut self, batch: &Batch, refusals: bool) -> Result<Vec<Rejected>, SinkError> {
+        self.post_batch(batch, refusals).await.map_err(SinkError::Failed)
     }
 }
 

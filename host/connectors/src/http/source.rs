@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Acknowledgements;
 use crate::http::body::{self, Checked};
+use crate::source::SourceConnector;
 use pipehost_codec::{Decoded, Decoder};
 use pipehost_config::{Ack, Decoding, HttpSource as Config};
 use pipehost_http::{ConnectionSlot, Server};
@@ -138,8 +139,10 @@ impl HttpSource {
             stop,
         })
     }
+}
 
-    pub(crate) async fn ready(&mut self) -> bool {
+impl SourceConnector for HttpSource {
+    async fn ready(&mut self) -> Result<bool> {
         if self.current.is_none() {
             let delivery = self.deliveries.recv().await;
             self.current = delivery.map(|delivery| Current {
@@ -149,14 +152,10 @@ impl HttpSource {
                 given: 0,
             });
         }
-        self.current.is_some()
+        Ok(self.current.is_some())
     }
 
-    pub(crate) fn fill(
-        &mut self,
-        out: &mut Decoded,
-        full: impl Fn(&Decoded) -> bool,
-    ) -> Result<()> {
+    fn decode(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) -> Result<()> {
         let Some(Current { delivery, decoder, given }) = &mut self.current else { return Ok(()) };
         match &delivery.body {
             Checked::Batch(batch) => {
@@ -192,8 +191,11 @@ impl HttpSource {
         Ok(())
     }
 
-    /// Answers the waiting requests once the checkpoint of this number is written.
-    pub(crate) fn checkpoint(&mut self, number: u64) {
+    fn place(&self) -> Arc<str> {
+        self.place.clone()
+    }
+
+    fn checkpoint(&mut self, number: u64) {
         let waiting = std::mem::take(&mut self.waiting);
         if waiting.is_empty() {
             return;
@@ -208,8 +210,7 @@ impl HttpSource {
         });
     }
 
-    /// Takes no more requests, and waits until those in progress have answers, `GRACE` at most.
-    pub(crate) async fn close(self) {
+    async fn close(self) {
         drop(self.deliveries); // Requests that were not taken get 503.
         self.stop.cancel();
         let _ = tokio::time::timeout(GRACE, self.server).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::types::{Null, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, params_from_iter};
 
+use crate::sink::{SinkConnector, SinkError};
 use pipehost_config::{OnConflict, Retry, SqliteColumn, SqliteSink as Config, SqliteType};
 use pipehost_observe::metrics::NodeMetrics;
 use pipehost_record::template::key_or_attribute;
@@ -82,7 +83,7 @@ impl SqliteSink {
 
     /// Inserts a batch, whole or not at all; it is durable then. With `refusals`, leaves out the
     /// rows that the table refuses. Retries while another process holds a lock.
-    pub(crate) async fn write(&self, batch: &Batch, refusals: bool) -> Result<Vec<Rejected>> {
+    async fn insert_batch(&self, batch: &Batch, refusals: bool) -> Result<Vec<Rejected>> {
         for attempt in 1.. {
             let error = match self.insert(batch, refusals).await {
                 Ok(rejected) => return Ok(rejected),
@@ -151,6 +152,12 @@ impl SqliteSink {
             Ok(rejected)
         });
         written.await.expect("inserting does not panic")
+    }
+}
+
+impl SinkConnector for SqliteSink {
+    async fn write(&mut self, batch: &Batch, refusals: bool) -> Result<Vec<Rejected>, SinkError> {
+        self.insert_batch(batch, refusals).await.map_err(SinkError::Failed)
     }
 }
 

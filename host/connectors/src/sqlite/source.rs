@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::source::SourceConnector;
 use crate::sqlite::sink::quoted;
 use pipehost_codec::Decoded;
 use pipehost_config::SqliteSource as Config;
@@ -45,8 +46,10 @@ impl SqliteSource {
         let place = format!("{}:{}", config.path.value.display(), config.table).into();
         Ok(Self { rows, current: Vec::new().into_iter(), last, place })
     }
+}
 
-    pub(crate) async fn ready(&mut self) -> Result<bool> {
+impl SourceConnector for SqliteSource {
+    async fn ready(&mut self) -> Result<bool> {
         while self.current.len() == 0 {
             match self.rows.recv().await.transpose()? {
                 None => return Ok(false),
@@ -56,19 +59,20 @@ impl SqliteSource {
         Ok(true)
     }
 
-    pub(crate) fn fill(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) {
+    fn decode(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) -> Result<()> {
         while !full(out) {
-            let Some((number, record)) = self.current.next() else { return };
+            let Some((number, record)) = self.current.next() else { break };
             self.last = Some(number);
             out.batch.push_record(&self.place, number.unsigned_abs(), &record);
         }
+        Ok(())
     }
 
-    pub(crate) fn position(&self) -> Option<Value> {
+    fn position(&self) -> Option<Value> {
         Some(self.last.map_or(Value::Null, Value::from))
     }
 
-    pub(crate) fn place(&self) -> Arc<str> {
+    fn place(&self) -> Arc<str> {
         self.place.clone()
     }
 }

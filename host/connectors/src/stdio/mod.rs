@@ -1,4 +1,7 @@
 //! Standard input and output.
 
-pub(crate) mod stdin;
-pub(crate) mod stdout;
+mod stdin;
+mod stdout;
+
+pub(crate) use stdin::Stdin;
+pub(crate) use stdout::Stdout;

@@ -25,7 +25,7 @@ use crate::task::source::SourceTask;
 use crate::task::stage::StageTask;
 use pipehost_config::graph::NodeId;
 use pipehost_config::{Batching, Config, OnError, Watermark};
-use pipehost_connectors::{LetterSource, Paced, Resume, Sink, Source, WrittenFiles, described};
+use pipehost_connectors::{Resume, Sink, Source, WrittenFiles, described};
 use pipehost_observe::metrics::{Metrics, NodeMetrics};
 use pipehost_observe::pace::Pace;
 use pipehost_record::Letter;
@@ -294,7 +294,7 @@ impl Builder {
                 )
                 .map(|source| match &self.pace {
                     None => source,
-                    Some(pace) => Source::Paced(Paced::new(source, pace.clone()).into()),
+                    Some(pace) => source.paced(pace.clone()),
                 }),
                 Some(letters) => {
                     let letters = letters.iter().filter(|letter| letter.stage == name);
@@ -355,7 +355,7 @@ impl Builder {
             let metrics = self.metrics.node(&name);
             let rejections = self.rejections("source", &name, &metrics, OnError::Fail);
             let task = SourceTask {
-                source: Source::Letters(LetterSource::new(letters, None, None)),
+                source: Source::of_letters(letters),
                 batching: Batching::default(),
                 outlet: Outlet::new(vec![vec![sender]], metrics, None),
                 reporter: self.coordinator.reporter(id, rejections.letters.clone()),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sink::{SinkConnector, SinkError};
 use crate::{Resume, Synced, WrittenFiles};
 pub use file::Rename;
 use file::{GoOn, New, SinkFile, SinkPosition, Temporaries, cannot_write, in_the_way};
@@ -21,7 +22,7 @@ use names::{divide, make_folder};
 use pipehost_config::FileSink as Config;
 use pipehost_files::folder::{self, kept};
 use pipehost_files::paths;
-use pipehost_record::Batch;
+use pipehost_record::{Batch, Rejected};
 
 pub struct FileSink {
     config: Arc<Config>,
@@ -169,7 +170,7 @@ impl FileSink {
     }
 
     /// Creates the file, or resumes it.
-    pub(crate) fn begin(&mut self) -> Result<()> {
+    fn begin_files(&mut self) -> Result<()> {
         let files = self.files.as_mut().expect("nothing is written yet");
         let (path, rotate) = (&self.target, &self.config.rotate);
         match self.plan.take() {
@@ -204,7 +205,7 @@ impl FileSink {
         Ok(())
     }
 
-    pub(crate) async fn write(&mut self, batch: &Batch) -> Result<()> {
+    async fn write_batch(&mut self, batch: &Batch) -> Result<()> {
         let batch = batch.clone();
         let (config, written) = (self.config.clone(), self.written.clone());
         // Encodes on the blocking thread too: a batch can become much text.
@@ -228,12 +229,12 @@ impl FileSink {
     }
 
     /// Makes the written records durable, and reports where the files end.
-    pub(crate) async fn sync(&mut self) -> Result<Synced> {
+    async fn sync_files(&mut self) -> Result<Synced> {
         let base = self.config.base.clone();
         self.blocking(move |files| files.sync(&base, false)).await
     }
 
-    pub(crate) async fn finish(mut self) -> Result<Synced> {
+    async fn finish_files(mut self) -> Result<Synced> {
         let base = self.config.base.clone();
         let synced = self.blocking(move |files| files.sync(&base, true)).await?;
         let files = self.files.expect("nothing is under way");
@@ -253,6 +254,25 @@ impl FileSink {
         let (files, result) = work.await.expect("writing does not panic");
         self.files = Some(files);
         result
+    }
+}
+
+impl SinkConnector for FileSink {
+    async fn write(&mut self, batch: &Batch, _: bool) -> Result<Vec<Rejected>, SinkError> {
+        self.write_batch(batch).await.map_err(SinkError::Failed)?;
+        Ok(Vec::new())
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.begin_files()
+    }
+
+    async fn sync(&mut self) -> Result<Synced> {
+        self.sync_files().await
+    }
+
+    async fn finish(self) -> Result<Synced> {
+        self.finish_files().await
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use crate::Progress;
 use crate::file::source::compression::keep_tail;
 use crate::file::source::positions::{FilePosition, FilePositions};
+use crate::source::SourceConnector;
 use pipehost_codec::{Decoded, Decoder};
 use pipehost_config::Decoding;
 use pipehost_files::fingerprint::Fingerprint;
@@ -295,25 +296,36 @@ impl BytesSource {
         })
     }
 
-    /// Stops the reading thread; true if bytes that were read must still be decoded.
-    pub(crate) fn stop(&mut self) -> bool {
-        (self.read, self.stop) = (None, None);
-        self.at_stop == AtStop::Decode
-    }
-
-    /// How many records of streams are incomplete, because the rest was not read.
-    pub(crate) fn torn(&self) -> u64 {
-        let streams = self.inputs.values().filter(|input| input.begin.file.is_none());
-        streams.filter(|input| input.decoder.begun() > 0).count() as u64
-    }
-
     /// The bytes of these incomplete records.
     pub(crate) fn torn_bytes(&self) -> u64 {
         let streams = self.inputs.values().filter(|input| input.begin.file.is_none());
         streams.map(|input| input.decoder.begun()).sum()
     }
 
-    pub(crate) async fn ready(&mut self) -> Result<bool> {
+    /// Ends an input, unless it has ended already.
+    fn end(&mut self, number: usize, out: &mut Decoded) {
+        let Some(mut input) = self.inputs.remove(&number) else { return };
+        self.place = input.begin.place.clone();
+        input.decoder.end(out);
+        if let Some(position) = input.position() {
+            let tail = crc32fast::hash(&input.last);
+            self.ended.insert(FilePosition { offset: input.fed, tail, ..position });
+        }
+    }
+}
+
+impl SourceConnector for BytesSource {
+    fn stop(&mut self) -> bool {
+        (self.read, self.stop) = (None, None);
+        self.at_stop == AtStop::Decode
+    }
+
+    fn torn(&self) -> u64 {
+        let streams = self.inputs.values().filter(|input| input.begin.file.is_none());
+        streams.filter(|input| input.decoder.begun() > 0).count() as u64
+    }
+
+    async fn ready(&mut self) -> Result<bool> {
         if let Some(read) = self.read.take() {
             std::thread::spawn(read);
         }
@@ -323,11 +335,7 @@ impl BytesSource {
         Ok(self.piece.is_some())
     }
 
-    pub(crate) fn decode(
-        &mut self,
-        out: &mut Decoded,
-        full: impl Fn(&Decoded) -> bool,
-    ) -> Result<()> {
+    fn decode(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) -> Result<()> {
         match &self.piece {
             None => return Ok(()),
             Some(Piece::Begin(number, begin)) => {
@@ -378,23 +386,11 @@ impl BytesSource {
         Ok(())
     }
 
-    /// Ends an input, unless it has ended already.
-    fn end(&mut self, number: usize, out: &mut Decoded) {
-        let Some(mut input) = self.inputs.remove(&number) else { return };
-        self.place = input.begin.place.clone();
-        input.decoder.end(out);
-        if let Some(position) = input.position() {
-            let tail = crc32fast::hash(&input.last);
-            self.ended.insert(FilePosition { offset: input.fed, tail, ..position });
-        }
-    }
-
-    pub(crate) fn place(&self) -> Arc<str> {
+    fn place(&self) -> Arc<str> {
         self.place.clone()
     }
 
-    /// The positions of all files; `None` if the inputs are no files.
-    pub(crate) fn position(&self) -> Option<Value> {
+    fn position(&self) -> Option<Value> {
         if !self.has_files {
             return None;
         }
