@@ -3,37 +3,129 @@
 //! Metrics belong to a run, not to the process: two pipelines in one process do not
 //! mix. The summary at the end of a run reads the same numbers that `/metrics` serves.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use prometheus::core::Collector;
 use prometheus::{
     Counter, CounterVec, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter,
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+/// Registers metrics; a name or a help that Prometheus does not allow is found by every test.
+struct Registrar(Registry);
+
+impl Registrar {
+    fn add<M: Collector + Clone + 'static>(&self, made: prometheus::Result<M>) -> M {
+        let made = made.expect("a valid name");
+        self.0.register(Box::new(made.clone())).expect("each name is registered once");
+        made
+    }
+}
+
+/// A metric that each node has.
+trait OfNode {
+    /// The same of all nodes.
+    type Family: Collector + Clone + 'static;
+
+    fn family(options: Opts) -> prometheus::Result<Self::Family>;
+}
+
+impl OfNode for IntCounter {
+    type Family = IntCounterVec;
+
+    fn family(options: Opts) -> prometheus::Result<IntCounterVec> {
+        IntCounterVec::new(options, &["stage"])
+    }
+}
+
+impl OfNode for IntGauge {
+    type Family = IntGaugeVec;
+
+    fn family(options: Opts) -> prometheus::Result<IntGaugeVec> {
+        IntGaugeVec::new(options, &["stage"])
+    }
+}
+
+/// Declares the counters and gauges of a node, each once: its field, its name, its help.
+macro_rules! node_metrics {
+    ($($(#[$doc:meta])* $field:ident: $kind:ty = $name:literal, $help:literal;)*) => {
+        /// The counters and gauges of all nodes.
+        struct Families {
+            $($field: <$kind as OfNode>::Family,)*
+        }
+
+        impl Families {
+            fn new(registrar: &Registrar) -> Self {
+                Self { $($field: registrar.add(<$kind>::family(Opts::new($name, $help))),)* }
+            }
+
+            fn node(&self, name: &str) -> Counts {
+                Counts { $($field: self.$field.with_label_values(&[name]),)* }
+            }
+        }
+
+        /// The counters and gauges of one source, stage or sink.
+        pub struct Counts {
+            $($(#[$doc])* pub $field: $kind,)*
+        }
+    };
+}
+
+node_metrics! {
+    /// Records that it took in.
+    records_in: IntCounter = "pipeline_stage_records_in_total",
+        "Records that a source, stage or sink took in.";
+    /// Records that it sent on or wrote.
+    records_out: IntCounter = "pipeline_stage_records_out_total",
+        "Records that a source, stage or sink sent on or wrote.";
+    /// Records that it rejected for good.
+    rejected: IntCounter = "pipeline_stage_records_rejected_total",
+        "Records that were rejected for good, after all retries.";
+    /// Rejected records that became dead letters.
+    dead_letters: IntCounter = "pipeline_stage_dead_letters_total",
+        "Rejected records that were written as dead letters.";
+    /// Rejected records that were dropped.
+    skipped: IntCounter = "pipeline_stage_records_skipped_total",
+        "Rejected records that were dropped because of on_error = \"skip\".";
+    /// Records that were dropped because the queue in front of this node was full.
+    dropped: IntCounter = "pipeline_stage_records_dropped_total",
+        "Records dropped because the queue in front of the stage was full.";
+    /// Records, or writes of a sink, that were tried again.
+    retries: IntCounter = "pipeline_stage_retries_total",
+        "Records that a stage, and writes that a sink tried again.";
+    /// Fuel that its calls used.
+    fuel: IntCounter = "pipeline_stage_fuel_consumed_total",
+        "Fuel that the calls of a stage used.";
+    /// Memory of its instances, in bytes.
+    memory: IntGauge = "pipeline_stage_memory_bytes",
+        "Memory of a stage's instances, tables included.";
+    /// Batches waiting in front of this node.
+    queue: IntGauge = "pipeline_stage_queue_depth_batches",
+        "Batches waiting in front of a stage or sink.";
+    /// Bytes that its guests printed beyond the limit.
+    log_dropped: IntCounter = "pipeline_stage_log_dropped_bytes_total",
+        "Bytes that a stage printed beyond its rate limit.";
+    /// The state of its breaker, as a number: see [`BreakerState`].
+    breaker_state: IntGauge = "pipeline_stage_breaker_state",
+        "State of a stage's breaker: 0 closed (calls are made), 1 probing, 2 open.";
+    /// How often its breaker opened.
+    breaker_opened: IntCounter = "pipeline_stage_breaker_opened_total",
+        "How often the breaker of a stage opened.";
+}
 
 /// The metrics of one run.
 pub struct Metrics {
     registry: Registry,
     /// Records that reached a sink and were written.
     pub processed: IntCounter,
-    records_in: IntCounterVec,
-    records_out: IntCounterVec,
-    rejected: IntCounterVec,
-    dead_letters: IntCounterVec,
-    skipped: IntCounterVec,
-    dropped: IntCounterVec,
-    retries: IntCounterVec,
-    failures: IntCounterVec,
-    fuel: IntCounterVec,
-    memory: IntGaugeVec,
-    queue: IntGaugeVec,
-    log_dropped: IntCounterVec,
-    breaker: IntGaugeVec,
-    breaker_opened: IntCounterVec,
     checkpoints: IntCounter,
     checkpoint_duration: Histogram,
     checkpoint_time: IntGauge,
+    families: Families,
+    failures: IntCounterVec,
     duration: HistogramVec,
     batch: HistogramVec,
     seconds: CounterVec,
@@ -41,22 +133,10 @@ pub struct Metrics {
 
 /// The metrics of one source, stage or sink.
 pub struct NodeMetrics {
-    pub records_in: IntCounter,
-    pub records_out: IntCounter,
-    pub rejected: IntCounter,
-    pub dead_letters: IntCounter,
-    pub skipped: IntCounter,
-    /// Records that were dropped because the queue in front of this node was full.
-    pub dropped: IntCounter,
-    pub retries: IntCounter,
-    pub fuel: IntCounter,
-    pub memory: IntGauge,
-    /// Batches waiting in front of this node.
-    pub queue: IntGauge,
-    pub log_dropped: IntCounter,
-    breaker: IntGauge,
-    pub breaker_opened: IntCounter,
+    counts: Counts,
+    /// Time to process one batch, in seconds.
     pub duration: Histogram,
+    /// Records in a batch that came in.
     pub batch: Histogram,
     seconds: [Counter; Activity::ALL.len()],
     failures: [IntCounter; Cause::ALL.len()],
@@ -64,6 +144,14 @@ pub struct NodeMetrics {
     queue_peak: AtomicUsize,
     /// Records that came in and are not yet sent on, written or rejected.
     pub in_flight: AtomicI64,
+}
+
+impl Deref for NodeMetrics {
+    type Target = Counts;
+
+    fn deref(&self) -> &Counts {
+        &self.counts
+    }
 }
 
 /// Why a call failed: the label of a metric, and the first word of a message.
@@ -147,141 +235,62 @@ pub enum BreakerState {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let registry = Registry::new();
-        let r = &registry;
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let made = IntCounterVec::new(Opts::new(name, help), labels).expect("a valid name");
-            r.register(Box::new(made.clone())).expect("each name is registered once");
-            made
-        };
-        let gauge = |name: &str, help: &str| {
-            let made = IntGaugeVec::new(Opts::new(name, help), &["stage"]).expect("a valid name");
-            r.register(Box::new(made.clone())).expect("each name is registered once");
-            made
-        };
-        let histogram = |name: &str, help: &str, buckets: Vec<f64>| {
-            let opts = HistogramOpts::new(name, help).buckets(buckets);
-            let made = HistogramVec::new(opts, &["stage"]).expect("a valid name");
-            r.register(Box::new(made.clone())).expect("each name is registered once");
-            made
-        };
+        let registrar = Registrar(Registry::new());
         let exponential = |start, count| {
             prometheus::exponential_buckets(start, 4.0, count).expect("valid buckets")
         };
-        let processed =
-            IntCounter::new("pipeline_processed_items_total", "Records written by the sinks.")
-                .expect("a valid name");
-        r.register(Box::new(processed.clone())).expect("each name is registered once");
-        let checkpoints = IntCounter::new(
-            "pipeline_checkpoints_total",
-            "Checkpoints of the pipeline that were written, or that acknowledged records.",
-        )
-        .expect("a valid name");
-        let checkpoint_duration = Histogram::with_opts(
-            HistogramOpts::new(
-                "pipeline_checkpoint_duration_seconds",
-                "Time from the begin of a checkpoint until it is written.",
-            )
-            .buckets(exponential(0.001, 9)),
-        )
-        .expect("a valid name");
-        let checkpoint_time = IntGauge::new(
-            "pipeline_checkpoint_timestamp_seconds",
-            "When the last checkpoint was written, in seconds since the Unix epoch.",
-        )
-        .expect("a valid name");
-        r.register(Box::new(checkpoints.clone())).expect("each name is registered once");
-        r.register(Box::new(checkpoint_duration.clone())).expect("each name is registered once");
-        r.register(Box::new(checkpoint_time.clone())).expect("each name is registered once");
-        let stage = &["stage"];
+        let histogram = |name: &str, help: &str, buckets: Vec<f64>| {
+            let options = HistogramOpts::new(name, help).buckets(buckets);
+            registrar.add(HistogramVec::new(options, &["stage"]))
+        };
         Self {
-            processed,
-            checkpoints,
-            checkpoint_duration,
-            checkpoint_time,
-            breaker: gauge(
-                "pipeline_stage_breaker_state",
-                "Whether a stage is called: 0 closed (it is), 1 a probe is under way, 2 open.",
-            ),
-            breaker_opened: counter(
-                "pipeline_stage_breaker_opened_total",
-                "How often the breaker of a stage opened.",
-                stage,
-            ),
-            records_in: counter(
-                "pipeline_stage_records_in_total",
-                "Records that a source, stage or sink took in.",
-                stage,
-            ),
-            records_out: counter(
-                "pipeline_stage_records_out_total",
-                "Records that a source, stage or sink sent on or wrote.",
-                stage,
-            ),
-            rejected: counter(
-                "pipeline_stage_records_rejected_total",
-                "Records that were rejected for good, after all retries.",
-                stage,
-            ),
-            dead_letters: counter(
-                "pipeline_stage_dead_letters_total",
-                "Rejected records that were kept as dead letters.",
-                stage,
-            ),
-            skipped: counter(
-                "pipeline_stage_records_skipped_total",
-                "Rejected records that were dropped, as on_error = \"skip\" says.",
-                stage,
-            ),
-            dropped: counter(
-                "pipeline_stage_records_dropped_total",
-                "Records dropped because the queue in front of the stage was full.",
-                stage,
-            ),
-            retries: counter(
-                "pipeline_stage_retries_total",
-                "Records that were tried again.",
-                stage,
-            ),
-            failures: counter(
-                "pipeline_stage_failures_total",
-                "Calls into the sandbox that failed, by cause.",
+            processed: registrar.add(IntCounter::new(
+                "pipeline_processed_items_total",
+                "Records written by the sinks.",
+            )),
+            checkpoints: registrar.add(IntCounter::new(
+                "pipeline_checkpoints_total",
+                "Checkpoints that were completed: written, or (without a state) used to acknowledge \
+                 records.",
+            )),
+            checkpoint_duration: registrar.add(Histogram::with_opts(
+                HistogramOpts::new(
+                    "pipeline_checkpoint_duration_seconds",
+                    "Time from the start of a checkpoint until it is complete.",
+                )
+                .buckets(exponential(0.001, 9)),
+            )),
+            checkpoint_time: registrar.add(IntGauge::new(
+                "pipeline_checkpoint_timestamp_seconds",
+                "When the last checkpoint was completed, in seconds since the Unix epoch.",
+            )),
+            families: Families::new(&registrar),
+            failures: registrar.add(IntCounterVec::new(
+                Opts::new(
+                    "pipeline_stage_failures_total",
+                    "Calls into the sandbox that failed, by cause.",
+                ),
                 &["stage", "cause"],
-            ),
-            fuel: counter("pipeline_stage_fuel_consumed_total", "Fuel burnt by a stage.", stage),
-            memory: gauge(
-                "pipeline_stage_memory_bytes",
-                "Memory of a stage's instances, tables included.",
-            ),
-            queue: gauge(
-                "pipeline_stage_queue_depth_batches",
-                "Batches waiting in front of a stage or sink.",
-            ),
-            log_dropped: counter(
-                "pipeline_stage_log_dropped_bytes_total",
-                "Bytes that a stage printed beyond its rate limit.",
-                stage,
-            ),
+            )),
             duration: histogram(
                 "pipeline_stage_duration_seconds",
                 "Time to process one batch.",
                 exponential(0.00001, 11),
             ),
-            seconds: {
-                let opts = Opts::new(
-                    "pipeline_stage_seconds_total",
-                    "What a source, stage or sink did with its time; of several workers, together.",
-                );
-                let made = CounterVec::new(opts, &["stage", "doing"]).expect("a valid name");
-                r.register(Box::new(made.clone())).expect("each name is registered once");
-                made
-            },
             batch: histogram(
                 "pipeline_stage_batch_records",
                 "Records in a batch that came in.",
                 exponential(1.0, 9),
             ),
-            registry,
+            seconds: registrar.add(CounterVec::new(
+                Opts::new(
+                    "pipeline_stage_seconds_total",
+                    "Seconds that a source, stage or sink spent on each activity; summed over its \
+                     workers.",
+                ),
+                &["stage", "doing"],
+            )),
+            registry: registrar.0,
         }
     }
 }
@@ -289,25 +298,12 @@ impl Default for Metrics {
 impl Metrics {
     /// The metrics of the node of this name.
     pub fn node(&self, name: &str) -> Arc<NodeMetrics> {
-        let l = &[name];
         Arc::new(NodeMetrics {
-            records_in: self.records_in.with_label_values(l),
-            records_out: self.records_out.with_label_values(l),
-            rejected: self.rejected.with_label_values(l),
-            dead_letters: self.dead_letters.with_label_values(l),
-            skipped: self.skipped.with_label_values(l),
-            dropped: self.dropped.with_label_values(l),
-            retries: self.retries.with_label_values(l),
-            fuel: self.fuel.with_label_values(l),
-            memory: self.memory.with_label_values(l),
-            queue: self.queue.with_label_values(l),
-            log_dropped: self.log_dropped.with_label_values(l),
-            breaker: self.breaker.with_label_values(l),
-            breaker_opened: self.breaker_opened.with_label_values(l),
-            duration: self.duration.with_label_values(l),
-            batch: self.batch.with_label_values(l),
+            counts: self.families.node(name),
+            duration: self.duration.with_label_values(&[name]),
+            batch: self.batch.with_label_values(&[name]),
             seconds: Activity::ALL
-                .map(|doing| self.seconds.with_label_values(&[name, doing.name()])),
+                .map(|activity| self.seconds.with_label_values(&[name, activity.name()])),
             failures: Cause::ALL
                 .map(|cause| self.failures.with_label_values(&[name, cause.name()])),
             queue_peak: AtomicUsize::new(0),
@@ -360,11 +356,11 @@ impl NodeMetrics {
     }
 
     pub fn breaker(&self, state: BreakerState) {
-        self.breaker.set(state as i64);
+        self.breaker_state.set(state as i64);
     }
 
     pub fn is_breaker_open(&self) -> bool {
-        self.breaker.get() != BreakerState::Closed as i64
+        self.breaker_state.get() != BreakerState::Closed as i64
     }
 
     pub fn note_queue_depth(&self, depth: usize) {
