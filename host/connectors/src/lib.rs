@@ -15,6 +15,6 @@ mod sqlite;
 mod stdio;
 
 pub use acknowledgements::Acknowledgements;
-pub use file::{Rename, WrittenFiles};
+pub use file::{Rename, WrittenFiles, written_extent};
 pub use sink::{Resume, Sink, SinkError, Synced, described};
-pub use source::{Progress, Source};
+pub use source::{Extent, Progress, Source, extent};

@@ -44,6 +44,38 @@ impl Progress {
     }
 }
 
+/// How far a source was read, as a checkpoint has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Extent {
+    /// Records, and bytes of their content, of so many files.
+    Files {
+        files: usize,
+        records: u64,
+        bytes: u64,
+    },
+    /// Of a table: the last number read in the column that orders it; `None` before the first row.
+    Table {
+        last: Option<i64>,
+    },
+    Records(u64),
+}
+
+/// Reads the position of a source of this kind, as [`Source::position`] gave it.
+///
+/// # Errors
+/// If it is no position of such a source.
+pub fn extent(kind: &str, position: &Value) -> Result<Extent> {
+    let position = position.clone();
+    Ok(match kind {
+        "file" => {
+            let (files, records, bytes) = file::read_extent(position)?;
+            Extent::Files { files, records, bytes }
+        }
+        "sqlite" => Extent::Table { last: serde_json::from_value(position)? },
+        _ => Extent::Records(serde_json::from_value(position)?),
+    })
+}
+
 /// What a source does. The defaults are those of one that nothing is saved of, and that nobody
 /// waits for.
 pub(crate) trait SourceConnector: Sized {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Error, print};
 use crate::summary::number;
+use pipehost_connectors::{Extent, extent, written_extent};
 use pipehost_pipeline::state::{self, Checkpoint, Store};
 use pipehost_record::foreign::Foreign;
 use pipehost_record::time::rfc3339;
@@ -79,7 +80,7 @@ fn nothing(directory: &Path) -> Error {
 fn show(checkpoint: &Checkpoint) -> String {
     let mut rows: Vec<(&str, &str, String)> = Vec::new();
     for (name, source) in &checkpoint.sources {
-        rows.push((name, &source.kind, source_position(source.position.as_ref())));
+        rows.push((name, &source.kind, source_position(&source.kind, source.position.as_ref())));
     }
     for (name, stage) in &checkpoint.stages {
         let held: Vec<_> = stage.saved_bytes.iter().flatten().collect();
@@ -120,31 +121,28 @@ fn sink_position(kind: &str, position: Option<&Value>) -> String {
     let Some(position) = position else {
         return "cannot be truncated: at least once".to_owned();
     };
-    let files = position["files"].as_object();
-    let lengths: Vec<u64> =
-        (files.into_iter().flatten()).filter_map(|(_, file)| file["length"].as_u64()).collect();
-    let bytes = number(lengths.iter().sum());
-    match kind.contains('{') {
-        false => format!("{bytes} bytes"),
-        true => format!("{bytes} bytes in {} files", number(lengths.len() as u64)),
+    match written_extent(position) {
+        Err(error) => format!("no position of a sink: {error}"),
+        Ok((_, bytes)) if !kind.contains('{') => format!("{} bytes", number(bytes)),
+        Ok((files, bytes)) => format!("{} bytes in {} files", number(bytes), number(files as u64)),
     }
 }
 
-fn source_position(position: Option<&Value>) -> String {
-    match position {
-        None => "cannot go back: what was read is not read again".to_owned(),
-        Some(Value::Array(files)) => {
-            let sum = |key: &str| files.iter().filter_map(|file| file[key].as_u64()).sum::<u64>();
-            let (bytes, records) = (number(sum("offset")), number(sum("records")));
-            let files = match files.len() {
+fn source_position(kind: &str, position: Option<&Value>) -> String {
+    let Some(position) = position else {
+        return "cannot go back: what was read is not read again".to_owned();
+    };
+    match extent(kind, position) {
+        Err(error) => format!("no position of a source: {error}"),
+        Ok(Extent::Files { files, records, bytes }) => {
+            let files = match files {
                 1 => "1 file".to_owned(),
                 n => format!("{n} files"),
             };
-            format!("{records} records, {bytes} bytes of {files}")
+            format!("{} records, {} bytes of {files}", number(records), number(bytes))
         }
-        Some(other) => match other.as_u64() {
-            Some(records) => format!("{} records", number(records)),
-            None => other.to_string(),
-        },
+        Ok(Extent::Table { last: None }) => "no row yet".to_owned(),
+        Ok(Extent::Table { last: Some(last) }) => format!("read to row {last}"),
+        Ok(Extent::Records(records)) => format!("{} records", number(records)),
     }
 }

@@ -30,7 +30,7 @@ impl Wiring {
             let (sender, queue) =
                 edge(e.queue, e.when_full, wiring.bytes.clone(), to.metrics.clone());
             let input = wiring.receivers.iter().filter(|(id, _)| *id == e.to).count() as u32;
-            wiring.senders.push((e.from, e.port, sender));
+            wiring.senders.push((e.from, e.port.index(), sender));
             wiring.receivers.push((e.to, Receiver { input, queue }));
         }
         wiring

@@ -268,8 +268,9 @@ impl Worker {
         batch: &Batch,
         mut budget: Option<&mut OutputBudget>,
     ) -> Result<Answer> {
-        match self.admitted(batch, budget.as_deref_mut()).await? {
+        match self.admitted(batch, budget.as_deref_mut()).await {
             Ok(answer) => Ok(answer), // The usual case.
+            Err(PartFailure::Fatal(why)) => Err(why),
             Err(PartFailure::Refused(reason)) => Ok(reject_all(batch.len, &reason)),
             Err(PartFailure::Failed(failure)) if batch.len == 1 => Ok(rejected(&failure)),
             Err(PartFailure::Failed(_)) => match budget {
@@ -292,8 +293,9 @@ impl Worker {
         let mut pending = vec![(middle, batch.len), (0, middle)];
         while let Some((start, end)) = pending.pop() {
             let part = batch.slice(start..end);
-            let mut answer = match self.admitted(&part, Some(&mut *budget)).await? {
+            let mut answer = match self.admitted(&part, Some(&mut *budget)).await {
                 Ok(answer) => answer,
+                Err(PartFailure::Fatal(why)) => return Err(why),
                 Err(PartFailure::Refused(reason)) => reject_all(part.len, &reason),
                 Err(PartFailure::Failed(failure)) if end - start == 1 => rejected(&failure),
                 Err(PartFailure::Failed(_)) => {
@@ -322,41 +324,43 @@ impl Worker {
         &mut self,
         batch: &Batch,
         budget: Option<&mut OutputBudget>,
-    ) -> Result<Result<Answer, PartFailure>> {
+    ) -> Result<Answer, PartFailure> {
         let breaker = self.breaker.clone();
         if let Some(breaker) = &breaker {
             match breaker.admit().await {
                 Ok(()) => {}
-                Err(NotAdmitted::Records(reason)) => return Ok(Err(PartFailure::Refused(reason))),
-                Err(NotAdmitted::Pipeline(why)) => return Err(anyhow!("{why} (breaker)")),
+                Err(NotAdmitted::Records(reason)) => return Err(PartFailure::Refused(reason)),
+                Err(NotAdmitted::Pipeline(why)) => {
+                    return Err(PartFailure::Fatal(anyhow!("{why} (breaker)")));
+                }
             }
         }
-        let lost = |why| anyhow!("cannot be brought back after a failure: {why}");
-        let result = self.attempt(batch, budget).await.map_err(lost)?;
-        if let Some(breaker) = &breaker {
-            match &result {
-                Ok(_) => breaker.success(),
-                Err(failure) => breaker.failure(failure),
-            }
+        let result = self.attempt(batch, budget).await;
+        match (&breaker, &result) {
+            (Some(breaker), Ok(_)) => breaker.success(),
+            (Some(breaker), Err(PartFailure::Failed(failure))) => breaker.failure(failure),
+            _ => {}
         }
-        Ok(result.map_err(PartFailure::Failed))
+        result
     }
 
-    /// Makes one call. The inner error is a failure of this call, after which the instance is gone.
+    /// Makes one call. After a failure of it, the instance is gone.
     async fn attempt(
         &mut self,
         batch: &Batch,
         budget: Option<&mut OutputBudget>,
-    ) -> Result<Result<Answer, Failure>, Failure> {
-        let result = match self.live().await? {
+    ) -> Result<Answer, PartFailure> {
+        let lost = |why| PartFailure::Fatal(anyhow!("cannot be restored after a failure: {why}"));
+        let result = match self.live().await.map_err(lost)? {
             #[cfg(feature = "native")]
             Live::Native(native) => {
                 let start = std::time::Instant::now();
                 let answer = native.process(batch);
                 self.metrics.spent(pipehost_observe::metrics::Activity::Working, start.elapsed());
-                return Ok(answer.map_err(|error| {
-                    Failure::new(pipehost_observe::metrics::Cause::Error, format!("{error:#}"))
-                }));
+                return answer.map_err(|error| {
+                    let cause = pipehost_observe::metrics::Cause::Error;
+                    PartFailure::Failed(Failure::new(cause, format!("{error:#}")))
+                });
             }
             Live::Sandboxed(instance) => instance.as_mut().expect("live").process(batch).await,
         };
@@ -372,7 +376,7 @@ impl Worker {
             Ok(_) => {}
             Err(failure) => self.fail(failure),
         }
-        Ok(result)
+        result.map_err(PartFailure::Failed)
     }
 
     async fn save_if_long(&mut self) {
@@ -432,6 +436,8 @@ impl From<Answer> for Reply {
 
 /// Why there is no answer for a part of a batch.
 enum PartFailure {
+    /// The pipeline cannot go on.
+    Fatal(anyhow::Error),
     Failed(Failure),
     /// The breaker did not admit the call.
     Refused(String),

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::sink::{SinkConnector, SinkError};
 use crate::{Resume, Synced, WrittenFiles};
@@ -79,6 +80,15 @@ struct Positions {
     began: Option<i64>,
     /// By path, relative to the folder of the pipeline.
     files: BTreeMap<PathBuf, SinkPosition>,
+}
+
+/// How many files a saved position has, and their bytes.
+///
+/// # Errors
+/// If it is no position of a file sink.
+pub fn written_extent(position: &Value) -> Result<(usize, u64)> {
+    let Positions { files, .. } = serde_json::from_value(position.clone())?;
+    Ok((files.len(), files.values().map(|file| file.mark.length).sum()))
 }
 
 /// The most files that a sink writes, one per value in its path: the values that a stage makes up

@@ -22,6 +22,16 @@ use paths::Paths;
 use pipehost_config::FileSource as Config;
 use positions::{FilePosition, FilePositions};
 
+/// How many files a saved position has, and the records and bytes that were read of them.
+///
+/// # Errors
+/// If it is no position of a file source.
+pub(crate) fn read_extent(position: Value) -> Result<(usize, u64, u64)> {
+    let files: Vec<FilePosition> = serde_json::from_value(position)?;
+    let records = files.iter().map(|file| file.records).sum();
+    Ok((files.len(), records, files.iter().map(|file| file.offset).sum()))
+}
+
 /// Opens files; `position` is what an earlier run saved, and `keeps_state` says whether this run
 /// saves its own.
 pub(crate) fn open(

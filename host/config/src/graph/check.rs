@@ -1,75 +1,10 @@
-//! Makes a checked graph of a configuration.
-//!
-//! Pure: no files, no runtime, no wasm. Reports every mistake, not only the first.
+//! Resolves the inputs of a pipeline, and checks the whole.
 
 use std::collections::BTreeMap;
 
-use crate::mistake::Mistake;
-use crate::{At, Config, Input, OnError, SinkKind, SourceKind, WhenFull};
-
-/// A source, stage or sink, by its index in the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum NodeId {
-    Source(usize),
-    Stage(usize),
-    Sink(usize),
-}
-
-/// A queue from a port to a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edge {
-    pub from: NodeId,
-    /// Index of the port; sources have one.
-    pub port: usize,
-    /// Its name, if it is not the default one.
-    pub port_name: Option<String>,
-    pub to: NodeId,
-    /// Maximum batches in the queue.
-    pub queue: usize,
-    pub when_full: WhenFull,
-}
-
-/// A directed acyclic graph in which every port is read.
-#[derive(Debug, Clone, Default)]
-pub struct Graph {
-    pub edges: Vec<Edge>,
-}
-
-impl Graph {
-    /// A node, and all nodes downstream of it.
-    pub fn reached_from(&self, node: NodeId) -> Vec<NodeId> {
-        let mut reached = vec![node];
-        let mut next = 0;
-        while let Some(&node) = reached.get(next) {
-            next += 1;
-            for edge in self.edges_from(node) {
-                if !reached.contains(&edge.to) {
-                    reached.push(edge.to);
-                }
-            }
-        }
-        reached
-    }
-
-    pub fn edges_from(&self, node: NodeId) -> impl Iterator<Item = &Edge> {
-        self.edges.iter().filter(move |edge| edge.from == node)
-    }
-}
-
-/// What a component declares about its stage.
-#[derive(Debug, Clone, Default)]
-pub struct Declared {
-    pub ports: Vec<String>,
-    /// The inputs that the stage tells apart.
-    pub inputs: Vec<String>,
-    /// Whether the stage receives watermarks.
-    pub timed: bool,
-    /// Whether the stage has a state that the host saves.
-    pub keeps_state: bool,
-}
-
-/// By name of the stage; only stages whose component could be loaded.
-pub type DeclaredStages = BTreeMap<String, Declared>;
+use super::{Declared, DeclaredStages, Edge, Graph, NodeId, Port, name, nodes};
+use crate::mistake::{At, Mistake};
+use crate::{Config, Input, OnError, SinkKind, SourceKind};
 
 /// Resolves the inputs of a configuration and checks all of it.
 pub fn check(config: &Config, known: &DeclaredStages) -> (Graph, Vec<Mistake>) {
@@ -88,22 +23,6 @@ pub fn check(config: &Config, known: &DeclaredStages) -> (Graph, Vec<Mistake>) {
         check.dead_ends(&graph);
     }
     (graph, check.mistakes)
-}
-
-/// The name of a node, with its span.
-pub fn name(config: &Config, node: NodeId) -> &At<String> {
-    match node {
-        NodeId::Source(i) => &config.sources[i].name,
-        NodeId::Stage(i) => &config.stages[i].name,
-        NodeId::Sink(i) => &config.sinks[i].name,
-    }
-}
-
-/// All nodes, sources first.
-pub fn nodes(config: &Config) -> impl Iterator<Item = NodeId> {
-    let sources = (0..config.sources.len()).map(NodeId::Source);
-    let stages = (0..config.stages.len()).map(NodeId::Stage);
-    sources.chain(stages).chain((0..config.sinks.len()).map(NodeId::Sink))
 }
 
 struct Check<'a> {
@@ -148,7 +67,7 @@ impl<'a> Check<'a> {
         for (to, input) in inputs {
             for from in &input.from {
                 let Some(edge) = self.edge(nodes, from, to, input) else { continue };
-                let same = |e: &Edge| (e.from, e.port, e.to) == (edge.from, edge.port, to);
+                let same = |e: &Edge| (e.from, &e.port, e.to) == (edge.from, &edge.port, to);
                 if graph.edges.iter().any(same) {
                     let message = format!("`{}` is read twice by the same node", from.value);
                     self.mistakes.push(Mistake::new(from.span.clone(), message));
@@ -185,12 +104,8 @@ impl<'a> Check<'a> {
             return None;
         }
         let port = match (port_name, from, self.known.get(from_name)) {
-            (None, _, _) => 0,
-            (Some(port), NodeId::Stage(_), None) => {
-                // Its component is not known: tell ports apart by their names.
-                1 + port.bytes().fold(0usize, |hash, byte| hash.wrapping_mul(31) + byte as usize)
-                    % 1_000_003
-            }
+            (None, _, _) => Port::Index(0),
+            (Some(port), NodeId::Stage(_), None) => Port::Named(port.to_owned()),
             (Some(port), _, known) => {
                 let known: &[String] = known.map_or(&[], |said| &said.ports);
                 let Some(index) = known.iter().position(|name| name == port) else {
@@ -208,7 +123,7 @@ impl<'a> Check<'a> {
                     self.mistakes.push(mistake);
                     return None;
                 };
-                index
+                Port::Index(index)
             }
         };
         Some(Edge {
@@ -434,7 +349,8 @@ impl<'a> Check<'a> {
             let stage_name = &stage.name.value;
             let Some(Declared { ports, .. }) = self.known.get(stage_name) else { continue };
             for (port, port_name) in ports.iter().enumerate() {
-                if graph.edges_from(NodeId::Stage(index)).any(|edge| edge.port == port) {
+                if graph.edges_from(NodeId::Stage(index)).any(|edge| edge.port == Port::Index(port))
+                {
                     continue;
                 }
                 let input = if port == 0 {
