@@ -1,20 +1,18 @@
 //! A stage that keeps failing is no longer called.
 
-use crate::harness::{Case, guest, letters};
+use crate::harness::{Case, Pipeline, guest, letters};
 
 /// Batches of one record through a guest that traps on values that begin with `P`.
 fn case(breaker: &str, rest: &str, input: &str) -> Case {
-    Case::new().file("in.txt", input).file("poison.wat", guest("poison")).file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\ndead_letters = \"dead\"\n\
-             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-             batch = {{ records = 1 }}\n\
-             [[stage]]\nname = \"poison\"\nplugin = \"poison.wat\"\ninput = \"in\"\n\
-             on_error = \"dead-letter\"\nbreaker = {{ {breaker} }}\n{rest}\n\
-             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"poison\"\n"
-        ),
-    )
+    let settings = format!("on_error = \"dead-letter\"\nbreaker = {{ {breaker} }}\n{rest}");
+    let pipeline = Pipeline::with(r#"dead_letters = "dead""#)
+        .source("in", "file", "paths = \"in.txt\"\nbatch = { records = 1 }")
+        .stage("poison", "poison.wat", &settings)
+        .sink("out", "stdout", "");
+    Case::new()
+        .file("in.txt", input)
+        .file("poison.wat", guest("poison"))
+        .file("pipeline.toml", pipeline.to_string())
 }
 
 fn reasons(case: &Case) -> Vec<String> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Case, guest, plugin, wait};
+use crate::harness::{Case, Pipeline, guest, wait};
 
 fn kills() -> usize {
     std::env::var("PIPEHOST_KILLS").map_or(100, |kills| kills.parse().expect("a number"))
@@ -42,81 +42,32 @@ fn log(lines: u64) -> String {
 
 /// File to files, through everything that keeps something: rejected records, a window, a
 /// memory of keys, workers, and a guest that traps now and then, or does not come back.
-fn pipeline(rate: u64) -> String {
-    let [parse, dedupe, count] = ["parse-log", "dedupe", "window-count"].map(plugin);
-    format!(
-        r#"
-[pipeline]
-name = "chaos"
-state = "state"
-checkpoint_interval = "20ms"
-dead_letters = {{ path = "dead", rotate = "4KiB" }}
-
-[[source]]
-name = "in"
-type = "file"
-paths = "*.log"
-batch = {{ records = 200 }}
-on_error = "dead-letter"
-
-[[stage]]
-name = "parse"
-plugin = "{parse}"
-input = "in"
-workers = 2
-on_error = "dead-letter"
-watermark = {{ lag = "1s" }}
-
-[[stage]]
-name = "poison"
-plugin = "poison.wat"
-input = "parse"
-on_error = "dead-letter"
-limits = {{ fuel = 1_000_000 }}
-
-[[stage]]
-name = "once"
-plugin = "{dedupe}"
-input = "poison"
-config = {{ attribute = "level", keys = 2 }}
-
-[[stage]]
-name = "count"
-plugin = "{count}"
-input = "poison"
-workers = 2
-partition = "attribute:level"
-config = {{ size = "10s", slide = "5s", attribute = "level" }}
-
-[[sink]]
-name = "all"
-type = "file"
-path = "all.out"
-rotate = {{ size = "64KiB" }}
-input = "poison"
-rate = {rate}
-
-[[sink]]
-name = "deduped"
-type = "file"
-path = "deduped.out"
-input = "once"
-codec = "json"
-
-[[sink]]
-name = "windows"
-type = "file"
-path = "windows.out"
-input = "count"
-codec = "json"
-
-[[sink]]
-name = "late"
-type = "file"
-path = "late-{{level}}.out"
-input = "count.late"
-"#
+fn pipeline(rate: u64) -> Pipeline {
+    let refused = r#"on_error = "dead-letter""#;
+    let sized = r#"config = { size = "10s", slide = "5s", attribute = "level" }"#;
+    Pipeline::with(
+        "name = \"chaos\"\nstate = \"state\"\ncheckpoint_interval = \"20ms\"\n\
+         dead_letters = { path = \"dead\", rotate = \"4KiB\" }",
     )
+    .source("in", "file", &format!("paths = \"*.log\"\nbatch = {{ records = 200 }}\n{refused}"))
+    .stage("parse", "parse-log", &format!("workers = 2\n{refused}\nwatermark = {{ lag = \"1s\" }}"))
+    .stage("poison", "poison.wat", &format!("{refused}\nlimits = {{ fuel = 1_000_000 }}"))
+    .stage("once", "dedupe", r#"config = { attribute = "level", keys = 2 }"#)
+    .stage(
+        "count",
+        "window-count",
+        &format!("input = \"poison\"\nworkers = 2\npartition = \"attribute:level\"\n{sized}"),
+    )
+    .sink(
+        "all",
+        "file",
+        &format!(
+            "path = \"all.out\"\nrotate = {{ size = \"64KiB\" }}\ninput = \"poison\"\nrate = {rate}"
+        ),
+    )
+    .sink("deduped", "file", "path = \"deduped.out\"\ninput = \"once\"\ncodec = \"json\"")
+    .sink("windows", "file", "path = \"windows.out\"\ninput = \"count\"\ncodec = \"json\"")
+    .sink("late", "file", "path = \"late-{level}.out\"\ninput = \"count.late\"")
 }
 
 fn case(rate: u64) -> Case {
@@ -125,7 +76,7 @@ fn case(rate: u64) -> Case {
         .file("a.log", log(20_000))
         .file("b.log", log(10_000))
         .file("poison.wat", guest("poison"))
-        .file("pipeline.toml", pipeline(rate))
+        .file("pipeline.toml", pipeline(rate).to_string())
 }
 
 /// What must be the same to the byte, and what in any order: windows that close together
@@ -225,17 +176,13 @@ fn post_until_acknowledged(address: SocketAddr, body: &str) {
 fn what_was_acknowledged_over_http_is_there_once_behind_a_dedupe() {
     // A port that is free now, and the same after each kill.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let dedupe = plugin("dedupe");
-    let case = Case::new().file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\nstate = \"state\"\ncheckpoint_interval = \"20ms\"\n\
-             [[source]]\nname = \"in\"\ntype = \"http\"\nlisten = \"{address}\"\n\
-             codec = {{ type = \"json\", key = \"id\", value = \"id\" }}\nbatch = {{ linger = \"1ms\" }}\n\
-             [[stage]]\nname = \"once\"\nplugin = \"{dedupe}\"\ninput = \"in\"\n\
-             [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"once\"\n"
-        ),
-    );
+    let codec = r#"codec = { type = "json", key = "id", value = "id" }"#;
+    let source = format!("listen = \"{address}\"\n{codec}\nbatch = {{ linger = \"1ms\" }}");
+    let pipeline = Pipeline::with("state = \"state\"\ncheckpoint_interval = \"20ms\"")
+        .source("in", "http", &source)
+        .stage("once", "dedupe", "")
+        .sink("out", "file", r#"path = "out.txt""#);
+    let case = Case::new().file("pipeline.toml", pipeline.to_string());
     const POSTERS: u64 = 4;
     let posted = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
@@ -294,12 +241,10 @@ fn what_was_acknowledged_over_http_is_there_once_behind_a_dedupe() {
 #[test]
 fn a_full_disk_fails_the_run_and_the_next_one_completes_it() {
     let lines: String = (0..200_000).map(|n| format!("{n}\n")).collect();
-    let case = Case::new().file("in.txt", &lines).file(
-        "pipeline.toml",
-        "[pipeline]\nstate = \"state\"\ncheckpoint_interval = \"1ms\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\nbatch = { records = 1000 }\n\
-         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"in\"\n",
-    );
+    let pipeline = Pipeline::with("state = \"state\"\ncheckpoint_interval = \"1ms\"")
+        .source("in", "file", "paths = \"in.txt\"\nbatch = { records = 1000 }")
+        .sink("out", "file", r#"path = "out.txt""#);
+    let case = Case::new().file("in.txt", &lines).file("pipeline.toml", pipeline.to_string());
     // No file may grow beyond a megabyte: for a program, as if the disk were full.
     let limited = std::process::Command::new("sh")
         .current_dir(case.folder.path())

@@ -6,47 +6,18 @@ use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Case, Ran, plugin, stop, wait};
+use crate::harness::{Case, Pipeline, Ran, stop, wait};
 
 /// A file through `alert`, whose count is its state, to a file.
-fn counting(settings: &str) -> Case {
-    let alert = plugin("alert");
-    Case::new().file(
-        "pipeline.toml",
-        format!(
-            r#"
-[pipeline]
-name = "counting"
-state = "state"
-checkpoint_interval = "5ms"
-
-[[source]]
-name = "in"
-type = "file"
-paths = "in.json"
-codec = {{ type = "json", attributes = ["level"], value = "text" }}
-{settings}
-
-[[stage]]
-name = "alert"
-plugin = "{alert}"
-input = "in"
-config = {{ level = "E", threshold = 2 }}
-
-[[sink]]
-name = "out"
-type = "file"
-path = "out.txt"
-input = "alert"
-
-[[sink]]
-name = "alerts"
-type = "file"
-path = "alerts.txt"
-input = "alert.alerts"
-"#
-        ),
-    )
+fn counting() -> Case {
+    let codec = r#"codec = { type = "json", attributes = ["level"], value = "text" }"#;
+    let settings = "name = \"counting\"\nstate = \"state\"\ncheckpoint_interval = \"5ms\"";
+    let pipeline = Pipeline::with(settings)
+        .source("in", "file", &format!("paths = \"in.json\"\n{codec}"))
+        .stage("alert", "alert", r#"config = { level = "E", threshold = 2 }"#)
+        .sink("out", "file", r#"path = "out.txt""#)
+        .sink("alerts", "file", "path = \"alerts.txt\"\ninput = \"alert.alerts\"");
+    Case::new().file("pipeline.toml", pipeline.to_string())
 }
 
 fn errors(texts: &[&str]) -> String {
@@ -55,7 +26,7 @@ fn errors(texts: &[&str]) -> String {
 
 #[test]
 fn a_second_run_takes_what_is_new_and_a_stage_goes_on_counting() {
-    let case = counting("").file("in.json", errors(&["a", "b", "c"]));
+    let case = counting().file("in.json", errors(&["a", "b", "c"]));
     case.pipeline().ok().says("4 records written");
     case.pipeline().ok().says("going on from checkpoint").says("0 records written");
     case.append("in.json", &errors(&["d"]));
@@ -67,7 +38,7 @@ fn a_second_run_takes_what_is_new_and_a_stage_goes_on_counting() {
 
 #[test]
 fn without_a_state_directory_a_second_run_begins_anew() {
-    let case = counting("").file("in.json", errors(&["a", "b"]));
+    let case = counting().file("in.json", errors(&["a", "b"]));
     let text = case.read("pipeline.toml").replace("state = \"state\"", "");
     let case = case.file("pipeline.toml", text);
     for _ in 0..2 {
@@ -78,7 +49,7 @@ fn without_a_state_directory_a_second_run_begins_anew() {
 
 #[test]
 fn state_show_says_where_everything_was() {
-    let case = counting("").file("in.json", errors(&["a", "b", "c"]));
+    let case = counting().file("in.json", errors(&["a", "b", "c"]));
     case.pipeline().ok();
     let shown = case.run(&["state", "show", "state"]).ok().stdout;
     let line = |name: &str| {
@@ -96,7 +67,7 @@ fn state_show_says_where_everything_was() {
 
 #[test]
 fn state_reset_begins_anew_or_takes_one_node_out() {
-    let case = counting("").file("in.json", errors(&["a", "b", "c"]));
+    let case = counting().file("in.json", errors(&["a", "b", "c"]));
     case.pipeline().ok();
     // The count begins anew, the source does not.
     case.run(&["state", "reset", "state", "--node", "alert"]).ok();
@@ -116,7 +87,7 @@ fn state_reset_begins_anew_or_takes_one_node_out() {
 
 #[test]
 fn the_state_of_another_pipeline_is_refused_and_the_difference_named() {
-    let case = counting("").file("in.json", errors(&["a"]));
+    let case = counting().file("in.json", errors(&["a"]));
     case.pipeline().ok();
     let text = case.read("pipeline.toml");
     let changed = |from: &str, to: &str| -> Ran {
@@ -133,7 +104,7 @@ fn the_state_of_another_pipeline_is_refused_and_the_difference_named() {
 
 #[test]
 fn a_stage_that_holds_something_cannot_be_taken_away_or_divided() {
-    let case = counting("").file("in.json", errors(&["a"]));
+    let case = counting().file("in.json", errors(&["a"]));
     let text = case.read("pipeline.toml").replace("\"file\"\npaths", "\"stdin\"\n#");
     let case = case.file("pipeline.toml", &text);
     case.suspended(&errors(&["a"]));
@@ -154,48 +125,17 @@ fn a_stage_that_holds_something_cannot_be_taken_away_or_divided() {
 
 #[test]
 fn a_signal_suspends_a_run_and_windows_stay_open() {
-    let [parse, count] = ["parse-log", "window-count"].map(plugin);
+    let source = "paths = \"in.log\"\nfollow = true\nbatch = { linger = \"0s\" }";
+    let pipeline = Pipeline::with(r#"state = "state""#)
+        .source("in", "file", source)
+        .stage("parse", "parse-log", "watermark = {}")
+        .stage("count", "window-count", r#"config = { size = "10s", attribute = "level" }"#)
+        .sink("out", "file", "path = \"out.txt\"\ninput = \"parse\"")
+        .sink("windows", "file", r#"path = "windows.txt""#)
+        .sink("late", "null", r#"input = "count.late""#);
     let case = Case::new()
         .file("in.log", "2024-01-01T00:00:01Z INFO a\n2024-01-01T00:00:02Z INFO b\n")
-        .file(
-            "pipeline.toml",
-            format!(
-                r#"
-[pipeline]
-state = "state"
-[[source]]
-name = "in"
-type = "file"
-paths = "in.log"
-follow = true
-batch = {{ linger = "0s" }}
-[[stage]]
-name = "parse"
-plugin = "{parse}"
-input = "in"
-watermark = {{}}
-[[stage]]
-name = "count"
-plugin = "{count}"
-input = "parse"
-config = {{ size = "10s", attribute = "level" }}
-[[sink]]
-name = "out"
-type = "file"
-path = "out.txt"
-input = "parse"
-[[sink]]
-name = "windows"
-type = "file"
-path = "windows.txt"
-input = "count"
-[[sink]]
-name = "late"
-type = "null"
-input = "count.late"
-"#
-            ),
-        );
+        .file("pipeline.toml", pipeline.to_string());
     case.suspended("");
     assert_eq!(case.read("windows.txt"), "", "a window was not closed because of a signal");
     case.append("in.log", "2024-01-01T00:00:03Z INFO c\n2024-01-01T00:00:20Z INFO d\n");
@@ -226,14 +166,13 @@ fn endless(case: &Case) -> Child {
 }
 
 fn endless_case() -> Case {
-    Case::new().file("guest.wat", crate::harness::guest("trap")).file(
-        "pipeline.toml",
-        "[pipeline]\nstate = \"state\"\ndead_letters = \"dead\"\n\
-         [[source]]\nname = \"in\"\ntype = \"stdin\"\n\
-         [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\n\
-         on_error = \"dead-letter\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"guest\"\n",
-    )
+    let pipeline = Pipeline::with("state = \"state\"\ndead_letters = \"dead\"")
+        .source("in", "stdin", "")
+        .stage("guest", "guest.wat", r#"on_error = "dead-letter""#)
+        .sink("out", "stdout", "");
+    Case::new()
+        .file("guest.wat", crate::harness::guest("trap"))
+        .file("pipeline.toml", pipeline.to_string())
 }
 
 #[test]
@@ -257,7 +196,7 @@ fn two_runs_cannot_use_one_state_or_one_file_of_dead_letters() {
 
 #[test]
 fn a_sink_that_was_touched_is_not_cut() {
-    let case = counting("").file("in.json", errors(&["a", "b"]));
+    let case = counting().file("in.json", errors(&["a", "b"]));
     case.pipeline().ok();
     case.append("out.txt", "appended by somebody\n");
     case.pipeline().ok();
@@ -276,7 +215,7 @@ fn a_sink_that_was_touched_is_not_cut() {
 
 #[test]
 fn an_input_that_was_cut_is_refused_and_another_of_its_name_is_read_whole() {
-    let case = counting("").file("in.json", errors(&["a", "b"]));
+    let case = counting().file("in.json", errors(&["a", "b"]));
     case.pipeline().ok();
     let short = errors(&["a"]);
     let case = case.file("in.json", &short);
@@ -287,7 +226,7 @@ fn an_input_that_was_cut_is_refused_and_another_of_its_name_is_read_whole() {
 
 #[test]
 fn damage_to_the_state_is_found_and_named() {
-    let case = counting("").file("in.json", errors(&["a", "b"]));
+    let case = counting().file("in.json", errors(&["a", "b"]));
     case.pipeline().ok();
     let file = case.path("state/state.redb");
     let whole = fs::read(&file).unwrap();
@@ -329,16 +268,14 @@ fn damage_to_the_state_is_found_and_named() {
 fn a_guest_that_does_not_give_its_state_fails_the_run_and_nothing_is_forgotten() {
     for (guest, why) in [("trap-in-save", "it trapped: "), ("loop-in-save", "it used up its fuel")]
     {
+        let pipeline = Pipeline::with(r#"state = "state""#)
+            .source("in", "file", r#"paths = "in.txt""#)
+            .stage("guest", "guest.wat", "")
+            .sink("out", "file", r#"path = "out.txt""#);
         let case = Case::new()
             .file("guest.wat", crate::harness::guest(guest))
             .file("in.txt", "a\nb\n")
-            .file(
-                "pipeline.toml",
-                "[pipeline]\nstate = \"state\"\n\
-                 [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-                 [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\n\
-                 [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"guest\"\n",
-            );
+            .file("pipeline.toml", pipeline.to_string());
         case.pipeline()
             .code(1)
             .says(&format!("stage `guest` failed when it was asked to save its state: {why}"));
@@ -351,13 +288,10 @@ fn a_guest_that_does_not_give_its_state_fails_the_run_and_nothing_is_forgotten()
 
 #[test]
 fn what_was_written_before_the_first_checkpoint_is_cut_off_too() {
-    let case = Case::new().file("out.txt", "before\n").file(
-        "pipeline.toml",
-        "[pipeline]\nstate = \"state\"\ncheckpoint_interval = \"1h\"\n\
-         [[source]]\nname = \"in\"\ntype = \"generate\"\ncount = 20_000\nbatch = { records = 100 }\n\
-         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\nappend = true\ninput = \"in\"\n\
-         rate = 100_000\n",
-    );
+    let pipeline = Pipeline::with("state = \"state\"\ncheckpoint_interval = \"1h\"")
+        .source("in", "generate", "count = 20_000\nbatch = { records = 100 }")
+        .sink("out", "file", "path = \"out.txt\"\nappend = true\nrate = 100_000");
+    let case = Case::new().file("out.txt", "before\n").file("pipeline.toml", pipeline.to_string());
     let mut child = case.spawn(&["run", "pipeline.toml"]);
     while case.read("out.txt").lines().count() < 1000 {
         assert!(child.try_wait().unwrap().is_none());
@@ -371,24 +305,18 @@ fn what_was_written_before_the_first_checkpoint_is_cut_off_too() {
 
 #[test]
 fn a_stage_comes_back_with_all_that_it_may_hold() {
-    let [parse, count] = ["parse-json", "window-count"].map(plugin);
     let input: String = (0..50_000)
         .map(|n| format!("{{\"t\":\"2024-01-01T00:00:00Z\",\"k\":\"a key of some length {n}\"}}\n"))
         .collect();
-    let case = Case::new().file("in.json", input).file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\nstate = \"state\"\n\
-             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\nfollow = true\n\
-             [[stage]]\nname = \"parse\"\nplugin = \"{parse}\"\ninput = \"in\"\nwatermark = {{}}\n\
-             config = {{ key = \"k\", timestamp = \"t\", attributes = [] }}\n\
-             [[stage]]\nname = \"count\"\nplugin = \"{count}\"\ninput = \"parse\"\n\
-             config = {{ size = \"1h\" }}\n\
-             [[sink]]\nname = \"windows\"\ntype = \"file\"\npath = \"windows.txt\"\ninput = \"count\"\n\
-             [[sink]]\nname = \"late\"\ntype = \"null\"\ninput = \"count.late\"\n\
-             [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"parse\"\n"
-        ),
-    );
+    let config = r#"config = { key = "k", timestamp = "t", attributes = [] }"#;
+    let pipeline = Pipeline::with(r#"state = "state""#)
+        .source("in", "file", "paths = \"in.json\"\nfollow = true")
+        .stage("parse", "parse-json", &format!("watermark = {{}}\n{config}"))
+        .stage("count", "window-count", r#"config = { size = "1h" }"#)
+        .sink("windows", "file", r#"path = "windows.txt""#)
+        .sink("late", "null", r#"input = "count.late""#)
+        .sink("out", "file", "path = \"out.txt\"\ninput = \"parse\"");
+    let case = Case::new().file("in.json", input).file("pipeline.toml", pipeline.to_string());
     case.suspended("");
     let text = case.read("pipeline.toml").replace("follow = true", "");
     let case = case.file("pipeline.toml", text);

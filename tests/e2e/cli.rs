@@ -1,21 +1,16 @@
 //! The command line: a chain of plugins, overrides, help, and what the other verbs print.
 
-use crate::harness::{Case, guest, plugin};
+use crate::harness::{Case, Pipeline, guest, plugin};
 
 #[test]
 fn a_pipeline_and_a_component_are_measured() {
     let filter = plugin("filter");
-    let case = Case::new().file(
-        "pipeline.toml",
-        format!(
-            "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-             [[stage]]\nname = \"some\"\nplugin = \"{filter}\"\ninput = \"in\"\n\
-             config = {{ field = \"value\", contains = \"1\" }}\n\
-             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"some\"\n"
-        ),
-    );
+    let pipeline = Pipeline::new()
+        .source("in", "file", r#"paths = "in.txt""#)
+        .stage("some", &filter, r#"config = { field = "value", contains = "1" }"#)
+        .sink("out", "stdout", "");
     let lines: String = (0..10_000).map(|n| format!("{n}\n")).collect();
-    let case = case.file("in.txt", &lines);
+    let case = Case::new().file("pipeline.toml", pipeline.to_string()).file("in.txt", &lines);
     let bench = |arguments: &[&str]| {
         case.run(&[&["bench", "--rounds", "1", "--seconds", "1"], arguments].concat())
     };
@@ -199,13 +194,13 @@ fn inspect_shows_what_a_component_is() {
 
 #[test]
 fn graphs_in_three_forms() {
-    let case = Case::new().file(
-        "p.toml",
-        "[[source]]\nname = \"log\"\ntype = \"stdin\"\n\
-         [[stage]]\nname = \"parse\"\nplugin = \"parse.wasm\"\ninput = \"log\"\nworkers = 2\n\
-         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"o\"\ninput = [\"parse\", \"log\"]\nwhen_full = \"drop\"\n\
-         [[sink]]\nname = \"bad\"\ntype = \"null\"\ninput = \"parse.bad\"\n",
-    );
+    let out = "path = \"o\"\ninput = [\"parse\", \"log\"]\nwhen_full = \"drop\"";
+    let pipeline = Pipeline::new()
+        .source("log", "stdin", "")
+        .stage("parse", "parse.wasm", "workers = 2")
+        .sink("out", "file", out)
+        .sink("bad", "null", r#"input = "parse.bad""#);
+    let case = Case::new().file("p.toml", pipeline.to_string());
     let graph = |format: &str| case.run(&["graph", "p.toml", "--format", format]).ok().stdout;
     assert_eq!(
         graph("text"),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Case, Ran, letters};
+use crate::harness::{Case, Pipeline, Ran, letters};
 
 /// A source and a sink with a guest between that sends everything on.
 fn case(source: &str, sink: &str) -> Case {
@@ -223,15 +223,10 @@ fn dead_letters_are_listed_shown_and_exported() {
 #[test]
 fn a_file_rotates_by_size_and_by_age() {
     let run = |sink: &str, pipeline: &str| {
-        let case = Case::new().file(
-            "pipeline.toml",
-            format!(
-                "[pipeline]\n{pipeline}\n\
-                 [[source]]\nname = \"in\"\ntype = \"generate\"\ncount = 1000\n\
-                 batch = {{ records = 10 }}\n\
-                 [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out\"\ninput = \"in\"\n{sink}\n"
-            ),
-        );
+        let pipeline = Pipeline::with(pipeline)
+            .source("in", "generate", "count = 1000\nbatch = { records = 10 }")
+            .sink("out", "file", &format!("path = \"out\"\n{sink}"));
+        let case = Case::new().file("pipeline.toml", pipeline.to_string());
         case.pipeline().ok();
         case
     };
@@ -258,12 +253,12 @@ fn a_file_rotates_by_size_and_by_age() {
 fn records_go_to_files_by_what_they_hold_and_never_to_another_folder() {
     let input = "{\"l\":\"INFO\",\"v\":1}\n{\"l\":\"../../x\",\"v\":2}\n{\"v\":3}\n\
                  {\"l\":\".hidden\",\"v\":4}\n{\"l\":\"INFO\",\"v\":5}\n";
+    let codec = r#"codec = { type = "json", attributes = ["l"], value = "v" }"#;
     let pipeline = |state: &str, path: &str| {
-        format!(
-            "[pipeline]\n{state}\n[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
-             codec = {{ type = \"json\", attributes = [\"l\"], value = \"v\" }}\n\
-             [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"{path}\"\ninput = \"in\"\n"
-        )
+        Pipeline::with(state)
+            .source("in", "file", &format!("paths = \"in.json\"\n{codec}"))
+            .sink("out", "file", &format!("path = \"{path}\""))
+            .to_string()
     };
     for state in ["", "state = \"state\""] {
         let case = Case::new()
@@ -287,13 +282,13 @@ fn records_go_to_files_by_what_they_hold_and_never_to_another_folder() {
 
 #[test]
 fn a_file_of_many_that_was_taken_away_is_begun_anew() {
-    let case = Case::new().file("in.json", "{\"l\":\"a\",\"v\":1}\n{\"l\":\"b\",\"v\":2}\n").file(
-        "pipeline.toml",
-        "[pipeline]\nstate = \"state\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
-         codec = { type = \"json\", attributes = [\"l\"], value = \"v\" }\n\
-         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out/{l}.txt\"\ninput = \"in\"\n",
-    );
+    let codec = r#"codec = { type = "json", attributes = ["l"], value = "v" }"#;
+    let pipeline = Pipeline::with(r#"state = "state""#)
+        .source("in", "file", &format!("paths = \"in.json\"\n{codec}"))
+        .sink("out", "file", r#"path = "out/{l}.txt""#);
+    let case = Case::new()
+        .file("in.json", "{\"l\":\"a\",\"v\":1}\n{\"l\":\"b\",\"v\":2}\n")
+        .file("pipeline.toml", pipeline.to_string());
     case.pipeline().ok();
     fs::rename(case.path("out/a.txt"), case.path("archived")).unwrap();
     case.append("in.json", "{\"l\":\"a\",\"v\":3}\n{\"l\":\"b\",\"v\":4}\n");
@@ -311,14 +306,11 @@ fn a_file_of_many_that_was_taken_away_is_begun_anew() {
 
 #[test]
 fn more_files_are_open_than_the_soft_limit_says() {
-    let case = Case::new().file(
-        "pipeline.toml",
-        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
-         codec = { type = \"json\", key = \"k\" }\n\
-         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out/{key}\"\ninput = \"in\"\n",
-    );
+    let source = "paths = \"in.json\"\ncodec = { type = \"json\", key = \"k\" }";
+    let pipeline =
+        Pipeline::new().source("in", "file", source).sink("out", "file", r#"path = "out/{key}""#);
     let input: String = (0..500).map(|n| format!("{{\"k\":{n}}}\n")).collect();
-    let case = case.file("in.json", input);
+    let case = Case::new().file("in.json", input).file("pipeline.toml", pipeline.to_string());
     let limited = std::process::Command::new("sh")
         .current_dir(case.folder.path())
         .args(["-c", "ulimit -Sn 200; exec \"$0\" run pipeline.toml"])

@@ -5,45 +5,19 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 
 use rustix::process::Signal;
 
-use crate::harness::{Case, guest, letters, plugin, stop, wait};
+use crate::harness::{Case, Pipeline, guest, letters, stop, wait};
 
 /// Parses and filters lines; what is no log line is refused.
 fn parsing(pipeline: &str, sink: &str) -> Case {
-    let [parse, upper] = ["parse-log", "to-upper"].map(plugin);
-    Case::new().file(
-        "pipeline.toml",
-        format!(
-            r#"
-[pipeline]
-dead_letters = "dead"
-{pipeline}
-[[source]]
-name = "in"
-type = "file"
-paths = "in.log"
-codec = {{ type = "lines", max_line = "40B" }}
-on_error = "dead-letter"
-
-[[stage]]
-name = "parse"
-plugin = "{parse}"
-input = "in"
-on_error = "dead-letter"
-
-[[stage]]
-name = "upper"
-plugin = "{upper}"
-input = "parse"
-
-[[sink]]
-name = "out"
-type = "file"
-path = "out.log"
-input = "upper"
-{sink}
-"#
-        ),
-    )
+    let refused = r#"on_error = "dead-letter""#;
+    let codec = r#"codec = { type = "lines", max_line = "40B" }"#;
+    let pipeline = Pipeline::with(&format!("dead_letters = \"dead\"\n{pipeline}"))
+        .source("in", "file", &format!("paths = \"in.log\"\n{codec}\n{refused}"))
+        .stage("parse", "parse-log", refused)
+        .stage("upper", "to-upper", "")
+        // `path` comes first: a test replaces it together with the type.
+        .sink("out", "file", &format!("path = \"out.log\"\ninput = \"upper\"\n{sink}"));
+    Case::new().file("pipeline.toml", pipeline.to_string())
 }
 
 const MIXED: &str = "2024-01-01T00:00:00Z INFO a\nnot a log line\n2024-01-01T00:00:01Z WARN b\n";
@@ -113,13 +87,12 @@ fn only_those_that_were_asked_for_are_replayed() {
 #[test]
 fn what_a_source_refused_is_decoded_again() {
     let [json, out] = ["in.json", "out.txt"];
-    let pipeline = |value: &str| {
-        format!(
-            "[pipeline]\ndead_letters = \"dead\"\n\
-             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"{json}\"\non_error = \"dead-letter\"\n\
-             codec = {value}\n\
-             [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"{out}\"\ninput = \"in\"\n"
-        )
+    let pipeline = |codec: &str| {
+        let source = format!("paths = \"{json}\"\non_error = \"dead-letter\"\ncodec = {codec}");
+        Pipeline::with(r#"dead_letters = "dead""#)
+            .source("in", "file", &source)
+            .sink("out", "file", &format!("path = \"{out}\""))
+            .to_string()
     };
     let case = Case::new()
         .file(json, "{\"v\":\"a\"}\nb\n")
@@ -207,14 +180,12 @@ fn a_replay_that_fails_takes_nothing_out() {
 
 #[test]
 fn a_file_that_is_written_is_not_replayed() {
-    let case = Case::new().file("trap.wat", guest("trap")).file(
-        "pipeline.toml",
-        "[pipeline]\ndead_letters = \"dead\"\n\
-         [[source]]\nname = \"in\"\ntype = \"stdin\"\nbatch = { linger = \"0s\" }\n\
-         [[stage]]\nname = \"trap\"\nplugin = \"trap.wat\"\ninput = \"in\"\n\
-         on_error = \"dead-letter\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"trap\"\n",
-    );
+    let pipeline = Pipeline::with(r#"dead_letters = "dead""#)
+        .source("in", "stdin", r#"batch = { linger = "0s" }"#)
+        .stage("trap", "trap.wat", r#"on_error = "dead-letter""#)
+        .sink("out", "stdout", "");
+    let case =
+        Case::new().file("trap.wat", guest("trap")).file("pipeline.toml", pipeline.to_string());
     let mut child = case.spawn(&["run", "pipeline.toml"]);
     child.stdin.as_mut().unwrap().write_all(b"a\n").unwrap();
     while fs::metadata(case.path("dead")).map_or(0, |m| m.len()) == 0 {
@@ -228,16 +199,14 @@ fn a_file_that_is_written_is_not_replayed() {
 
 /// Refuses every line.
 fn refusing(dead_letters: &str, input: &str) -> Case {
-    Case::new().file("trap.wat", guest("trap")).file("in.txt", input).file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\ndead_letters = {dead_letters}\n\
-             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\nbatch = {{ records = 1 }}\n\
-             [[stage]]\nname = \"trap\"\nplugin = \"trap.wat\"\ninput = \"in\"\n\
-             on_error = \"dead-letter\"\n\
-             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"trap\"\n"
-        ),
-    )
+    let pipeline = Pipeline::with(&format!("dead_letters = {dead_letters}"))
+        .source("in", "file", "paths = \"in.txt\"\nbatch = { records = 1 }")
+        .stage("trap", "trap.wat", r#"on_error = "dead-letter""#)
+        .sink("out", "stdout", "");
+    Case::new()
+        .file("trap.wat", guest("trap"))
+        .file("in.txt", input)
+        .file("pipeline.toml", pipeline.to_string())
 }
 
 #[test]

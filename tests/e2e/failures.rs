@@ -1,7 +1,7 @@
 //! Stages that trap, lie, or want what they may not have; and what becomes of the
 //! records around them.
 
-use crate::harness::{Case, Letter, StageCase, guest as guest_text, plugin};
+use crate::harness::{Case, Letter, Pipeline, StageCase, guest as guest_text};
 
 fn guest(name: &str) -> StageCase {
     StageCase::guest(name).input(&["a", "b", "c"])
@@ -115,38 +115,15 @@ fn a_state_survives_the_failure_of_its_instance() {
 
 #[test]
 fn a_failing_stage_costs_its_neighbours_nothing() {
-    let pipeline = format!(
-        r#"
-        [pipeline]
-        dead_letters = "dead"
-        [[source]]
-        name = "in"
-        type = "file"
-        paths = "in.txt"
-        [[stage]]
-        name = "bomb"
-        plugin = "bomb.wat"
-        input = "in"
-        on_error = "dead-letter"
-        [[stage]]
-        name = "upper"
-        plugin = "{}"
-        input = "in"
-        [[sink]]
-        name = "bombed"
-        type = "file"
-        path = "bombed"
-        input = "bomb"
-        [[sink]]
-        name = "out"
-        type = "stdout"
-        input = "upper"
-        "#,
-        plugin("to-upper")
-    );
+    let pipeline = Pipeline::with(r#"dead_letters = "dead""#)
+        .source("in", "file", r#"paths = "in.txt""#)
+        .stage("bomb", "bomb.wat", r#"on_error = "dead-letter""#)
+        .stage("upper", "to-upper", r#"input = "in""#)
+        .sink("bombed", "file", "path = \"bombed\"\ninput = \"bomb\"")
+        .sink("out", "stdout", "");
     let input: String = (0..100).map(|n| format!("line {n}\n")).collect();
     let case = Case::new()
-        .file("pipeline.toml", pipeline)
+        .file("pipeline.toml", pipeline.to_string())
         .file("bomb.wat", guest_text("memory-bomb"))
         .file("in.txt", &input);
     case.pipeline().ok().prints(&input.to_uppercase());

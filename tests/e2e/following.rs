@@ -6,18 +6,12 @@ use std::process::{Child, ChildStdout, Command};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Case, wait};
+use crate::harness::{Case, Pipeline, wait};
 
 fn following(paths: &str, state: &str) -> Case {
-    Case::new().file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\n{state}\n\
-             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = {paths}\nfollow = true\n\
-             batch = {{ linger = \"0s\" }}\n\
-             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n"
-        ),
-    )
+    let source = format!("paths = {paths}\nfollow = true\nbatch = {{ linger = \"0s\" }}");
+    let pipeline = Pipeline::with(state).source("in", "file", &source).sink("out", "stdout", "");
+    Case::new().file("pipeline.toml", pipeline.to_string())
 }
 
 /// A run whose output is read line by line.
@@ -154,24 +148,26 @@ fn a_compressed_file_is_known_once_it_has_begun() {
 
 #[test]
 fn a_file_that_is_named_twice_is_read_once() {
-    let case = Case::new().file("a.log", "a\n").file("b.log", "b\n").file(
-        "pipeline.toml",
-        "[pipeline]\nstate = \"state\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = [\"b.log\", \"*.log\"]\n\
-         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n",
-    );
+    let pipeline = Pipeline::with(r#"state = "state""#)
+        .source("in", "file", r#"paths = ["b.log", "*.log"]"#)
+        .sink("out", "stdout", "");
+    let case = Case::new()
+        .file("a.log", "a\n")
+        .file("b.log", "b\n")
+        .file("pipeline.toml", pipeline.to_string());
     case.pipeline().ok().prints("b\na\n").says("b.log is named a second time: it is read once");
     case.pipeline().ok().prints("");
 }
 
 #[test]
 fn a_pipe_among_files_is_read_in_its_turn() {
-    let case = Case::new().file("a.log", "a\n").file("c.log", "c\n").file(
-        "pipeline.toml",
-        "[pipeline]\nstate = \"state\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = [\"a.log\", \"b.log\", \"c.log\"]\n\
-         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n",
-    );
+    let pipeline = Pipeline::with(r#"state = "state""#)
+        .source("in", "file", r#"paths = ["a.log", "b.log", "c.log"]"#)
+        .sink("out", "stdout", "");
+    let case = Case::new()
+        .file("a.log", "a\n")
+        .file("c.log", "c\n")
+        .file("pipeline.toml", pipeline.to_string());
     let pipe = case.path("b.log");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for expected in ["a\nb\nc\n", "b\n"] {
@@ -183,11 +179,10 @@ fn a_pipe_among_files_is_read_in_its_turn() {
 
 #[test]
 fn a_pattern_means_regular_files_and_links_that_stay() {
-    let case = Case::new().file("outside.log", "outside\n").file(
-        "pipeline.toml",
-        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"logs/*.log\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n",
-    );
+    let pipeline =
+        Pipeline::new().source("in", "file", r#"paths = "logs/*.log""#).sink("out", "stdout", "");
+    let case =
+        Case::new().file("outside.log", "outside\n").file("pipeline.toml", pipeline.to_string());
     fs::create_dir(case.path("logs")).unwrap();
     let case = case.file("logs/a.log", "a\n").file("logs/b.txt", "b\n");
     assert!(Command::new("mkfifo").arg(case.path("logs/c.log")).status().unwrap().success());
@@ -213,12 +208,10 @@ fn a_pattern_means_regular_files_and_links_that_stay() {
 
 #[test]
 fn ten_thousand_files_are_each_read_once() {
-    let case = Case::new().file(
-        "pipeline.toml",
-        "[pipeline]\nstate = \"state\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"logs/*\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"in\"\n",
-    );
+    let pipeline = Pipeline::with(r#"state = "state""#)
+        .source("in", "file", r#"paths = "logs/*""#)
+        .sink("out", "file", r#"path = "out.txt""#);
+    let case = Case::new().file("pipeline.toml", pipeline.to_string());
     fs::create_dir(case.path("logs")).unwrap();
     let name = |n: u32| format!("logs/{n:05}");
     let mut expected: Vec<_> = (0..10_500).map(|n| format!("{n}\n")).collect();
@@ -278,12 +271,10 @@ fn compressed_files_are_known_by_what_they_hold() {
     assert!(compress("gzip", "zipped"));
     // Zstandard's program is not everywhere; this is its frame of `d\n`.
     let zstd = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x02, 0x11, 0x00, 0x00, b'd', b'\n'];
-    let case = case.file("packed", zstd).file(
-        "pipeline.toml",
-        "[pipeline]\nstate = \"state\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = [\"plain\", \"zipped.gz\", \"packed\"]\n\
-         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n",
-    );
+    let pipeline = Pipeline::with(r#"state = "state""#)
+        .source("in", "file", r#"paths = ["plain", "zipped.gz", "packed"]"#)
+        .sink("out", "stdout", "");
+    let case = case.file("packed", zstd).file("pipeline.toml", pipeline.to_string());
     case.pipeline().ok().prints("a\nb\nc\nd\n");
     case.pipeline().ok().prints("");
     // Its second half is gone.

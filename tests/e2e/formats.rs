@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use rusqlite::Connection;
 
-use crate::harness::{Case, plugin, root};
+use crate::harness::{Case, Pipeline, plugin, root};
 
 fn table(name: &str) -> String {
     fs::read_to_string(root().join("tests/tables").join(name)).unwrap()
@@ -174,12 +174,12 @@ fn csv_records_span_lines_and_what_cannot_be_right_is_rejected_whole() {
 
 #[test]
 fn a_csv_file_is_gone_on_with_at_a_record() {
-    let case = Case::new().file("in.csv", "1,\"a\nb\"\n2,\"c\n").file(
-        "pipeline.toml",
-        "[pipeline]\nstate = \"state\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.csv\"\nfollow = true\ncodec = \"csv\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"in\"\n",
-    );
+    let pipeline = Pipeline::with(r#"state = "state""#)
+        .source("in", "file", "paths = \"in.csv\"\nfollow = true\ncodec = \"csv\"")
+        .sink("out", "file", r#"path = "out.txt""#);
+    let case = Case::new()
+        .file("in.csv", "1,\"a\nb\"\n2,\"c\n")
+        .file("pipeline.toml", pipeline.to_string());
     case.suspended("");
     assert_eq!(case.read("out.txt"), "1,\"a\nb\"\n");
     case.append("in.csv", "d\"\n3,e\n");
@@ -254,15 +254,19 @@ fn what_is_to_be_a_number_is_one_or_is_refused() {
 
 #[test]
 fn members_that_are_called_like_parts_of_a_record_can_be_reached() {
-    let case =
-        Case::new().file("in.json", "{\"value\":1,\"key\":2,\"timestamp\":3,\"x\":4}\n").file(
-            "pipeline.toml",
-            "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
-             codec = { type = \"json\", attributes = \"*\" }\n\
-             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n\
-             codec = { type = \"lines\", template = \"{attribute:value} {attribute:key} \
-             {attribute:timestamp} {x} {attribute:x} [{key}{timestamp}]\" }\n",
-        );
+    let template = "{attribute:value} {attribute:key} {attribute:timestamp} {x} {attribute:x} \
+                    [{key}{timestamp}]";
+    let sink = format!("codec = {{ type = \"lines\", template = \"{template}\" }}");
+    let pipeline = Pipeline::new()
+        .source(
+            "in",
+            "file",
+            "paths = \"in.json\"\ncodec = { type = \"json\", attributes = \"*\" }",
+        )
+        .sink("out", "stdout", &sink);
+    let case = Case::new()
+        .file("in.json", "{\"value\":1,\"key\":2,\"timestamp\":3,\"x\":4}\n")
+        .file("pipeline.toml", pipeline.to_string());
     case.pipeline().ok().prints("1 2 3 4 4 []\n");
 }
 

@@ -1,20 +1,16 @@
 //! Fan-out, fan-in, ports, workers, queues.
 
-use crate::harness::{Case, Ran, guest, plugin};
+use crate::harness::{Case, Pipeline, Ran, guest};
 
 /// `pass.wat` and a pipeline.
-fn case(pipeline: &str) -> Case {
-    Case::new().file("pass.wat", guest("pass")).file("pipeline.toml", pipeline)
+fn case(pipeline: &Pipeline) -> Case {
+    Case::new().file("pass.wat", guest("pass")).file("pipeline.toml", pipeline.to_string())
 }
 
-fn stage(name: &str, input: &str, settings: &str) -> String {
-    format!("[[stage]]\nname = \"{name}\"\nplugin = \"pass.wat\"\ninput = {input}\n{settings}\n")
-}
-
-const NUMBERS: &str = "[[source]]\nname = \"in\"\ntype = \"generate\"\ncount = 5000\nkey = \"{n}\"\nbatch = { records = 7 }\n";
-
-fn sink(name: &str, input: &str) -> String {
-    format!("[[sink]]\nname = \"{name}\"\ntype = \"file\"\npath = \"{name}\"\ninput = {input}\n")
+/// Behind five thousand numbers.
+fn numbered() -> Pipeline {
+    let settings = "count = 5000\nkey = \"{n}\"\nbatch = { records = 7 }";
+    Pipeline::new().source("in", "generate", settings)
 }
 
 fn numbers(count: u32) -> String {
@@ -24,15 +20,12 @@ fn numbers(count: u32) -> String {
 #[test]
 fn several_readers_of_a_port_each_get_all() {
     let case = case(
-        &[
-            NUMBERS.to_owned(),
-            stage("a", "\"in\"", ""),
-            stage("b", "\"in\"", ""),
-            sink("x", "\"a\""),
-            sink("y", "\"b\""),
-            sink("z", "\"in\""),
-        ]
-        .concat(),
+        &numbered()
+            .stage("a", "pass.wat", "")
+            .stage("b", "pass.wat", r#"input = "in""#)
+            .sink("x", "file", "path = \"x\"\ninput = \"a\"")
+            .sink("y", "file", "path = \"y\"\ninput = \"b\"")
+            .sink("z", "file", "path = \"z\"\ninput = \"in\""),
     );
     case.pipeline().ok();
     for name in ["x", "y", "z"] {
@@ -43,13 +36,10 @@ fn several_readers_of_a_port_each_get_all() {
 #[test]
 fn a_node_with_several_inputs_gets_all_of_each_in_its_order() {
     let case = case(
-        &[
-            NUMBERS.to_owned(),
-            stage("a", "\"in\"", ""),
-            stage("b", "[\"in\", \"a\"]", ""),
-            sink("x", "[\"a\", \"b\"]"),
-        ]
-        .concat(),
+        &numbered()
+            .stage("a", "pass.wat", "")
+            .stage("b", "pass.wat", r#"input = ["in", "a"]"#)
+            .sink("x", "file", "path = \"x\"\ninput = [\"a\", \"b\"]"),
     );
     case.pipeline().ok();
     let mut counts = vec![0; 5001];
@@ -61,8 +51,8 @@ fn a_node_with_several_inputs_gets_all_of_each_in_its_order() {
 
 fn with_workers(settings: &str) -> (Ran, String) {
     let settings = format!("workers = 4\n{settings}");
-    let case =
-        case(&[NUMBERS.to_owned(), stage("a", "\"in\"", &settings), sink("x", "\"a\"")].concat());
+    let pipeline = numbered().stage("a", "pass.wat", &settings).sink("x", "file", r#"path = "x""#);
+    let case = case(&pipeline);
     let ran = case.pipeline().ok();
     let written = case.read("x");
     (ran, written)
@@ -89,36 +79,30 @@ fn without_order_every_record_still_comes_once() {
 fn a_key_always_goes_to_the_same_worker() {
     // Each worker counts what it saw; a key that is always at one worker is counted up
     // without a gap, in whatever batches its records come.
-    let root = crate::harness::root();
-    let pipeline = format!(
-        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in\"\n\
-         codec = {{ type = \"json\", key = \"key\", value = \"do\" }}\nbatch = {{ records = 3 }}\n\
-         [[stage]]\nname = \"count\"\nplugin = \"{}\"\ninput = \"in\"\nworkers = 3\npartition = \"key\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"count\"\n\
-         codec = {{ type = \"lines\", template = \"{{key}}\" }}\n\
-         [[sink]]\nname = \"counts\"\ntype = \"file\"\npath = \"counts\"\ninput = \"count\"\n",
-        root.join("tests/guests/wasi").display()
-    );
+    let wasi = crate::harness::plugin_folder("tests/guests/wasi");
+    let codec = r#"codec = { type = "json", key = "key", value = "do" }"#;
+    let source = format!("paths = \"in\"\n{codec}\nbatch = {{ records = 3 }}");
+    let pipeline = Pipeline::new()
+        .source("in", "file", &source)
+        .stage("count", &wasi, "workers = 3\npartition = \"key\"")
+        .sink("out", "stdout", r#"codec = { type = "lines", template = "{key}" }"#)
+        .sink("counts", "file", r#"path = "counts""#);
     // One key alone: all its records are at one worker.
     let input = "{\"key\":\"k\",\"do\":\"count\"}\n".repeat(20);
-    let case = Case::new().file("pipeline.toml", pipeline).file("in", input);
+    let case = Case::new().file("pipeline.toml", pipeline.to_string()).file("in", input);
     case.pipeline().ok();
     assert_eq!(case.read("counts"), numbers(20));
 }
 
 #[test]
 fn a_full_queue_drops_where_that_is_wished_and_counts_it() {
-    let case = Case::new().file(
-        "pipeline.toml",
-        format!(
-            "[[source]]\nname = \"in\"\ntype = \"generate\"\ncount = 1000\nbatch = {{ records = 10 }}\n\
-             [[stage]]\nname = \"upper\"\nplugin = \"{}\"\ninput = \"in\"\n\
-             [[sink]]\nname = \"all\"\ntype = \"file\"\npath = \"all\"\ninput = \"upper\"\n\
-             [[sink]]\nname = \"some\"\ntype = \"file\"\npath = \"some\"\ninput = \"upper\"\n\
-             queue = 1\nwhen_full = \"drop\"\nrate = 1000\n",
-            plugin("to-upper")
-        ),
-    );
+    let some = "path = \"some\"\nqueue = 1\nwhen_full = \"drop\"\nrate = 1000";
+    let pipeline = Pipeline::new()
+        .source("in", "generate", "count = 1000\nbatch = { records = 10 }")
+        .stage("upper", "to-upper", "")
+        .sink("all", "file", r#"path = "all""#)
+        .sink("some", "file", some);
+    let case = Case::new().file("pipeline.toml", pipeline.to_string());
     let ran = case.pipeline().ok();
     assert_eq!(case.read("all"), numbers(1000));
     let written = case.read("some").lines().count();
@@ -130,16 +114,13 @@ fn a_full_queue_drops_where_that_is_wished_and_counts_it() {
 fn batches_are_made_anew_where_a_node_asks_for_it() {
     // 10 records in batches of 3 come; the guest answers a thousand rows to each batch, so
     // what comes out counts the batches: of 4, 4 and 2.
-    let pipeline = |batch: &str| {
-        format!(
-            "[[source]]\nname = \"in\"\ntype = \"generate\"\ncount = 10\nbatch = {{ records = 3 }}\n\
-             [[stage]]\nname = \"many\"\nplugin = \"many.wat\"\ninput = \"in\"\nbatch = {{ {batch} }}\n\
-             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"many\"\n"
-        )
-    };
     let batches = |batch: &str| {
+        let pipeline = Pipeline::new()
+            .source("in", "generate", "count = 10\nbatch = { records = 3 }")
+            .stage("many", "many.wat", &format!("batch = {{ {batch} }}"))
+            .sink("out", "stdout", "");
         let case =
-            Case::new().file("many.wat", guest("many")).file("pipeline.toml", pipeline(batch));
+            Case::new().file("many.wat", guest("many")).file("pipeline.toml", pipeline.to_string());
         case.pipeline().ok().stdout.lines().count() / 1000
     };
     assert_eq!(batches("records = 4, linger = \"1h\""), 3);
@@ -151,12 +132,13 @@ fn batches_are_made_anew_where_a_node_asks_for_it() {
 #[test]
 fn a_batch_does_not_wait_longer_than_it_may() {
     use std::io::{BufRead as _, BufReader, Write as _};
-    let case = case(&[
-        "[[source]]\nname = \"in\"\ntype = \"stdin\"\nbatch = { records = 1000, linger = \"20ms\" }\n".to_owned(),
-        stage("a", "\"in\"", "batch = { records = 1000, linger = \"20ms\" }"),
-        "[[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"a\"\n".to_owned(),
-    ]
-    .concat());
+    let batch = r#"batch = { records = 1000, linger = "20ms" }"#;
+    let case = case(
+        &Pipeline::new()
+            .source("in", "stdin", batch)
+            .stage("a", "pass.wat", batch)
+            .sink("out", "stdout", ""),
+    );
     let mut child = case.spawn(&["run", "pipeline.toml"]);
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"one line\n").unwrap();
@@ -171,16 +153,12 @@ fn a_batch_does_not_wait_longer_than_it_may() {
 #[test]
 fn back_pressure_holds_an_exact_number_of_batches() {
     let case = case(
-        &[
-            "[pipeline]\ndeadline = \"3s\"\nshutdown_grace = \"0s\"\n".to_owned(),
-            "[[source]]\nname = \"in\"\ntype = \"generate\"\nbatch = { records = 10 }\n".to_owned(),
-            stage("a", "\"in\"", "queue = 2"),
-            stage("b", "\"a\"", "queue = 1\nworkers = 3"),
+        &Pipeline::with("deadline = \"3s\"\nshutdown_grace = \"0s\"")
+            .source("in", "generate", "batch = { records = 10 }")
+            .stage("a", "pass.wat", "queue = 2")
+            .stage("b", "pass.wat", "queue = 1\nworkers = 3")
             // It takes a record a second, so the first ten for longer than the run lasts.
-            "[[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"b\"\nqueue = 3\nrate = 1\n"
-                .to_owned(),
-        ]
-        .concat(),
+            .sink("out", "null", "queue = 3\nrate = 1"),
     );
     // A source holds the batch that it cannot send; a stage the two in its queue and the
     // one that it cannot send; one with three workers the one in its queue, the six that

@@ -238,6 +238,70 @@ pub fn guest(name: &str) -> String {
     assemble(&own)
 }
 
+/// The text of a pipeline. A stage or sink reads the node before it, unless its settings have an
+/// `input`.
+///
+/// `Pipeline::new().source("in", "stdin", "").stage("double", "double", "").sink("out", "stdout", "")`
+#[derive(Clone)]
+pub struct Pipeline {
+    text: String,
+    last: String,
+}
+
+impl Pipeline {
+    /// Without a `[pipeline]` table.
+    pub fn new() -> Self {
+        Self { text: String::new(), last: String::new() }
+    }
+
+    /// With these lines in the `[pipeline]` table.
+    pub fn with(settings: &str) -> Self {
+        Self { text: format!("[pipeline]\n{settings}\n"), ..Self::new() }
+    }
+
+    /// A source of this type, with further lines of its table.
+    pub fn source(self, name: &str, kind: &str, settings: &str) -> Self {
+        self.node("source", name, &format!("type = \"{kind}\"\n{settings}"))
+    }
+
+    /// A stage, with further lines of its table.
+    pub fn stage(self, name: &str, plugin: &str, settings: &str) -> Self {
+        let input = self.input(settings);
+        self.node("stage", name, &format!("plugin = \"{plugin}\"\n{input}{settings}"))
+    }
+
+    /// A sink of this type, with further lines of its table.
+    pub fn sink(self, name: &str, kind: &str, settings: &str) -> Self {
+        let input = self.input(settings);
+        // What reads a sink is a mistake: the next node reads what this one does.
+        let last = self.last.clone();
+        let node = self.node("sink", name, &format!("type = \"{kind}\"\n{input}{settings}"));
+        Self { last, ..node }
+    }
+
+    fn input(&self, settings: &str) -> String {
+        let says = settings.lines().any(|line| line.trim_start().starts_with("input ="));
+        if says { String::new() } else { format!("input = \"{}\"\n", self.last) }
+    }
+
+    fn node(mut self, table: &str, name: &str, settings: &str) -> Self {
+        self.text.push_str(&format!("\n[[{table}]]\nname = \"{name}\"\n{settings}\n"));
+        Self { last: name.to_owned(), ..self }
+    }
+}
+
+impl From<Pipeline> for String {
+    fn from(pipeline: Pipeline) -> Self {
+        pipeline.text
+    }
+}
+
+impl std::fmt::Display for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 /// A stage alone between a file and stdout.
 pub struct StageCase {
     plugin: String,
@@ -293,31 +357,13 @@ impl StageCase {
     }
 
     pub fn case(&self) -> Case {
-        let pipeline = format!(
-            r#"
-[pipeline]
-dead_letters = "dead"
-
-[[source]]
-name = "in"
-type = "file"
-paths = "in.txt"
-
-[[sink]]
-name = "out"
-type = "stdout"
-input = "stage"
-
-[[stage]]
-name = "stage"
-plugin = "{}"
-input = "in"
-on_error = "dead-letter"
-{}
-"#,
-            self.plugin, self.settings
-        );
-        let case = Case::new().file("pipeline.toml", pipeline).file("in.txt", &self.input);
+        let settings = format!("on_error = \"dead-letter\"\n{}", self.settings);
+        let pipeline = Pipeline::with("dead_letters = \"dead\"")
+            .source("in", "file", "paths = \"in.txt\"")
+            .sink("out", "stdout", "input = \"stage\"")
+            .stage("stage", &self.plugin, &settings);
+        let case =
+            Case::new().file("pipeline.toml", pipeline.to_string()).file("in.txt", &self.input);
         match &self.guest {
             Some(text) => case.file("guest.wat", text),
             None => case,

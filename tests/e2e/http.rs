@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Case, Ran, guest, plugin, wait};
+use crate::harness::{Case, Pipeline, Ran, guest, wait};
 
 /// A request or an answer: its first line, its headers in lower case, its body.
 #[derive(Debug)]
@@ -91,24 +91,25 @@ impl Run {
     }
 }
 
-fn pipeline(pipeline: &str, source: &str, rest: &str) -> Case {
-    Case::new().file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\n{pipeline}\n\
-             [[source]]\nname = \"in\"\ntype = \"http\"\nlisten = \"127.0.0.1:0\"\npath = \"/logs\"\n\
-             {source}\n{rest}\n"
-        ),
-    )
+/// Behind what is posted.
+fn posted(pipeline: &str, source: &str) -> Pipeline {
+    let source = format!("listen = \"127.0.0.1:0\"\npath = \"/logs\"\n{source}");
+    Pipeline::with(pipeline).source("in", "http", &source)
 }
 
-const TO_FILE: &str =
-    "[[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\nappend = true\ninput = \"in\"";
+fn case(pipeline: &Pipeline) -> Case {
+    Case::new().file("pipeline.toml", pipeline.to_string())
+}
+
+/// What is posted goes to a file.
+fn to_file(pipeline: &str, source: &str) -> Case {
+    case(&posted(pipeline, source).sink("out", "file", "path = \"out.txt\"\nappend = true"))
+}
 
 #[test]
 fn an_answer_says_that_the_records_are_in_the_file() {
     for state in ["", "state = \"state\"\ncheckpoint_interval = \"1h\""] {
-        let case = pipeline(state, "", TO_FILE);
+        let case = to_file(state, "");
         let run = Run::start(&case, &[]);
         for n in 1..=3 {
             expect(post(run.address, "", &format!("a{n}\nb{n}\n")), "200 OK", "{\"records\":2}\n");
@@ -125,7 +126,7 @@ fn an_answer_says_that_the_records_are_in_the_file() {
 
 #[test]
 fn a_body_that_is_encoded_is_refused() {
-    let case = pipeline("", "", TO_FILE);
+    let case = to_file("", "");
     let run = Run::start(&case, &[]);
     let text = "a body is taken as it is: send it without Content-Encoding\n";
     let refused = "415 Unsupported Media Type";
@@ -139,7 +140,7 @@ fn a_body_that_is_encoded_is_refused() {
 #[test]
 fn lines_json_and_arrays_are_taken_and_what_does_not_decode_is_refused_whole() {
     let codec = "codec = { type = \"json\", value = \"v\" }";
-    let case = pipeline("", codec, TO_FILE);
+    let case = to_file("", codec);
     let run = Run::start(&case, &[]);
     expect(post(run.address, "", "{\"v\":1}\n{\"v\":2}"), "200 OK", "{\"records\":2}\n");
     let array = "[{\"v\":3},\n {\"v\":\"fo\\nur\"\n}]";
@@ -159,7 +160,7 @@ fn lines_json_and_arrays_are_taken_and_what_does_not_decode_is_refused_whole() {
 
 #[test]
 fn what_does_not_fit_into_one_batch_becomes_several() {
-    let case = pipeline("", "codec = { type = \"json\", attributes = \"*\" }", TO_FILE);
+    let case = to_file("", "codec = { type = \"json\", attributes = \"*\" }");
     let run = Run::start(&case, &[]);
     let swollen: String = (0..1100).map(|n| format!("{{\"a{n}\":1}}\n")).collect();
     expect(post(run.address, "", &swollen), "200 OK", "{\"records\":1100}\n");
@@ -176,7 +177,7 @@ fn what_does_not_fit_into_one_batch_becomes_several() {
 
 #[test]
 fn a_token_a_size_and_another_path() {
-    let case = pipeline("", "token_env = \"SECRET\"\nmax_body = \"10B\"", TO_FILE);
+    let case = to_file("", "token_env = \"SECRET\"\nmax_body = \"10B\"");
     case.pipeline().code(1).says("source `in`: the environment has no SECRET (token_env)");
     let run = Run::start(&case, &[("SECRET", "s3cret")]);
     let answer =
@@ -199,7 +200,7 @@ fn a_token_a_size_and_another_path() {
 
 #[test]
 fn a_body_that_breaks_off_is_not_taken() {
-    let case = pipeline("", "", TO_FILE);
+    let case = to_file("", "");
     let run = Run::start(&case, &[]);
     let mut stream = TcpStream::connect(run.address).unwrap();
     let head = "POST /logs HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -214,12 +215,11 @@ fn a_body_that_breaks_off_is_not_taken() {
 #[test]
 fn a_pipeline_that_does_not_keep_up_says_when_to_come_back() {
     // The guest takes its time: until it is stopped, it takes nothing more.
-    let slow = "[[stage]]\nname = \"slow\"\nplugin = \"slow.wat\"\ninput = \"in\"\nqueue = 1\n\
-                limits = { fuel = 9_000_000_000_000, timeout = \"1h\" }\n\
-                [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"slow\"";
-    let case =
-        pipeline("shutdown_grace = \"10ms\"", "queue = 2\nbatch = { linger = \"0s\" }", slow);
-    let case = case.file("slow.wat", guest("loop-in-process"));
+    let limits = r#"limits = { fuel = 9_000_000_000_000, timeout = "1h" }"#;
+    let slow = posted("shutdown_grace = \"10ms\"", "queue = 2\nbatch = { linger = \"0s\" }")
+        .stage("slow", "slow.wat", &format!("queue = 1\n{limits}"))
+        .sink("out", "null", "");
+    let case = case(&slow).file("slow.wat", guest("loop-in-process"));
     let run = Run::start(&case, &[]);
     let mut waiting = Vec::new();
     let refused = loop {
@@ -239,28 +239,27 @@ fn a_pipeline_that_does_not_keep_up_says_when_to_come_back() {
 
 #[test]
 fn queued_is_answered_before_anything_is_durable() {
-    let count = plugin("window-count");
-    let rest = format!(
-        "[[stage]]\nname = \"count\"\nplugin = \"{count}\"\ninput = \"in\"\n\
-         config = {{ size = \"1h\" }}\n\
-         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\n\
-         input = [\"count\", \"count.late\"]"
-    );
+    let counted = |pipeline: &str, source: &str| {
+        let counted = posted(pipeline, source)
+            .stage("count", "window-count", r#"config = { size = "1h" }"#)
+            .sink("out", "file", "path = \"out.txt\"\ninput = [\"count\", \"count.late\"]");
+        case(&counted)
+    };
     let source = "watermark = {}\ncodec = { type = \"json\", timestamp = \"t\" }\n";
-    let durable = pipeline("", source, &rest);
+    let durable = counted("", source);
     durable
         .pipeline()
         .code(2)
         .says("`in` answers once its records are durable, and the stage `count` keeps something")
         .says("`in` answers once its records are durable, and the file of the sink `out` is there once");
-    let case = pipeline("", &format!("{source}ack = \"queued\""), &rest);
+    let case = counted("", &format!("{source}ack = \"queued\""));
     let run = Run::start(&case, &[]);
     let body = "{\"t\":\"2024-01-01T00:00:00Z\"}\n";
     expect(post(run.address, "", body), "202 Accepted", "{\"records\":1}\n");
     run.stop(Signal::TERM);
     assert_eq!(case.read("out.txt"), "1\n");
     // With a state directory, a window holds what was acknowledged.
-    let case = pipeline("state = \"state\"", source, &rest);
+    let case = counted("state = \"state\"", source);
     let run = Run::start(&case, &[]);
     expect(post(run.address, "", body), "200 OK", "{\"records\":1}\n");
     run.stop(Signal::KILL);
@@ -273,13 +272,8 @@ fn queued_is_answered_before_anything_is_durable() {
 
 #[test]
 fn what_was_not_acknowledged_is_said_so() {
-    let case = pipeline(
-        "",
-        "",
-        "[[stage]]\nname = \"t\"\nplugin = \"trap.wat\"\ninput = \"in\"\n\
-                                 [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"t\"",
-    );
-    let case = case.file("trap.wat", guest("trap"));
+    let trapping = posted("", "").stage("t", "trap.wat", "").sink("out", "null", "");
+    let case = case(&trapping).file("trap.wat", guest("trap"));
     let run = Run::start(&case, &[]);
     // The guest traps and the pipeline fails; an answer may not come at all.
     let mut text = String::new();
@@ -306,13 +300,10 @@ fn server(answers: &'static [&'static str]) -> (SocketAddr, JoinHandle<Vec<Messa
 }
 
 fn posting(address: &str, sink: &str, input: &str) -> Case {
-    Case::new().file("in.txt", input).file(
-        "pipeline.toml",
-        format!(
-            "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\nbatch = {{ records = 2 }}\n\
-             [[sink]]\nname = \"out\"\ntype = \"http\"\nurl = \"{address}\"\ninput = \"in\"\n{sink}\n"
-        ),
-    )
+    let pipeline = Pipeline::new()
+        .source("in", "file", "paths = \"in.txt\"\nbatch = { records = 2 }")
+        .sink("out", "http", &format!("url = \"{address}\"\n{sink}"));
+    Case::new().file("in.txt", input).file("pipeline.toml", pipeline.to_string())
 }
 
 #[test]
@@ -383,7 +374,7 @@ fn a_sink_that_is_refused_fails_and_says_what_was_answered() {
 fn one_pipeline_posts_to_another_over_tls() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let tls = "tls = { cert = \"cert.pem\", key = \"key.pem\" }";
-    let case = pipeline("", tls, TO_FILE)
+    let case = to_file("", tls)
         .file("cert.pem", made.cert.pem())
         .file("key.pem", made.signing_key.serialize_pem());
     let run = Run::start(&case, &[]);

@@ -6,19 +6,22 @@ use std::process::{Child, ChildStdout};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Case, guest, plugin, stop, wait};
+use crate::harness::{Case, Pipeline, guest, stop, wait};
 
 /// stdin, one guest, stdout: the test decides what is read when.
-fn through(guest_name: &str, pipeline: &str, stage: &str, sink: &str) -> Case {
-    Case::new().file("guest.wat", guest(guest_name)).file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\n{pipeline}\n\
-             [[source]]\nname = \"in\"\ntype = \"stdin\"\nbatch = {{ linger = \"0s\" }}\n\
-             [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\n{stage}\n\
-             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"guest\"\n{sink}\n"
-        ),
-    )
+fn piped(pipeline: &str, stage: &str) -> Pipeline {
+    Pipeline::with(pipeline)
+        .source("in", "stdin", r#"batch = { linger = "0s" }"#)
+        .stage("guest", "guest.wat", stage)
+        .sink("out", "stdout", "")
+}
+
+fn case(guest_name: &str, pipeline: &Pipeline) -> Case {
+    Case::new().file("guest.wat", guest(guest_name)).file("pipeline.toml", pipeline.to_string())
+}
+
+fn through(guest_name: &str, pipeline: &str, stage: &str) -> Case {
+    case(guest_name, &piped(pipeline, stage))
 }
 
 /// Starts a run and waits until a first line has gone all the way through.
@@ -34,12 +37,8 @@ fn started(case: &Case) -> (Child, BufReader<ChildStdout>) {
 
 /// Beside stdout, a sink that takes a record a second.
 fn with_a_slow_sink(grace: &str) -> Case {
-    through(
-        "pass",
-        &format!("shutdown_grace = \"{grace}\""),
-        "",
-        "[[sink]]\nname = \"slow\"\ntype = \"null\"\ninput = \"guest\"\nrate = 1",
-    )
+    let piped = piped(&format!("shutdown_grace = \"{grace}\""), "");
+    case("pass", &piped.sink("slow", "null", "rate = 1"))
 }
 
 /// Starts a run, and waits until there are records that its slow sink does not take.
@@ -61,7 +60,7 @@ fn signal(child: &Child, signal: Signal) {
 #[test]
 fn a_signal_stops_the_sources_and_drains_the_rest() {
     for (which, code, name) in [(Signal::INT, 130, "SIGINT"), (Signal::TERM, 143, "SIGTERM")] {
-        let case = through("pass", "", "", "");
+        let case = through("pass", "", "");
         let (child, mut stdout) = started(&case);
         signal(&child, which);
         let mut rest = String::new();
@@ -92,11 +91,11 @@ fn a_second_signal_stops_at_once() {
 #[test]
 fn what_a_failed_run_has_written_is_counted_and_so_is_what_it_has_read() {
     let good: String = (0..10_000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
-    let case = Case::new().file("in.json", good + "bad\n").file(
-        "pipeline.toml",
-        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\ncodec = \"json\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.json\"\nappend = true\ninput = \"in\"\n",
-    );
+    let pipeline = Pipeline::new()
+        .source("in", "file", "paths = \"in.json\"\ncodec = \"json\"")
+        .sink("out", "file", "path = \"out.json\"\nappend = true");
+    let case =
+        Case::new().file("in.json", good + "bad\n").file("pipeline.toml", pipeline.to_string());
     for _ in 0..5 {
         fs::write(case.path("out.json"), "").unwrap();
         let ran = case.pipeline().code(1);
@@ -116,20 +115,18 @@ fn what_a_failed_run_has_written_is_counted_and_so_is_what_it_has_read() {
 
 #[test]
 fn a_guest_that_spins_does_not_hold_up_the_end() {
-    let case = Case::new().file("guest.wat", guest("loop-in-process")).file(
-        "pipeline.toml",
-        "[pipeline]\ndeadline = \"300ms\"\nshutdown_grace = \"100ms\"\n\
-         [[source]]\nname = \"in\"\ntype = \"generate\"\n\
-         [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\nworkers = 4\n\
-         limits = { fuel = 9_000_000_000_000, timeout = \"1h\" }\n\
-         [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"guest\"\n",
-    );
+    let limits = r#"limits = { fuel = 9_000_000_000_000, timeout = "1h" }"#;
+    let pipeline = Pipeline::with("deadline = \"300ms\"\nshutdown_grace = \"100ms\"")
+        .source("in", "generate", "")
+        .stage("guest", "guest.wat", &format!("workers = 4\n{limits}"))
+        .sink("out", "null", "");
+    let case = case("loop-in-process", &pipeline);
     case.pipeline().code(124).says("the deadline passed: records not delivered: ");
 }
 
 #[test]
 fn a_deadline_that_is_not_reached_says_nothing() {
-    let case = through("pass", "deadline = \"1h\"", "", "");
+    let case = through("pass", "deadline = \"1h\"", "");
     let ran = case.stdin("a\n").pipeline().ok();
     assert!(!ran.stderr.contains("deadline"), "{}", ran.stderr);
     ran.prints("a\n");
@@ -137,22 +134,19 @@ fn a_deadline_that_is_not_reached_says_nothing() {
 
 #[test]
 fn a_closed_pipe_on_stdout_is_a_quiet_end() {
-    let upper = plugin("to-upper");
-    let run = |count: &str, other: &str| {
-        let case = Case::new().file(
-            "pipeline.toml",
-            format!(
-                "[[source]]\nname = \"in\"\ntype = \"generate\"\n{count}\n\
-                 [[stage]]\nname = \"upper\"\nplugin = \"{upper}\"\ninput = \"in\"\n\
-                 [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"upper\"\n{other}\n"
-            ),
-        );
+    let to_stdout = |count: &str| {
+        Pipeline::new()
+            .source("in", "generate", count)
+            .stage("upper", "to-upper", "")
+            .sink("out", "stdout", "")
+    };
+    let run = |pipeline: &Pipeline| {
+        let case = Case::new().file("pipeline.toml", pipeline.to_string());
         case.closed_after_a_line();
         case
     };
-    run("", ""); // Without end, and yet it ends.
-    let copy = "[[sink]]\nname = \"copy\"\ntype = \"file\"\npath = \"copy\"\ninput = \"upper\"";
-    let case = run("count = 100_000", copy);
+    run(&to_stdout("")); // Without end, and yet it ends.
+    let case = run(&to_stdout("count = 100_000").sink("copy", "file", r#"path = "copy""#));
     // Another sink still gets all.
     let expected: String = (1..=100_000).map(|n| format!("{n}\n")).collect();
     assert!(case.read("copy") == expected);
@@ -160,7 +154,7 @@ fn a_closed_pipe_on_stdout_is_a_quiet_end() {
 
 #[test]
 fn the_first_cause_ends_the_run_and_is_the_one_that_is_told() {
-    let case = through("trap", "", "", "");
+    let case = through("trap", "", "");
     let mut child = case.spawn(&["run", "pipeline.toml"]);
     child.stdin.as_mut().unwrap().write_all(b"a\nb\n").unwrap();
     // stdin stays open: it is the failure that ends the run.
@@ -181,7 +175,6 @@ fn a_worker_that_fails_ends_the_run() {
             "poison",
             "",
             &format!("{settings}\nbatch = {{ records = 1, linger = \"0s\" }}"),
-            "",
         );
         let input: String =
             (0..100).map(|n| if n == 50 { "P\n".into() } else { format!("{n}\n") }).collect();
@@ -199,7 +192,6 @@ fn what_did_not_come_to_its_end_within_the_grace_is_said() {
         "loop-in-finish",
         "shutdown_grace = \"100ms\"",
         "limits = { fuel = false, timeout = \"1h\" }",
-        "",
     );
     let (child, _stdout) = started(&case);
     stop(child, Signal::TERM)
@@ -209,14 +201,12 @@ fn what_did_not_come_to_its_end_within_the_grace_is_said() {
 
 #[test]
 fn a_file_is_complete_after_a_signal_that_was_drained() {
-    let case = Case::new().file("guest.wat", guest("pass")).file(
-        "pipeline.toml",
-        "[pipeline]\nshutdown_grace = \"1m\"\n\
-         [[source]]\nname = \"in\"\ntype = \"stdin\"\nbatch = { linger = \"0s\" }\n\
-         [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\n\
-         [[sink]]\nname = \"file\"\ntype = \"file\"\npath = \"out\"\ninput = \"guest\"\n\
-         [[sink]]\nname = \"print\"\ntype = \"stdout\"\ninput = \"guest\"\n",
-    );
+    let pipeline = Pipeline::with(r#"shutdown_grace = "1m""#)
+        .source("in", "stdin", r#"batch = { linger = "0s" }"#)
+        .stage("guest", "guest.wat", "")
+        .sink("file", "file", r#"path = "out""#)
+        .sink("print", "stdout", "");
+    let case = case("pass", &pipeline);
     let (child, _stdout) = started(&case);
     assert!(!case.path("out").exists());
     stop(child, Signal::TERM).code(143).says("all that was read was delivered");
@@ -226,12 +216,11 @@ fn a_file_is_complete_after_a_signal_that_was_drained() {
 #[test]
 fn a_signal_ends_a_run_that_has_not_begun() {
     // Nobody reads the pipe that the sink is to write to, so it does not open.
-    let case = Case::new().file("guest.wat", guest("pass")).file(
-        "pipeline.toml",
-        "[[source]]\nname = \"in\"\ntype = \"generate\"\n\
-         [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\n\
-         [[sink]]\nname = \"pipe\"\ntype = \"file\"\npath = \"pipe\"\ninput = \"guest\"\n",
-    );
+    let pipeline = Pipeline::new()
+        .source("in", "generate", "")
+        .stage("guest", "guest.wat", "")
+        .sink("pipe", "file", r#"path = "pipe""#);
+    let case = case("pass", &pipeline);
     let made = std::process::Command::new("mkfifo").arg(case.path("pipe")).status().unwrap();
     assert!(made.success());
     let mut child = case.spawn(&["run", "pipeline.toml", "--metrics", "127.0.0.1:0"]);

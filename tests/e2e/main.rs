@@ -9,6 +9,7 @@ mod cli;
 mod configuration;
 mod connectors;
 mod dead_letters;
+mod documents;
 mod examples;
 mod failures;
 mod following;

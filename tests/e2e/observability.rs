@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-use crate::harness::{Case, StageCase, guest, wait};
+use crate::harness::{Case, Pipeline, StageCase, guest, wait};
 
 fn get(address: &str, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -18,17 +18,11 @@ fn get(address: &str, path: &str) -> (String, String) {
 
 /// Runs `double`, which takes a while for a record, until it is stopped.
 fn doubling(count: &str) -> Case {
-    let double = crate::harness::plugin("double");
-    Case::new().file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\ndeadline = \"5m\"\n\
-             [[source]]\nname = \"in\"\ntype = \"generate\"\n{count}\n\
-             [[stage]]\nname = \"twice\"\nplugin = \"{double}\"\ninput = \"in\"\n\
-             config = {{ work = 2000 }}\n\
-             [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"twice\"\n"
-        ),
-    )
+    let pipeline = Pipeline::with(r#"deadline = "5m""#)
+        .source("in", "generate", count)
+        .stage("twice", "double", "config = { work = 2000 }")
+        .sink("out", "null", "");
+    Case::new().file("pipeline.toml", pipeline.to_string())
 }
 
 #[test]
@@ -130,13 +124,12 @@ fn serving(child: &mut Child) -> String {
 
 #[test]
 fn metrics_health_and_readiness() {
-    let case = Case::new().file("poison.wat", guest("poison")).file(
-        "pipeline.toml",
-        "[pipeline]\ndead_letters = \"dead\"\n\
-         [[source]]\nname = \"in\"\ntype = \"stdin\"\nbatch = { linger = \"0s\" }\n\
-         [[stage]]\nname = \"poison\"\nplugin = \"poison.wat\"\ninput = \"in\"\non_error = \"dead-letter\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"poison\"\n",
-    );
+    let pipeline = Pipeline::with(r#"dead_letters = "dead""#)
+        .source("in", "stdin", r#"batch = { linger = "0s" }"#)
+        .stage("poison", "poison.wat", r#"on_error = "dead-letter""#)
+        .sink("out", "stdout", "");
+    let case =
+        Case::new().file("poison.wat", guest("poison")).file("pipeline.toml", pipeline.to_string());
     let mut child = case.spawn(&["run", "pipeline.toml", "--metrics", "127.0.0.1:0"]);
     let address = serving(&mut child);
     child.stdin.as_mut().unwrap().write_all(b"a\nPoison\nb\n").unwrap();

@@ -5,23 +5,21 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Case, plugin, wait};
+use crate::harness::{Case, Pipeline, wait};
 
 fn lines(range: std::ops::Range<u64>) -> String {
     range.map(|n| format!("{n}\n")).collect()
 }
 
+const IN_JSON: &str =
+    "paths = \"in.json\"\ncodec = { type = \"json\", key = \"k\", value = \"v\" }";
+
 /// Lines of `in.json` to a sink, with a state.
 fn keeping(sink: &str) -> Case {
-    Case::new().file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\nname = \"p\"\nstate = \"state\"\ncheckpoint_interval = \"5ms\"\n\
-             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
-             codec = {{ type = \"json\", key = \"k\", value = \"v\" }}\n\
-             [[sink]]\nname = \"out\"\ntype = \"file\"\ninput = \"in\"\n{sink}\n"
-        ),
-    )
+    let pipeline = Pipeline::with("name = \"p\"\nstate = \"state\"\ncheckpoint_interval = \"5ms\"")
+        .source("in", "file", IN_JSON)
+        .sink("out", "file", sink);
+    Case::new().file("pipeline.toml", pipeline.to_string())
 }
 
 fn record(key: &str, value: u64) -> String {
@@ -81,14 +79,11 @@ fn foreign_files_and_backups_beside_a_file_that_rotates_stay() {
 #[test]
 fn names_that_can_meet_are_refused() {
     let two = |first: &str, second: &str, why: &str| {
-        let case = Case::new().file("in.txt", "x\n").file(
-            "pipeline.toml",
-            format!(
-                "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-                 [[sink]]\nname = \"a\"\ntype = \"file\"\ninput = \"in\"\n{first}\n\
-                 [[sink]]\nname = \"b\"\ntype = \"file\"\ninput = \"in\"\n{second}\n"
-            ),
-        );
+        let pipeline = Pipeline::new()
+            .source("in", "file", r#"paths = "in.txt""#)
+            .sink("a", "file", first)
+            .sink("b", "file", second);
+        let case = Case::new().file("in.txt", "x\n").file("pipeline.toml", pipeline.to_string());
         fs::write(case.path("there"), "").unwrap();
         fs::hard_link(case.path("there"), case.path("linked")).unwrap();
         std::os::unix::fs::symlink("there", case.path("link")).unwrap();
@@ -117,14 +112,10 @@ fn names_that_can_meet_are_refused() {
 #[test]
 fn what_is_read_is_not_written() {
     let run = |source: &str, sink: &str| {
-        let case = Case::new().file("in.log", "x\n").file(
-            "pipeline.toml",
-            format!(
-                "[pipeline]\ndeadline = \"20s\"\n\
-                 [[source]]\nname = \"in\"\ntype = \"file\"\n{source}\n\
-                 [[sink]]\nname = \"out\"\ntype = \"file\"\ninput = \"in\"\n{sink}\n"
-            ),
-        );
+        let pipeline = Pipeline::with(r#"deadline = "20s""#)
+            .source("in", "file", source)
+            .sink("out", "file", sink);
+        let case = Case::new().file("in.log", "x\n").file("pipeline.toml", pipeline.to_string());
         fs::hard_link(case.path("in.log"), case.path("hard.log")).unwrap();
         std::os::unix::fs::symlink("in.log", case.path("soft.log")).unwrap();
         (case.run(&["run", "pipeline.toml"]), case)
@@ -158,11 +149,11 @@ fn what_is_read_is_not_written() {
 
 #[test]
 fn a_table_that_is_read_is_not_written() {
-    let case = Case::new().file(
-        "pipeline.toml",
-        "[[source]]\nname = \"in\"\ntype = \"sqlite\"\npath = \"x.db\"\ntable = \"t\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"sqlite\"\npath = \"./x.db\"\ntable = \"T\"\ninput = \"in\"\n",
-    );
+    let pipeline = Pipeline::new()
+        .source("in", "sqlite", "path = \"x.db\"\ntable = \"t\"")
+        .sink("out", "sqlite", "path = \"./x.db\"\ntable = \"T\"")
+        .to_string();
+    let case = Case::new().file("pipeline.toml", pipeline);
     case.run(&["check", "pipeline.toml"])
         .code(2)
         .says("writes to the table that the source `in` reads");
@@ -247,19 +238,15 @@ fn a_rotated_file_may_be_taken_away_at_once() {
 
 #[test]
 fn a_pipeline_that_was_moved_goes_on() {
-    let dedupe = plugin("dedupe");
     let case = Case::new();
     let inner = case.path("here");
     fs::create_dir(&inner).unwrap();
-    let text = format!(
-        "[pipeline]\nname = \"p\"\nstate = \"state\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
-         codec = {{ type = \"json\", key = \"k\", value = \"v\" }}\n\
-         [[stage]]\nname = \"once\"\nplugin = \"{dedupe}\"\ninput = \"in\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"once\"\n\
-         [[sink]]\nname = \"by-key\"\ntype = \"file\"\npath = \"out/{{key}}\"\ninput = \"once\"\n"
-    );
-    fs::write(inner.join("pipeline.toml"), text).unwrap();
+    let pipeline = Pipeline::with("name = \"p\"\nstate = \"state\"")
+        .source("in", "file", IN_JSON)
+        .stage("once", "dedupe", "")
+        .sink("out", "file", r#"path = "out.txt""#)
+        .sink("by-key", "file", r#"path = "out/{key}""#);
+    fs::write(inner.join("pipeline.toml"), pipeline.to_string()).unwrap();
     fs::write(inner.join("in.json"), record("a", 1)).unwrap();
     case.run(&["run", "here/pipeline.toml"]).ok();
     // Moved; then copied, so that each file has another inode.
@@ -315,18 +302,17 @@ fn nothing_is_touched_before_everything_could_refuse() {
 
 #[test]
 fn a_configuration_or_a_component_that_changed_is_said() {
-    let count = plugin("window-count");
+    let source = "paths = \"in.json\"\nfollow = true\n\
+                  codec = { type = \"json\", timestamp = \"t\", key = \"k\" }\n\
+                  watermark = {}\nbatch = { linger = \"0s\" }";
     let pipeline = |config: &str| {
-        format!(
-            "[pipeline]\nname = \"p\"\nstate = \"state\"\n\
-             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\nfollow = true\n\
-             codec = {{ type = \"json\", timestamp = \"t\", key = \"k\" }}\n\
-             watermark = {{}}\nbatch = {{ linger = \"0s\" }}\n\
-             [[stage]]\nname = \"count\"\nplugin = \"{count}\"\ninput = \"in\"\nconfig = {config}\n\
-             [[sink]]\nname = \"all\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"in\"\n\
-             [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"windows\"\ninput = \"count\"\n\
-             [[sink]]\nname = \"late\"\ntype = \"null\"\ninput = \"count.late\"\n"
-        )
+        Pipeline::with("name = \"p\"\nstate = \"state\"")
+            .source("in", "file", source)
+            .stage("count", "window-count", &format!("config = {config}"))
+            .sink("all", "file", "path = \"out.txt\"\ninput = \"in\"")
+            .sink("out", "file", r#"path = "windows""#)
+            .sink("late", "null", r#"input = "count.late""#)
+            .to_string()
     };
     let case = Case::new()
         .file("in.json", "{\"t\":\"2024-01-01T00:00:00Z\",\"k\":\"a\"}\n")
@@ -347,15 +333,12 @@ fn a_configuration_or_a_component_that_changed_is_said() {
 #[test]
 fn a_key_is_needed_where_rows_are_replaced() {
     let run = |settings: &str, before: &str| {
-        let case = Case::new().file("in.json", record("a", 1) + &record("a", 2)).file(
-            "pipeline.toml",
-            format!(
-                "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
-                 codec = {{ type = \"json\", key = \"k\", value = \"v\" }}\n\
-                 [[sink]]\nname = \"out\"\ntype = \"sqlite\"\npath = \"out.db\"\ntable = \"t\"\n\
-                 input = \"in\"\ncolumns = {{ id = \"key\", v = \"value\" }}\n{settings}\n"
-            ),
-        );
+        let table = "path = \"out.db\"\ntable = \"t\"\ncolumns = { id = \"key\", v = \"value\" }";
+        let sink = format!("{table}\n{settings}");
+        let pipeline = Pipeline::new().source("in", "file", IN_JSON).sink("out", "sqlite", &sink);
+        let case = Case::new()
+            .file("in.json", record("a", 1) + &record("a", 2))
+            .file("pipeline.toml", pipeline.to_string());
         let connection = rusqlite::Connection::open(case.path("out.db")).unwrap();
         connection.execute_batch(before).unwrap();
         let ran = case.pipeline();
@@ -379,11 +362,11 @@ fn a_key_is_needed_where_rows_are_replaced() {
 
 #[test]
 fn what_a_killed_run_left_is_removed() {
-    let case = Case::new().file("in.txt", "x\n").file(
-        "pipeline.toml",
-        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"in\"\n",
-    );
+    let pipeline = Pipeline::new()
+        .source("in", "file", r#"paths = "in.txt""#)
+        .sink("out", "file", r#"path = "out.txt""#)
+        .to_string();
+    let case = Case::new().file("in.txt", "x\n").file("pipeline.toml", pipeline);
     let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
     let left = |name: &str| {
         let file = fs::File::create(case.path(name)).unwrap();
@@ -418,15 +401,11 @@ fn a_foreign_file_that_came_later_is_not_replaced() {
 #[test]
 fn a_link_stays_where_it_leads_to_nothing_yet() {
     for state in ["", "state = \"state\""] {
-        let case = Case::new().file("in.txt", lines(0..100)).file(
-            "pipeline.toml",
-            format!(
-                "[pipeline]\n{state}\n\
-                 [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\nbatch = {{ records = 10 }}\n\
-                 [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"in\"\n\
-                 rotate = {{ size = \"50B\" }}\n"
-            ),
-        );
+        let pipeline = Pipeline::with(state)
+            .source("in", "file", "paths = \"in.txt\"\nbatch = { records = 10 }")
+            .sink("out", "file", "path = \"out.txt\"\nrotate = { size = \"50B\" }");
+        let case =
+            Case::new().file("in.txt", lines(0..100)).file("pipeline.toml", pipeline.to_string());
         fs::create_dir(case.path("real")).unwrap();
         std::os::unix::fs::symlink("real/out.txt", case.path("out.txt")).unwrap();
         case.pipeline().ok();
@@ -434,12 +413,11 @@ fn a_link_stays_where_it_leads_to_nothing_yet() {
         assert_eq!(case.read_rotated("real/out.txt"), lines(0..100));
         assert!(!case.path("out.txt.1").exists());
     }
-    let case = Case::new().file("in.txt", "x\n").file(
-        "pipeline.toml",
-        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-         [[sink]]\nname = \"a\"\ntype = \"file\"\npath = \"a.txt\"\ninput = \"in\"\n\
-         [[sink]]\nname = \"b\"\ntype = \"file\"\npath = \"b.txt\"\ninput = \"in\"\n",
-    );
+    let pipeline = Pipeline::new()
+        .source("in", "file", r#"paths = "in.txt""#)
+        .sink("a", "file", r#"path = "a.txt""#)
+        .sink("b", "file", r#"path = "b.txt""#);
+    let case = Case::new().file("in.txt", "x\n").file("pipeline.toml", pipeline.to_string());
     std::os::unix::fs::symlink("b.txt", case.path("a.txt")).unwrap();
     case.run(&["check", "pipeline.toml"]).code(2).says("something else already writes b.txt");
 }
@@ -458,15 +436,10 @@ fn a_file_that_is_taken_away_while_it_is_written_ends_the_run() {
 #[test]
 fn a_primary_key_is_one_and_nothing_is_made_up_for_it() {
     let run = |columns: &str, input: &str, before: &str| {
-        let case = Case::new().file("in.json", input).file(
-            "pipeline.toml",
-            format!(
-                "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
-                 codec = {{ type = \"json\", key = \"k\", value = \"v\" }}\n\
-                 [[sink]]\nname = \"out\"\ntype = \"sqlite\"\npath = \"out.db\"\ntable = \"t\"\n\
-                 input = \"in\"\non_conflict = \"replace\"\nprimary_key = \"id\"\n{columns}\n"
-            ),
-        );
+        let table = "path = \"out.db\"\ntable = \"t\"";
+        let sink = format!("{table}\non_conflict = \"replace\"\nprimary_key = \"id\"\n{columns}");
+        let pipeline = Pipeline::new().source("in", "file", IN_JSON).sink("out", "sqlite", &sink);
+        let case = Case::new().file("in.json", input).file("pipeline.toml", pipeline.to_string());
         rusqlite::Connection::open(case.path("out.db")).unwrap().execute_batch(before).unwrap();
         case.pipeline()
     };

@@ -4,40 +4,34 @@ use std::fs;
 use std::io::Write as _;
 use std::process::Child;
 
-use crate::harness::{Case, plugin, wait};
+use crate::harness::{Case, Pipeline, wait};
 
+const STATE: &str = "state = \"state\"\ncheckpoint_interval = \"1ms\"";
 const CODEC: &str = "codec = { type = \"json\", timestamp = \"at\", value = \"v\" }";
 
 fn event(second: u32, value: &str) -> String {
     format!("{{\"at\":\"2024-01-01T00:00:{second:02}Z\",\"v\":\"{value}\"}}\n")
 }
 
+/// As soon as it comes, with its time.
+const AT_ONCE: &str = "batch = { linger = \"0s\" }\nwatermark = {}";
+
 /// Sources whose records are counted in windows of ten seconds, and are in `out.txt` too.
-fn counting(sources: &str, inputs: &str) -> Case {
-    let count = plugin("window-count");
-    let sinks: String = [("out.txt", inputs), ("windows", "\"count\""), ("late", "\"count.late\"")]
-        .map(|(file, input)| {
-            let name = file.trim_end_matches(".txt");
-            format!(
-                "[[sink]]\nname = \"{name}\"\ntype = \"file\"\npath = \"{file}\"\ninput = {input}\n"
-            )
-        })
-        .concat();
-    Case::new().file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\nstate = \"state\"\ncheckpoint_interval = \"1ms\"\n{sources}\n\
-             [[stage]]\nname = \"count\"\nplugin = \"{count}\"\ninput = {inputs}\n\
-             config = {{ size = \"10s\" }}\n{sinks}"
-        ),
-    )
+fn counting(sources: Pipeline, inputs: &str) -> Case {
+    let count = format!("input = {inputs}\nconfig = {{ size = \"10s\" }}");
+    let pipeline = sources
+        .stage("count", "window-count", &count)
+        .sink("out", "file", &format!("path = \"out.txt\"\ninput = {inputs}"))
+        .sink("windows", "file", r#"path = "windows""#)
+        .sink("late", "file", "path = \"late\"\ninput = \"count.late\"");
+    Case::new().file("pipeline.toml", pipeline.to_string())
 }
 
-fn followed(name: &str) -> String {
-    format!(
-        "[[source]]\nname = \"{name}\"\ntype = \"file\"\npaths = \"{name}.json\"\nfollow = true\n{CODEC}\n\
-         batch = {{ linger = \"0s\" }}\nwatermark = {{}}\n"
-    )
+fn followed(names: &[&str]) -> Pipeline {
+    names.iter().fold(Pipeline::with(STATE), |pipeline, name| {
+        let paths = format!("paths = \"{name}.json\"");
+        pipeline.source(name, "file", &format!("{paths}\nfollow = true\n{CODEC}\n{AT_ONCE}"))
+    })
 }
 
 /// Waits until something was written, and a few checkpoints after it.
@@ -57,11 +51,8 @@ fn checkpoints_after(case: &Case, written: &str, child: &mut Child) {
 
 #[test]
 fn windows_that_closed_at_the_end_do_not_close_again_in_the_next_run() {
-    let source = format!(
-        "[[source]]\nname = \"in\"\ntype = \"stdin\"\n{CODEC}\n\
-         batch = {{ linger = \"0s\" }}\nwatermark = {{}}\n"
-    );
-    let case = counting(&source, "\"in\"");
+    let source = Pipeline::with(STATE).source("in", "stdin", &format!("{CODEC}\n{AT_ONCE}"));
+    let case = counting(source, "\"in\"");
     let mut child = case.spawn(&["run", "pipeline.toml"]);
     child.stdin.as_mut().unwrap().write_all(event(1, "a").as_bytes()).unwrap();
     // The last checkpoint before the end knows of an open window; the one of the end must not.
@@ -75,7 +66,7 @@ fn windows_that_closed_at_the_end_do_not_close_again_in_the_next_run() {
 #[test]
 fn a_signal_closes_no_window_behind_a_fan_in() {
     for _ in 0..3 {
-        let case = counting(&(followed("a") + &followed("b")), "[\"a\", \"b\"]")
+        let case = counting(followed(&["a", "b"]), "[\"a\", \"b\"]")
             .file("a.json", event(1, "a"))
             .file("b.json", event(2, "b"));
         case.suspended("");
@@ -91,7 +82,8 @@ fn a_signal_closes_no_window_behind_a_fan_in() {
 
 #[test]
 fn time_does_not_go_back() {
-    let case = counting(&followed("in"), "\"in\"").file("in.json", event(1, "a") + &event(30, "b"));
+    let case =
+        counting(followed(&["in"]), "\"in\"").file("in.json", event(1, "a") + &event(30, "b"));
     case.suspended("");
     assert_eq!(case.read("windows"), "1\n");
     // Its window was closed by the run before.
@@ -104,12 +96,9 @@ fn time_does_not_go_back() {
 
 #[test]
 fn what_a_closed_stdout_did_not_take_comes_with_the_next_run() {
-    let case = Case::new().file(
-        "pipeline.toml",
-        "[pipeline]\nstate = \"state\"\ncheckpoint_interval = \"1ms\"\n\
-         [[source]]\nname = \"in\"\ntype = \"generate\"\ncount = 100_000\n\
-         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n",
-    );
+    let pipeline =
+        Pipeline::with(STATE).source("in", "generate", "count = 100_000").sink("out", "stdout", "");
+    let case = Case::new().file("pipeline.toml", pipeline.to_string());
     case.closed_after_a_line();
     let rest = case.pipeline().ok().stdout;
     let first: u64 = rest.lines().next().unwrap().parse().unwrap();

@@ -10,19 +10,15 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Case, stop, wait};
+use crate::harness::{Case, Pipeline, stop, wait};
 
 fn following(paths: &str, settings: &str, state: bool) -> Case {
     let state = if state { "state = \"state\"\ncheckpoint_interval = \"5ms\"" } else { "" };
-    Case::new().file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\n{state}\n\
-             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = {paths}\nfollow = true\n\
-             batch = {{ linger = \"0s\" }}\n{settings}\n\
-             [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\nappend = true\ninput = \"in\"\n"
-        ),
-    )
+    let followed = format!("paths = {paths}\nfollow = true\nbatch = {{ linger = \"0s\" }}");
+    let pipeline = Pipeline::with(state)
+        .source("in", "file", &format!("{followed}\n{settings}"))
+        .sink("out", "file", "path = \"out.txt\"\nappend = true");
+    Case::new().file("pipeline.toml", pipeline.to_string())
 }
 
 /// A run, and what it says on stderr.
@@ -367,12 +363,9 @@ fn any_rotation_any_time_gives_every_line_once_or_a_warning() {
 #[test]
 fn what_was_taken_from_stdin_is_delivered_and_the_rest_is_left_in_it() {
     let total = 400_000;
-    let case = Case::new().file(
-        "pipeline.toml",
-        "[[source]]\nname = \"in\"\ntype = \"stdin\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\nappend = true\n\
-         input = \"in\"\nrate = 500_000\n",
-    );
+    let sink = "path = \"out.txt\"\nappend = true\nrate = 500_000";
+    let pipeline = Pipeline::new().source("in", "stdin", "").sink("out", "file", sink);
+    let case = Case::new().file("pipeline.toml", pipeline.to_string());
     for source in [format!("seq {total} |"), String::new()] {
         let script = format!(
             "{source} (\"$0\" run pipeline.toml 2> log & pid=$!; \
@@ -441,11 +434,8 @@ fn sighup_drains_and_a_burst_of_signals_is_one() {
 
 #[test]
 fn what_is_closed_is_not_taken_for_empty() {
-    let case = Case::new().file(
-        "pipeline.toml",
-        "[[source]]\nname = \"in\"\ntype = \"stdin\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\n",
-    );
+    let pipeline = Pipeline::new().source("in", "stdin", "").sink("out", "stdout", "");
+    let case = Case::new().file("pipeline.toml", pipeline.to_string());
     let run = |redirected: &str| {
         let output = Command::new("sh")
             .args(["-c", &format!("exec \"$0\" run pipeline.toml {redirected}")])
@@ -467,11 +457,11 @@ fn what_is_closed_is_not_taken_for_empty() {
 
 #[test]
 fn a_full_device_is_no_quiet_end() {
-    let case = Case::new().file(
-        "pipeline.toml",
-        "[[source]]\nname = \"in\"\ntype = \"generate\"\ncount = 10\n\
-         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"/dev/full\"\ninput = \"in\"\n",
-    );
+    let pipeline = Pipeline::new()
+        .source("in", "generate", "count = 10")
+        .sink("out", "file", r#"path = "/dev/full""#)
+        .to_string();
+    let case = Case::new().file("pipeline.toml", pipeline);
     let mut said = String::new();
     let mut child = case.spawn(&["run", "pipeline.toml"]);
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use crate::harness::{Case, Letter, guest, letters, plugin};
+use crate::harness::{Case, Letter, Pipeline, guest, letters};
 
 #[derive(Debug, Clone)]
 struct Division {
@@ -38,20 +38,18 @@ fn run(lines: &[String], division: &Division) -> (String, Vec<Letter>) {
     if let Some(records) = batch {
         settings += &format!("batch = {{ records = {records}, linger = \"1h\" }}\n");
     }
-    let pipeline = format!(
-        "[pipeline]\ndead_letters = \"dead\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in\"\n\
-         codec = {{ type = \"json\", key = \"key\", value = \"value\" }}\nbatch = {{ records = {source} }}\n\
-         [[stage]]\nname = \"poison\"\nplugin = \"poison.wat\"\ninput = \"in\"\n{settings}\
-         [[stage]]\nname = \"double\"\nplugin = \"{}\"\ninput = \"poison\"\n{settings}\
-         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"double\"\n",
-        plugin("double")
-    );
+    let codec = r#"codec = { type = "json", key = "key", value = "value" }"#;
+    let batch = format!("batch = {{ records = {source} }}");
+    let pipeline = Pipeline::with(r#"dead_letters = "dead""#)
+        .source("in", "file", &format!("paths = \"in\"\n{codec}\n{batch}"))
+        .stage("poison", "poison.wat", &settings)
+        .stage("double", "double", &settings)
+        .sink("out", "stdout", "");
     let input: String = (lines.iter().enumerate())
         .map(|(n, line)| format!("{{\"key\":\"{}\",\"value\":\"{line}\"}}\n", n % 5))
         .collect();
     let case = Case::new()
-        .file("pipeline.toml", pipeline)
+        .file("pipeline.toml", pipeline.to_string())
         .file("poison.wat", guest("poison"))
         .file("in", input);
     let ran = case.pipeline().ok();

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 
 use rustix::process::Signal;
 
-use crate::harness::Case;
+use crate::harness::{Case, Pipeline};
 use crate::support::{PROGRAM, Run, get, limited, post};
 
 /// As many members as a record may have, then records that have none of them.
@@ -28,14 +28,10 @@ fn all_different(records: usize) -> Vec<u8> {
 }
 
 fn pipeline(codec: &str) -> Case {
-    Case::new().file(
-        "pipeline.toml",
-        format!(
-            "[[source]]\nname = \"in\"\ntype = \"http\"\nlisten = \"127.0.0.1:0\"\n\
-             codec = {codec}\n\
-             [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out\"\nappend = true\ninput = \"in\"\n"
-        ),
-    )
+    let pipeline = Pipeline::new()
+        .source("in", "http", &format!("listen = \"127.0.0.1:0\"\ncodec = {codec}"))
+        .sink("out", "file", "path = \"out\"\nappend = true");
+    Case::new().file("pipeline.toml", pipeline.to_string())
 }
 
 /// Posts sixteen of a body at once; returns the statuses.

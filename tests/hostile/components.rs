@@ -1,19 +1,19 @@
 //! Components that are hard to compile, and schemas that are hard to check: within limits of
 //! 10 s and 512 MiB, every verb ends with 0 or 2, never with a panic and never with a signal.
 
-use crate::harness::{Case, Ran, assemble, guest};
+use crate::harness::{Case, Pipeline, Ran, assemble, guest};
 
 const LIMITS: &str = "limits = { compile = { memory = \"512MiB\", time = \"10s\" } }";
 
 fn case(component: &str) -> Case {
-    Case::new().file("guest.wat", component).file("in.txt", "x\n").file(
-        "pipeline.toml",
-        format!(
-            "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-             [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\n{LIMITS}\n\
-             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"guest\"\n"
-        ),
-    )
+    let pipeline = Pipeline::new()
+        .source("in", "file", r#"paths = "in.txt""#)
+        .stage("guest", "guest.wat", LIMITS)
+        .sink("out", "stdout", "");
+    Case::new()
+        .file("guest.wat", component)
+        .file("in.txt", "x\n")
+        .file("pipeline.toml", pipeline.to_string())
 }
 
 /// What the component is refused for; nothing, if it is a stage.

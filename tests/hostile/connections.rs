@@ -6,17 +6,14 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
-use crate::harness::Case;
+use crate::harness::{Case, Pipeline};
 use crate::support::{Run, Watched, get, post};
 
 fn case(source: &str) -> Case {
-    Case::new().file(
-        "pipeline.toml",
-        format!(
-            "[[source]]\nname = \"in\"\ntype = \"http\"\nlisten = \"127.0.0.1:0\"\n{source}\n\
-             [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out\"\nappend = true\ninput = \"in\"\n"
-        ),
-    )
+    let pipeline = Pipeline::new()
+        .source("in", "http", &format!("listen = \"127.0.0.1:0\"\n{source}"))
+        .sink("out", "file", "path = \"out\"\nappend = true");
+    Case::new().file("pipeline.toml", pipeline.to_string())
 }
 
 /// A run with so many descriptors; where it takes records, and where it tells its health.

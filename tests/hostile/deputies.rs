@@ -6,43 +6,37 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use crate::harness::{Case, plugin_folder};
+use crate::harness::{Case, Pipeline, plugin_folder};
 use crate::support::hostile;
 
 const CANARY: &str = "nobody changes this\n";
 
 /// A stage that may write `granted`, its verbs, and what else is in the pipeline.
 fn case(pipeline: &str, stage: &str, verbs: &[&str], rest: &str) -> Case {
-    let plugin = hostile();
+    let settings = format!("grants = {{ write = {{ \"/\" = \"granted\" }} }}\n{stage}");
+    let pipeline = Pipeline::with(pipeline)
+        .source("verbs", "file", r#"paths = "verbs""#)
+        .stage("guest", &hostile(), &settings)
+        .sink("said", "stdout", "");
     let case = Case::new()
         .file("canary", CANARY)
         .file("verbs", verbs.iter().map(|verb| format!("{verb}\n")).collect::<String>())
-        .file(
-            "pipeline.toml",
-            format!(
-                "[pipeline]\n{pipeline}\n\
-                 [[source]]\nname = \"verbs\"\ntype = \"file\"\npaths = \"verbs\"\n\
-                 [[stage]]\nname = \"guest\"\nplugin = \"{plugin}\"\ninput = \"verbs\"\n\
-                 grants = {{ write = {{ \"/\" = \"granted\" }} }}\n{stage}\n\
-                 [[sink]]\nname = \"said\"\ntype = \"stdout\"\ninput = \"guest\"\n{rest}\n"
-            ),
-        );
+        .file("pipeline.toml", format!("{pipeline}{rest}"));
     fs::create_dir(case.path("granted")).unwrap();
     case
 }
 
 #[test]
 fn what_a_stage_may_write_is_nothing_that_the_pipeline_reads_or_writes() {
-    let source = |settings: &str| {
-        format!(
-            "[[source]]\nname = \"x\"\n{settings}\n\
-             [[sink]]\nname = \"y\"\ntype = \"null\"\ninput = \"x\"\n"
-        )
+    let source = |kind: &str, settings: &str| {
+        Pipeline::new().source("x", kind, settings).sink("y", "null", "").to_string()
     };
-    let sink = |settings: &str| format!("[[sink]]\nname = \"x\"\ninput = \"guest\"\n{settings}\n");
-    let file = |path: &str| source(&format!("type = \"file\"\npaths = \"{path}\""));
-    let to = |path: &str| sink(&format!("type = \"file\"\npath = \"{path}\""));
-    let sqlite = "type = \"sqlite\"\npath = \"granted/db\"\ntable = \"t\"";
+    let sink = |kind: &str, settings: &str| {
+        Pipeline::new().sink("x", kind, &format!("input = \"guest\"\n{settings}")).to_string()
+    };
+    let file = |path: &str| source("file", &format!("paths = \"{path}\""));
+    let to = |path: &str| sink("file", &format!("path = \"{path}\""));
+    let table = "path = \"granted/db\"\ntable = \"t\"";
     let refused = [
         ("", file("granted/x.log")),
         ("", file("granted/*.log")),
@@ -50,12 +44,12 @@ fn what_a_stage_may_write_is_nothing_that_the_pipeline_reads_or_writes() {
         ("", file("**/x.log")),
         ("", file("./granted/../granted/x.log")),
         ("", file("link/x.log")),
-        ("", source(sqlite)),
+        ("", source("sqlite", table)),
         ("", to("granted/x.log")),
         ("", to("granted/{key}.log")),
         ("", to("{key}/x.log")),
         ("", to("link/x.log")),
-        ("", sink(sqlite)),
+        ("", sink("sqlite", table)),
         ("dead_letters = \"granted/dead\"", String::new()),
         ("state = \"granted\"", String::new()),
         ("state = \"granted/state\"", String::new()),
@@ -87,15 +81,13 @@ fn links_of_a_guest_lead_nowhere_for_the_guest() {
     // Whoever comes next through the folder sees links, and no file was read or changed.
     assert!(!case.path("granted/y").is_symlink(), "no guest makes a link to a whole path");
     for name in ["x", "z"] {
-        let read = plugin_folder("tests/guests/wasi");
-        let text = format!(
-            "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-             [[stage]]\nname = \"guest\"\nplugin = \"{read}\"\ninput = \"in\"\n\
-             grants = {{ write = {{ \"/g\" = \"granted\" }} }}\n\
-             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"guest\"\n"
-        );
+        let grants = r#"grants = { write = { "/g" = "granted" } }"#;
+        let pipeline = Pipeline::new()
+            .source("in", "file", r#"paths = "in.txt""#)
+            .stage("guest", &plugin_folder("tests/guests/wasi"), grants)
+            .sink("out", "stdout", "");
         let input = format!("read /g/{name}\nwrite /g/{name}\n");
-        fs::write(case.path("read.toml"), text).unwrap();
+        fs::write(case.path("read.toml"), pipeline.to_string()).unwrap();
         fs::write(case.path("in.txt"), input).unwrap();
         let ran = case.run(&["run", "read.toml"]).ok();
         assert!(ran.stdout.lines().all(|line| line.starts_with("refused: ")), "{}", ran.stdout);
@@ -105,17 +97,14 @@ fn links_of_a_guest_lead_nowhere_for_the_guest() {
 
 #[test]
 fn links_that_are_planted_where_records_make_names() {
-    let text = "[[source]]\nname = \"in\"\ntype = \"generate\"\ncount = 1\nkey = \"k\"\n\
-                [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out/{key}/x.log\"\ninput = \"in\"\n";
-    for mode in ["", "append = true", "[pipeline]\nstate = \"state\""] {
-        let text = if mode.starts_with('[') {
-            format!("{mode}\n{text}")
-        } else {
-            format!("{text}{mode}\n")
-        };
+    for (settings, sink) in [("", ""), ("", "append = true"), ("state = \"state\"", "")] {
+        let pipeline = Pipeline::with(settings)
+            .source("in", "generate", "count = 1\nkey = \"k\"")
+            .sink("out", "file", &format!("path = \"out/{{key}}/x.log\"\n{sink}"));
         // The folder that a record names, and the file in it.
         for (folder, link) in [("out", "out/k"), ("out/k", "out/k/x.log")] {
-            let case = Case::new().file("pipeline.toml", &text).file("canary", CANARY);
+            let case =
+                Case::new().file("pipeline.toml", pipeline.to_string()).file("canary", CANARY);
             fs::create_dir_all(case.path(folder)).unwrap();
             fs::create_dir(case.path("elsewhere")).unwrap();
             let to = if link == "out/k" { "../elsewhere" } else { "../../canary" };
@@ -133,16 +122,12 @@ fn links_that_are_planted_where_records_make_names() {
 
 #[test]
 fn names_that_records_make_are_nobody_elses() {
+    let codec = r#"codec = { type = "json", key = "k", value = "v" }"#;
     let run = |template: &str, rest: &str, input: &str| {
-        let case = Case::new().file("in.json", input).file(
-            "pipeline.toml",
-            format!(
-                "[pipeline]\n{rest}\n\
-                 [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\n\
-                 codec = {{ type = \"json\", key = \"k\", value = \"v\" }}\n\
-                 [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out/{template}\"\ninput = \"in\"\n"
-            ),
-        );
+        let pipeline = Pipeline::with(rest)
+            .source("in", "file", &format!("paths = \"in.json\"\n{codec}"))
+            .sink("out", "file", &format!("path = \"out/{template}\""));
+        let case = Case::new().file("in.json", input).file("pipeline.toml", pipeline.to_string());
         case.pipeline().ok();
         case
     };
@@ -236,16 +221,13 @@ fn a_connection_is_made_to_what_was_granted_and_to_nothing_else() {
         }
     });
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
-    let plugin = plugin_folder("tests/guests/network");
-    let pipeline = format!(
-        "[pipeline]\ndead_letters = \"dead\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-         [[stage]]\nname = \"guest\"\nplugin = \"{plugin}\"\ninput = \"in\"\non_error = \"dead-letter\"\n\
-         grants = {{ network = [\"{granted}\"] }}\n\
-         [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"guest\"\n"
-    );
+    let grants = format!("on_error = \"dead-letter\"\ngrants = {{ network = [\"{granted}\"] }}");
+    let pipeline = Pipeline::with(r#"dead_letters = "dead""#)
+        .source("in", "file", r#"paths = "in.txt""#)
+        .stage("guest", &plugin_folder("tests/guests/network"), &grants)
+        .sink("out", "stdout", "");
     let input = format!("{granted}\n{}\n", other.local_addr().unwrap());
-    let case = Case::new().file("in.txt", input).file("pipeline.toml", pipeline);
+    let case = Case::new().file("in.txt", input).file("pipeline.toml", pipeline.to_string());
     case.pipeline().ok().prints("hello\n");
     let letters = crate::harness::letters(&case, "dead");
     assert_eq!(letters.len(), 1);
@@ -256,12 +238,10 @@ fn a_connection_is_made_to_what_was_granted_and_to_nothing_else() {
 
 #[test]
 fn a_state_is_read_by_its_owner_alone_and_is_not_begun_anew_because_it_is_empty() {
-    let case = Case::new().file("in.txt", "a\n").file(
-        "pipeline.toml",
-        "[pipeline]\nstate = \"state\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\ninput = \"in\"\n",
-    );
+    let pipeline = Pipeline::with(r#"state = "state""#)
+        .source("in", "file", r#"paths = "in.txt""#)
+        .sink("out", "file", r#"path = "out.txt""#);
+    let case = Case::new().file("in.txt", "a\n").file("pipeline.toml", pipeline.to_string());
     case.pipeline().ok();
     let state = case.path("state/state.redb");
     let mode = || fs::metadata(&state).unwrap().permissions().mode() & 0o777;

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::harness::Case;
+use crate::harness::{Case, Pipeline};
 use crate::support::{PROGRAM, run_limited};
 
 /// What the stages of these tests may answer.
@@ -83,32 +83,21 @@ fn guest(answer: &Answer) -> String {
 
 /// Runs it into every codec, and into the dead letters.
 fn run(guests: &[String], input: &str, source: &str) {
-    let mut text = format!(
-        "[pipeline]\ndead_letters = \"dead\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n{source}\n"
-    );
-    let double = "double".to_owned();
-    let mut last = "in".to_owned();
-    let limits = "limits = { output = \"8MiB\", memory = \"64MiB\" }\non_error = \"skip\"";
+    let limits =
+        "queue = 1\nlimits = { output = \"8MiB\", memory = \"64MiB\" }\non_error = \"skip\"";
+    let source = format!("paths = \"in.txt\"\n{source}");
+    let mut pipeline = Pipeline::with(r#"dead_letters = "dead""#).source("in", "file", &source);
     for n in 0..guests.len() {
-        text += &format!(
-            "[[stage]]\nname = \"g{n}\"\nplugin = \"g{n}.wat\"\ninput = \"{last}\"\nqueue = 1\n\
-             {limits}\n"
-        );
-        last = format!("g{n}");
+        pipeline = pipeline.stage(&format!("g{n}"), &format!("g{n}.wat"), limits);
     }
     for codec in ["json", "frames", "lines"] {
-        text += &format!(
-            "[[sink]]\nname = \"{codec}\"\ntype = \"file\"\npath = \"out-{codec}\"\n\
-             codec = \"{codec}\"\ninput = \"{last}\"\nqueue = 1\n"
-        );
+        let sink = format!("path = \"out-{codec}\"\ncodec = \"{codec}\"\nqueue = 1");
+        pipeline = pipeline.sink(codec, "file", &sink);
     }
-    text += &format!(
-        "[[stage]]\nname = \"refuses\"\nplugin = \"{double}\"\ninput = \"{last}\"\n\
-         on_error = \"dead-letter\"\nqueue = 1\n\
-         [[sink]]\nname = \"none\"\ntype = \"null\"\ninput = \"refuses\"\n"
-    );
-    let mut case = Case::new().file("pipeline.toml", text).file("in.txt", input);
+    let pipeline = pipeline
+        .stage("refuses", "double", "on_error = \"dead-letter\"\nqueue = 1")
+        .sink("none", "null", "");
+    let mut case = Case::new().file("pipeline.toml", pipeline.to_string()).file("in.txt", input);
     for (n, guest) in guests.iter().enumerate() {
         case = case.file(&format!("g{n}.wat"), guest);
     }
@@ -180,22 +169,16 @@ fn a_long_reason_for_many_records() {
         ("skip", breaker, 1_000_000, "1,000,000"),
         ("dead-letter", breaker, 300_000, "300,000"),
     ] {
+        let pipeline = Pipeline::with(r#"dead_letters = "dead""#)
+            .source("in", "file", r#"paths = "in.txt""#)
+            .stage("many", "many.wat", r#"limits = { output = "8MiB" }"#)
+            .stage("fails", "fails.wat", &format!("on_error = \"{on_error}\"\n{breaker}"))
+            .sink("out", "null", "");
         let case = Case::new()
             .file("in.txt", "x\n")
             .file("many.wat", fresh(records, 0, 0))
             .file("fails.wat", &fails)
-            .file(
-                "pipeline.toml",
-                format!(
-                    "[pipeline]\ndead_letters = \"dead\"\n\
-                     [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-                     [[stage]]\nname = \"many\"\nplugin = \"many.wat\"\ninput = \"in\"\n\
-                     limits = {{ output = \"8MiB\" }}\n\
-                     [[stage]]\nname = \"fails\"\nplugin = \"fails.wat\"\ninput = \"many\"\n\
-                     on_error = \"{on_error}\"\n{breaker}\n\
-                     [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"fails\"\n"
-                ),
-            );
+            .file("pipeline.toml", pipeline.to_string());
         let ran =
             run_limited(&case, &["run", "pipeline.toml"], PROGRAM + (24 << 20) + 64 * records);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
@@ -222,17 +205,13 @@ fn any_answer_within_all_limits() {
 fn large_batches_before_a_stage_with_state() {
     // Each is 6 MB, and is kept until the state is saved.
     let line = format!("{}\n", "x".repeat(6_000_000));
-    let dedupe = "dedupe".to_owned();
-    let case = Case::new().file("in.txt", line.repeat(40)).file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\nstate = \"state\"\ncheckpoint_interval = \"1h\"\n\
-             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\nbatch = {{ records = 1 }}\n\
-             codec = {{ type = \"lines\", max_line = \"8MiB\" }}\n\
-             [[stage]]\nname = \"keeps\"\nplugin = \"{dedupe}\"\ninput = \"in\"\nqueue = 1\n\
-             [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"keeps\"\n"
-        ),
-    );
+    let codec = r#"codec = { type = "lines", max_line = "8MiB" }"#;
+    let pipeline = Pipeline::with("state = \"state\"\ncheckpoint_interval = \"1h\"")
+        .source("in", "file", &format!("paths = \"in.txt\"\nbatch = {{ records = 1 }}\n{codec}"))
+        .stage("keeps", "dedupe", "queue = 1")
+        .sink("out", "null", "");
+    let case =
+        Case::new().file("in.txt", line.repeat(40)).file("pipeline.toml", pipeline.to_string());
     let ran = run_limited(&case, &["run", "pipeline.toml"], BOUND + (64 << 20));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
 }
@@ -250,11 +229,10 @@ fn a_frame_with_more_than_a_record_may_have() {
     frame.extend((payload.len() as u32).to_le_bytes());
     frame.extend(crc.finalize().to_le_bytes());
     frame.extend(&payload);
-    let case = Case::new().file("in.frames", &frame).file(
-        "pipeline.toml",
-        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.frames\"\ncodec = \"frames\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"in\"\n",
-    );
+    let pipeline = Pipeline::new()
+        .source("in", "file", "paths = \"in.frames\"\ncodec = \"frames\"")
+        .sink("out", "null", "");
+    let case = Case::new().file("in.frames", &frame).file("pipeline.toml", pipeline.to_string());
     let ran = run_limited(&case, &["run", "pipeline.toml"], PROGRAM + 3 * frame.len());
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("frame 1 of in.frames: the frame does not decode"), "{ran:?}");
@@ -263,13 +241,11 @@ fn a_frame_with_more_than_a_record_may_have() {
 #[test]
 fn lines_that_do_not_decode_are_settled_a_few_at_a_time() {
     let input = "1\n".repeat(500_000);
-    let case = Case::new().file("in.json", &input).file(
-        "pipeline.toml",
-        "[pipeline]\ndead_letters = \"dead\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.json\"\ncodec = \"json\"\n\
-         on_error = \"dead-letter\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"in\"\n",
-    );
+    let source = "paths = \"in.json\"\ncodec = \"json\"\non_error = \"dead-letter\"";
+    let pipeline = Pipeline::with(r#"dead_letters = "dead""#)
+        .source("in", "file", source)
+        .sink("out", "null", "");
+    let case = Case::new().file("in.json", &input).file("pipeline.toml", pipeline.to_string());
     let ran = run_limited(&case, &["run", "pipeline.toml"], PROGRAM + 20 * input.len());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stderr.contains("in: 500,000 records are in the dead letters"), "{ran:?}");

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, channel};
 
-use crate::harness::{Case, letters, wait};
+use crate::harness::{Case, Pipeline, letters, wait};
 use crate::support::{PROGRAM, run_limited};
 
 /// A server that answers the body of each request as `answer` says: a status line with headers,
@@ -40,17 +40,13 @@ fn server(
     (address, requests)
 }
 
+const IN_ONE_BATCH: &str = "paths = \"in.txt\"\nbatch = { linger = \"1h\" }";
+
 fn posting(address: SocketAddr, sink: &str, input: &str) -> Case {
-    Case::new().file("in.txt", input).file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\ndead_letters = \"dead\"\n\
-             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-             batch = {{ linger = \"1h\" }}\n\
-             [[sink]]\nname = \"out\"\ntype = \"http\"\nurl = \"http://{address}\"\ninput = \"in\"\n\
-             {sink}\n"
-        ),
-    )
+    let pipeline = Pipeline::with(r#"dead_letters = "dead""#)
+        .source("in", "file", IN_ONE_BATCH)
+        .sink("out", "http", &format!("url = \"http://{address}\"\n{sink}"));
+    Case::new().file("in.txt", input).file("pipeline.toml", pipeline.to_string())
 }
 
 #[test]
@@ -179,14 +175,13 @@ fn attempts_without_limit_end_with_the_run() {
 
 #[test]
 fn rows_that_a_table_does_not_take_are_left_out_and_a_lock_is_waited_for() {
-    let case = Case::new().file("in.txt", "1\n2\n1\n3\n").file(
-        "pipeline.toml",
-        "[pipeline]\ndead_letters = \"dead\"\n\
-         [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\nbatch = { linger = \"1h\" }\n\
-         [[sink]]\nname = \"out\"\ntype = \"sqlite\"\npath = \"db\"\ntable = \"t\"\ninput = \"in\"\n\
-         columns = { n = \"value\" }\non_error = \"dead-letter\"\n\
-         retry = { attempts = \"unlimited\", backoff = \"1ms\" }\n",
-    );
+    let sink = "path = \"db\"\ntable = \"t\"\ncolumns = { n = \"value\" }\n\
+                on_error = \"dead-letter\"\nretry = { attempts = \"unlimited\", backoff = \"1ms\" }";
+    let pipeline = Pipeline::with(r#"dead_letters = "dead""#)
+        .source("in", "file", IN_ONE_BATCH)
+        .sink("out", "sqlite", sink);
+    let case =
+        Case::new().file("in.txt", "1\n2\n1\n3\n").file("pipeline.toml", pipeline.to_string());
     let db = rusqlite::Connection::open(case.path("db")).unwrap();
     db.execute("CREATE TABLE t (n TEXT UNIQUE)", []).unwrap();
     db.pragma_update(None, "journal_mode", "wal").unwrap();
@@ -225,12 +220,10 @@ fn rows_that_a_table_does_not_take_are_left_out_and_a_lock_is_waited_for() {
 
 #[test]
 fn a_table_that_undoes_what_came_before_fails_the_batch_whole() {
-    let case = Case::new().file("in.txt", "1\n2\n2\n3\n").file(
-        "pipeline.toml",
-        "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\nbatch = { linger = \"1h\" }\n\
-         [[sink]]\nname = \"out\"\ntype = \"sqlite\"\npath = \"db\"\ntable = \"t\"\ninput = \"in\"\n\
-         columns = { n = \"value\" }\non_error = \"skip\"\n",
-    );
+    let sink = "path = \"db\"\ntable = \"t\"\ncolumns = { n = \"value\" }\non_error = \"skip\"";
+    let pipeline = Pipeline::new().source("in", "file", IN_ONE_BATCH).sink("out", "sqlite", sink);
+    let case =
+        Case::new().file("in.txt", "1\n2\n2\n3\n").file("pipeline.toml", pipeline.to_string());
     let db = rusqlite::Connection::open(case.path("db")).unwrap();
     db.execute("CREATE TABLE t (n TEXT UNIQUE ON CONFLICT ROLLBACK)", []).unwrap();
     case.pipeline().code(1).says("records not delivered: 4 before or in `out`");

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::harness::{Case, assemble};
+use crate::harness::{Case, Pipeline, assemble};
 
 /// Sets a title, moves the cursor, clears, turns text around, forges a line.
 const HOSTILE: &str =
@@ -116,16 +116,14 @@ fn what_a_component_says_of_itself() {
 }
 
 fn pipeline(config: &str) -> Case {
-    Case::new().file("guest.wat", guest()).file("in.txt", "x\n").file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\ndead_letters = \"dead\"\n\
-             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-             [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\n\
-             on_error = \"dead-letter\"\n{config}\n\
-             [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"guest\"\n"
-        ),
-    )
+    let pipeline = Pipeline::with(r#"dead_letters = "dead""#)
+        .source("in", "file", r#"paths = "in.txt""#)
+        .stage("guest", "guest.wat", &format!("on_error = \"dead-letter\"\n{config}"))
+        .sink("out", "null", "");
+    Case::new()
+        .file("guest.wat", guest())
+        .file("in.txt", "x\n")
+        .file("pipeline.toml", pipeline.to_string())
 }
 
 #[test]
@@ -155,21 +153,17 @@ fn what_a_failing_stage_says() {
 #[test]
 fn what_is_in_dead_letters_and_file_names() {
     let member = serde_json::to_string(HOSTILE).unwrap();
-    let double = "double".to_owned();
+    let refused = r#"on_error = "dead-letter""#;
+    let codec = r#"codec = { type = "json", key = "k", attributes = "*" }"#;
+    let pipeline = Pipeline::with("dead_letters = \"dead\"\nstate = \"state\"")
+        .source("in", "file", &format!("paths = \"logs-*\"\n{refused}\n{codec}"))
+        .stage("double", "double", refused)
+        .sink("out", "null", "");
     let name = HOSTILE.replace('/', "_");
+    let input = format!("{{{member}:{member},\"k\":{member}}}\nbad {HOSTILE}\n");
     let case = Case::new()
-        .file(&format!("logs-{name}"), format!("{{{member}:{member},\"k\":{member}}}\nbad {HOSTILE}\n"))
-        .file(
-            "pipeline.toml",
-            format!(
-                "[pipeline]\ndead_letters = \"dead\"\nstate = \"state\"\n\
-                 [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"logs-*\"\non_error = \"dead-letter\"\n\
-                 codec = {{ type = \"json\", key = \"k\", attributes = \"*\" }}\n\
-                 [[stage]]\nname = \"double\"\nplugin = \"{double}\"\ninput = \"in\"\n\
-                 on_error = \"dead-letter\"\n\
-                 [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"double\"\n"
-            ),
-        );
+        .file(&format!("logs-{name}"), input)
+        .file("pipeline.toml", pipeline.to_string());
     is_harmless(&case, &["run", "pipeline.toml"]);
     let shown = is_harmless(&case, &["dead-letter", "show", "dead"]);
     assert!(shown.contains("attribute   "), "{shown}");

@@ -2,29 +2,24 @@
 
 use rustix::process::Signal;
 
-use crate::harness::{Case, guest};
+use crate::harness::{Case, Pipeline, guest};
 use crate::support::{Run, cores, get, hostile, metric};
 
 /// A stage of each record, beside a neighbour that counts.
 fn pipeline(pipeline: &str, hostile_stages: &[(String, String)], verbs: &[&str]) -> Case {
-    let mut text = format!(
-        "[pipeline]\nshutdown_grace = \"100ms\"\n{pipeline}\n\
-         [[source]]\nname = \"verbs\"\ntype = \"file\"\npaths = \"verbs\"\n\
-         batch = {{ records = 1 }}\n\
-         [[source]]\nname = \"made\"\ntype = \"generate\"\nrate = 1000\n\
-         [[stage]]\nname = \"neighbour\"\nplugin = \"pass.wat\"\ninput = \"made\"\n\
-         [[sink]]\nname = \"out\"\ntype = \"null\"\ninput = \"neighbour\"\n"
-    );
+    let limits = r#"limits = { timeout = "1h", fuel = 9_000_000_000_000_000 }"#;
+    let mut pipeline = Pipeline::with(&format!("shutdown_grace = \"100ms\"\n{pipeline}"))
+        .source("verbs", "file", "paths = \"verbs\"\nbatch = { records = 1 }")
+        .source("made", "generate", "rate = 1000")
+        .stage("neighbour", "pass.wat", "")
+        .sink("out", "null", "");
     for (n, (plugin, settings)) in hostile_stages.iter().enumerate() {
-        text += &format!(
-            "[[stage]]\nname = \"hostile-{n}\"\nplugin = \"{plugin}\"\ninput = \"verbs\"\n\
-             on_error = \"skip\"\nlimits = {{ timeout = \"1h\", fuel = 9_000_000_000_000_000 }}\n\
-             {settings}\n\
-             [[sink]]\nname = \"null-{n}\"\ntype = \"null\"\ninput = \"hostile-{n}\"\n"
-        );
+        let settings = format!("input = \"verbs\"\non_error = \"skip\"\n{limits}\n{settings}");
+        let (stage, sink) = (format!("hostile-{n}"), format!("null-{n}"));
+        pipeline = pipeline.stage(&stage, plugin, &settings).sink(&sink, "null", "");
     }
     let case = Case::new()
-        .file("pipeline.toml", text)
+        .file("pipeline.toml", pipeline.to_string())
         .file("pass.wat", guest("pass"))
         .file("loop.wat", guest("loop-in-process"))
         .file("fill.wat", guest("fill-forever"))
@@ -157,12 +152,14 @@ fn many_names_with_one_beginning_take_no_time_to_compare() {
     // More than a name may have: refused, whatever their number.
     let names = |length: usize| crate::memory::fresh(1, 1000, length);
     let run = |length: usize| {
-        let case = Case::new().file("guest.wat", names(length)).file("in.txt", "x\n").file(
-            "pipeline.toml",
-            "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-             [[stage]]\nname = \"guest\"\nplugin = \"guest.wat\"\ninput = \"in\"\non_error = \"skip\"\n\
-             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ncodec = \"json\"\ninput = \"guest\"\n",
-        );
+        let pipeline = Pipeline::new()
+            .source("in", "file", r#"paths = "in.txt""#)
+            .stage("guest", "guest.wat", r#"on_error = "skip""#)
+            .sink("out", "stdout", r#"codec = "json""#);
+        let case = Case::new()
+            .file("guest.wat", names(length))
+            .file("in.txt", "x\n")
+            .file("pipeline.toml", pipeline.to_string());
         case.pipeline().ok()
     };
     assert_eq!(run(1024).stdout.matches("\":\"\"").count(), 1000);
@@ -196,18 +193,13 @@ fn pipes_in_a_folder_keep_no_thread() {
 fn a_stderr_that_nobody_reads_holds_up_nothing() {
     let lines: String = (0..50).map(|_| "flood\n").collect();
     let wasi = crate::harness::plugin_folder("tests/guests/wasi");
-    let case = Case::new().file("in.txt", lines).file(
-        "pipeline.toml",
-        format!(
-            "[pipeline]\nshutdown_grace = \"1h\"\n\
-             [[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
-             [[source]]\nname = \"wait\"\ntype = \"stdin\"\n\
-             [[stage]]\nname = \"loud\"\nplugin = \"{wasi}\"\ninput = [\"in\", \"wait\"]\n\
-             limits = {{ log = \"1GiB\", fuel = 9_000_000_000_000, timeout = \"1h\" }}\n\
-             [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"out.txt\"\nappend = true\n\
-             input = \"loud\"\n"
-        ),
-    );
+    let limits = r#"limits = { log = "1GiB", fuel = 9_000_000_000_000, timeout = "1h" }"#;
+    let pipeline = Pipeline::with(r#"shutdown_grace = "1h""#)
+        .source("in", "file", r#"paths = "in.txt""#)
+        .source("wait", "stdin", "")
+        .stage("loud", &wasi, &format!("input = [\"in\", \"wait\"]\n{limits}"))
+        .sink("out", "file", "path = \"out.txt\"\nappend = true");
+    let case = Case::new().file("in.txt", lines).file("pipeline.toml", pipeline.to_string());
     let mut child = case.spawn(&["run", "pipeline.toml"]);
     let _nobody_reads = child.stderr.take();
     while case.path("out.txt").metadata().map_or(0, |m| m.len()) < 50 * 8 {
