@@ -22,28 +22,28 @@ pub struct Cli {
 
 pub const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 the pipeline failed; 2 a mistake in the usage or the configuration;
-124 the deadline passed; 130 and 143 stopped by SIGINT and SIGTERM.";
+124 the deadline passed; 129, 130 and 143 stopped by SIGHUP, SIGINT and SIGTERM.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run a pipeline until its sources end, and print a summary.
     #[command(long_about = run::ABOUT, after_help = EXIT_CODES)]
     Run(run::Args),
-    /// Do everything short of running: find every mistake in a pipeline.
+    /// Check a pipeline without running it, and report every mistake.
     Check(check::Args),
     /// Draw a pipeline.
     Graph(graph::Args),
-    /// Show what a component is: description, configuration, ports, imports, grants.
+    /// Show a component: its description, configuration, ports, imports and grants.
     Inspect(inspect::Args),
     /// List the stages that come with pipehost; `pipehost inspect NAME` says more of each.
     Stages,
     /// Measure a pipeline or a component: sandboxed, and native where there is such a stage.
     #[command(long_about = bench::ABOUT)]
     Bench(bench::Args),
-    /// Read a file of dead letters: records that were refused, and why.
+    /// Read a file of dead letters: rejected records, and the reasons.
     #[command(subcommand)]
     DeadLetter(dead_letter::Verb),
-    /// Look into a state directory, or empty it.
+    /// Show a state directory, or reset it.
     #[command(subcommand)]
     State(state::Verb),
     /// Print completions for a shell.

@@ -32,22 +32,22 @@ pub struct PipelineArgs {
     /// without ending.
     #[arg(long = "plugin", value_name = "COMPONENT")]
     plugins: Vec<PathBuf>,
-    /// Set a member of a stage's configuration: a TOML value, or else a text.
+    /// Set a member of a stage's configuration: a TOML value, otherwise a text.
     #[arg(long = "set", value_name = "STAGE.NAME=VALUE")]
     set: Vec<String>,
-    /// Workers of each stage.
+    /// How many workers each stage has.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     workers: Option<u16>,
-    /// Fuel of each call, whatever its records (about one unit an instruction).
+    /// Fuel of each call, independent of its records (about one unit an instruction).
     #[arg(long, value_name = "N")]
     fuel: Option<u64>,
-    /// Time of each call.
+    /// Time limit of each call.
     #[arg(long, value_name = "200ms", value_parser = pipehost_config::quantity::duration)]
     timeout: Option<std::time::Duration>,
-    /// Memory of each instance.
+    /// Memory limit of each instance.
     #[arg(long, value_name = "32MiB", value_parser = pipehost_config::quantity::bytes)]
     memory: Option<u64>,
-    /// Keep rejected records in this file; without it, the first ends a --plugin run.
+    /// Write rejected records to this file. Without it, the first one ends a --plugin run.
     #[arg(long, value_name = "FILE")]
     dead_letters: Option<PathBuf>,
 }

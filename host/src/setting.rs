@@ -29,7 +29,7 @@ pub fn set_member(object: &mut Value, path: &str, value: &str) -> Result<()> {
     for name in path.split('.') {
         place = match place {
             Value::Object(map) => map.entry(name).or_insert_with(|| json!({})),
-            _ => return Err(anyhow!("`{name}` is inside of something that is no table")),
+            _ => return Err(anyhow!("`{name}` is inside something that is not a table")),
         };
     }
     *place = value;

@@ -41,7 +41,12 @@ pub fn render(name: &str, nodes: &Nodes, processed: u64, ending: &RunReport) -> 
         let _ = writeln!(out, "{}", line(&cells));
     }
     if let Some((node, busy)) = busiest(nodes, ending.elapsed) {
-        let _ = write!(out, "\nthe others wait for `{}`: it is busy {}", node.name, percent(busy));
+        let _ = write!(
+            out,
+            "\nbottleneck: the others wait for `{}`: it is busy {}",
+            node.name,
+            percent(busy)
+        );
         out.push_str(" of the time\n");
     }
     for node in nodes {
@@ -105,7 +110,7 @@ fn notes(node: &Node, out: &mut String) {
         .map(|(cause, count)| format!("{} × {}", number(count), cause.name()))
         .collect();
     if !failures.is_empty() {
-        note(format!("failed and was brought back: {}", failures.join(", ")));
+        note(format!("failed and was restored: {}", failures.join(", ")));
     }
     let opened = metrics.breaker_opened.get();
     if opened > 0 {

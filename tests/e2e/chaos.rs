@@ -257,6 +257,6 @@ fn a_full_disk_fails_the_run_and_the_next_one_completes_it() {
         .spawn()
         .unwrap();
     wait(limited).code(1).says("error: sink `out`: cannot write ").says("out.txt: File too large");
-    case.pipeline().ok().says("going on from checkpoint");
+    case.pipeline().ok().says("resuming from checkpoint");
     assert!(case.read("out.txt") == lines);
 }

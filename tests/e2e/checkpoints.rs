@@ -28,7 +28,7 @@ fn errors(texts: &[&str]) -> String {
 fn a_second_run_takes_what_is_new_and_a_stage_goes_on_counting() {
     let case = counting().file("in.json", errors(&["a", "b", "c"]));
     case.pipeline().ok().says("4 records written");
-    case.pipeline().ok().says("going on from checkpoint").says("0 records written");
+    case.pipeline().ok().says("resuming from checkpoint").says("0 records written");
     case.append("in.json", &errors(&["d"]));
     case.pipeline().ok();
     assert_eq!(case.read("out.txt"), "a\nb\nc\nd\n");
@@ -72,12 +72,12 @@ fn state_reset_begins_anew_or_takes_one_node_out() {
     // The count begins anew, the source does not.
     case.run(&["state", "reset", "state", "--node", "alert"]).ok();
     case.append("in.json", &errors(&["d", "e"]));
-    case.pipeline().ok().says("`alert` is new, and begins at its beginning");
+    case.pipeline().ok().says("`alert` is not in the checkpoint: it starts from the beginning");
     assert_eq!(case.read("out.txt"), "a\nb\nc\nd\ne\n");
     assert!(case.read("alerts.txt").ends_with("ALERT: 2 E records, the last: e\n"));
     case.run(&["state", "reset", "state", "--node", "nobody"])
         .code(2)
-        .says("the state knows no `nobody`; it has `in`, `alert`, `alerts`, `out`");
+        .says("the state has no node `nobody`; it has `in`, `alert`, `alerts`, `out`");
     case.run(&["state", "reset", "state"]).ok();
     assert!(!case.path("state").exists());
     case.run(&["state", "show", "state"]).code(2).says("there is no state in state");
@@ -259,7 +259,7 @@ fn damage_to_the_state_is_found_and_named() {
     }
     assert!(found > 10, "{found}");
     fs::write(&file, b"not a database at all").unwrap();
-    case.pipeline().code(1).says("Take a copy of the directory back, or begin anew");
+    case.pipeline().code(1).says("Restore a backup of the directory, or start over");
     case.run(&["state", "reset", "state"]).ok();
     case.pipeline().ok();
 }

@@ -55,7 +55,7 @@ fn a_bounded_stage_before_a_slow_consumer() {
 fn a_run_that_meets_its_deadline() {
     let ran = run(&examples(), "deadline")
         .code(124)
-        .says("the deadline passed: all that was read was delivered");
+        .says("the deadline passed: every record that was read was delivered");
     let lines: Vec<_> = ran.stdout.lines().collect();
     let expected: Vec<_> = (1..=lines.len()).map(|n| format!("TICK {n}")).collect();
     assert_eq!(lines, expected);
@@ -126,7 +126,7 @@ fn every_example_is_fit_to_run() {
         let file = file.unwrap().path();
         if file.extension().is_some_and(|extension| extension == "toml") {
             let ran = case.run(&["check", &file.display().to_string()]).ok();
-            assert!(ran.stdout.contains(": fit to run (1 source, "), "{}", ran.stdout);
+            assert!(ran.stdout.contains(": no mistakes (1 source, "), "{}", ran.stdout);
         }
     }
 }

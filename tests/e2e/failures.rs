@@ -44,7 +44,7 @@ fn the_first_record_at_fault_ends_a_pipeline_that_is_to_fail() {
     let case = StageCase::guest("trap").input(&lines).case();
     let pipeline = case.read("pipeline.toml").replace("dead-letter\"", "fail\"");
     let ran = case.file("pipeline.toml", pipeline).pipeline();
-    ran.code(1).says("rejected record 1 of in.txt").says("failed and was brought back: 13 × trap");
+    ran.code(1).says("rejected record 1 of in.txt").says("failed and was restored: 13 × trap");
 }
 
 #[test]
@@ -95,11 +95,7 @@ fn one_poisonous_record_in_4096_is_rejected_and_4095_go_through_in_order() {
     let [letter] = &made.letters[..] else { panic!("{:?}", made.letters) };
     assert_eq!((&*letter.value, letter.number), ("Poison", 2742));
     // 1 of 4096, found by halves: twelve divisions, and the record itself.
-    assert!(
-        made.ran.stderr.contains("failed and was brought back: 13 × trap"),
-        "{}",
-        made.ran.stderr
-    );
+    assert!(made.ran.stderr.contains("failed and was restored: 13 × trap"), "{}", made.ran.stderr);
 }
 
 #[test]

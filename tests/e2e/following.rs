@@ -155,7 +155,7 @@ fn a_file_that_is_named_twice_is_read_once() {
         .file("a.log", "a\n")
         .file("b.log", "b\n")
         .file("pipeline.toml", pipeline.to_string());
-    case.pipeline().ok().prints("b\na\n").says("b.log is named a second time: it is read once");
+    case.pipeline().ok().prints("b\na\n").says("b.log is named twice: it is read once");
     case.pipeline().ok().prints("");
 }
 
@@ -191,7 +191,7 @@ fn a_pattern_means_regular_files_and_links_that_stay() {
     case.pipeline()
         .ok()
         .prints("a\nb\n")
-        .says("logs/c.log is not read: it is no regular file")
+        .says("logs/c.log is not read: it is not a regular file")
         .says("logs/d.log is not read: it is a link that leads out of the folder");
     let links = case.read("pipeline.toml").replace("paths", "follow_links = true\npaths");
     let case = case.file("links.toml", links);

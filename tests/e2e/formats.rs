@@ -100,7 +100,7 @@ fn zero_bytes_end_gzip() {
         values(&through("\"lines\"", "", padded), &["a", "b"]);
     }
     let garbage = [&members[..], b"\0\0x"].concat();
-    through("\"lines\"", "", garbage).pipeline().code(1).says("something follows the zero bytes");
+    through("\"lines\"", "", garbage).pipeline().code(1).says("data follows the zero padding");
 }
 
 /// Texts of times, and nanoseconds since the epoch; none, if it is none.
@@ -166,7 +166,7 @@ fn csv_records_span_lines_and_what_cannot_be_right_is_rejected_whole() {
     assert_eq!(
         letters,
         [
-            (3, "2,a \"quote\"", "a quote stands in a field that does not begin with one"),
+            (3, "2,a \"quote\"", "a quote stands in a field that is not quoted"),
             (5, "4,\"open\n", "a quote is not closed"),
         ]
     );

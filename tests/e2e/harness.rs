@@ -186,7 +186,7 @@ impl Case {
         assert!(!ran.stderr.contains("error"), "{}", ran.stderr);
     }
 
-    /// Adds to a file, which is made if there is none.
+    /// Adds to a file, which is created if there is none.
     pub fn append(&self, name: &str, text: &str) {
         let file = fs::OpenOptions::new().append(true).create(true).open(self.path(name));
         file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the folder takes a file");

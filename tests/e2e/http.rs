@@ -149,7 +149,7 @@ fn lines_json_and_arrays_are_taken_and_what_does_not_decode_is_refused_whole() {
     let refused = answer(&post(run.address, "", "{\"v\":5}\nnot json\n"));
     assert_eq!(refused.first, "HTTP/1.1 400 Bad Request");
     assert!(
-        refused.body.starts_with("none of the records was taken:\nrecord 2: not a JSON object: "),
+        refused.body.starts_with("no record was accepted:\nrecord 2: not a JSON object: "),
         "{}",
         refused.body
     );
@@ -168,7 +168,7 @@ fn what_does_not_fit_into_one_batch_becomes_several() {
     // One record with more of them than a record may have is refused.
     let members: Vec<_> = (0..1025).map(|n| format!("\"a{n}\":1")).collect();
     let wide = format!("{{{}}}\n", members.join(","));
-    let why = "none of the records was taken:\n\
+    let why = "no record was accepted:\n\
                record 1: it has 1025 members, and at most 1024 can be attributes\n";
     expect(post(run.address, "", &wide), "400 Bad Request", why);
     assert_eq!(run.stop(Signal::TERM).code, 143);
@@ -320,8 +320,8 @@ fn a_sink_posts_batches_and_tries_again() {
     let child = case.command(&["run", "pipeline.toml"]).env("TOKEN", "t").spawn().unwrap();
     wait(child)
         .ok()
-        .says("answers 503 Service Unavailable; again in ")
-        .says("answers 429 Too Many Requests; again in ")
+        .says("answers 503 Service Unavailable; retrying in ")
+        .says("answers 429 Too Many Requests; retrying in ")
         .says("4 records written");
     let requests = served.join().unwrap();
     let bodies: Vec<_> = requests.iter().map(|request| &*request.body).collect();

@@ -66,7 +66,9 @@ fn a_signal_stops_the_sources_and_drains_the_rest() {
         let mut rest = String::new();
         stdout.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "");
-        wait(child).code(code).says(&format!("stopped by {name}: all that was read was delivered"));
+        wait(child)
+            .code(code)
+            .says(&format!("stopped by {name}: every record that was read was delivered"));
     }
 }
 
@@ -194,9 +196,7 @@ fn what_did_not_come_to_its_end_within_the_grace_is_said() {
         "limits = { fuel = false, timeout = \"1h\" }",
     );
     let (child, _stdout) = started(&case);
-    stop(child, Signal::TERM)
-        .code(143)
-        .says("stopped by SIGTERM: did not come to their end: `guest`, `out`");
+    stop(child, Signal::TERM).code(143).says("stopped by SIGTERM: did not finish: `guest`, `out`");
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn a_file_is_complete_after_a_signal_that_was_drained() {
     let case = case("pass", &pipeline);
     let (child, _stdout) = started(&case);
     assert!(!case.path("out").exists());
-    stop(child, Signal::TERM).code(143).says("all that was read was delivered");
+    stop(child, Signal::TERM).code(143).says("every record that was read was delivered");
     assert_eq!(fs::read_to_string(case.path("out")).unwrap(), "first\n");
 }
 

@@ -95,7 +95,7 @@ fn names_that_can_meet_are_refused() {
             why => ran.code(2).says(why),
         };
     };
-    let meet = "may come to write one file";
+    let meet = "may write the same file";
     two("path = \"o\"", "path = \"o.1\"", "");
     two("path = \"o\"\nrotate = { size = \"1MB\" }", "path = \"o.1\"", meet);
     two("path = \"o\"\nrotate = { every = \"1h\" }", "path = \"o.20240101\"", meet);
@@ -120,7 +120,7 @@ fn what_is_read_is_not_written() {
         std::os::unix::fs::symlink("in.log", case.path("soft.log")).unwrap();
         (case.run(&["run", "pipeline.toml"]), case)
     };
-    let endless = "the run would never come to an end";
+    let endless = "the run would never end";
     for source in
         ["paths = \"in.log\"", "paths = \"*.log\"", "paths = \"soft.log\"", "paths = \"**/*\""]
     {
@@ -430,7 +430,9 @@ fn a_file_that_is_taken_away_while_it_is_written_ends_the_run() {
     let child = case.command(&["run", "pipeline.toml"]).stdin(Stdio::null()).spawn().unwrap();
     while fs::metadata(case.path("out.txt")).map_or(0, |metadata| metadata.len()) == 0 {}
     fs::remove_file(case.path("out.txt")).unwrap();
-    wait(child).code(1).says("out.txt: it was taken away or replaced while it was written");
+    wait(child)
+        .code(1)
+        .says("out.txt: it was moved, deleted or replaced while the pipeline wrote it");
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn a_path_wins_over_a_name_and_what_is_neither_tells_both() {
     run("to-upper").code(2).says("to-upper is not WebAssembly");
     run("to-uper")
         .code(2)
-        .says("`to-uper` is no stage that comes with pipehost, and there is no file or folder")
+        .says("`to-uper` is not a stage that comes with pipehost, and there is no file or folder")
         .says("did you mean `to-upper`?");
     run("something").code(2).says("`pipehost stages` lists the stages that come with pipehost");
     // What can only be a path is told as one.

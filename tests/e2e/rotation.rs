@@ -168,7 +168,7 @@ fn a_last_line_without_an_end_is_given_or_left_at_its_source() {
         let log = run.stop(Signal::TERM);
         let expected = if state { "a\n" } else { "a\nlast\n" };
         assert_eq!(case.read("out.txt"), expected);
-        assert!(log.contains("all that was read was delivered"), "{log}");
+        assert!(log.contains("every record that was read was delivered"), "{log}");
         if state {
             case.append("in.log", " line\n");
             let mut run = Run::start(&case);
@@ -195,7 +195,7 @@ fn what_cannot_be_read_yet_is_looked_at_again_and_the_others_go_on() {
     fs::write(case.path("d.log"), wide).unwrap();
     let mut run = Run::start(&case);
     run.said("b.log.gz is not read: it cannot be read to its end: ");
-    run.said("c.log is not read: it is no regular file");
+    run.said("c.log is not read: it is not a regular file");
     run.said("d.log is not read: it is UTF-16");
     case.append("a.log", "more\n");
     let whole = |run: &mut Run<'_>| {
@@ -411,7 +411,7 @@ fn sighup_drains_and_a_burst_of_signals_is_one() {
     let ran = stop(run.child, Signal::HUP).code(129);
     drop(ran);
     let log: String = run.said.iter().collect();
-    assert!(log.contains("stopped by SIGHUP: all that was read was delivered"), "{log}");
+    assert!(log.contains("stopped by SIGHUP: every record that was read was delivered"), "{log}");
     // Who is told to ignore it, does: nohup(1).
     let mut child = Command::new("sh")
         .args(["-c", "trap '' HUP; exec \"$0\" run pipeline.toml"])

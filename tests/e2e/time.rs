@@ -102,9 +102,7 @@ fn a_timed_stage_without_time_is_a_mistake() {
     let between = |settings: &str| source("").stage("s", "to-upper", settings);
     counted(between(""), "").code(2);
     counted(between("watermark = {}"), "").ok();
-    counted(source("watermark = {}"), "workers = 2")
-        .code(2)
-        .says("`t` keeps what belongs together, and has 2 workers");
+    counted(source("watermark = {}"), "workers = 2").code(2).says("`t` has a state and 2 workers");
     counted(source("watermark = {}"), "workers = 2\npartition = \"key\"").ok();
 }
 
@@ -132,7 +130,7 @@ fn a_stage_that_keeps_something_is_not_divided_at_random() {
         let records = event(0, "a", "x") + &event(1, "a", "y") + &event(2, "b", "z");
         Case::new().file("in.json", records).file("pipeline.toml", pipeline.to_string())
     };
-    case("").pipeline().code(2).says("`d` keeps what belongs together, and has 2 workers");
+    case("").pipeline().code(2).says("`d` has a state and 2 workers");
     let case = case("partition = \"key\"");
     case.pipeline().ok();
     assert_eq!(case.read("out"), "x\nz\n");

@@ -183,7 +183,7 @@ fn a_compiled_component_that_was_overwritten_is_compiled_anew() {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x55;
         std::fs::write(entry(), damaged).unwrap();
-        run().says("is damaged: its checksum does not hold");
+        run().says("is damaged: its checksum is wrong");
     }
     assert!(!run().stderr.contains("damaged"));
 }

@@ -82,7 +82,7 @@ fn a_server_that_hurries_is_not_obeyed_and_dates_are_read_in_all_three_forms() {
         let sink = "retry = { attempts = 2, backoff = \"40ms\", max_backoff = \"40ms\" }";
         let ran = posting(address, sink, "x\n").pipeline().code(1);
         // Between half of the backoff and the whole.
-        let (_, wait) = ran.stderr.split_once("again in ").unwrap();
+        let (_, wait) = ran.stderr.split_once("retrying in ").unwrap();
         let (wait, _) = wait.split_once("ms").unwrap();
         assert!((20.0..=40.0).contains(&wait.parse::<f64>().unwrap()), "{date}: {}", ran.stderr);
     }
@@ -96,11 +96,11 @@ fn a_server_that_hurries_is_not_obeyed_and_dates_are_read_in_all_three_forms() {
         let mut child = child;
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
-        while !line.contains("again in") {
+        while !line.contains("retrying in") {
             line.clear();
             assert!(log.read_line(&mut line).unwrap() > 0);
         }
-        assert!(line.contains("again in 300s"), "{date}: {line}");
+        assert!(line.contains("retrying in 300s"), "{date}: {line}");
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -193,7 +193,7 @@ fn rows_that_a_table_does_not_take_are_left_out_and_a_lock_is_waited_for() {
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         let mut said = String::new();
-        while !said.contains("database is locked; again in") {
+        while !said.contains("database is locked; retrying in") {
             line.clear();
             if log.read_line(&mut line).unwrap() == 0 {
                 break; // It was faster than the lock.

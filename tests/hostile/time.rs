@@ -112,7 +112,7 @@ fn a_write_beyond_its_permit_traps() {
     let case = pipeline("", &[(hostile(), String::new())], &verbs);
     let text = case.read("pipeline.toml").replace("rate = 1000", "count = 1");
     let ran = case.file("pipeline.toml", text).pipeline().ok();
-    assert!(ran.stderr.contains("hostile-0: failed and was brought back: 4 × trap"), "{ran:?}");
+    assert!(ran.stderr.contains("hostile-0: failed and was restored: 4 × trap"), "{ran:?}");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn calls_of_the_host_burn_fuel() {
             .replace("fuel = 9_000_000_000_000_000", "fuel = 1_000_000_000")
             .replace("rate = 1000", "count = 1");
         let ran = case.file("pipeline.toml", text).pipeline().ok();
-        assert!(ran.stderr.contains("hostile-0: failed and was brought back: 1 × fuel"), "{ran:?}");
+        assert!(ran.stderr.contains("hostile-0: failed and was restored: 1 × fuel"), "{ran:?}");
     }
 }
 
@@ -143,7 +143,7 @@ fn a_call_ends_with_its_time() {
         .replace("timeout = \"1h\"", "timeout = \"50ms\"")
         .replace("rate = 1000", "count = 1");
     let ran = case.file("pipeline.toml", text).pipeline().ok();
-    let failed = ran.stderr.matches("failed and was brought back: 1 × timeout").count();
+    let failed = ran.stderr.matches("failed and was restored: 1 × timeout").count();
     assert_eq!(failed, 2 * cores(), "{}", ran.stderr);
 }
 

@@ -43,8 +43,8 @@ enum State {
     Wrong(&'static str),
 }
 
-const WITHIN: &str = "a quote stands in a field that does not begin with one";
-const BEHIND: &str = "something else than a delimiter follows a closing quote";
+const WITHIN: &str = "a quote stands in a field that is not quoted";
+const BEHIND: &str = "a closing quote is not followed by a delimiter";
 const OPEN: &str = "a quote is not closed";
 
 impl CsvSplitter {

@@ -112,7 +112,10 @@ pub fn read(bytes: &[u8]) -> Result<Option<(Frame, usize)>> {
         bail!("it is not a frame");
     }
     if header[2] != VERSION {
-        bail!("the frame has version {}, and this program reads {VERSION}", header[2]);
+        bail!(
+            "the frame has version {}, and this pipehost reads version {VERSION}: read it with the pipehost that wrote it",
+            header[2]
+        );
     }
     let word = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
     let (kind, length, crc) = (header[3], word(4) as usize, word(8));
@@ -121,7 +124,7 @@ pub fn read(bytes: &[u8]) -> Result<Option<(Frame, usize)>> {
     }
     let Some(payload) = bytes.get(HEADER..HEADER + length) else { return Ok(None) };
     if checksum(kind, payload) != crc {
-        bail!("the frame is damaged: its checksum does not hold");
+        bail!("the frame is damaged: its checksum is wrong");
     }
     let frame = match kind {
         b'R' => Frame::Record(decode(payload)?),

@@ -73,7 +73,8 @@ impl Program {
     ) -> Result<Instance, Failure> {
         let mut instance = Instance::start(&self.component, log, metrics).await?;
         if instance.open(&self.config).await? != self.plan {
-            let message = "opened with the same configuration, it made another plan than before";
+            let message =
+                "opened with the same configuration, it made a plan that differs from the first";
             return Err(Failure::new(Cause::Contract, message));
         }
         Ok(instance)

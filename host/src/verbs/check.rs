@@ -16,7 +16,7 @@ pub fn check(args: &Args) -> Result<u8, Error> {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     print(
         format!(
-            "{}: fit to run ({}, {}, {})\n",
+            "{}: no mistakes ({}, {}, {})\n",
             config.name,
             count(config.sources.len(), "source"),
             count(config.stages.len(), "stage"),

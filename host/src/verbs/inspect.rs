@@ -63,7 +63,7 @@ async fn about(path: &Path, source: &Source, config: &Value) -> Result<String, E
     let metrics = Metrics::default().node("inspect");
     let component = Arc::new(component);
     let about = (describe(&component, &metrics).await)
-        .map_err(|failure| failed(format!("asked to describe itself, {failure}")))?;
+        .map_err(|failure| failed(format!("its `describe` failed: {failure}")))?;
 
     let mut out = String::new();
     let mut line = |name: &str, text: &str| {

@@ -16,7 +16,7 @@ use pipehost_record::time::rfc3339;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {
-    /// Show the last checkpoint: where each source, stage and sink was.
+    /// Show the last checkpoint: the positions of sources and sinks, and the states of stages.
     Show {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
@@ -24,12 +24,12 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Remove the state, so that the next run begins anew; or that of one node alone.
+    /// Remove the state, or that of one node, so that the next run starts from the beginning.
     Reset {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
-        /// A source, stage or sink: it begins anew, the others go on. What a stage held is
-        /// lost.
+        /// Only this source, stage or sink: it starts from the beginning, the others go on. The
+        /// saved state of a stage is lost.
         #[arg(long, value_name = "NAME")]
         node: Option<String>,
     },
@@ -54,13 +54,13 @@ pub fn state(verb: Verb) -> Result<u8, Error> {
                 return Err(nothing(&directory));
             }
             state::remove(&directory).map_err(Error::Failed)?;
-            print(format!("the state in {} is gone\n", directory.display()).as_bytes())
+            print(format!("removed the state in {}\n", directory.display()).as_bytes())
         }
         Verb::Reset { directory, node: Some(node) } => {
             let (mut store, checkpoint) = open(&directory)?;
             let mut checkpoint = checkpoint.ok_or_else(|| nothing(&directory))?;
             store.forget(&mut checkpoint, &node).map_err(Error::Usage)?;
-            print(format!("the state of `{node}` is gone\n").as_bytes())
+            print(format!("removed the state of `{node}`\n").as_bytes())
         }
     }
 }
@@ -130,7 +130,7 @@ fn sink_position(kind: &str, position: Option<&Value>) -> String {
 
 fn source_position(kind: &str, position: Option<&Value>) -> String {
     let Some(position) = position else {
-        return "cannot go back: what was read is not read again".to_owned();
+        return "cannot be rewound: what was read is not read again".to_owned();
     };
     match extent(kind, position) {
         Err(error) => format!("no position of a source: {error}"),

@@ -51,7 +51,7 @@ pub fn decode<'a, T: Deserialize<'a>>(saved: &'a [u8]) -> Result<T, Error> {
     let decoded = decoded?;
     match deserializer.finalize() {
         Ok([]) => Ok(decoded),
-        _ => Err("it has more bytes than its shape says".into()),
+        _ => Err("it has more bytes than its shape needs".into()),
     }
 }
 

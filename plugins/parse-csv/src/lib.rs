@@ -102,7 +102,7 @@ fn check(line: &[u8], delimiter: u8) -> Result<(), Rejection> {
             return Err(Rejection::new("a line break stands outside of quotes"));
         }
         if quote > 0 && line[quote - 1] != delimiter {
-            return Err(Rejection::new("a quote stands in a field that does not begin with one"));
+            return Err(Rejection::new("a quote stands in a field that is not quoted"));
         }
         // To the quote that closes it, which no other follows.
         at = quote + 1;
@@ -116,9 +116,7 @@ fn check(line: &[u8], delimiter: u8) -> Result<(), Rejection> {
                 None => return Ok(()),
                 Some(&byte) if byte == delimiter => break,
                 Some(_) => {
-                    return Err(Rejection::new(
-                        "something else than a delimiter follows a closing quote",
-                    ));
+                    return Err(Rejection::new("a closing quote is not followed by a delimiter"));
                 }
             }
         }
@@ -224,8 +222,8 @@ mod tests {
             reasons,
             [
                 "a quote is not closed",
-                "a quote stands in a field that does not begin with one",
-                "something else than a delimiter follows a closing quote",
+                "a quote stands in a field that is not quoted",
+                "a closing quote is not followed by a delimiter",
                 "a line break stands outside of quotes",
             ]
         );

@@ -245,10 +245,7 @@ impl<'a> Check<'a> {
             let name = &stage.name.value;
             let Some(said) = self.known.get(name) else { continue };
             if (said.timed || said.keeps_state) && stage.workers > 1 && stage.partition.is_none() {
-                let message = format!(
-                    "`{name}` keeps what belongs together, and has {} workers",
-                    stage.workers
-                );
+                let message = format!("`{name}` has a state and {} workers", stage.workers);
                 self.mistakes.push(
                     Mistake::new(stage.name.span.clone(), message)
                         .help("set `partition`, so that equal keys go to one of them"),
@@ -328,7 +325,7 @@ impl<'a> Check<'a> {
             let name = |&node| name(self.config, node);
             let mut names: Vec<_> = cycle.iter().map(|n| format!("`{}`", name(n).value)).collect();
             names.push(names[0].clone());
-            let message = format!("records would go in a circle: {}", names.join(" → "));
+            let message = format!("the pipeline has a cycle: {}", names.join(" → "));
             self.mistakes.push(
                 Mistake::new(name(&cycle[0]).span.clone(), message)
                     .help("a pipeline has no loops; take one of these inputs away"),

@@ -13,7 +13,8 @@ const ON_ERROR: [(&str, OnError); 3] =
     [("fail", OnError::Fail), ("skip", OnError::Skip), ("dead-letter", OnError::DeadLetter)];
 
 pub(super) fn name(table: &mut TableReader<'_>) -> Option<At<String>> {
-    let name = table.required("name", "others read it by this name: `input = \"name\"`")?;
+    let name =
+        table.required("name", "the name by which other nodes read it: `input = \"name\"`")?;
     let valid = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.value.is_empty() || !name.value.chars().all(valid) {
         let message = format!("{:?} is not a name", name.value);
@@ -32,7 +33,7 @@ pub(super) fn on_error(table: &mut TableReader<'_>) -> At<OnError> {
 pub(super) fn input(table: &mut TableReader<'_>) -> Input {
     let from = table.strings("input");
     if from.as_ref().is_none_or(Vec::is_empty) {
-        let mistake = Mistake::new(table.span(), "nothing is said about what it reads")
+        let mistake = Mistake::new(table.span(), "`input` is missing")
             .help("`input = \"source\"`, `input = [\"a\", \"b\"]`, or `input = \"stage.port\"`");
         table.mistake(mistake);
     }

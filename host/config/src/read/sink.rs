@@ -132,8 +132,8 @@ fn sqlite_column(name: &str, table: Result<At<String>, TableReader<'_>>) -> Opti
 }
 
 fn sqlite_sink(table: &mut TableReader<'_>, base: &Path) -> SqliteSink {
-    let path = table.required("path", "the file of the database, made if there is none");
-    let into = table.required("table", "the table to insert into, made if there is none");
+    let path = table.required("path", "the file of the database, created if there is none");
+    let into = table.required("table", "the table to insert into, created if there is none");
     let mut columns = table.named("columns", "a text in quotes or a table", sqlite_column);
     if columns.is_empty() {
         let column = |name: &str| {

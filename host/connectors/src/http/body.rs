@@ -74,7 +74,7 @@ impl Found {
     }
 
     fn told(&self) -> String {
-        let mut text = "none of the records was taken:\n".to_owned();
+        let mut text = "no record was accepted:\n".to_owned();
         for Undecodable { number, reason, .. } in &self.first {
             let _ = writeln!(text, "record {number}: {reason}");
         }

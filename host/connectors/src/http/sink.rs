@@ -115,7 +115,7 @@ impl HttpSink {
             self.metrics.retries.inc_by(1);
             // The server may lengthen our delay, but not shorten it.
             let wait = self.config.retry.delay(attempt + 1).max(after.unwrap_or_default());
-            tracing::warn!("sink `{}`: {why}; again in {wait:?}", self.name);
+            tracing::warn!("sink `{}`: {why}; retrying in {wait:?}", self.name);
             tokio::time::sleep(wait).await;
         }
         unreachable!("attempts do not end by themselves")

@@ -98,7 +98,7 @@ impl SqliteSink {
             }
             self.metrics.retries.inc_by(1);
             let wait = self.retry.delay(attempt + 1);
-            tracing::warn!("sink `{}`: {why}; again in {wait:?}", self.name);
+            tracing::warn!("sink `{}`: {why}; retrying in {wait:?}", self.name);
             tokio::time::sleep(wait).await;
         }
         unreachable!("attempts do not end by themselves")

@@ -118,7 +118,10 @@ impl Drop for Line {
         let mut line = safe(self.format, &String::from_utf8_lossy(&self.bytes));
         let dropped = QUEUE.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 && self.format == Format::Text {
-            line.insert_str(0, &format!("{dropped} lines of the log were dropped: nobody read\n"));
+            line.insert_str(
+                0,
+                &format!("{dropped} log lines were dropped: stderr was not read fast enough\n"),
+            );
         }
         QUEUE.text(line.into_bytes());
     }

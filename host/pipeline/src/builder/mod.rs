@@ -259,7 +259,7 @@ impl Builder {
             let saved = before.and_then(|stage| stage.saved.get(number)?.clone());
             let advice = match saved.is_some() {
                 true => {
-                    "\nTo begin anew without what it had saved: pipehost state reset DIR --node NAME"
+                    "\nTo start this stage without its saved state: pipehost state reset DIR --node NAME"
                 }
                 false => "",
             };

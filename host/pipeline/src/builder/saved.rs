@@ -19,14 +19,14 @@ pub(super) fn open(directory: &Path, shape: &Shape) -> Result<(Option<Store>, Op
     if !differences.is_empty() {
         bail!(
             "the state in {at} does not fit this pipeline:\n  {}\nTake what is gone out of it \
-             (pipehost state reset {at} --node NAME), or begin anew (pipehost state reset {at})",
+             (pipehost state reset {at} --node NAME), or start over (pipehost state reset {at})",
             differences.join("\n  ")
         );
     }
     let time = pipehost_record::time::rfc3339(checkpoint.time);
-    tracing::info!("going on from checkpoint {} of {time}", checkpoint.number);
+    tracing::info!("resuming from checkpoint {} of {time}", checkpoint.number);
     for name in shape.new_nodes(&checkpoint) {
-        tracing::info!("`{name}` is new, and begins at its beginning");
+        tracing::info!("`{name}` is not in the checkpoint: it starts from the beginning");
     }
     for name in shape.new_components(&checkpoint) {
         tracing::warn!(

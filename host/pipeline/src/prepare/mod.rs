@@ -136,7 +136,7 @@ async fn open(
         .map_err(|reasons| reasons.into_iter().map(at_plugin).collect::<Vec<_>>())?;
     let node = metrics.node(&name);
     let description = (describe(&component, &node).await)
-        .map_err(|failure| vec![at_plugin(format!("asked to describe itself, {failure}"))])?;
+        .map_err(|failure| vec![at_plugin(format!("its `describe` failed: {failure}"))])?;
     check_config(stage, description.config_schema, engine.clone()).await?;
     Program::open(component.into(), stage.config.value.to_string(), &node).await.map_err(
         |failure| {

@@ -45,7 +45,7 @@ pub fn check(config: &Config) -> Vec<Mistake> {
             let message = match other.names[0] == output.names[0] {
                 true => format!("something else already writes {}", plain(&output.path).display()),
                 false => format!(
-                    "{} and {} may come to write one file, {} and {}",
+                    "{} and {} may write the same file: {} and {}",
                     output.what,
                     other.what,
                     output.path.display(),
@@ -170,7 +170,7 @@ fn reads(source: &FileSource, output: &Output<'_>) -> bool {
 
 fn is_read(output: &Output<'_>, source: &str) -> Mistake {
     let message = format!(
-        "{} {} a file that the source `{source}` reads: the run would never come to an end",
+        "{} {} a file that the source `{source}` reads: the run would never end",
         output.what,
         if output.what.starts_with("the sink") { "writes to" } else { "go to" }
     );

@@ -73,12 +73,12 @@ impl Store {
         make_folder(directory).with_context(|| format!("cannot make the state directory {at}"))?;
         let damaged = |why: String| {
             anyhow!(
-                "the state in {at} is damaged: {why}; what it holds cannot be trusted. Take a copy \
-                 of the directory back, or begin anew: pipehost state reset {at}"
+                "the state in {at} is damaged: {why}; its contents cannot be trusted. Restore a backup \
+                 of the directory, or start over: pipehost state reset {at}"
             )
         };
         let file = file_in(directory);
-        let failed = |error| anyhow!("cannot make the state in {at}: {error}");
+        let failed = |error| anyhow!("cannot create the state in {at}: {error}");
         match fs::metadata(&file) {
             Ok(metadata) if metadata.len() == 0 => return Err(damaged("it is empty".to_owned())),
             Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
@@ -95,7 +95,7 @@ impl Store {
         let opened = quietly(|| -> Result<_, redb::Error> {
             let mut database = Database::create(&file)?;
             if !database.check_integrity()? {
-                tracing::warn!("the state in {at} was not closed in order; it is whole");
+                tracing::warn!("the state in {at} was not closed cleanly; it is intact");
             }
             fs::File::open(directory)?.sync_all()?; // Makes the file's name durable.
             let checkpoint = load(&database)?;
@@ -115,7 +115,7 @@ impl Store {
                 Err(anyhow!("cannot read the state in {at}: {error}"))
             }
             Ok(Err(error)) => Err(damaged(error.to_string())),
-            Err(()) => Err(damaged("it does not hold together".to_owned())),
+            Err(()) => Err(damaged("its database is inconsistent".to_owned())),
         }
     }
 
@@ -129,7 +129,7 @@ impl Store {
             | checkpoint.sinks.remove(node).is_some();
         if !found {
             let names: Vec<_> = checkpoint.names().map(|name| format!("`{name}`")).collect();
-            bail!("the state knows no `{node}`; it has {}", names.join(", "));
+            bail!("the state has no node `{node}`; it has {}", names.join(", "));
         }
         self.commit(checkpoint, &BTreeMap::new())
     }
@@ -272,7 +272,7 @@ fn another_version(directory: &Path, format: Option<&[u8]>) -> anyhow::Error {
     let theirs = Foreign::new(&theirs);
     anyhow!(
         "the state in {at} has format {theirs}, and this pipehost reads format {ours}. Run the \
-         pipeline to its end with the pipehost that wrote it, or begin anew: pipehost state reset \
+         pipeline to its end with the pipehost that wrote it, or start over: pipehost state reset \
          {at}"
     )
 }

@@ -103,7 +103,7 @@ pub(crate) async fn advance(
     rejections: &Rejections,
 ) -> Result<Answer, TaskError> {
     let answer = worker.advance(watermark).await;
-    answer.map_err(|failure| failed(rejections, "was told that time has passed", &failure))
+    answer.map_err(|failure| failed(rejections, "received a watermark", &failure))
 }
 
 /// Gets the worker's state, to save it.

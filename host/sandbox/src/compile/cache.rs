@@ -84,7 +84,7 @@ impl Cache {
         });
         let Some((EntryMeta { hash, size, .. }, code)) = whole else {
             tracing::warn!(
-                "{name} in the cache is damaged: its checksum does not hold; it is compiled anew"
+                "{name} in the cache is damaged: its checksum is wrong; it is compiled again"
             );
             return None;
         };

@@ -62,7 +62,8 @@ pub(super) fn ask<J: Serialize, R: DeserializeOwned>(
     limits: &Limits,
     setting: &str,
 ) -> Result<R> {
-    let cannot = |error: io::Error| anyhow!("{what} needs a child process, and: {error}");
+    let cannot =
+        |error: io::Error| anyhow!("{what} needs a child process, which does not start: {error}");
     let program = PROGRAM.get().expect("who asks has looked");
     let mut child = Command::new(program)
         .arg(CHILD)

@@ -64,7 +64,7 @@ pub fn check(
 
 /// Checks in this process.
 pub(super) fn check_here(schema: &str, config: &str) -> Checked {
-    let broken = |why: String| anyhow!("its schema is not one: {}", Foreign::new(&why));
+    let broken = |why: String| anyhow!("its schema is invalid: {}", Foreign::new(&why));
     let schema: Value = serde_json::from_str(schema).map_err(|error| broken(error.to_string()))?;
     let config: Value = serde_json::from_str(config).map_err(|error| broken(error.to_string()))?;
     let validator =
@@ -74,7 +74,7 @@ pub(super) fn check_here(schema: &str, config: &str) -> Checked {
         if complaints.len() >= TOLD {
             complaints.push(Complaint {
                 place: String::new(),
-                message: "there is more that is wrong, which is told of once this is right".into(),
+                message: "there are more mistakes; correct these to see them".into(),
                 help: None,
                 unknown: None,
             });

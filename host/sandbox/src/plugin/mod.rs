@@ -68,7 +68,7 @@ fn bundled_stage(name: &str, path: &Path, bundled: &[BundledStage]) -> Result<So
     let found = bundled.iter().find(|stage| stage.name == name);
     let stage = found.with_context(|| {
         format!(
-            "`{name}` is no stage that comes with pipehost, and there is no file or folder {}",
+            "`{name}` is not a stage that comes with pipehost, and there is no file or folder {}",
             path.display()
         )
     })?;

@@ -56,10 +56,10 @@ pub struct Args {
     /// A member of the component's configuration.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
-    /// Lines for the component, instead of made-up ones of a log.
+    /// A file of lines for the component, instead of generated log lines.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// How many lines are made up.
+    /// How many lines are generated.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, conflicts_with = "input")]
     records: u64,
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
@@ -70,10 +70,10 @@ pub struct Args {
     /// For how many seconds latency is measured, if the records last so long.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// As JSON, in seconds and bytes.
+    /// Print JSON, in seconds and bytes.
     #[arg(long)]
     json: bool,
-    /// Draw a picture, too.
+    /// Also write a chart.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 }
@@ -110,7 +110,7 @@ async fn measure(args: &Args) -> Result<Report, Error> {
     let native = native_runners(&prepared).await;
     if !native.left.is_empty() && !native.names.is_empty() {
         notes.push(format!(
-            "sandboxed in both, as there is no native one: {}",
+            "sandboxed in both runs, as there is no native version: {}",
             native.left.join(", ")
         ));
     }

@@ -21,27 +21,27 @@ use replay::Selection;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {
-    /// A line a letter.
+    /// List the dead letters, one per line.
     List { file: PathBuf },
-    /// Everything about one letter, or about all.
+    /// Show one dead letter, or all of them, in full.
     Show {
         file: PathBuf,
         /// Its number in the list, from 1.
         number: Option<u64>,
     },
-    /// Send records back in at the stage that refused them.
+    /// Send records back to the node that rejected them.
     ///
-    /// Those that go through leave the file; those that are refused again stay, with their
+    /// Records that pass leave the file; those that are rejected again stay, with their
     /// attempts counted. The pipeline's sources are not read; its files are appended to.
     Replay {
         file: PathBuf,
         /// The pipeline that refused them, or one with the same stages.
         #[arg(long, value_name = "PIPELINE.toml")]
         pipeline: PathBuf,
-        /// Only letters of this source or stage.
+        /// Only dead letters of this source, stage or sink.
         #[arg(long, value_name = "NAME")]
         stage: Option<String>,
-        /// Only letters whose reason has this text in it.
+        /// Only dead letters whose reason contains this text.
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
@@ -55,9 +55,9 @@ pub enum Verb {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ExportFormat {
-    /// An object a line: the record, and why it was refused.
+    /// One JSON object per line: the record, and why it was rejected.
     Json,
-    /// The values, a line each.
+    /// The values, one per line.
     Lines,
     /// The records as frames, which `codec = "frames"` reads.
     Frames,

@@ -48,10 +48,10 @@ pub struct Args {
     /// How to write the log, which goes to stderr.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
-    /// Write more to the log: why instances failed.
+    /// Log more: also why instances failed.
     #[arg(short, long)]
     verbose: bool,
-    /// Neither progress nor summary; of the log, warnings alone.
+    /// Show neither progress nor a summary; of the log, only warnings.
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
 }
@@ -143,7 +143,7 @@ fn are_open(config: &Config) -> Result<(), Error> {
         if matches!(source.kind, SourceKind::Stdin { .. }) && closed::stdin() {
             let name = &source.name.value;
             return Err(Error::Failed(anyhow!(
-                "the source `{name}` reads stdin, and stdin is closed (for none, give </dev/null)"
+                "the source `{name}` reads stdin, and stdin is closed (for empty input, give </dev/null)"
             )));
         }
     }
@@ -156,8 +156,8 @@ fn conclude(ending: RunReport) -> Result<u8, Error> {
         .collect();
     let unfinished: Vec<_> = ending.unfinished.iter().map(|node| format!("`{node}`")).collect();
     let delivered = match (&lost[..], &unfinished[..]) {
-        ([], []) => "all that was read was delivered".to_owned(),
-        ([], unfinished) => format!("did not come to their end: {}", unfinished.join(", ")),
+        ([], []) => "every record that was read was delivered".to_owned(),
+        ([], unfinished) => format!("did not finish: {}", unfinished.join(", ")),
         (lost, _) => format!("records not delivered: {}", lost.join(", ")),
     };
     if let Some(failure) = ending.failure {

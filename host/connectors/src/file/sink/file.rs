@@ -474,7 +474,9 @@ impl SinkFile {
         let Target::Checkpointed(kept) = &mut self.target else { return Ok(None) };
         let is_named = kept.own.is_none() && kept.rotated.is_empty() && !(last && kept.given);
         if is_named && !is_at(&self.path, &kept.file) {
-            return Err(io::Error::other("it was taken away or replaced while it was written"));
+            return Err(io::Error::other(
+                "it was moved, deleted or replaced while the pipeline wrote it",
+            ));
         }
         let mark = FileMark::of(&kept.file, self.length)?;
         let named = |own: &Option<String>| match own {

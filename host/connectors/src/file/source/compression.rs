@@ -113,7 +113,7 @@ fn has_member(file: &mut BufReader<File>) -> io::Result<bool> {
         if bytes.iter().any(|&byte| byte != 0) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "something follows the zero bytes behind the last member of gzip",
+                "data follows the zero padding after the last gzip member",
             ));
         }
         let length = bytes.len();

@@ -345,7 +345,7 @@ impl Follower<'_> {
         if !metadata.is_file() {
             if !found.is_of_pattern() {
                 let path = path.display();
-                self.out.push_back(Err(anyhow!("cannot follow {path}: it is no regular file")));
+                self.out.push_back(Err(anyhow!("cannot follow {path}: it is not a regular file")));
             }
             return; // It was created since; the next look skips it.
         }
@@ -676,7 +676,7 @@ fn open_regular(path: &Path) -> io::Result<File> {
     let file = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
     match file.metadata()?.is_file() {
         true => Ok(file),
-        false => Err(io::Error::other("it is no regular file")),
+        false => Err(io::Error::other("it is not a regular file")),
     }
 }
 

@@ -46,10 +46,10 @@ pub(crate) fn open(
     let known: Vec<FilePosition> = match position {
         None => Vec::new(),
         Some(position) => serde_json::from_value(position.clone())
-            .context("the state does not know how far it was read")?,
+            .context("the saved position is not valid for a file source")?,
     };
     let known = FilePositions::from_iter(known);
-    let failed = |error: io::Error| anyhow!("cannot begin to read: {error}");
+    let failed = |error: io::Error| anyhow!("cannot start reading: {error}");
     if config.follow {
         // Without a state, decode a last line that has no end: no later run will.
         let at_stop = if keeps_state { AtStop::Leave } else { AtStop::Decode };

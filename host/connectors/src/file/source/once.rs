@@ -35,7 +35,7 @@ pub(crate) fn open(
     written: &WrittenFiles,
 ) -> Result<BytesSource> {
     let decoding = config.codec.clone();
-    let failed = |error: io::Error| anyhow!("cannot begin to read: {error}");
+    let failed = |error: io::Error| anyhow!("cannot start reading: {error}");
     let files = paths.files()?;
     // Checked before the run starts: a missing file must not be found only after an hour.
     let (mut left, mut inputs, mut total) = (known.clone(), Vec::new(), 0);
@@ -59,7 +59,7 @@ pub(crate) fn open(
         }
         // Several patterns or links name one file: it has one position, so it is read once.
         if !seen.insert(inode) {
-            tracing::warn!("{} is named a second time: it is read once", path.display());
+            tracing::warn!("{} is named twice: it is read once", path.display());
             continue;
         }
         if is_text(&decoding) && begins_as_utf16(&file).map_err(failed)? {

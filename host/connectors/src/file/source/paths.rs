@@ -38,7 +38,7 @@ impl FoundFile {
     /// Opens the path, which may lead to something else by now.
     ///
     /// # Errors
-    /// If it cannot be read; for a pattern, also if it is no regular file or out of the folder.
+    /// If it cannot be read; for a pattern, also if it is not a regular file or out of the folder.
     pub(crate) fn open(&self) -> io::Result<File> {
         let Some(Pattern { folder, links }) = &self.pattern else { return File::open(&self.path) };
         // A pipe may have replaced the file: opening it must not wait for a writer.
@@ -54,7 +54,9 @@ impl FoundFile {
             openat2(within, path, flags, Mode::empty(), beneath)?.into()
         };
         if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file, and a pattern means only those"));
+            return Err(io::Error::other(
+                "it is not a regular file, and a pattern matches only those",
+            ));
         }
         Ok(file)
     }
@@ -135,7 +137,7 @@ impl Paths {
         } else if kind.is_dir() {
             return false;
         } else if !kind.is_symlink() {
-            "it is no regular file".to_owned()
+            "it is not a regular file".to_owned()
         } else {
             match found.open() {
                 Ok(_) => return true,
