@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::Progress;
-use crate::source::SourceConnector;
+use crate::connector::Progress;
+use crate::connector::SourceConnector;
 use pipehost_codec::Decoded;
 use pipehost_config::Generate;
 use pipehost_record::template::Template;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::source::SourceConnector;
+use crate::connector::SourceConnector;
 use pipehost_codec::{Decoded, Decoder, Undecodable};
 use pipehost_config::{DecodeFormat, Decoding};
 use pipehost_record::Letter;

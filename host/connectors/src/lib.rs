@@ -3,7 +3,7 @@
 //! A connector knows no stage and no pipeline: it opens what the configuration names, reads or
 //! writes batches, and reports its position.
 
-mod acknowledgements;
+mod connector;
 mod file;
 mod generate;
 mod http;
@@ -14,7 +14,8 @@ mod source;
 mod sqlite;
 mod stdio;
 
-pub use acknowledgements::Acknowledgements;
-pub use file::{Rename, WrittenFiles, written_extent};
-pub use sink::{Resume, Sink, SinkError, Synced, described};
-pub use source::{Extent, Progress, Source, extent};
+pub use connector::{Progress, Resume, SinkError, Synced};
+pub use file::{WrittenFiles, written_extent};
+pub use http::Acknowledgements;
+pub use sink::{Sink, described};
+pub use source::{Extent, Source, extent};

@@ -3,9 +3,8 @@
 use anyhow::Result;
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use crate::file::{FileSink, Rename, WrittenFiles};
+use crate::connector::{Resume, SinkConnector, SinkError, Synced};
+use crate::file::{FileSink, WrittenFiles};
 use crate::http::HttpSink;
 use crate::sqlite::SqliteSink;
 use crate::stdio::Stdout;
@@ -28,70 +27,6 @@ pub fn described(kind: &SinkKind) -> String {
             let path = kept(&sink.base, &sink.path.value);
             format!("the table {} of {}", sink.table, path.display())
         }
-    }
-}
-
-/// Where a sink resumes when it opens.
-pub enum Resume<'a> {
-    /// No state is kept: a run is complete or failed.
-    NotAtAll,
-    /// A state directory is kept, without a position of this sink; `first`: without a checkpoint.
-    New { first: bool },
-    /// Where it ended at the last checkpoint.
-    FromPosition(&'a Value),
-}
-
-/// Why a sink did not take a batch.
-#[derive(Debug)]
-pub enum SinkError {
-    /// The reader of stdout has closed the pipe: the run ends quietly, as with `head`.
-    ClosedPipe,
-    Failed(anyhow::Error),
-}
-
-/// What a sink reports at a checkpoint.
-#[derive(Debug, Default)]
-pub struct Synced {
-    /// The position that the sink can be truncated to; `None` if it cannot.
-    pub position: Option<Value>,
-    /// Renames to do once the checkpoint is written, in this order.
-    pub names: Vec<Rename>,
-    /// The position after these renames, if there are any.
-    pub settled: Option<Value>,
-}
-
-/// What a sink does. The defaults are those of one whose finished writes are as durable as this
-/// program can make them, and that cannot be truncated.
-pub(crate) trait SinkConnector: Sized {
-    /// Writes a batch. With `refusals`, returns the records that the target refuses for good, and
-    /// writes the others all the same.
-    ///
-    /// # Errors
-    /// If a record was neither written nor refused; without `refusals`, also if one was refused.
-    async fn write(&mut self, batch: &Batch, refusals: bool) -> Result<Vec<Rejected>, SinkError>;
-
-    /// Creates the file, or truncates it to the saved position: once everything else is open.
-    ///
-    /// # Errors
-    /// If the file cannot be created, renamed or truncated.
-    fn begin(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    /// Makes the written records durable, and reports the position to truncate to, if there is one.
-    ///
-    /// # Errors
-    /// If the file cannot be written or synced.
-    async fn sync(&mut self) -> Result<Synced> {
-        Ok(Synced::default())
-    }
-
-    /// As [`SinkConnector::sync`], after the last batch; completes the files.
-    ///
-    /// # Errors
-    /// If a file cannot be written, synced or renamed.
-    async fn finish(self) -> Result<Synced> {
-        Ok(Synced::default())
     }
 }
 

@@ -2,14 +2,13 @@
 
 use anyhow::Result;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
-use crate::acknowledgements::Acknowledgements;
+use crate::connector::{Progress, SourceConnector};
 use crate::file::{self, BytesSource, WrittenFiles};
 use crate::generate::Generator;
-use crate::http::HttpSource;
+use crate::http::{Acknowledgements, HttpSource};
 use crate::letters::LetterSource;
 use crate::paced::Pacer;
 use crate::sqlite::SqliteSource;
@@ -18,31 +17,6 @@ use pipehost_codec::Decoded;
 use pipehost_config::{FileSource, SourceKind};
 use pipehost_observe::pace::Pace;
 use pipehost_record::Letter;
-
-/// How far a source has been read, in bytes or records.
-#[derive(Debug, Default)]
-pub struct Progress {
-    done: AtomicU64,
-    /// 0: the source has no known end.
-    pub(crate) total: AtomicU64,
-}
-
-impl Progress {
-    pub(crate) fn add(&self, done: u64) {
-        self.done.fetch_add(done, Ordering::Relaxed);
-    }
-
-    /// Bytes or records read so far.
-    pub fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
-    }
-
-    /// The part read so far, from 0 to 1; `None` if the source has no known end.
-    pub fn fraction(&self) -> Option<f64> {
-        let total = self.total.load(Ordering::Relaxed);
-        (total > 0).then(|| (self.done.load(Ordering::Relaxed) as f64 / total as f64).min(1.0))
-    }
-}
 
 /// How far a source was read, as a checkpoint has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,47 +48,6 @@ pub fn extent(kind: &str, position: &Value) -> Result<Extent> {
         "sqlite" => Extent::Table { last: serde_json::from_value(position)? },
         _ => Extent::Records(serde_json::from_value(position)?),
     })
-}
-
-/// What a source does. The defaults are those of one that nothing is saved of, and that nobody
-/// waits for.
-pub(crate) trait SourceConnector: Sized {
-    /// Waits until there is something to decode; false at the end of the input. Cancel-safe: may
-    /// be dropped while it waits, and called again.
-    ///
-    /// # Errors
-    /// If the input cannot be read.
-    async fn ready(&mut self) -> Result<bool>;
-
-    /// Decodes the available input, until `full`.
-    ///
-    /// # Errors
-    /// If no later input can be decoded either, as after a damaged frame.
-    fn decode(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) -> Result<()>;
-
-    /// The origin that the source's records carry right now.
-    fn place(&self) -> Arc<str>;
-
-    /// The position behind the last record given out; `None` if the source cannot resume there.
-    fn position(&self) -> Option<Value> {
-        None
-    }
-
-    /// Stops reading input; true if input that was read must still be decoded.
-    fn stop(&mut self) -> bool {
-        false
-    }
-
-    /// How many records are incomplete, because reading stopped within them.
-    fn torn(&self) -> u64 {
-        0
-    }
-
-    /// Assigns the records given out since the last call to the checkpoint of this number.
-    fn checkpoint(&mut self, _number: u64) {}
-
-    /// Closes the source after its end, and waits until every client has its answer.
-    async fn close(self) {}
 }
 
 /// Every connector that is a source: what registers one, beside an arm in [`Source::open`].

@@ -4,6 +4,7 @@ mod content;
 pub mod fingerprint;
 pub mod folder;
 pub mod paths;
+pub mod rename;
 pub mod rotation;
 
 pub use content::content_hash;

@@ -5,6 +5,6 @@ mod source;
 mod written;
 
 pub(crate) use sink::FileSink;
-pub use sink::{Rename, written_extent};
+pub use sink::written_extent;
 pub(crate) use source::{AtStop, BytesSource, InputStart, Piece, open, read_extent};
 pub use written::WrittenFiles;

@@ -2,10 +2,12 @@
 
 use anyhow::{Result, anyhow};
 
+mod acknowledgements;
 mod body;
 mod sink;
 mod source;
 
+pub use acknowledgements::Acknowledgements;
 pub(crate) use sink::HttpSink;
 pub(crate) use source::HttpSource;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Certificate, Client, Response, StatusCode};
 
-use crate::sink::{SinkConnector, SinkError};
+use crate::connector::{SinkConnector, SinkError};
 use pipehost_config::{Encoding, HttpSink as Config};
 use pipehost_files::content_hash;
 use pipehost_observe::metrics::NodeMetrics;

@@ -28,9 +28,9 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::Acknowledgements;
+use super::acknowledgements::Acknowledgements;
+use crate::connector::SourceConnector;
 use crate::http::body::{self, Checked};
-use crate::source::SourceConnector;
 use pipehost_codec::{Decoded, Decoder};
 use pipehost_config::{Ack, Decoding, HttpSource as Config};
 use pipehost_http::{ConnectionSlot, Server};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::types::{Null, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, params_from_iter};
 
-use crate::sink::{SinkConnector, SinkError};
+use crate::connector::{SinkConnector, SinkError};
 use pipehost_config::{OnConflict, Retry, SqliteColumn, SqliteSink as Config, SqliteType};
 use pipehost_observe::metrics::NodeMetrics;
 use pipehost_record::template::key_or_attribute;

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::source::SourceConnector;
+use crate::connector::SourceConnector;
 use crate::sqlite::sink::quoted;
 use pipehost_codec::Decoded;
 use pipehost_config::SqliteSource as Config;

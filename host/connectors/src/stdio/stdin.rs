@@ -6,9 +6,9 @@ use std::sync::Arc;
 use rustix::fs::{FileType, SeekFrom, fstat, seek};
 use rustix::stdio::stdin;
 
-use crate::Progress;
+use crate::connector::Progress;
+use crate::connector::SourceConnector;
 use crate::file::{AtStop, BytesSource, InputStart, Piece};
-use crate::source::SourceConnector;
 use pipehost_codec::Decoded;
 use pipehost_config::Decoding;
 

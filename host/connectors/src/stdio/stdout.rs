@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use std::io::{ErrorKind, Write};
 
-use crate::sink::{SinkConnector, SinkError};
+use crate::connector::{SinkConnector, SinkError};
 use pipehost_config::Encoding;
 use pipehost_record::{Batch, Rejected};
 

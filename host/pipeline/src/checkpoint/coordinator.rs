@@ -14,7 +14,8 @@ use crate::dead_letter::{DeadLetters, Encoded};
 use crate::flow::{TaskError, TaskResult};
 use crate::state::{Checkpoint, Shape, SinkCheckpoint, SourceCheckpoint, StageCheckpoint, Store};
 use pipehost_config::graph::NodeId;
-use pipehost_connectors::{Acknowledgements, Rename, Synced};
+use pipehost_connectors::{Acknowledgements, Synced};
+use pipehost_files::rename::Rename;
 use pipehost_observe::metrics::Metrics;
 use pipehost_sandbox::WorkerState;
 

@@ -14,14 +14,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use crate::WrittenFiles;
+use crate::file::WrittenFiles;
 use pipehost_config::Rotate;
 use pipehost_files::fingerprint::{FileMark, is_at};
 use pipehost_files::folder;
+use pipehost_files::rename::{Rename, cannot_write, in_the_way};
 use pipehost_files::rotation;
 
 /// The file that is written now.
@@ -146,45 +146,6 @@ struct Rotated {
     own: Option<String>,
     number: u64,
     mark: FileMark,
-}
-
-/// A rename to do once a checkpoint records the file.
-#[derive(Debug)]
-pub struct Rename {
-    from: PathBuf,
-    to: PathBuf,
-    /// Whether an existing file of that name is replaced.
-    replaces: bool,
-}
-
-impl Rename {
-    /// Renames the file, and syncs its folder.
-    ///
-    /// # Errors
-    /// If another file has the name, or the rename or the sync fails.
-    pub fn apply(&self) -> Result<()> {
-        let failed = |error: io::Error| cannot_write(&self.to, &error);
-        if self.replaces {
-            fs::rename(&self.from, &self.to).map_err(failed)?;
-        } else {
-            let renamed = renameat_with(CWD, &self.from, CWD, &self.to, RenameFlags::NOREPLACE);
-            match renamed.map_err(io::Error::from) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    return Err(in_the_way(&self.to));
-                }
-                // Not every file system supports NOREPLACE.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                    if self.to.symlink_metadata().is_ok() {
-                        return Err(in_the_way(&self.to));
-                    }
-                    fs::rename(&self.from, &self.to).map_err(failed)?;
-                }
-                Err(error) => return Err(failed(error)),
-            }
-        }
-        folder::keep_name(&self.to).map_err(failed)
-    }
 }
 
 /// The checked plan to resume a file. Nothing is changed until [`GoOn::begin`].
@@ -521,15 +482,4 @@ impl SinkPosition {
     pub(crate) fn settled(self) -> Self {
         Self { own: None, rotated: Vec::new(), ..self }
     }
-}
-
-pub(crate) fn in_the_way(path: &Path) -> anyhow::Error {
-    anyhow!(
-        "cannot write {}: there is a file that no checkpoint of this pipeline knows. Move it away",
-        path.display()
-    )
-}
-
-pub(crate) fn cannot_write(path: &Path, error: &io::Error) -> anyhow::Error {
-    anyhow!("cannot write {}: {error}", path.display())
 }

@@ -15,14 +15,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::sink::{SinkConnector, SinkError};
-use crate::{Resume, Synced, WrittenFiles};
-pub use file::Rename;
-use file::{GoOn, New, SinkFile, SinkPosition, Temporaries, cannot_write, in_the_way};
+use crate::connector::{Resume, SinkConnector, SinkError, Synced};
+use crate::file::WrittenFiles;
+use file::{GoOn, New, SinkFile, SinkPosition, Temporaries};
 use names::{divide, make_folder};
 use pipehost_config::FileSink as Config;
 use pipehost_files::folder::{self, kept};
 use pipehost_files::paths;
+use pipehost_files::rename::{Rename, cannot_write, in_the_way};
 use pipehost_record::{Batch, Rejected};
 
 pub struct FileSink {

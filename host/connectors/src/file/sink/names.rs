@@ -8,11 +8,11 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
-use crate::file::sink::file::cannot_write;
 use pipehost_config::FilePartition;
 use pipehost_files::content_hash;
 use pipehost_files::folder;
 use pipehost_files::paths;
+use pipehost_files::rename::cannot_write;
 use pipehost_record::Batch;
 use pipehost_record::template::key_or_attribute;
 

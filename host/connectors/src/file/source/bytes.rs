@@ -15,10 +15,10 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::Progress;
+use crate::connector::Progress;
+use crate::connector::SourceConnector;
 use crate::file::source::compression::keep_tail;
 use crate::file::source::positions::{FilePosition, FilePositions};
-use crate::source::SourceConnector;
 use pipehost_codec::{Decoded, Decoder};
 use pipehost_config::Decoding;
 use pipehost_files::fingerprint::Fingerprint;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::WrittenFiles;
-use crate::Progress;
+use crate::connector::Progress;
 use bytes::Pieces;
 pub(crate) use bytes::{AtStop, BytesSource, InputStart, Piece};
 use paths::Paths;

@@ -18,7 +18,7 @@ use super::input::{
 };
 use super::paths::{FoundFile, Paths};
 use super::positions::{FilePosition, FilePositions, KnownFile};
-use crate::Progress;
+use crate::connector::Progress;
 use crate::file::WrittenFiles;
 use pipehost_codec::CONVERT;
 use pipehost_config::FileSource as Config;
