@@ -16,8 +16,11 @@ use crate::{
 };
 use pipehost_record::template::Template;
 
+/// Reads what is special to a kind of sink.
+type ReadKind = fn(&mut TableReader<'_>, &Path) -> SinkKind;
+
 /// Every kind of sink, and the function that reads its settings.
-const KINDS: [(&str, fn(&mut TableReader<'_>, &Path) -> SinkKind); 5] = [
+const KINDS: [(&str, ReadKind); 5] = [
     ("stdout", |table, _| SinkKind::Stdout { encoding: encoding(table) }),
     ("file", |table, base| SinkKind::File(file_sink(table, base))),
     ("http", |table, base| SinkKind::Http(http_sink(table, base))),

@@ -11,8 +11,11 @@ use crate::mistake::Mistake;
 use crate::{Ack, At, FileSource, Generate, HttpSource, Source, SourceKind, SqliteSource, Tls};
 use pipehost_record::template::Template;
 
+/// Reads what is special to a kind of source.
+type ReadKind = fn(&mut TableReader<'_>, &Path) -> SourceKind;
+
 /// Every kind of source, and the function that reads its settings.
-const KINDS: [(&str, fn(&mut TableReader<'_>, &Path) -> SourceKind); 5] = [
+const KINDS: [(&str, ReadKind); 5] = [
     ("stdin", |table, _| SourceKind::Stdin { codec: decoding(table) }),
     ("file", |table, base| SourceKind::File(file_source(table, base))),
     ("http", |table, base| SourceKind::Http(http_source(table, base))),

@@ -76,7 +76,7 @@ pub(super) fn ask<J: Serialize, R: DeserializeOwned>(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(cannot)?;
-    let bytes = postcard::to_stdvec(job).with_context(|| format!("{what}"))?;
+    let bytes = postcard::to_stdvec(job).with_context(|| what.to_string())?;
     let (mut stdin, stdout, stderr) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take());
     // A child that dies stops reading; its exit status says why.
