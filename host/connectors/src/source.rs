@@ -144,7 +144,8 @@ impl Source {
         Self { pacer: Some(Pacer::new(pace)), ..self }
     }
 
-    /// As [`SourceConnector::ready`].
+    /// Waits until there is something to decode; false at the end of the input. Cancel-safe: may
+    /// be dropped while it waits, and called again.
     ///
     /// # Errors
     /// If the input cannot be read.
@@ -163,7 +164,7 @@ impl Source {
         pacer.due().await
     }
 
-    /// As [`SourceConnector::decode`].
+    /// Decodes the available input, until `full`.
     ///
     /// # Errors
     /// If no later input can be decoded either, as after a damaged frame.

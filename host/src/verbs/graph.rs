@@ -21,7 +21,7 @@ pub struct Args {
 enum Format {
     /// For a terminal.
     Text,
-    /// For Markdown pages: https://mermaid.js.org
+    /// Mermaid, for Markdown pages.
     Mermaid,
     /// For Graphviz.
     Dot,
