@@ -129,7 +129,7 @@ fn pipeline(args: &PipelineArgs) -> Result<Loaded, Error> {
         }
         limits.timeout = args.timeout.unwrap_or(limits.timeout);
         limits.memory_bytes = args.memory.map_or(limits.memory_bytes, |bytes| bytes as usize);
-        stage.workers = args.workers.map_or(stage.workers, usize::from);
+        stage.workers = args.workers.map(usize::from).or(stage.workers);
     }
     for setting in &args.set {
         if let Err(why) = set(&mut loaded.config, setting) {

@@ -61,23 +61,25 @@ fn busiest(nodes: &Nodes, elapsed: Duration) -> Option<(&Node, f64)> {
     let busy = |node: &Node| {
         let seconds =
             node.metrics.seconds(Activity::Working) + node.metrics.seconds(Activity::Copying);
-        seconds / elapsed.as_secs_f64().max(1e-9) / node.workers as f64
+        seconds / elapsed.as_secs_f64().max(1e-9) / lanes(node) as f64
     };
     let most = nodes.iter().map(|node| (node, busy(node))).max_by(|a, b| a.1.total_cmp(&b.1));
     most.filter(|(_, busy)| *busy > 0.5 && nodes.len() > 1)
+}
+
+/// The most lanes that a node had.
+fn lanes(node: &Node) -> i64 {
+    node.metrics.lanes.get().max(1)
 }
 
 fn row(node: &Node, elapsed: Duration) -> [String; 12] {
     let metrics = &node.metrics;
     let is_stage = matches!(node.id, NodeId::Stage(_));
     let is_source = matches!(node.id, NodeId::Source(_));
-    let name = if node.workers > 1 {
-        format!("{} ×{}", node.name, node.workers)
-    } else {
-        node.name.clone()
-    };
+    let lanes = lanes(node);
+    let name = if lanes > 1 { format!("{} ×{lanes}", node.name) } else { node.name.clone() };
     let only = |shown: bool, text: String| if shown { text } else { "-".to_owned() };
-    let share = |doing, workers: usize| {
+    let share = |doing, workers: i64| {
         percent(metrics.seconds(doing) / elapsed.as_secs_f64().max(1e-9) / workers as f64)
     };
     [
@@ -92,8 +94,8 @@ fn row(node: &Node, elapsed: Duration) -> [String; 12] {
         only(!is_source, time(Duration::from_secs_f64(metrics.duration.get_sample_sum()))),
         only(is_stage, short(metrics.fuel.get())),
         only(!is_source, format!("{}/{}", metrics.queue_peak(), node.queue)),
-        share(Activity::Working, node.workers),
-        only(is_stage, share(Activity::Copying, node.workers)),
+        share(Activity::Working, lanes),
+        only(is_stage, share(Activity::Copying, lanes)),
         share(Activity::WaitingForInput, 1),
         only(!matches!(node.id, NodeId::Sink(_)), share(Activity::WaitingForOutput, 1)),
     ]

@@ -4,4 +4,5 @@
 pub use crate::export::bindings::transform::pipehost::stage::records as contract;
 pub use crate::opened::Opened;
 pub use crate::record::{Column, Input};
-pub use crate::setup::Plan;
+pub use crate::saved::KeyGroups;
+pub use crate::setup::{Keeps, Plan};

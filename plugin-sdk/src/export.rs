@@ -1,8 +1,8 @@
 //! From the contract's functions to a [`Stage`] and back.
 
-use crate::driver::contract::{Batch, Column as Given, Outcome};
-use crate::driver::{Column, Input, Opened};
-use crate::{Checkpoint, Stage};
+use crate::driver::contract::{Batch, Column as Given, Outcome, Target};
+use crate::driver::{Column, Input, KeyGroups, Opened};
+use crate::{Checkpoint, Field, Stage};
 
 #[doc(hidden)]
 #[allow(missing_docs, clippy::all, unused_qualifications)]
@@ -24,7 +24,7 @@ pub mod bindings {
     pub mod checkpoint {
         wit_bindgen::generate!({
             path: "wit",
-            inline: "package pipehost:rust-sdk; world checkpoint-alone { export pipehost:stage/checkpoint@0.1.0; }",
+            inline: "package pipehost:rust-sdk; world checkpoint-alone { export pipehost:stage/checkpoint@0.2.0; }",
             world: "pipehost:rust-sdk/checkpoint-alone",
             pub_export_macro: true,
             default_bindings_module: "::pipehost_plugin::bindings::checkpoint",
@@ -36,9 +36,9 @@ pub mod bindings {
     pub mod watermark {
         wit_bindgen::generate!({
             path: "wit",
-            inline: "package pipehost:rust-sdk; world watermark-alone { export pipehost:stage/watermark@0.1.0; }",
+            inline: "package pipehost:rust-sdk; world watermark-alone { export pipehost:stage/watermark@0.2.0; }",
             world: "pipehost:rust-sdk/watermark-alone",
-            with: { "pipehost:stage/records@0.1.0": crate::export::bindings::transform::pipehost::stage::records },
+            with: { "pipehost:stage/records@0.2.0": crate::export::bindings::transform::pipehost::stage::records },
             pub_export_macro: true,
             default_bindings_module: "::pipehost_plugin::bindings::watermark",
             disable_custom_section_link_helpers: true,
@@ -74,12 +74,21 @@ macro_rules! export {
         $crate::export!(@stage $stage, {
             $($watermark)*
 
-            impl $crate::bindings::checkpoint::exports::pipehost::stage::checkpoint::Guest for Exported {
-                fn save() -> Result<Vec<u8>, String> {
-                    STAGE.with_borrow(|stage| $crate::glue::save(stage))
+            use $crate::bindings::checkpoint::exports::pipehost::stage::checkpoint as state;
+
+            impl state::Guest for Exported {
+                fn save(groups: state::KeyGroups) -> Result<Vec<state::GroupState>, String> {
+                    let state::KeyGroups { first, end, count } = groups;
+                    let groups = $crate::driver::KeyGroups { held: first..end, count };
+                    let saved = STAGE.with_borrow(|stage| $crate::glue::save(stage, groups))?;
+                    let group = |(number, state)| state::GroupState { number, state };
+                    Ok(saved.into_iter().map(group).collect())
                 }
-                fn restore(saved: Vec<u8>) -> Result<(), String> {
-                    STAGE.with_borrow_mut(|stage| $crate::glue::restore(stage, &saved))
+                fn restore(saved: Vec<state::GroupState>, by: state::SavedBy) -> Result<(), String> {
+                    let saved = saved.into_iter().map(|group| (group.number, group.state));
+                    STAGE.with_borrow_mut(|stage| {
+                        $crate::glue::restore(stage, saved, &by.version, &by.config)
+                    })
                 }
             }
 
@@ -109,10 +118,18 @@ macro_rules! export {
                 }
                 fn open(config: String) -> Result<contract::Plan, String> {
                     STAGE.with_borrow_mut(|stage| {
-                        let $crate::driver::Plan { timestamps, key, value, attributes, ports, inputs } =
-                            $crate::glue::open(stage, &config)?;
+                        let $crate::driver::Plan {
+                            timestamps, key, value, attributes, ports, inputs, keeps,
+                        } = $crate::glue::open(stage, &config)?;
+                        let keeps = match keeps {
+                            $crate::driver::Keeps::Anything => contract::Keeps::Anything,
+                            $crate::driver::Keeps::Nothing => contract::Keeps::Nothing,
+                            $crate::driver::Keeps::ByKey(column) => {
+                                contract::Keeps::ByKey($crate::glue::target(column, &attributes))
+                            }
+                        };
                         let reads = contract::Columns { timestamps, key, value, attributes };
-                        Ok(contract::Plan { reads, ports, inputs })
+                        Ok(contract::Plan { reads, ports, inputs, keeps })
                     })
                 }
                 fn process(batch: $crate::driver::contract::Batch) -> Result<$crate::driver::contract::Outcome, String> {
@@ -172,7 +189,7 @@ pub mod glue {
     }
 
     fn view(column: &Given) -> Column<'_> {
-        Column::new(&column.ends, &column.data, &column.nulls)
+        Column::new(&column.ends, &column.data, column.nulls.as_deref().unwrap_or_default())
     }
 
     pub fn finish<S: Stage>(stage: &mut Option<Opened<S>>) -> Result<Outcome, String> {
@@ -186,14 +203,28 @@ pub mod glue {
         stage.as_mut().ok_or(NOT_OPEN)?.advance(watermark).map_err(message)
     }
 
-    pub fn save<S: Checkpoint>(stage: &Option<Opened<S>>) -> Result<Vec<u8>, String> {
-        stage.as_ref().ok_or(NOT_OPEN)?.save().map_err(message)
+    pub fn save<S: Checkpoint>(
+        stage: &Option<Opened<S>>,
+        groups: KeyGroups,
+    ) -> Result<Vec<(u32, Vec<u8>)>, String> {
+        stage.as_ref().ok_or(NOT_OPEN)?.save(groups).map_err(message)
     }
 
     pub fn restore<S: Checkpoint>(
         stage: &mut Option<Opened<S>>,
-        saved: &[u8],
+        saved: impl IntoIterator<Item = (u32, Vec<u8>)>,
+        version: &str,
+        config: &str,
     ) -> Result<(), String> {
-        stage.as_mut().ok_or(NOT_OPEN)?.restore(saved).map_err(message)
+        stage.as_mut().ok_or(NOT_OPEN)?.restore(saved, version, config).map_err(message)
+    }
+
+    /// A column as the contract names it.
+    pub fn target(column: Field, attributes: &[String]) -> Target {
+        match column {
+            Field::KEY => Target::Key,
+            Field::VALUE => Target::Value,
+            Field(index) => Target::Attribute(attributes[index - Field::FIRST_ATTRIBUTE].clone()),
+        }
     }
 }

@@ -123,12 +123,12 @@
 //! # State
 //!
 //! What a stage holds between records is lost with its instance: when it fails, and when the
-//! pipeline ends. A [`Checkpoint`] can save this state and restore it; [`state`] encodes it as
-//! bytes
-//! that include their own shape. Such a stage is exported with `export!(Counter, checkpoint)`.
+//! pipeline ends. A [`Checkpoint`] can save this state and restore it. The saved bytes include
+//! their own shape: a stage that expects another one gets an error, and misreads nothing. Such a
+//! stage is exported with `export!(Counter, checkpoint)`.
 //!
 //! ```
-//! use pipehost_plugin::{Checkpoint, Error, state};
+//! use pipehost_plugin::{Checkpoint, Error, Save, Saved};
 //! # use pipehost_plugin::{Out, Record, Rejection, Setup, Stage};
 //! # struct Counter { count: u64 }
 //! # impl Stage for Counter {
@@ -141,15 +141,70 @@
 //! # }
 //!
 //! impl Checkpoint for Counter {
-//!     fn save(&self) -> Result<Vec<u8>, Error> {
-//!         state::encode(&self.count)
+//!     fn save(&self, state: &mut Save) -> Result<(), Error> {
+//!         state.put(&self.count)
 //!     }
 //!
-//!     fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
-//!         self.count = state::decode(saved)?;
+//!     fn restore(&mut self, saved: &Saved) -> Result<(), Error> {
+//!         self.count = saved.get()?;
 //!         Ok(())
 //!     }
 //! }
+//! ```
+//!
+//! A state that another configuration has made is refused, unless the stage
+//! [accepts](Checkpoint::accepts) it.
+//!
+//! # All cores
+//!
+//! Only the stage knows how many instances of it may share the records. One that declares nothing
+//! has one instance, which gets every record. One that [keeps nothing](Setup::keeps_nothing) has as
+//! many as there are cores, as they are needed. One that [keeps by key](Setup::keeps_by_key) shares
+//! the keys among its instances, and saves its state [by key](Save::put_by_key), so that keys can
+//! move from one instance to another:
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use pipehost_plugin::{Checkpoint, Error, Field, Out, Record, Rejection, Save, Saved, Setup, Stage};
+//!
+//! struct CountByKey {
+//!     key: Field,
+//!     counts: BTreeMap<Vec<u8>, u64>,
+//! }
+//!
+//! impl Stage for CountByKey {
+//! #   type Config = pipehost_plugin::serde_json::Value;
+//!     fn open(_: Self::Config, setup: &mut Setup) -> Result<Self, Error> {
+//!         let key = setup.key();
+//!         setup.keeps_by_key(key);
+//!         Ok(Self { key, counts: BTreeMap::new() })
+//!     }
+//!
+//!     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
+//!         let key = record.get(self.key).unwrap_or_default();
+//!         let count = self.counts.entry(key.to_vec()).or_default();
+//!         *count += 1;
+//!         out.keep().attribute("count", count.to_string());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! impl Checkpoint for CountByKey {
+//!     fn save(&self, state: &mut Save) -> Result<(), Error> {
+//!         state.put_by_key(self.counts.iter().map(|(key, count)| (&key[..], count)))
+//!     }
+//!
+//!     fn restore(&mut self, saved: &Saved) -> Result<(), Error> {
+//!         self.counts = saved.by_key()?.into_iter().collect();
+//!         Ok(())
+//!     }
+//! }
+//! # use pipehost_plugin::testing::{Driven, record};
+//! # let config = pipehost_plugin::serde_json::json!({});
+//! # let mut driven = Driven::<CountByKey>::open(config.clone());
+//! # driven.process([record("a").key("k"), record("b").key("other")]);
+//! # let out = driven.restarted(config).process([record("c").key("k")]);
+//! # assert_eq!(out.port("out"), [record("c").key("k").attribute("count", "2")]);
 //! ```
 //!
 //! # Time
@@ -159,7 +214,7 @@
 //!
 //! ```
 //! use pipehost_plugin::{Error, Out, Timed};
-//! # use pipehost_plugin::{Checkpoint, Record, Rejection, Setup, Stage, state};
+//! # use pipehost_plugin::{Checkpoint, Record, Rejection, Save, Saved, Setup, Stage};
 //! # struct Window { end: i64, count: u64 }
 //! # impl Stage for Window {
 //! #     type Config = pipehost_plugin::serde_json::Value;
@@ -172,9 +227,9 @@
 //! #     }
 //! # }
 //! # impl Checkpoint for Window {
-//! #     fn save(&self) -> Result<Vec<u8>, Error> { state::encode(&self.count) }
-//! #     fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
-//! #         self.count = state::decode(saved)?;
+//! #     fn save(&self, state: &mut Save) -> Result<(), Error> { state.put(&self.count) }
+//! #     fn restore(&mut self, saved: &Saved) -> Result<(), Error> {
+//! #         self.count = saved.get()?;
 //! #         Ok(())
 //! #     }
 //! # }
@@ -218,8 +273,9 @@ mod opened;
 mod output;
 mod period;
 mod record;
+mod saved;
 mod setup;
-pub mod state;
+mod state;
 pub mod testing;
 mod time;
 
@@ -227,6 +283,7 @@ pub use error::{Error, Rejection};
 pub use output::{Out, Row};
 pub use period::Period;
 pub use record::Record;
+pub use saved::{Save, Saved};
 pub use setup::{Field, InputId, Port, Setup, Time};
 pub use time::{TimeError, parse_rfc3339, rfc3339};
 
@@ -264,10 +321,20 @@ pub trait Stage: Sized {
 /// A [`Stage`] whose state outlives its instance: exported with
 /// `export!(Type, checkpoint)`.
 pub trait Checkpoint: Stage {
-    /// The state, in whatever encoding [`Checkpoint::restore`] understands.
-    fn save(&self) -> Result<Vec<u8>, Error>;
-    /// Takes over a saved state; called after `open`, before the first record.
-    fn restore(&mut self, saved: &[u8]) -> Result<(), Error>;
+    /// Saves the state. Must change nothing.
+    fn save(&self, state: &mut Save) -> Result<(), Error>;
+
+    /// Takes over a saved state; called after `open`, before the first record. It may come from
+    /// several instances, or be a part of what one has saved, if the stage [keeps by
+    /// key](Setup::keeps_by_key).
+    fn restore(&mut self, saved: &Saved) -> Result<(), Error>;
+
+    /// Whether the stage can go on with a state that another version of it or another configuration
+    /// has made: called before `restore`. An error is shown to the operator, and nothing runs. The
+    /// default refuses another configuration, and names the settings.
+    fn accepts(&self, saved: &Saved) -> Result<(), Error> {
+        saved.accept_changes_of(&[])
+    }
 }
 
 /// A [`Checkpoint`] that receives watermarks: exported with `export!(Type, timed)`. The pipeline

@@ -1,8 +1,8 @@
 //! A stage that has been opened, and the loop over the rows of a batch.
 
 use crate::driver::contract::Outcome;
-use crate::driver::{Input, Plan};
-use crate::{Checkpoint, Error, Out, Setup, Stage, Timed};
+use crate::driver::{Input, KeyGroups, Plan};
+use crate::{Checkpoint, Error, Out, Save, Saved, Setup, Stage, Timed};
 
 /// An opened stage: what the exported functions, native tests and native
 /// benchmarks all drive.
@@ -10,6 +10,7 @@ use crate::{Checkpoint, Error, Out, Setup, Stage, Timed};
 pub struct Opened<S> {
     stage: S,
     plan: Plan,
+    config: String,
 }
 
 impl<S: Stage> Opened<S> {
@@ -18,15 +19,18 @@ impl<S: Stage> Opened<S> {
     /// # Errors
     /// If the configuration is invalid; the message is for the operator.
     pub fn open(config: &str) -> Result<Self, Error> {
-        let config = serde_json::from_str(config)?;
         let mut setup = Setup::new();
-        let stage = S::open(config, &mut setup)?;
-        Ok(Self { stage, plan: setup.plan })
+        let stage = S::open(serde_json::from_str(config)?, &mut setup)?;
+        Ok(Self { stage, plan: setup.plan, config: config.to_owned() })
     }
 
     /// The plan that the stage declared.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    pub(crate) fn config(&self) -> &str {
+        &self.config
     }
 
     /// Gives every record of a batch to the stage.
@@ -53,20 +57,31 @@ impl<S: Stage> Opened<S> {
 }
 
 impl<S: Checkpoint> Opened<S> {
-    /// The stage's state.
+    /// The stage's state, by key group.
     ///
     /// # Errors
     /// The error of the stage.
-    pub fn save(&self) -> Result<Vec<u8>, Error> {
-        self.stage.save()
+    pub fn save(&self, groups: KeyGroups) -> Result<Vec<(u32, Vec<u8>)>, Error> {
+        let mut save = Save::new(groups);
+        self.stage.save(&mut save)?;
+        Ok(save.into_groups())
     }
 
-    /// Takes over a saved state.
+    /// Takes over the states of some key groups, which this version saved with this
+    /// configuration, in JSON.
     ///
     /// # Errors
-    /// The error of the stage.
-    pub fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
-        self.stage.restore(saved)
+    /// The error of the stage, or its refusal of what has changed.
+    pub fn restore(
+        &mut self,
+        groups: impl IntoIterator<Item = (u32, Vec<u8>)>,
+        version: &str,
+        config: &str,
+    ) -> Result<(), Error> {
+        let groups = groups.into_iter().map(|(_, bytes)| bytes);
+        let saved = Saved::new(groups, version.to_owned(), config, &self.config)?;
+        self.stage.accepts(&saved)?;
+        self.stage.restore(&saved)
     }
 }
 

@@ -23,6 +23,17 @@ impl Field {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InputId(pub(crate) u32);
 
+/// What a stage keeps from one record to the next, as the contract's `keeps`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    /// Anything: one instance gets every record.
+    Anything,
+    /// Nothing: any number of instances share the records.
+    Nothing,
+    /// What belongs to one value of this column.
+    ByKey(Field),
+}
+
 /// What `process` reads and where it writes, as the contract's `plan`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -38,6 +49,8 @@ pub struct Plan {
     pub ports: Vec<String>,
     /// The inputs that it tells apart; none, if it does not.
     pub inputs: Vec<String>,
+    /// What it keeps between calls.
+    pub keeps: Keeps,
 }
 
 /// Handed to [`Stage::open`](crate::Stage::open) to declare what the stage reads
@@ -57,6 +70,7 @@ impl Setup {
                 attributes: Vec::new(),
                 ports: vec!["out".to_owned()],
                 inputs: Vec::new(),
+                keeps: Keeps::Anything,
             },
         }
     }
@@ -96,6 +110,19 @@ impl Setup {
     /// many inputs as are declared, in this order.
     pub fn input(&mut self, name: &str) -> InputId {
         InputId(position_or_push(&mut self.plan.inputs, name) as u32)
+    }
+
+    /// Declares that the stage keeps nothing from one record to the next: what it does with a
+    /// record depends on this record alone. The host then runs it on as many cores as it has.
+    pub fn keeps_nothing(&mut self) {
+        self.plan.keeps = Keeps::Nothing;
+    }
+
+    /// Declares that what the stage keeps belongs to one value of this column: what it does with
+    /// a record depends on no record with another value. The host can then divide the records
+    /// among several instances. A limit that counts keys is then one of each instance.
+    pub fn keeps_by_key(&mut self, key: Field) {
+        self.plan.keeps = Keeps::ByKey(key);
     }
 
     /// Adds a port beside the default one.

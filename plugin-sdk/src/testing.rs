@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use crate::driver::contract::{
     AttributeChange, Change, Excerpt, Given, Outcome, Output, Rows, Target,
 };
-use crate::driver::{Column, Input, Opened, Plan};
+use crate::driver::{Column, Input, KeyGroups, Opened, Plan};
 use crate::{Field, NO_TIME, Stage};
 
 /// A record of a test: build it with [`record`].
@@ -158,10 +158,22 @@ impl<S: crate::Checkpoint> Driven<S> {
     /// # Panics
     /// If the stage fails, or refuses its configuration or state.
     pub fn restarted(&self, config: serde_json::Value) -> Self {
+        self.restarted_as(config).expect("the stage takes its state back")
+    }
+
+    /// The same stage after a restart, if it accepts the state that was saved under the
+    /// configuration before.
+    ///
+    /// # Errors
+    /// The error of the stage.
+    ///
+    /// # Panics
+    /// If the stage fails, or refuses its configuration.
+    pub fn restarted_as(&self, config: serde_json::Value) -> Result<Self, crate::Error> {
         let mut restarted = Self::open(config);
-        let saved = self.stage.save().expect("the stage saves its state");
-        restarted.stage.restore(&saved).expect("the stage takes its state back");
-        restarted
+        let saved = self.stage.save(KeyGroups::ALL).expect("the stage saves its state");
+        restarted.stage.restore(saved, "0.0.0", self.stage.config())?;
+        Ok(restarted)
     }
 }
 

@@ -14,13 +14,13 @@
         (then (drop (memory.grow (i32.const 16))) (br $grow))))
     (local.get $at))
   ;; After each answer, what was allocated for the batch is free again.
-  (func (export "cabi_post_pipehost:stage/stage@0.1.0#process") (param i32)
+  (func (export "cabi_post_pipehost:stage/stage@0.2.0#process") (param i32)
     (global.set $heap (i32.const 65536)))
 
   (data (i32.const 0) "guest0.1.0A guest of the tests{}out")
   ;; describe: name, version, summary, schema, each a pointer and a length.
   (data (i32.const 64) "\00\00\00\00\05\00\00\00\05\00\00\00\05\00\00\00\0a\00\00\00\14\00\00\00\1e\00\00\00\02\00\00\00")
-  (func (export "pipehost:stage/stage@0.1.0#describe") (result i32) (i32.const 64))
+  (func (export "pipehost:stage/stage@0.2.0#describe") (result i32) (i32.const 64))
   ;; The list of one port, `out`.
   (data (i32.const 96) "\20\00\00\00\03\00\00\00")
   ;; open: ok; reads the value; no attributes; one port; no inputs (zeros up to 144).
@@ -30,8 +30,8 @@
   (data (i32.const 256) "\00\00\00\00\40\01\00\00\01\00\00\00")
   ;; An outcome at 288 that is empty.
   (data (i32.const 288) "\00\00\00\00")
-  (func (export "pipehost:stage/stage@0.1.0#open") (param i32 i32) (result i32)
+  (func (export "pipehost:stage/stage@0.2.0#open") (param i32 i32) (result i32)
     (call $open (local.get 0) (local.get 1)))
-  (func (export "pipehost:stage/stage@0.1.0#process") (param i32) (result i32)
+  (func (export "pipehost:stage/stage@0.2.0#process") (param i32) (result i32)
     (call $process (local.get 0)))
-  (func (export "pipehost:stage/stage@0.1.0#finish") (result i32) (call $finish))
+  (func (export "pipehost:stage/stage@0.2.0#finish") (result i32) (call $finish))

@@ -109,7 +109,7 @@ fn many(runtime: &Runtime) {
         let component = Component::load(engine, "touch".into(), &bytes, limits, Grants::default());
         let component = component.unwrap_or_else(|why| panic!("{why:?}"));
         let metrics = Metrics::default().node("touch");
-        let opened = Program::open(component.into(), "{}".to_owned(), &metrics);
+        let opened = Program::open(component.into(), "1".to_owned(), "{}".to_owned(), &metrics);
         let program = runtime.block_on(opened).expect("it opens");
         let runner = Runner::Sandboxed(Arc::new(program));
         let mut workers: Vec<Worker> = (0..instances as usize)

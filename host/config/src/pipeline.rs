@@ -25,6 +25,9 @@ pub struct Config {
     pub state: Option<At<PathBuf>>,
     /// Time from one checkpoint to the next.
     pub checkpoint_interval: Duration,
+    /// Into how many groups the keys of stages that keep by key are divided; `None` for the
+    /// number that the state has, or the default.
+    pub key_groups: Option<u32>,
     pub sources: Vec<Source>,
     pub stages: Vec<Stage>,
     pub sinks: Vec<Sink>,
@@ -42,6 +45,7 @@ impl Default for Config {
             dead_letters: None,
             state: None,
             checkpoint_interval: Duration::from_secs(1),
+            key_groups: None,
             sources: Vec::new(),
             stages: Vec::new(),
             sinks: Vec::new(),
@@ -123,7 +127,8 @@ pub struct Stage {
     pub name: At<String>,
     pub plugin: At<Plugin>,
     pub input: Input,
-    pub workers: usize,
+    /// The most lanes or workers it may have; `None` if the stage and the machine decide.
+    pub workers: Option<usize>,
     pub partition: Option<Partition>,
     pub ordered: bool,
     pub batch: Option<Batching>,
@@ -140,6 +145,7 @@ pub struct Stage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Partition {
     Key,
+    Value,
     Attribute(String),
 }
 
@@ -148,6 +154,7 @@ impl fmt::Display for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key => f.write_str("key"),
+            Self::Value => f.write_str("value"),
             Self::Attribute(name) => write!(f, "attribute:{name}"),
         }
     }
@@ -160,7 +167,7 @@ impl Stage {
             name,
             plugin,
             input,
-            workers: 1,
+            workers: None,
             partition: None,
             ordered: true,
             batch: None,

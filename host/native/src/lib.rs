@@ -12,7 +12,7 @@ use pipehost_plugin::driver::{Input, Opened, contract};
 use pipehost_record::{Batch, Column};
 use pipehost_sandbox::contract::bindings::records;
 use pipehost_sandbox::contract::outcome::{self, Answer};
-use pipehost_sandbox::contract::plan::{Given, Plan};
+use pipehost_sandbox::contract::plan::{Given, Keeps, Plan};
 use pipehost_sandbox::{Native, Runner};
 
 /// The native stage of this name, opened with a configuration in JSON. `None` if there is none, or
@@ -56,6 +56,13 @@ fn make<S: Stage + Send + 'static>(config: &str) -> Result<Runner> {
         attributes: plan.attributes,
         ports: plan.ports,
         inputs: plan.inputs,
+        keeps: match plan.keeps {
+            pipehost_plugin::driver::Keeps::Nothing => Keeps::Nothing,
+            // No state of a native stage is saved.
+            pipehost_plugin::driver::Keeps::Anything | pipehost_plugin::driver::Keeps::ByKey(_) => {
+                Keeps::Anything
+            }
+        },
     });
     let (config, its_plan) = (config.to_owned(), plan.clone());
     let make = move || -> Box<dyn Native> {

@@ -105,6 +105,9 @@ node_metrics! {
     /// Batches waiting in front of this node.
     queue: IntGauge = "pipeline_stage_queue_depth_batches",
         "Batches waiting in front of a stage or sink.";
+    /// Its lanes, or its workers.
+    lanes: IntGauge = "pipeline_stage_lanes",
+        "Lanes of a stage: each has an instance of its own.";
     /// Bytes that its guests printed beyond the limit.
     log_dropped: IntCounter = "pipeline_stage_log_dropped_bytes_total",
         "Bytes that a stage printed beyond its rate limit.";

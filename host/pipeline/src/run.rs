@@ -2,6 +2,7 @@
 
 use anyhow::anyhow;
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use pipehost_config::Config;
 use pipehost_config::graph::{self, NodeId};
 use pipehost_connectors::Progress;
 use pipehost_observe::metrics::{Metrics, NodeMetrics};
+use pipehost_sandbox::guests;
 
 /// A request to end the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +52,6 @@ pub struct RunReport {
 pub struct Node {
     pub id: NodeId,
     pub name: String,
-    pub workers: usize,
     /// Capacity of each of its input queues, in batches.
     pub queue: usize,
     pub metrics: Arc<NodeMetrics>,
@@ -61,10 +62,26 @@ pub struct Node {
 /// All nodes, sources first, in the order of the configuration.
 pub type Nodes = Vec<Node>;
 
+/// A task of a run.
+pub(crate) type Task = Pin<Box<dyn Future<Output = TaskResult> + Send>>;
+
+/// Adds tasks of stages to a run that has begun.
+#[derive(Clone)]
+pub(crate) struct Spawner(mpsc::UnboundedSender<(String, Task)>);
+
+impl Spawner {
+    pub(crate) fn spawn(&self, name: &str, task: Task) {
+        let _ = self.0.send((name.to_owned(), task)); // The run may have failed.
+    }
+}
+
 /// A pipeline that is ready to run; [`Running::finish`] runs it.
 pub struct Running {
     pub nodes: Nodes,
     tasks: JoinSet<TaskResult>,
+    spawner: Spawner,
+    /// Tasks that others have asked for.
+    asked: mpsc::UnboundedReceiver<(String, Task)>,
     /// Cancelled to start all tasks together: if a signal comes while later tasks are still being
     /// created, nothing has been read.
     begin: CancellationToken,
@@ -81,13 +98,13 @@ fn nodes(config: &Config, metrics: &Metrics) -> Nodes {
     graph::nodes(config)
         .map(|id| {
             let name = graph::name(config, id).value.clone();
-            let (workers, queue) = match id {
-                NodeId::Source(_) => (1, 0),
-                NodeId::Stage(i) => (config.stages[i].workers, config.stages[i].input.queue),
-                NodeId::Sink(i) => (1, config.sinks[i].input.queue),
+            let queue = match id {
+                NodeId::Source(_) => 0,
+                NodeId::Stage(i) => config.stages[i].input.queue,
+                NodeId::Sink(i) => config.sinks[i].input.queue,
             };
             let progress = matches!(id, NodeId::Source(_)).then(Arc::default);
-            Node { id, metrics: metrics.node(&name), name, workers, queue, progress }
+            Node { id, metrics: metrics.node(&name), name, queue, progress }
         })
         .collect()
 }
@@ -98,7 +115,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 impl Running {
     /// A run without tasks.
     pub(crate) fn new(config: &Config, metrics: &Metrics) -> Self {
+        let (spawner, asked) = mpsc::unbounded_channel();
         Self {
+            spawner: Spawner(spawner),
+            asked,
             nodes: nodes(config, metrics),
             tasks: JoinSet::new(),
             begin: CancellationToken::new(),
@@ -109,6 +129,10 @@ impl Running {
             grace: config.shutdown_grace,
             start: Instant::now(),
         }
+    }
+
+    pub(crate) fn spawner(&self) -> Spawner {
+        self.spawner.clone()
     }
 
     /// Spawns a task that calls no guest.
@@ -164,6 +188,9 @@ impl Running {
                     patience = tokio::time::Instant::now() + self.grace;
                 }
                 () = tokio::time::sleep_until(patience) => break,
+                Some((name, task)) = self.asked.recv() => {
+                    self.spawn_on(guests(), &name, task);
+                }
                 ended = self.tasks.join_next_with_id() => match ended {
                     None => break,
                     Some(Ok((id, Ok(()) | Err(TaskError::NeighbourGone)))) => {

@@ -11,6 +11,7 @@ use crate::engine::{Engine, Loaded};
 use crate::host::{Host, Quota, add_to_linker};
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::Limits;
+use pipehost_record::foreign::Foreign;
 
 /// A component that is ready to run.
 pub struct Component {
@@ -63,6 +64,11 @@ impl Component {
             return Err(refused);
         }
         if component.get_export_index(None, bindings::STAGE).is_none() {
+            let mut names = ty.exports(&engine.wasmtime).map(|(name, _)| name);
+            if let Some(version) = names.find_map(bindings::other_version) {
+                let version = Foreign::new(version).to_string();
+                return Err(vec![bindings::built_for_another(&version)]);
+            }
             const TOLD: usize = 20;
             let exports = ty.exports(&engine.wasmtime).map(|(name, _)| format!("`{name}`"));
             let count = exports.len();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::component::Component;
 use crate::contract::plan::Plan;
+use crate::contract::state::SavedBy;
 use crate::host::GuestLog;
 use crate::instance::Failure;
 use crate::instance::{Description, Instance};
@@ -12,8 +13,8 @@ use pipehost_observe::metrics::{Cause, NodeMetrics};
 /// A component, opened once to learn its plan.
 pub struct Program {
     component: Arc<Component>,
-    /// The configuration, a JSON object.
-    config: String,
+    /// The version that the component describes, and the configuration, a JSON object.
+    saves_as: SavedBy,
     plan: Plan,
 }
 
@@ -33,19 +34,20 @@ pub async fn describe(
 }
 
 impl Program {
-    /// Opens a stage with its configuration, a JSON object. Its instances are opened the same
+    /// Opens a stage of this version with its configuration, a JSON object. Its instances are opened the same
     /// way.
     ///
     /// # Errors
     /// If the component refuses its configuration or fails.
     pub async fn open(
         component: Arc<Component>,
+        version: String,
         config: String,
         metrics: &Arc<NodeMetrics>,
     ) -> Result<Self, Failure> {
         let log = log(&component, 0, metrics);
         let plan = Instance::start(&component, log, metrics).await?.open(&config).await?;
-        Ok(Self { component, config, plan })
+        Ok(Self { component, saves_as: SavedBy { version, config }, plan })
     }
 
     pub fn component(&self) -> &Component {
@@ -55,6 +57,11 @@ impl Program {
     /// What the stage declared when it was opened.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Who a state of this stage is saved by.
+    pub fn saves_as(&self) -> &SavedBy {
+        &self.saves_as
     }
 
     /// The log of the instances of a worker.
@@ -72,7 +79,7 @@ impl Program {
         metrics: &Arc<NodeMetrics>,
     ) -> Result<Instance, Failure> {
         let mut instance = Instance::start(&self.component, log, metrics).await?;
-        if instance.open(&self.config).await? != self.plan {
+        if instance.open(&self.saves_as.config).await? != self.plan {
             let message =
                 "opened with the same configuration, it made a plan that differs from the first";
             return Err(Failure::new(Cause::Contract, message));

@@ -61,8 +61,10 @@ impl GraphDrawing<'_> {
                 let stage = &self.config.stages[i];
                 let plugin =
                     stage.plugin.value.path.file_name().unwrap_or_default().to_string_lossy();
-                let workers =
-                    if stage.workers > 1 { format!(" ×{}", stage.workers) } else { String::new() };
+                let workers = match stage.workers {
+                    Some(workers @ 2..) => format!(" ×{workers}"),
+                    _ => String::new(),
+                };
                 format!("{plugin}{workers}")
             }
             NodeId::Sink(i) => match &self.config.sinks[i].kind {

@@ -10,14 +10,15 @@ use serde_json::Value;
 
 use crate::error::{Error, print};
 use crate::setting;
-use pipehost_config::Plugin;
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::Limits;
+use pipehost_config::{Partition, Plugin};
 use pipehost_observe::log::stderr;
 use pipehost_observe::metrics::Metrics;
 use pipehost_record::foreign::Foreign;
 use pipehost_sandbox::compile::Metering;
 use pipehost_sandbox::compile::Source;
+use pipehost_sandbox::contract::plan::{Keeps, Plan};
 use pipehost_sandbox::engine::Engine;
 use pipehost_sandbox::plugin;
 use pipehost_sandbox::{Component, Program, describe};
@@ -79,11 +80,14 @@ async fn about(path: &Path, source: &Source, config: &Value) -> Result<String, E
         "state",
         if component.has_checkpoint() { "kept by the host (checkpoint)" } else { "none kept" },
     );
-    match Program::open(component.clone(), config.to_string(), &metrics).await {
+    match Program::open(component.clone(), about.version.clone(), config.to_string(), &metrics)
+        .await
+    {
         Ok(program) => {
             let plan = program.plan();
             line("ports", &plan.ports.join(", "));
             line("reads", &reads(plan));
+            line("keeps", &keeps(plan));
         }
         Err(failure) => {
             line("ports", "depend on its configuration; give it with --set NAME=VALUE");
@@ -116,7 +120,18 @@ async fn about(path: &Path, source: &Source, config: &Value) -> Result<String, E
     Ok(out)
 }
 
-fn reads(plan: &pipehost_sandbox::contract::plan::Plan) -> String {
+fn keeps(plan: &Plan) -> String {
+    match &plan.keeps {
+        Keeps::Anything => "anything: one lane, unless the pipeline says otherwise".to_owned(),
+        Keeps::Nothing => "nothing: any number of lanes".to_owned(),
+        Keeps::ByKey(Partition::Attribute(name)) => {
+            format!("by the attribute `{}`: lanes by key group", Foreign::new(name))
+        }
+        Keeps::ByKey(by) => format!("by the {by}: lanes by key group"),
+    }
+}
+
+fn reads(plan: &Plan) -> String {
     let columns = [(plan.timestamps, "timestamp"), (plan.key, "key"), (plan.value, "value")];
     let mut reads: Vec<String> =
         columns.iter().filter(|(read, _)| *read).map(|(_, name)| (*name).to_owned()).collect();

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::{Error, print};
 use crate::summary::number;
 use pipehost_connectors::{Extent, extent, written_extent};
-use pipehost_pipeline::state::{self, Checkpoint, Store};
+use pipehost_pipeline::state::{self, Checkpoint, Division, Store};
 use pipehost_record::foreign::Foreign;
 use pipehost_record::time::rfc3339;
 
@@ -83,11 +83,12 @@ fn show(checkpoint: &Checkpoint) -> String {
         rows.push((name, &source.kind, source_position(&source.kind, source.position.as_ref())));
     }
     for (name, stage) in &checkpoint.stages {
-        let held: Vec<_> = stage.saved_bytes.iter().flatten().collect();
-        let bytes = ByteSize::b(held.iter().copied().sum::<usize>() as u64);
-        let workers = match held.len() {
-            0 | 1 => String::new(),
-            n => format!(" of {n} workers"),
+        let held = &stage.saved_bytes;
+        let bytes = ByteSize::b(held.values().sum::<usize>() as u64);
+        let workers = match (&stage.division, held.len()) {
+            (Division::Workers { .. }, n @ 2..) => format!(" of {n} workers"),
+            (Division::Nothing | Division::Workers { .. }, _) => String::new(),
+            (Division::KeyGroups { count }, n) => format!(" in {n} of {count} key groups"),
         };
         let what = match (stage.finished, held.is_empty()) {
             (true, true) => "has finished".to_owned(),

@@ -1,4 +1,4 @@
-//! Encodes a state as bytes, for [`Checkpoint`](crate::Checkpoint).
+//! Encodes a state as bytes, for [`Save`](crate::Save).
 //!
 //! The bytes begin with `PS` and a version (1). Then comes the shape of the state: its types and
 //! the names of its fields, found while it was encoded. A stage that expects another shape gets an
@@ -18,7 +18,7 @@ use shape::Shape;
 
 const MAGIC: &[u8] = b"PS\x01";
 
-/// Encodes a state, for [`Checkpoint::save`](crate::Checkpoint::save).
+/// Encodes a state.
 ///
 /// # Errors
 /// If it cannot be encoded.

@@ -18,7 +18,8 @@ pub struct AddContext {
 impl Stage for AddContext {
     type Config = Config;
 
-    fn open(config: Config, _setup: &mut Setup) -> Result<Self, Error> {
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
+        setup.keeps_nothing();
         if config.attributes.contains_key("") {
             return Err("an attribute needs a name".into());
         }

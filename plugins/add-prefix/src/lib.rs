@@ -18,6 +18,7 @@ impl Stage for AddPrefix {
     type Config = Config;
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
+        setup.keeps_nothing();
         Ok(Self { value: setup.value(), prefix: config.prefix })
     }
 

@@ -2,7 +2,9 @@ use std::num::NonZeroU64;
 
 use pipehost_plugin::schemars::{self, JsonSchema};
 use pipehost_plugin::serde::Deserialize;
-use pipehost_plugin::{Checkpoint, Error, Field, Out, Port, Record, Rejection, Setup, Stage};
+use pipehost_plugin::{
+    Checkpoint, Error, Field, Out, Port, Record, Rejection, Save, Saved, Setup, Stage,
+};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
@@ -61,13 +63,12 @@ impl Stage for Alert {
 }
 
 impl Checkpoint for Alert {
-    fn save(&self) -> Result<Vec<u8>, Error> {
-        Ok(self.count.to_le_bytes().to_vec())
+    fn save(&self, state: &mut Save) -> Result<(), Error> {
+        state.put(&self.count)
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
-        let count = saved.try_into().map_err(|_| "the saved count is not eight bytes long")?;
-        self.count = u64::from_le_bytes(count);
+    fn restore(&mut self, saved: &Saved) -> Result<(), Error> {
+        self.count = saved.get()?;
         Ok(())
     }
 }
@@ -79,7 +80,7 @@ mod tests {
     use super::Alert;
     use pipehost_plugin::driver::Opened;
     use pipehost_plugin::serde_json::json;
-    use pipehost_plugin::testing::{TestRecord, record, run};
+    use pipehost_plugin::testing::{Driven, TestRecord, record, run};
 
     fn critical(value: &str) -> TestRecord {
         record(value).attribute("level", "CRITICAL")
@@ -101,11 +102,12 @@ mod tests {
 
     #[test]
     fn the_count_outlives_the_instance() {
-        let config = json!({ "level": "CRITICAL", "threshold": 2 }).to_string();
-        let mut stage = Opened::<Alert>::open(&config).unwrap();
-        stage.restore(&7u64.to_le_bytes()).unwrap();
-        assert_eq!(stage.save().unwrap(), 7u64.to_le_bytes());
-        assert!(stage.restore(b"short").is_err());
+        let config = json!({ "level": "CRITICAL", "threshold": 2 });
+        let mut stage = Driven::<Alert>::open(config.clone());
+        stage.process([critical("a"), critical("b"), critical("c")]);
+        let out = stage.restarted(config).process([critical("d")]);
+        let alert = critical("ALERT: 4 CRITICAL records, the last: d");
+        assert_eq!(out.port("alerts"), [alert]);
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use pipehost_plugin::schemars::{self, JsonSchema};
 use pipehost_plugin::serde::Deserialize;
-use pipehost_plugin::{Checkpoint, Error, Field, Out, Record, Rejection, Setup, Stage, state};
+use pipehost_plugin::{
+    Checkpoint, Error, Field, Out, Record, Rejection, Save, Saved, Setup, Stage,
+};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
@@ -81,15 +83,14 @@ impl Stage for Dedupe {
 }
 
 impl Checkpoint for Dedupe {
-    fn save(&self) -> Result<Vec<u8>, Error> {
+    fn save(&self, state: &mut Save) -> Result<(), Error> {
         let keys: Vec<&[u8]> = self.order.iter().map(|key| &**key).collect();
-        state::encode(&keys)
+        state.put(&keys)
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
-        let keys: Vec<&[u8]> = state::decode(saved)?;
-        for key in keys {
-            self.is_new(key);
+    fn restore(&mut self, saved: &Saved) -> Result<(), Error> {
+        for key in saved.get::<Vec<Vec<u8>>>()? {
+            self.is_new(&key);
         }
         Ok(())
     }

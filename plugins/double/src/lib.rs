@@ -21,6 +21,7 @@ impl Stage for Double {
     type Config = Config;
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
+        setup.keeps_nothing();
         Ok(Self { value: setup.value(), work: config.work })
     }
 

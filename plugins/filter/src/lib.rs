@@ -48,6 +48,7 @@ impl Stage for Filter {
     type Config = Config;
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
+        setup.keeps_nothing();
         let (attribute, equals) = match config.level {
             Some(_) if config.attribute.is_some() || config.equals.is_some() => {
                 return Err("`level` already says attribute and equals; leave those out".into());

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use pipehost_plugin::schemars::{self, JsonSchema};
 use pipehost_plugin::serde::{Deserialize, Serialize};
 use pipehost_plugin::{
-    Checkpoint, Error, Field, InputId, Out, Period, Port, Record, Rejection, Setup, Stage, Time,
-    Timed, state,
+    Checkpoint, Error, Field, InputId, Out, Period, Port, Record, Rejection, Save, Saved, Setup,
+    Stage, Time, Timed,
 };
 
 #[derive(Deserialize, JsonSchema)]
@@ -17,7 +17,8 @@ pub struct Config {
     /// Adds the port `unmatched`, for records that no other was joined with.
     #[serde(default)]
     unmatched: bool,
-    /// How many records may wait for others, of both inputs together: one more is rejected.
+    /// How many records may wait for others, of both inputs together and in each lane: one more is
+    /// rejected.
     #[serde(default = "max_waiting")]
     max_waiting: usize,
 }
@@ -34,8 +35,6 @@ struct Waiting {
     matched: bool,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(crate = "pipehost_plugin::serde")]
 struct State {
     /// By input and key, in the order of arrival.
     waiting: [BTreeMap<Vec<u8>, Vec<Waiting>>; 2],
@@ -63,9 +62,11 @@ impl Stage for Join {
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         setup.input("left");
+        let key = setup.attribute_or_key(config.attribute.as_deref());
+        setup.keeps_by_key(key);
         Ok(Self {
             time: setup.timestamp(),
-            key: setup.attribute_or_key(config.attribute.as_deref()),
+            key,
             value: setup.value(),
             right: setup.input("right"),
             late: setup.port("late"),
@@ -133,13 +134,27 @@ impl Join {
 }
 
 impl Checkpoint for Join {
-    fn save(&self) -> Result<Vec<u8>, Error> {
-        state::encode(&self.state)
+    fn save(&self, state: &mut Save) -> Result<(), Error> {
+        state.put(&self.state.watermark)?;
+        let sides = (0_u8..).zip(&self.state.waiting);
+        state.put_by_key(sides.flat_map(|(side, waiting)| {
+            waiting.iter().map(move |(key, records)| (&key[..], (side, records)))
+        }))
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
-        self.state = state::decode(saved)?;
+    fn restore(&mut self, saved: &Saved) -> Result<(), Error> {
+        let mut state = State { waiting: Default::default(), count: 0, watermark: saved.get()? };
+        for (key, (side, records)) in saved.by_key::<(u8, Vec<Waiting>)>()? {
+            let waiting = state.waiting.get_mut(usize::from(side)).ok_or("it has a third side")?;
+            state.count += records.len();
+            waiting.insert(key, records);
+        }
+        self.state = state;
         Ok(())
+    }
+
+    fn accepts(&self, saved: &Saved) -> Result<(), Error> {
+        saved.accept_changes_of(&["max_waiting"])
     }
 }
 

@@ -34,6 +34,7 @@ impl Stage for JsonPath {
     type Config = Config;
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
+        setup.keeps_nothing();
         if config.attributes.contains_key("") {
             return Err("an attribute has no name".into());
         }

@@ -37,6 +37,7 @@ impl Stage for ParseCsv {
     type Config = Config;
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
+        setup.keeps_nothing();
         let Config { columns, delimiter, key } = config;
         let delimiter = u8::try_from(delimiter)
             .ok()

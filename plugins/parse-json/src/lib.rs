@@ -28,6 +28,7 @@ impl Stage for ParseJson {
     type Config = Config;
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
+        setup.keeps_nothing();
         Ok(Self { input: setup.value(), config })
     }
 

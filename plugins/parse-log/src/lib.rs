@@ -26,6 +26,7 @@ impl Stage for ParseLog {
     type Config = Config;
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
+        setup.keeps_nothing();
         Ok(Self { line: setup.value(), attribute: config.attribute })
     }
 

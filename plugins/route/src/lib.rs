@@ -23,6 +23,7 @@ impl Stage for Route {
     type Config = Config;
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
+        setup.keeps_nothing();
         setup.rename_default_port("unmatched");
         let mut ports = HashMap::new();
         for (name, texts) in config.routes {

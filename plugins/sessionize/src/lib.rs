@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use pipehost_plugin::schemars::{self, JsonSchema};
 use pipehost_plugin::serde::{Deserialize, Serialize};
 use pipehost_plugin::{
-    Checkpoint, Error, Field, Out, Period, Port, Record, Rejection, Setup, Stage, Time, Timed,
-    rfc3339, state,
+    Checkpoint, Error, Field, Out, Period, Port, Record, Rejection, Save, Saved, Setup, Stage,
+    Time, Timed, rfc3339,
 };
 
 #[derive(Deserialize, JsonSchema)]
@@ -14,8 +14,8 @@ pub struct Config {
     gap: Period,
     /// Whose sessions: those of this attribute; without it, of the key.
     attribute: Option<String>,
-    /// How many sessions may be open at a time: a record that would begin one more is
-    /// rejected.
+    /// How many sessions may be open at a time in each lane: a record that would begin one more
+    /// is rejected.
     #[serde(default = "max_open")]
     max_open: usize,
 }
@@ -32,8 +32,6 @@ struct Session {
     count: u64,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(crate = "pipehost_plugin::serde")]
 struct State {
     /// By key, its sessions in the order of time; they never touch.
     sessions: BTreeMap<Vec<u8>, Vec<Session>>,
@@ -60,9 +58,11 @@ impl Stage for Sessionize {
         if config.gap.0 == 0 {
             return Err("`gap` must be more than nothing".into());
         }
+        let key = setup.attribute_or_key(config.attribute.as_deref());
+        setup.keeps_by_key(key);
         Ok(Self {
             time: setup.timestamp(),
-            key: setup.attribute_or_key(config.attribute.as_deref()),
+            key,
             late: setup.port("late"),
             gap: config.gap.0,
             max_open: config.max_open,
@@ -138,13 +138,20 @@ impl Sessionize {
 }
 
 impl Checkpoint for Sessionize {
-    fn save(&self) -> Result<Vec<u8>, Error> {
-        state::encode(&self.state)
+    fn save(&self, state: &mut Save) -> Result<(), Error> {
+        state.put(&self.state.watermark)?;
+        state.put_by_key(self.state.sessions.iter().map(|(key, sessions)| (&key[..], sessions)))
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
-        self.state = state::decode(saved)?;
+    fn restore(&mut self, saved: &Saved) -> Result<(), Error> {
+        let sessions: BTreeMap<Vec<u8>, Vec<Session>> = saved.by_key()?.into_iter().collect();
+        let open = sessions.values().map(Vec::len).sum();
+        self.state = State { sessions, open, watermark: saved.get()? };
         Ok(())
+    }
+
+    fn accepts(&self, saved: &Saved) -> Result<(), Error> {
+        saved.accept_changes_of(&["max_open"])
     }
 }
 

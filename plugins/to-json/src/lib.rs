@@ -36,6 +36,7 @@ impl Stage for ToJson {
     type Config = Config;
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
+        setup.keeps_nothing();
         let mut members = Vec::new();
         members.extend(config.timestamp.map(|name| (name, Part::Time(setup.timestamp()))));
         members.extend(config.key.map(|name| (name, Part::Field(setup.key()))));

@@ -14,6 +14,7 @@ impl Stage for ToUpper {
     type Config = Config;
 
     fn open(_config: Config, setup: &mut Setup) -> Result<Self, Error> {
+        setup.keeps_nothing();
         Ok(Self { value: setup.value() })
     }
 

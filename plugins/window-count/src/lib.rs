@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
 use pipehost_plugin::schemars::{self, JsonSchema};
-use pipehost_plugin::serde::{Deserialize, Serialize};
+use pipehost_plugin::serde::Deserialize;
 use pipehost_plugin::{
-    Checkpoint, Error, Field, Out, Period, Port, Record, Rejection, Setup, Stage, Time, Timed,
-    rfc3339, state,
+    Checkpoint, Error, Field, Out, Period, Port, Record, Rejection, Save, Saved, Setup, Stage,
+    Time, Timed, rfc3339,
 };
 
 #[derive(Deserialize, JsonSchema)]
@@ -20,8 +20,8 @@ pub struct Config {
     /// How long after its end, by the watermark, a window still takes records.
     #[serde(default)]
     allowed_lateness: Period,
-    /// How many counts may be open at a time: a record that would need one more is
-    /// rejected.
+    /// How many counts may be open at a time in each lane: a record that would need one more
+    /// is rejected.
     #[serde(default = "max_open")]
     max_open: usize,
 }
@@ -32,13 +32,6 @@ fn max_open() -> usize {
 
 /// A window, by its end, and what is counted in it.
 type Counts = BTreeMap<(i64, Vec<u8>), u64>;
-
-#[derive(Serialize, Deserialize)]
-#[serde(crate = "pipehost_plugin::serde")]
-struct State {
-    counts: Counts,
-    watermark: i64,
-}
 
 /// For each window and key that had records: the key, the begin of the window as
 /// timestamp, the count as value, and the attributes `window_start` and `window_end`.
@@ -51,17 +44,18 @@ pub struct WindowCount {
     slide: i64,
     lateness: i64,
     max_open: usize,
-    state: State,
+    counts: Counts,
+    watermark: i64,
 }
 
 impl WindowCount {
     fn is_closed(&self, end: i64) -> bool {
-        end.saturating_add(self.lateness) <= self.state.watermark
+        end.saturating_add(self.lateness) <= self.watermark
     }
 
     /// Emits and forgets the first window.
     fn close_first(&mut self, out: &mut Out) {
-        let Some(((end, key), count)) = self.state.counts.pop_first() else { return };
+        let Some(((end, key), count)) = self.counts.pop_first() else { return };
         let start = end - self.size;
         out.create()
             .key(key)
@@ -88,15 +82,18 @@ impl Stage for WindowCount {
         if config.size.0 / slide > 1000 {
             return Err("`size` is more than a thousand times `slide`".into());
         }
+        let key = setup.attribute_or_key(config.attribute.as_deref());
+        setup.keeps_by_key(key);
         Ok(Self {
             time: setup.timestamp(),
-            key: setup.attribute_or_key(config.attribute.as_deref()),
+            key,
             late: setup.port("late"),
             size: config.size.0,
             slide,
             lateness: config.allowed_lateness.0,
             max_open: config.max_open,
-            state: State { counts: Counts::new(), watermark: i64::MIN },
+            counts: Counts::new(),
+            watermark: i64::MIN,
         })
     }
 
@@ -118,18 +115,18 @@ impl Stage for WindowCount {
             out.send(self.late);
             return Ok(());
         }
-        let new = open.iter().filter(|window| !self.state.counts.contains_key(window)).count();
-        if self.state.counts.len() + new > self.max_open {
+        let new = open.iter().filter(|window| !self.counts.contains_key(window)).count();
+        if self.counts.len() + new > self.max_open {
             return Err(Rejection::new(format!("max_open, {}, counts are open", self.max_open)));
         }
         for window in open {
-            *self.state.counts.entry(window).or_default() += 1;
+            *self.counts.entry(window).or_default() += 1;
         }
         Ok(())
     }
 
     fn finish(&mut self, out: &mut Out) -> Result<(), Error> {
-        while !self.state.counts.is_empty() {
+        while !self.counts.is_empty() {
             self.close_first(out);
         }
         Ok(())
@@ -137,21 +134,27 @@ impl Stage for WindowCount {
 }
 
 impl Checkpoint for WindowCount {
-    fn save(&self) -> Result<Vec<u8>, Error> {
-        state::encode(&self.state)
+    fn save(&self, state: &mut Save) -> Result<(), Error> {
+        state.put(&self.watermark)?;
+        state.put_by_key(self.counts.iter().map(|((end, key), count)| (&key[..], (end, count))))
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
-        self.state = state::decode(saved)?;
+    fn restore(&mut self, saved: &Saved) -> Result<(), Error> {
+        self.watermark = saved.get()?;
+        let counts = saved.by_key::<(i64, u64)>()?.into_iter();
+        self.counts = counts.map(|(key, (end, count))| ((end, key), count)).collect();
         Ok(())
+    }
+
+    fn accepts(&self, saved: &Saved) -> Result<(), Error> {
+        saved.accept_changes_of(&["max_open"])
     }
 }
 
 impl Timed for WindowCount {
     fn advance(&mut self, watermark: i64, out: &mut Out) -> Result<(), Error> {
-        self.state.watermark = self.state.watermark.max(watermark);
-        while self.state.counts.first_key_value().is_some_and(|((end, _), _)| self.is_closed(*end))
-        {
+        self.watermark = self.watermark.max(watermark);
+        while self.counts.first_key_value().is_some_and(|((end, _), _)| self.is_closed(*end)) {
             self.close_first(out);
         }
         Ok(())

@@ -158,7 +158,8 @@ impl<'a> Check<'a> {
             }
         }
         for stage in &self.config.stages {
-            if stage.partition.is_some() && stage.workers == 1 {
+            let keeps_by = self.known.get(&stage.name.value).and_then(|s| s.keeps_by.as_ref());
+            if stage.partition.is_some() && stage.workers.unwrap_or(1) == 1 && keeps_by.is_none() {
                 let message = format!("`{}` has a partition and one worker", stage.name.value);
                 self.mistakes.push(
                     Mistake::new(stage.name.span.clone(), message)
@@ -244,8 +245,21 @@ impl<'a> Check<'a> {
         for (index, stage) in self.config.stages.iter().enumerate() {
             let name = &stage.name.value;
             let Some(said) = self.known.get(name) else { continue };
-            if (said.timed || said.keeps_state) && stage.workers > 1 && stage.partition.is_none() {
-                let message = format!("`{name}` has a state and {} workers", stage.workers);
+            let workers = stage.workers.unwrap_or(1);
+            if let (Some(by), Some(partition)) = (&said.keeps_by, &stage.partition)
+                && by != partition
+            {
+                let message = format!(
+                    "`{name}` keeps its state by `{by}`, and its partition is `{partition}`"
+                );
+                self.mistakes.push(
+                    Mistake::new(stage.name.span.clone(), message)
+                        .help("leave `partition` out: the stage says how its records are divided"),
+                );
+            }
+            let is_divided = stage.partition.is_some() || said.keeps_by.is_some();
+            if (said.timed || said.keeps_state) && workers > 1 && !is_divided {
+                let message = format!("`{name}` has a state and {workers} workers");
                 self.mistakes.push(
                     Mistake::new(stage.name.span.clone(), message)
                         .help("set `partition`, so that equal keys go to one of them"),

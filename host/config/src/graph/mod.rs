@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 pub use check::check;
 
-use crate::{At, Config, WhenFull};
+use crate::{At, Config, Partition, WhenFull};
 
 /// A source, stage or sink, by its index in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -90,6 +90,8 @@ pub struct Declared {
     pub timed: bool,
     /// Whether the stage has a state that the host saves.
     pub keeps_state: bool,
+    /// The column whose values its state belongs to, if it keeps by key.
+    pub keeps_by: Option<Partition>,
 }
 
 /// By name of the stage; only stages whose component could be loaded.

@@ -46,6 +46,7 @@ fn pipeline(mut table: TableReader<'_>, base: &Path, config: &mut Config) {
     config.shutdown_grace = table.duration("shutdown_grace").unwrap_or(config.shutdown_grace);
     config.dead_letters = dead_letters(&mut table, base);
     config.state = table.string("state").map(|dir| At::new(base.join(dir.value), dir.span));
+    config.key_groups = table.few("key_groups").map(|count| count as u32);
     if let Some(interval) = table.duration("checkpoint_interval") {
         config.checkpoint_interval = interval.max(Duration::from_millis(1));
     }

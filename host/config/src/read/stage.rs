@@ -25,7 +25,7 @@ pub(super) fn stage(mut table: TableReader<'_>, base: &Path) -> Option<Stage> {
     let is_complete = name.is_some() && plugin.is_some();
     let mut stage =
         Stage::new(name.unwrap_or_else(nameless), plugin.unwrap_or_else(nothing), input);
-    stage.workers = table.few("workers").unwrap_or(stage.workers);
+    stage.workers = table.few("workers");
     stage.partition = partition(&mut table);
     stage.ordered = table.bool("ordered").unwrap_or(stage.ordered);
     stage.batch = batching(&mut table);
@@ -44,10 +44,13 @@ fn partition(table: &mut TableReader<'_>) -> Option<Partition> {
     let by = table.string("partition")?;
     Some(match by.value.strip_prefix("attribute:") {
         None if by.value == "key" => Partition::Key,
+        None if by.value == "value" => Partition::Value,
         Some(attribute) if !attribute.is_empty() => Partition::Attribute(attribute.to_owned()),
         _ => {
-            let message =
-                format!("`partition` is \"key\" or \"attribute:NAME\", not {:?}", by.value);
+            let message = format!(
+                "`partition` is \"key\", \"value\" or \"attribute:NAME\", not {:?}",
+                by.value
+            );
             table.mistake(Mistake::new(by.span, message));
             Partition::Key
         }

@@ -3,10 +3,12 @@
 //! Everything that can fail to open is opened first; only then are files created, truncated and
 //! renamed.
 
+mod chains;
 mod saved;
+mod stages;
 mod wiring;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -18,18 +20,16 @@ use crate::flow::watermark::Assigner;
 use crate::prepare::Prepared;
 use crate::run::{Node, Running};
 use crate::state::{Checkpoint, SinkCheckpoint};
-use crate::task::parallel::Parallel;
 use crate::task::rejections::Rejections;
 use crate::task::sink::SinkTask;
 use crate::task::source::SourceTask;
-use crate::task::stage::StageTask;
-use pipehost_config::graph::NodeId;
+use pipehost_config::graph::{Graph, NodeId};
 use pipehost_config::{Batching, Config, OnError, Watermark};
 use pipehost_connectors::{Resume, Sink, Source, WrittenFiles, described};
 use pipehost_observe::metrics::{Metrics, NodeMetrics};
 use pipehost_observe::pace::Pace;
 use pipehost_record::Letter;
-use pipehost_sandbox::{Breaker, Runner, Worker, WorkerOptions, guests};
+use pipehost_sandbox::Runner;
 use wiring::{Replayed, Wiring};
 
 /// Opens the sources, stages and sinks of a pipeline, from the last checkpoint if its state
@@ -73,7 +73,10 @@ struct Builder {
     replay: Option<Vec<Letter>>,
     /// Dead letters to replay into stages and sinks.
     replays: Vec<Replayed>,
+    graph: Graph,
     wiring: Wiring,
+    /// How many key groups stages that keep by key have.
+    groups: u32,
     coordinator: Coordinator,
     running: Running,
 }
@@ -83,11 +86,15 @@ impl Builder {
     fn new(prepared: Prepared) -> Result<(Self, Vec<Runner>)> {
         let Prepared { config, graph, runners, metrics, replay, pace } = prepared;
         let running = Running::new(&config, &metrics);
-        let shape = saved::shape(&config, &runners);
         let (store, found) = match &config.state {
-            Some(directory) => saved::open(&directory.value, &shape)?,
+            Some(directory) => saved::open(&directory.value)?,
             None => (None, None),
         };
+        let groups = saved::key_groups(&config, found.as_ref());
+        let shape = saved::shape(&config, &runners, groups);
+        if let (Some(directory), Some(found)) = (&config.state, &found) {
+            saved::check(&directory.value, found, &shape)?;
+        }
         let is_first = found.is_none();
         let checkpoint = found.unwrap_or_default();
         let written = WrittenFiles::default();
@@ -129,7 +136,9 @@ impl Builder {
             written,
             replay,
             replays,
+            graph,
             wiring,
+            groups,
             coordinator,
             running,
         };
@@ -201,78 +210,6 @@ impl Builder {
             tasks.push((id, task));
         }
         Ok(tasks)
-    }
-
-    async fn start_stages(&mut self, runners: Vec<Runner>) -> Result<()> {
-        for (index, runner) in runners.into_iter().enumerate() {
-            let id = NodeId::Stage(index);
-            let Node { name, metrics, .. } = self.node(id);
-            let mut workers = self.start_workers(index, &runner).await?;
-            let stage = &self.config.stages[index];
-            let before = self.checkpoint.stages.get(&name);
-            let rejections = Rejections {
-                component: runner.hash(),
-                ..self.rejections("stage", &name, &metrics, stage.on_error.value)
-            };
-            let reporter = self.coordinator.reporter(id, rejections.letters.clone());
-            let (receivers, apart) = (self.wiring.receivers(id), !runner.plan().inputs.is_empty());
-            let inlet = Inlet::new(receivers, metrics.clone(), stage.batch.clone(), apart);
-            let latest = before.and_then(|stage| stage.latest);
-            let senders = self.wiring.senders(id, runner.plan().ports.len());
-            let outlet = Outlet::new(senders, metrics, assigner(&stage.watermark, latest));
-            let finished = before.is_some_and(|stage| stage.finished);
-            if workers.len() == 1 {
-                let worker = workers.remove(0);
-                let task = StageTask { worker, inlet, outlet, rejections, reporter, finished };
-                self.running.spawn_on(guests(), &name, task.run());
-            } else {
-                let parallel = Parallel {
-                    workers,
-                    inlet,
-                    outlet,
-                    rejections,
-                    reporter,
-                    partition: stage.partition.clone(),
-                    ordered: stage.ordered,
-                    timed: runner.has_watermark(),
-                    finished,
-                };
-                for task in parallel.tasks() {
-                    self.running.spawn_on(guests(), &name, task);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Starts the workers of a stage, with the states that they saved in an earlier run.
-    async fn start_workers(&self, index: usize, runner: &Runner) -> Result<Vec<Worker>> {
-        let stage = &self.config.stages[index];
-        let Node { name, metrics, .. } = self.node(NodeId::Stage(index));
-        let breaker = stage
-            .breaker
-            .clone()
-            .map(|breaker| Arc::new(Breaker::new(name.as_str().into(), breaker, metrics.clone())));
-        let before = self.checkpoint.stages.get(&name);
-        let mut workers = Vec::new();
-        for number in 0..stage.workers {
-            let saved = before.and_then(|stage| stage.saved.get(number)?.clone());
-            let advice = match saved.is_some() {
-                true => {
-                    "\nTo start this stage without its saved state: pipehost state reset DIR --node NAME"
-                }
-                false => "",
-            };
-            let options = WorkerOptions {
-                retry: stage.retry.clone(),
-                first_fails: stage.on_error.value == OnError::Fail,
-                breaker: breaker.clone(),
-                saved,
-            };
-            let worker = Worker::start(runner.clone(), number, metrics.clone(), options).await;
-            workers.push(worker.map_err(|why| anyhow!("stage `{name}`: {why}{advice}"))?);
-        }
-        Ok(workers)
     }
 
     fn open_sources(&mut self) -> Result<Vec<(String, SourceTask)>> {

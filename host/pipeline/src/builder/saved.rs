@@ -1,21 +1,37 @@
 //! The state that an earlier run of the pipeline saved.
 
 use anyhow::{Result, bail};
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::state::{self, Checkpoint, Shape, SinkShape, SourceShape, StageShape, Store};
+use crate::state::{self, Checkpoint, Division, Shape, SinkShape, SourceShape, StageShape, Store};
 use pipehost_config::Config;
 use pipehost_connectors::described;
-use pipehost_files::content_hash;
 use pipehost_sandbox::Runner;
+use pipehost_sandbox::contract::plan::Keeps;
 
-/// Opens a state directory, and checks that its checkpoint fits this pipeline.
-pub(super) fn open(directory: &Path, shape: &Shape) -> Result<(Option<Store>, Option<Checkpoint>)> {
-    let at = directory.display();
+/// Opens a state directory.
+pub(super) fn open(directory: &Path) -> Result<(Option<Store>, Option<Checkpoint>)> {
     let (store, checkpoint) = Store::open(directory)?;
-    let Some(checkpoint) = checkpoint else { return Ok((Some(store), None)) };
-    let differences = state::differences(&checkpoint, shape);
+    Ok((Some(store), checkpoint))
+}
+
+/// Key groups of a new state.
+const KEY_GROUPS: u32 = 64;
+
+/// How many key groups there are: as configured, as in the checkpoint, or the default.
+pub(super) fn key_groups(config: &Config, checkpoint: Option<&Checkpoint>) -> u32 {
+    let saved = checkpoint.into_iter().flat_map(|checkpoint| checkpoint.stages.values());
+    let saved = saved.filter_map(|stage| match stage.division {
+        Division::KeyGroups { count } => Some(count),
+        Division::Nothing | Division::Workers { .. } => None,
+    });
+    config.key_groups.or(saved.max()).unwrap_or(KEY_GROUPS)
+}
+
+/// Checks that a checkpoint fits this pipeline.
+pub(super) fn check(directory: &Path, checkpoint: &Checkpoint, shape: &Shape) -> Result<()> {
+    let at = directory.display();
+    let differences = state::differences(checkpoint, shape);
     if !differences.is_empty() {
         bail!(
             "the state in {at} does not fit this pipeline:\n  {}\nTake what is gone out of it \
@@ -25,26 +41,32 @@ pub(super) fn open(directory: &Path, shape: &Shape) -> Result<(Option<Store>, Op
     }
     let time = pipehost_record::time::rfc3339(checkpoint.time);
     tracing::info!("resuming from checkpoint {} of {time}", checkpoint.number);
-    for name in shape.new_nodes(&checkpoint) {
+    for name in shape.new_nodes(checkpoint) {
         tracing::info!("`{name}` is not in the checkpoint: it starts from the beginning");
     }
-    for name in shape.new_components(&checkpoint) {
+    for name in shape.new_components(checkpoint) {
         tracing::warn!(
             "the component of `{name}` is another than that of the checkpoint: it gets what the \
              other one saved"
         );
     }
-    Ok((Some(store), Some(checkpoint)))
+    Ok(())
 }
 
 /// The properties that a pipeline must share with a checkpoint.
-pub(super) fn shape(config: &Config, runners: &[Runner]) -> Shape {
+pub(super) fn shape(config: &Config, runners: &[Runner], groups: u32) -> Shape {
     let stage = |(stage, runner): (&pipehost_config::Stage, &Runner)| {
         let shape = StageShape {
             component: runner.hash().to_string(),
-            config: settings(&stage.config.value),
-            workers: stage.workers,
-            partition: stage.partition.as_ref().map(ToString::to_string),
+            saves_as: runner.saves_as(),
+            division: match &runner.plan().keeps {
+                Keeps::Nothing => Division::Nothing,
+                Keeps::ByKey(_) => Division::KeyGroups { count: groups },
+                Keeps::Anything => Division::Workers {
+                    count: stage.workers.unwrap_or(1),
+                    partition: stage.partition.as_ref().map(ToString::to_string),
+                },
+            },
         };
         (stage.name.value.clone(), shape)
     };
@@ -58,12 +80,4 @@ pub(super) fn shape(config: &Config, runners: &[Runner]) -> Shape {
             .map(|s| (s.name.value.clone(), SinkShape { kind: described(&s.kind) }))
             .collect(),
     }
-}
-
-/// SHA-256 of each setting of a stage, by name.
-fn settings(config: &serde_json::Value) -> BTreeMap<String, String> {
-    let settings = config.as_object().into_iter().flatten();
-    settings
-        .map(|(name, value)| (name.clone(), content_hash(value.to_string().as_bytes())))
-        .collect()
 }

@@ -10,7 +10,8 @@ use pipehost_record::Letter;
 
 /// The ends of all edges, until the nodes take them.
 pub(super) struct Wiring {
-    senders: Vec<(NodeId, usize, Sender)>,
+    /// The node and port that an edge starts at, the node that it leads to, and its end.
+    senders: Vec<(NodeId, usize, NodeId, Sender)>,
     receivers: Vec<(NodeId, Receiver)>,
     bytes: AllBytes,
 }
@@ -30,7 +31,7 @@ impl Wiring {
             let (sender, queue) =
                 edge(e.queue, e.when_full, wiring.bytes.clone(), to.metrics.clone());
             let input = wiring.receivers.iter().filter(|(id, _)| *id == e.to).count() as u32;
-            wiring.senders.push((e.from, e.port.index(), sender));
+            wiring.senders.push((e.from, e.port.index(), e.to, sender));
             wiring.receivers.push((e.to, Receiver { input, queue }));
         }
         wiring
@@ -61,6 +62,22 @@ impl Wiring {
         replays
     }
 
+    /// How many edges lead to a node.
+    pub(super) fn inputs(&self, node: NodeId) -> usize {
+        self.receivers.iter().filter(|(to, _)| *to == node).count()
+    }
+
+    /// Whether an edge starts at a port.
+    pub(super) fn leaves(&self, node: NodeId, port: usize) -> bool {
+        self.senders.iter().any(|(from, its_port, ..)| (*from, *its_port) == (node, port))
+    }
+
+    /// Removes the edge between two stages of a chain.
+    pub(super) fn join(&mut self, from: NodeId, to: NodeId) {
+        self.receivers.retain(|(node, _)| *node != to);
+        self.senders.retain(|(node, _, leads_to, _)| (*node, *leads_to) != (from, to));
+    }
+
     pub(super) fn receivers(&mut self, node: NodeId) -> Vec<Receiver> {
         self.receivers.extract_if(.., |(to, _)| *to == node).map(|(_, receiver)| receiver).collect()
     }
@@ -68,7 +85,7 @@ impl Wiring {
     pub(super) fn senders(&mut self, node: NodeId, ports: usize) -> Vec<Vec<Sender>> {
         let mut by_port: Vec<Vec<Sender>> = Vec::new();
         by_port.resize_with(ports, Vec::new);
-        for (_, port, sender) in self.senders.extract_if(.., |(from, ..)| *from == node) {
+        for (_, port, _, sender) in self.senders.extract_if(.., |(from, ..)| *from == node) {
             by_port[port].push(sender);
         }
         by_port

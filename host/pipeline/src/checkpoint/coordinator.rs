@@ -5,14 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::letters::{Letters, Waiting, wait_for_room};
-use super::reporter::{NodeState, Report, Reporter};
+use super::reporter::{LaneStates, NodeState, Report, Reporter};
 use crate::dead_letter::{DeadLetters, Encoded};
 use crate::flow::{TaskError, TaskResult};
-use crate::state::{Checkpoint, Shape, SinkCheckpoint, SourceCheckpoint, StageCheckpoint, Store};
+use crate::state::{
+    Changed, Checkpoint, Shape, SinkCheckpoint, SourceCheckpoint, StageCheckpoint, Store,
+};
 use pipehost_config::graph::NodeId;
 use pipehost_connectors::{Acknowledgements, Synced};
 use pipehost_files::rename::Rename;
@@ -225,7 +228,7 @@ impl Coordinator {
     async fn write(&mut self, number: u64, reached: CollectedReports) -> Result<()> {
         let CollectedReports { mut states, mut letters, .. } = reached;
         let is_last = self.all_ended();
-        let mut changed = BTreeMap::new();
+        let mut changed = Changed::new();
         let mut checkpoint = Checkpoint {
             pipeline: self.options.shape.pipeline.clone(),
             number,
@@ -322,7 +325,7 @@ impl Coordinator {
     fn enter(
         &self,
         checkpoint: &mut Checkpoint,
-        changed: &mut BTreeMap<(String, u32), Option<Vec<u8>>>,
+        changed: &mut Changed,
         name: &str,
         state: &NodeState,
     ) {
@@ -333,32 +336,28 @@ impl Coordinator {
                 let source = SourceCheckpoint { kind, position: position.clone(), latest: *latest };
                 checkpoint.sources.insert(name, source);
             }
-            NodeState::Stage { workers, finished, latest } => {
+            NodeState::Stage { lanes, finished, latest } => {
                 let shape = &self.options.shape.stages[&name];
                 let before = self.options.checkpoint.stages.get(&name);
-                let mut saved_bytes = Vec::new();
-                for (number, saved) in (0..).zip(workers) {
-                    let mut change = |saved: Option<&Vec<u8>>| {
-                        changed.insert((name.clone(), number), saved.cloned());
-                        saved.map(Vec::len)
-                    };
-                    saved_bytes.push(match saved {
-                        WorkerState::Saved(saved) => change(Some(saved)),
-                        WorkerState::Nothing => change(None),
-                        WorkerState::Unchanged => {
-                            before.and_then(|b| *b.saved_bytes.get(number as usize)?)
-                        }
-                    });
+                let before = before.map(|stage| stage.saved.clone()).unwrap_or_default();
+                let saved = entries(lanes, &before);
+                let numbers: BTreeSet<u32> = before.keys().chain(saved.keys()).copied().collect();
+                // A key group whose state is the same is not written again.
+                for number in numbers {
+                    let now = saved.get(&number);
+                    if now != before.get(&number) {
+                        changed.insert((name.clone(), number), now.cloned());
+                    }
                 }
                 let stage = StageCheckpoint {
                     component: shape.component.clone(),
-                    config: shape.config.clone(),
-                    workers: shape.workers,
-                    partition: shape.partition.clone(),
+                    version: shape.saves_as.version.clone(),
+                    config: shape.saves_as.config.clone(),
+                    division: shape.division.clone(),
                     finished: *finished,
                     latest: *latest,
-                    saved_bytes,
-                    saved: Vec::new(),
+                    saved_bytes: saved.iter().map(|(number, s)| (*number, s.len())).collect(),
+                    saved,
                 };
                 checkpoint.stages.insert(name, stage);
             }
@@ -368,6 +367,39 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// The states of a stage by number of the worker or key group, from those of its lanes.
+fn entries(lanes: &LaneStates, before: &BTreeMap<u32, Bytes>) -> BTreeMap<u32, Bytes> {
+    let mut saved = before.clone();
+    match lanes {
+        LaneStates::Workers(workers) => {
+            for (number, worker) in (0..).zip(workers) {
+                match worker {
+                    WorkerState::Unchanged => {}
+                    WorkerState::Nothing => drop(saved.remove(&number)),
+                    WorkerState::Saved(groups) => match groups.first() {
+                        Some(group) => drop(saved.insert(number, group.state.clone())),
+                        None => drop(saved.remove(&number)),
+                    },
+                }
+            }
+        }
+        LaneStates::KeyGroups(lanes) => {
+            for (held, lane) in lanes {
+                match lane {
+                    WorkerState::Unchanged => {}
+                    WorkerState::Nothing => saved.retain(|number, _| !held.contains(number)),
+                    WorkerState::Saved(groups) => {
+                        saved.retain(|number, _| !held.contains(number));
+                        let groups = groups.iter();
+                        saved.extend(groups.map(|group| (group.number, group.state.clone())));
+                    }
+                }
+            }
+        }
+    }
+    saved
 }
 
 /// The reports collected for a checkpoint.

@@ -11,4 +11,4 @@ mod reporter;
 
 pub(crate) use coordinator::{CheckpointRequests, Coordinator, CoordinatorOptions};
 pub(crate) use letters::Letters;
-pub(crate) use reporter::{NodeState, Reporter};
+pub(crate) use reporter::{LaneStates, NodeState, Reporter};

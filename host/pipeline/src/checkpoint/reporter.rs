@@ -1,5 +1,7 @@
 //! What a node reports at a checkpoint, and at its end.
 
+use std::ops::Range;
+
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -11,17 +13,17 @@ use pipehost_sandbox::WorkerState;
 
 /// The state of a node at a checkpoint.
 pub(crate) enum NodeState {
-    Source {
-        position: Option<Value>,
-        latest: Option<i64>,
-    },
-    Stage {
-        /// By worker.
-        workers: Vec<WorkerState>,
-        finished: bool,
-        latest: Option<i64>,
-    },
+    Source { position: Option<Value>, latest: Option<i64> },
+    Stage { lanes: LaneStates, finished: bool, latest: Option<i64> },
     Sink(Synced),
+}
+
+/// What the lanes or workers of a stage have saved.
+pub(crate) enum LaneStates {
+    /// By number of the worker.
+    Workers(Vec<WorkerState>),
+    /// With the key groups that each lane holds.
+    KeyGroups(Vec<(Range<u32>, WorkerState)>),
 }
 
 /// A node's report to the coordinator.

@@ -75,6 +75,11 @@ impl Inlet {
         Ok(event)
     }
 
+    /// Whether a batch is waiting.
+    pub(crate) fn has_more(&self) -> bool {
+        self.edges.open.iter().any(|edge| !edge.at_barrier && !edge.queue.is_empty())
+    }
+
     /// Counts `records` of those that `next` returned as no longer in flight.
     pub(crate) fn done(&self, records: usize) {
         self.metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);

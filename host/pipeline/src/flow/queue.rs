@@ -231,6 +231,11 @@ impl Outlet {
         }
     }
 
+    /// When [`Outlet::idle`] returns, if nothing is sent until then; `None` if it never does.
+    pub(crate) fn idle_at(&self) -> Option<tokio::time::Instant> {
+        self.assigner.as_ref().and_then(Assigner::idle_at)
+    }
+
     /// The latest timestamp sent, if this node makes watermarks.
     pub(crate) fn latest(&self) -> Option<i64> {
         self.assigner.as_ref().and_then(Assigner::latest)

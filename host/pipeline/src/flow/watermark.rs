@@ -84,6 +84,12 @@ impl Assigner {
         Some(watermark)
     }
 
+    /// When idle time is next added.
+    pub(crate) fn idle_at(&self) -> Option<Instant> {
+        let idle = self.config.idle.filter(|_| self.latest.is_some())?;
+        Some(self.seen + idle)
+    }
+
     pub(crate) async fn idle(&mut self) {
         let Some(idle) = self.config.idle.filter(|_| self.latest.is_some()) else {
             return std::future::pending().await;

@@ -18,6 +18,7 @@ use pipehost_observe::profile::GuestProfile;
 use pipehost_record::Letter;
 use pipehost_sandbox::compile::Metering;
 use pipehost_sandbox::compile::{self, Cache, Complaint, Source};
+use pipehost_sandbox::contract::plan::Keeps;
 use pipehost_sandbox::engine::Engine;
 use pipehost_sandbox::plugin::{self, BundledStage};
 use pipehost_sandbox::{Component, Program, Runner, describe};
@@ -76,8 +77,13 @@ pub async fn prepare(
             Ok(program) => {
                 let component = program.component();
                 let (plan, timed) = (program.plan().clone(), component.has_watermark());
-                let keeps_state = component.has_checkpoint();
-                let says = Declared { ports: plan.ports, inputs: plan.inputs, timed, keeps_state };
+                let keeps_state = component.has_checkpoint() && plan.keeps != Keeps::Nothing;
+                let (ports, inputs) = (plan.ports, plan.inputs);
+                let keeps_by = match plan.keeps {
+                    Keeps::ByKey(by) => Some(by),
+                    Keeps::Anything | Keeps::Nothing => None,
+                };
+                let says = Declared { ports, inputs, timed, keeps_state, keeps_by };
                 said.insert(stage.name.value.clone(), says);
                 runners.push(Runner::Sandboxed(Arc::new(program)));
             }
@@ -138,12 +144,11 @@ async fn open(
     let description = (describe(&component, &node).await)
         .map_err(|failure| vec![at_plugin(format!("its `describe` failed: {failure}"))])?;
     check_config(stage, description.config_schema, engine.clone()).await?;
-    Program::open(component.into(), stage.config.value.to_string(), &node).await.map_err(
-        |failure| {
-            let message = format!("stage `{}` does not open: {failure}", stage.name.value);
-            vec![Mistake::new(stage.config.span.clone(), message)]
-        },
-    )
+    let (version, config) = (description.version, stage.config.value.to_string());
+    Program::open(component.into(), version, config, &node).await.map_err(|failure| {
+        let message = format!("stage `{}` does not open: {failure}", stage.name.value);
+        vec![Mistake::new(stage.config.span.clone(), message)]
+    })
 }
 
 /// Checks a stage's configuration against the schema from its component, which is not trusted.
@@ -173,6 +178,11 @@ async fn check_config(
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
 }
 
+/// The most lanes of a stage that is not configured.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// The engines that a pipeline needs, created on demand.
 struct Engines {
     instances: u32,
@@ -182,8 +192,10 @@ struct Engines {
 
 impl Engines {
     fn new(config: &Config, profile: Option<Arc<GuestProfile>>) -> Self {
-        // One per worker, and one per stage for `prepare` to get its description.
-        let instances: usize = config.stages.iter().map(|stage| stage.workers + 1).sum();
+        // One per lane, one per stage for `prepare` to get its description, and one that takes over
+        // from another.
+        let lanes = |stage: &Stage| stage.workers.unwrap_or_else(cores) + 2;
+        let instances: usize = config.stages.iter().map(lanes).sum();
         let instances = u32::try_from(instances).unwrap_or(u32::MAX).max(1);
         Self { instances, profile, made: Vec::new() }
     }

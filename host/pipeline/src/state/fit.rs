@@ -1,8 +1,9 @@
 //! Whether a checkpoint fits a pipeline, and what differs if not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::state::Checkpoint;
+use crate::state::{Checkpoint, Division};
+use pipehost_sandbox::contract::state::SavedBy;
 
 /// The properties that a pipeline must share with a checkpoint to resume from it.
 #[derive(Debug, Clone, Default)]
@@ -21,10 +22,9 @@ pub struct SourceShape {
 #[derive(Debug, Clone)]
 pub struct StageShape {
     pub component: String,
-    /// As [`crate::state::StageCheckpoint::config`].
-    pub config: BTreeMap<String, String>,
-    pub workers: usize,
-    pub partition: Option<String>,
+    /// Who a state of the stage is saved by.
+    pub saves_as: SavedBy,
+    pub division: Division,
 }
 
 #[derive(Debug, Clone)]
@@ -52,6 +52,51 @@ impl Shape {
         let sinks = self.sinks.keys().filter(|name| !checkpoint.sinks.contains_key(*name));
         sources.chain(stages).chain(sinks).map(String::as_str).collect()
     }
+}
+
+/// How the division of a stage's state differs. Its configuration is no difference: the stage
+/// itself says whether it goes on with the state.
+fn divided_otherwise(name: &str, then: &Division, now: &Division) -> Vec<String> {
+    let mut found = Vec::new();
+    match (then, now) {
+        (Division::Nothing, _) => {}
+        (_, Division::Nothing) => found.push(format!(
+            "the stage `{name}` kept a state, which would be lost: now it says that it keeps nothing"
+        )),
+        (
+            Division::Workers { count: then, partition: by_then },
+            Division::Workers { count: now, partition: by_now },
+        ) => {
+            if now != then {
+                found.push(format!(
+                    "the stage `{name}` had {then} workers, and has {now}: what each held cannot \
+                     be divided anew"
+                ));
+            }
+            if by_now != by_then {
+                let say = |partition: &Option<String>| match partition {
+                    None => "none".to_owned(),
+                    Some(by) => format!("\"{by}\""),
+                };
+                let (then, now) = (say(by_then), say(by_now));
+                found.push(format!("the partition of the stage `{name}` was {then}, and is {now}"));
+            }
+        }
+        (Division::KeyGroups { count: then }, Division::KeyGroups { count: now }) => {
+            if now != then {
+                found.push(format!(
+                    "the state of the stage `{name}` has {then} key groups, and key_groups is {now}"
+                ));
+            }
+        }
+        (Division::Workers { .. }, Division::KeyGroups { .. }) => found.push(format!(
+            "the stage `{name}` keeps its state by key, and in the checkpoint each worker has a part"
+        )),
+        (Division::KeyGroups { .. }, Division::Workers { .. }) => found.push(format!(
+            "the state of the stage `{name}` is divided by key, and the stage does not keep by key"
+        )),
+    }
+    found
 }
 
 /// Why a pipeline cannot resume from a checkpoint; empty if it can. A node that is not in the
@@ -82,35 +127,7 @@ pub fn differences(checkpoint: &Checkpoint, shape: &Shape) -> Vec<String> {
             }
             continue;
         };
-        let names: BTreeSet<_> = now.config.keys().chain(then.config.keys()).collect();
-        let changed: Vec<_> = (names.into_iter())
-            .filter(|name| now.config.get(*name) != then.config.get(*name))
-            .map(|name| format!("`{name}`"))
-            .collect();
-        if !changed.is_empty() {
-            found.push(format!(
-                "the configuration of the stage `{name}` is another, and what it holds was made \
-                 with the one before: {}",
-                changed.join(", ")
-            ));
-        }
-        if now.workers != then.workers {
-            found.push(format!(
-                "the stage `{name}` had {} workers, and has {}: what each held cannot be divided anew",
-                then.workers, now.workers
-            ));
-        }
-        if now.partition != then.partition {
-            let say = |partition: &Option<String>| match partition {
-                None => "none".to_owned(),
-                Some(by) => format!("\"{by}\""),
-            };
-            found.push(format!(
-                "the partition of the stage `{name}` was {}, and is {}",
-                say(&then.partition),
-                say(&now.partition)
-            ));
-        }
+        found.extend(divided_otherwise(name, &then.division, &now.division));
     }
     for (name, then) in &checkpoint.sinks {
         if let Some(now) = shape.sinks.get(name)

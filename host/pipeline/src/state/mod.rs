@@ -10,11 +10,12 @@ mod store;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use fit::{Shape, SinkShape, SourceShape, StageShape, differences};
-pub use store::{Store, exists, remove};
+pub use store::{Changed, Store, exists, remove};
 
 /// All that is needed to resume.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -54,29 +55,41 @@ pub struct SourceCheckpoint {
     pub latest: Option<i64>,
 }
 
+/// How the state of a stage is divided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Division {
+    /// The stage keeps nothing.
+    Nothing,
+    /// Each of its workers has a part, which only as many workers can go on with.
+    Workers { count: usize, partition: Option<String> },
+    /// By key group: any number of lanes can go on with it.
+    KeyGroups { count: u32 },
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageCheckpoint {
     /// SHA-256 of the component.
     pub component: String,
-    /// SHA-256 of each setting of its configuration, by name: hashes, as a setting may be a secret.
-    pub config: BTreeMap<String, String>,
-    pub workers: usize,
-    pub partition: Option<String>,
+    /// The version that the component describes.
+    pub version: String,
+    /// The configuration of the stage, a JSON object.
+    pub config: String,
+    pub division: Division,
     /// `finish` was called: it holds no records any more.
     pub finished: bool,
     /// As [`SourceCheckpoint::latest`].
     pub latest: Option<i64>,
-    /// Size of each worker's state in bytes; none if it has no state.
-    pub saved_bytes: Vec<Option<usize>>,
-    /// The state of each worker; stored in a table of its own.
+    /// Bytes of the state of each worker or key group that has one.
+    pub saved_bytes: BTreeMap<u32, usize>,
+    /// The state of each worker or key group; stored in a table of its own.
     #[serde(skip)]
-    pub saved: Vec<Option<Vec<u8>>>,
+    pub saved: BTreeMap<u32, Bytes>,
 }
 
 impl StageCheckpoint {
-    /// Whether any worker saved state.
+    /// Whether there is a state.
     pub fn has_saved(&self) -> bool {
-        self.saved_bytes.iter().any(Option::is_some)
+        !self.saved_bytes.is_empty()
     }
 
     /// Whether records would be lost without it.

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::state::Checkpoint;
@@ -15,14 +16,20 @@ use pipehost_record::foreign::Foreign;
 
 /// The checkpoint, as JSON, under [`CHECKPOINT`]; the version of the format under [`FORMAT`].
 const HEAD: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("head");
-/// The state of stages, by stage name and worker number.
+/// The state of stages, by stage name and number of the worker or key group.
 const STAGES: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("stages");
 
-const CHECKPOINT: &str = "cut"; // The name of the key in format 2.
+const CHECKPOINT: &str = "checkpoint";
+/// Its name in formats 1 and 2.
+const OLD_CHECKPOINT: &str = "cut";
 const FORMAT: &str = "format";
 /// Dead letters that wait for room in their file.
 const LETTERS: &str = "letters";
-const VERSION: &[u8] = b"2";
+const VERSION: &[u8] = b"3";
+
+/// The states of workers and key groups that have changed, by stage and number; `None` for those
+/// that are gone.
+pub type Changed = BTreeMap<(String, u32), Option<Bytes>>;
 
 /// An open state directory, locked against other runs.
 pub struct Store {
@@ -134,16 +141,12 @@ impl Store {
         self.commit(checkpoint, &BTreeMap::new())
     }
 
-    /// Writes a checkpoint atomically. `changed` holds the worker states that changed since the
+    /// Writes a checkpoint atomically. `changed` holds the states of stages that changed since the
     /// last one.
     ///
     /// # Errors
     /// If it could not be written; the last checkpoint then stays valid.
-    pub fn commit(
-        &mut self,
-        checkpoint: &Checkpoint,
-        changed: &BTreeMap<(String, u32), Option<Vec<u8>>>,
-    ) -> Result<()> {
+    pub fn commit(&mut self, checkpoint: &Checkpoint, changed: &Changed) -> Result<()> {
         let write = || -> Result<(), redb::Error> {
             let transaction = self.database.begin_write()?;
             {
@@ -158,16 +161,15 @@ impl Store {
                 let mut stages = transaction.open_table(STAGES)?;
                 for ((stage, worker), saved) in changed {
                     match saved {
-                        Some(saved) => stages.insert((&**stage, *worker), saved.as_slice())?,
+                        Some(saved) => stages.insert((&**stage, *worker), &**saved)?,
                         None => stages.remove((&**stage, *worker))?,
                     };
                 }
                 stages.retain(|(stage, worker), _| {
-                    let now = checkpoint
+                    checkpoint
                         .stages
                         .get(stage)
-                        .and_then(|s| s.saved_bytes.get(worker as usize));
-                    matches!(now, Some(Some(_)))
+                        .is_some_and(|s| s.saved_bytes.contains_key(&worker))
                 })?;
             }
             transaction.commit()?;
@@ -232,7 +234,13 @@ fn load(database: &Database) -> Result<Option<Stored>, redb::Error> {
         Err(error) => return Err(error.into()),
     };
     let get = |key| -> Result<_, redb::Error> { Ok(head.get(key)?.map(|v| v.value().to_vec())) };
-    let Some(checkpoint) = get(CHECKPOINT)? else { return Ok(None) };
+    let checkpoint = match get(CHECKPOINT)? {
+        Some(checkpoint) => checkpoint,
+        None => match get(OLD_CHECKPOINT)? {
+            Some(checkpoint) => checkpoint,
+            None => return Ok(None),
+        },
+    };
     let mut stages = Vec::new();
     for entry in transaction.open_table(STAGES)?.iter()? {
         let (key, saved) = entry?;
@@ -246,19 +254,15 @@ fn load(database: &Database) -> Result<Option<Stored>, redb::Error> {
 fn decode(stored: Stored) -> Result<Checkpoint> {
     let mut checkpoint: Checkpoint = serde_json::from_slice(&stored.checkpoint)?;
     checkpoint.letters = stored.letters;
-    for stage in checkpoint.stages.values_mut() {
-        stage.saved = vec![None; stage.saved_bytes.len()];
-    }
     for (stage, worker, saved) in stored.stages {
-        let place =
-            checkpoint.stages.get_mut(&stage).and_then(|s| s.saved.get_mut(worker as usize));
-        *place
-            .with_context(|| format!("it holds a state of `{stage}` that no checkpoint knows"))? =
-            Some(saved);
+        let known = checkpoint.stages.get_mut(&stage);
+        let known = known
+            .with_context(|| format!("it holds a state of `{stage}` that no checkpoint knows"))?;
+        known.saved.insert(worker, saved.into());
     }
     for (name, stage) in &checkpoint.stages {
-        let bytes: Vec<_> = stage.saved.iter().map(|s| s.as_ref().map(Vec::len)).collect();
-        if bytes != stage.saved_bytes {
+        let bytes = stage.saved.iter().map(|(number, saved)| (*number, saved.len()));
+        if !bytes.eq(stage.saved_bytes.iter().map(|(number, bytes)| (*number, *bytes))) {
             bail!("what the stage `{name}` saved is not all there");
         }
     }

@@ -1,7 +1,10 @@
-//! The tasks of a run: one per source, stage or sink; several for a stage with several workers.
+//! The tasks of a run: one per source and sink; of stages, one for each lane.
 
+pub(crate) mod lanes;
+pub(crate) mod overload;
 pub(crate) mod parallel;
 pub(crate) mod rejections;
+pub(crate) mod resequencer;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod stage;

@@ -1,14 +1,24 @@
-//! The task of a stage with one worker: batches in, batches out, one after the other.
+//! The task of a stage that keeps something, with one lane: batches in, batches out, one after
+//! the other.
 
-use crate::checkpoint::{NodeState, Reporter};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::checkpoint::{LaneStates, NodeState, Reporter};
 use crate::flow::inlet::{Event, Inlet};
 use crate::flow::queue::{Outlet, StreamEnd};
 use crate::flow::{TaskError, TaskResult};
+use crate::run::Spawner;
+use crate::task::overload::Overload;
+use crate::task::parallel::{Divided, Parallel};
 use crate::task::rejections::Rejections;
 use anyhow::anyhow;
+use pipehost_config::Partition;
+use pipehost_observe::metrics::NodeMetrics;
 use pipehost_record::Batch;
 use pipehost_sandbox::contract::outcome::Answer;
-use pipehost_sandbox::{Failure, Worker, WorkerState};
+use pipehost_sandbox::contract::state::{KeyGroups, Saved};
+use pipehost_sandbox::{Failure, Runner, Worker, WorkerOptions, WorkerState};
 
 pub(crate) struct StageTask {
     pub worker: Worker,
@@ -18,10 +28,51 @@ pub(crate) struct StageTask {
     pub reporter: Reporter,
     /// Whether `finish` was called in an earlier run, and no batch has come since.
     pub finished: bool,
+    /// If the stage keeps by key: how it gets more lanes.
+    pub spread: Option<Spread>,
+}
+
+/// How a stage that keeps by key gets more lanes, once one does not keep up.
+pub(crate) struct Spread {
+    pub runner: Runner,
+    pub options: WorkerOptions,
+    pub by: Partition,
+    /// How many key groups there are.
+    pub groups: u32,
+    /// How many lanes it may have.
+    pub most: usize,
+    pub ordered: bool,
+    pub spawner: Spawner,
+}
+
+impl Spread {
+    /// Starts all lanes, with the state that one had.
+    pub(crate) async fn workers(
+        &self,
+        saved: Option<&Saved>,
+        metrics: &Arc<NodeMetrics>,
+    ) -> Result<Vec<Worker>, Failure> {
+        let mut workers = Vec::new();
+        for number in 0..self.most {
+            let groups = KeyGroups::share(number, self.most, self.groups);
+            let saved = saved.map(|saved| saved.of(&groups));
+            let options = WorkerOptions { groups, saved, ..self.options.clone() };
+            let runner = self.runner.clone();
+            workers.push(Worker::start(runner, number, metrics.clone(), options).await?);
+        }
+        metrics.lanes.set(self.most as i64);
+        Ok(workers)
+    }
+
+    pub(crate) fn divided(&self) -> Divided {
+        let held = |number| KeyGroups::share(number, self.most, self.groups).held;
+        Divided::KeyGroups { by: self.by.clone(), held: (0..self.most).map(held).collect() }
+    }
 }
 
 impl StageTask {
     pub(crate) async fn run(mut self) -> TaskResult {
+        let mut overload = Overload::default();
         let close = loop {
             let event = tokio::select! {
                 biased;
@@ -34,10 +85,18 @@ impl StageTask {
             match event {
                 Event::Batch(batch) => {
                     self.finished = false;
+                    let start = Instant::now();
                     let answer = process(&mut self.worker, &batch, &self.rejections).await?;
+                    let worked = start.elapsed();
                     let left = batch.len - answer.rejected.len();
                     send(&mut self.outlet, answer).await?;
                     self.inlet.done(left);
+                    overload.spent(worked, start.elapsed().saturating_sub(worked));
+                    if overload.is(self.inlet.has_more())
+                        && let Some(spread) = self.spread.take()
+                    {
+                        return self.spread(spread).await;
+                    }
                 }
                 Event::Watermark(watermark) => {
                     let answer = advance(&mut self.worker, watermark, &self.rejections).await?;
@@ -64,13 +123,41 @@ impl StageTask {
         self.outlet.end(close).await
     }
 
+    /// Divides the stage among several lanes, which go on in its place.
+    async fn spread(mut self, spread: Spread) -> TaskResult {
+        let when = "was asked to save its state";
+        let saved = self.worker.saved().await;
+        let saved = saved.map_err(|failure| failed(&self.rejections, when, &failure))?;
+        let workers = spread.workers(saved.as_ref(), &self.rejections.metrics).await;
+        let workers = workers
+            .map_err(|failure| failed(&self.rejections, "was divided among lanes", &failure))?;
+        let name = self.rejections.name.clone();
+        tracing::debug!("stage `{name}` has {} lanes", workers.len());
+        let parallel = Parallel {
+            workers,
+            inlet: self.inlet,
+            outlet: self.outlet,
+            rejections: self.rejections,
+            reporter: self.reporter,
+            divided: spread.divided(),
+            ordered: spread.ordered,
+            timed: spread.runner.has_watermark(),
+            finished: self.finished,
+        };
+        for task in parallel.tasks() {
+            spread.spawner.spawn(&name, task);
+        }
+        Ok(())
+    }
+
     async fn state(&mut self) -> Result<NodeState, TaskError> {
         let worker = save(&mut self.worker, &self.rejections).await?;
-        Ok(NodeState::Stage {
-            workers: vec![worker],
-            finished: self.finished,
-            latest: self.outlet.latest(),
-        })
+        let groups = self.worker.groups();
+        let lanes = match groups.count {
+            1 => LaneStates::Workers(vec![worker]),
+            _ => LaneStates::KeyGroups(vec![(groups.held.clone(), worker)]),
+        };
+        Ok(NodeState::Stage { lanes, finished: self.finished, latest: self.outlet.latest() })
     }
 }
 

@@ -1,6 +1,9 @@
 //! From the bytes of a plugin file to native code.
 
-use anyhow::{Context as _, Result, anyhow};
+use std::fmt::Display;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -8,6 +11,7 @@ use super::job::{Compiled, Job, Refusal, Source};
 use super::limits::Limits;
 use super::settings::{self, Metering};
 use super::{child, look};
+use crate::contract::bindings::{built_for_another, other_version};
 use pipehost_files::content_hash;
 use pipehost_record::foreign::Foreign;
 
@@ -54,19 +58,20 @@ fn component(source: &Source) -> Result<Vec<u8>> {
     };
     match bytes.get(..8) {
         Some([0, b'a', b's', b'm', _, _, 1, 0]) => Ok(bytes),
-        Some([0, b'a', b's', b'm', _, _, 0, 0]) => wrap(&bytes).map_err(|error| {
-            anyhow!(
-                "{file} is a core module, not a component, and does not export the functions of a \
-                 stage: {error}; build it for {TARGET}"
-            )
-        }),
+        Some([0, b'a', b's', b'm', _, _, 0, 0]) => wrap(&bytes, &file),
         _ => Err(anyhow!("{file} is not WebAssembly")),
     }
 }
 
 /// Wraps a core module into a component. The module exports the functions of the contract under
-/// their names in the canonical ABI, such as `pipehost:stage/stage@0.1.0#process`.
-fn wrap(module: &[u8]) -> Result<Vec<u8>> {
+/// their names in the canonical ABI, such as `pipehost:stage/stage@0.2.0#process`.
+fn wrap(module: &[u8], file: &impl Display) -> Result<Vec<u8>> {
+    let version = exported_names(module).and_then(|names| {
+        names.iter().find_map(|name| other_version(name.split('#').next()?).map(str::to_owned))
+    });
+    if let Some(version) = version {
+        bail!(built_for_another(&Foreign::new(&version).to_string()));
+    }
     let wrap = || -> anyhow::Result<Vec<u8>> {
         let mut resolve = Resolve::default();
         let package = resolve.push_str("stage.wit", include_str!("../../../../wit/stage.wit"))?;
@@ -82,5 +87,23 @@ fn wrap(module: &[u8]) -> Result<Vec<u8>> {
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
         ComponentEncoder::default().module(&module)?.validate(true).encode()
     };
-    wrap().map_err(|error| anyhow!("{:#}", error.root_cause()))
+    wrap().map_err(|error| {
+        anyhow!(
+            "{file} is a core module, not a component, and does not export the functions of a \
+             stage: {:#}; build it for {TARGET}",
+            error.root_cause()
+        )
+    })
+}
+
+fn exported_names(module: &[u8]) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::ExportSection(exports) = payload.ok()? {
+            for export in exports {
+                names.push(export.ok()?.name.to_owned());
+            }
+        }
+    }
+    Some(names)
 }

@@ -1,11 +1,16 @@
-//! A cheap check of a component for what multiplies: components that instantiate components that
-//! instantiate others; functions with tens of thousands of locals. A few kilobytes can ask for more
-//! memory than there is.
+//! A cheap check of a component before it is compiled: for what multiplies, and for what this host
+//! does not run.
+//!
+//! Components that instantiate components that instantiate others, and functions with tens of
+//! thousands of locals, multiply: a few kilobytes can ask for more memory than there is. Async
+//! functions, and WASI 0.3, which needs them, are not supported: the compiler would say so in terms
+//! of bytes.
 
 use anyhow::{Result, anyhow};
 use wasmparser::{
-    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
-    ComponentTypeRef, Encoding, Instance, Parser, Payload,
+    CanonicalFunction, CanonicalOption, ComponentAlias, ComponentDefinedType,
+    ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, ComponentType,
+    ComponentTypeRef, Encoding, Instance, InstanceTypeDeclaration, Parser, Payload,
 };
 
 /// Maximum instances of components and core modules that one component may make, nested ones
@@ -33,6 +38,7 @@ pub(super) fn look(component: &[u8]) -> Result<()> {
 fn looked(component: &[u8]) -> wasmparser::Result<Result<()>> {
     let mut open: Vec<Reading> = Vec::new();
     let mut locals = 0u64;
+    let mut uses_async = false;
     for payload in Parser::new(0).parse_all(component) {
         let payload = payload?;
         match (payload, open.last_mut()) {
@@ -77,9 +83,50 @@ fn looked(component: &[u8]) -> wasmparser::Result<Result<()>> {
             }
             (Payload::ComponentImportSection(imports), Some(reading)) => {
                 for import in imports {
-                    if let ComponentTypeRef::Component(_) = import?.ty {
+                    let import = import?;
+                    let name = import.name.name;
+                    if let Some((_, version)) = name.split_once('@')
+                        && name.starts_with("wasi:")
+                        && version.starts_with("0.3")
+                    {
+                        return Ok(Err(anyhow!(
+                            "it imports `{name}`, and pipehost provides WASI 0.2, not 0.3. {SYNC}"
+                        )));
+                    }
+                    if let ComponentTypeRef::Component(_) = import.ty {
                         reading.components.push(0);
                     }
+                }
+            }
+            (Payload::ComponentTypeSection(types), Some(_)) => {
+                for ty in types {
+                    uses_async |= match ty? {
+                        ComponentType::Defined(ty) => is_async(&ty),
+                        ComponentType::Func(function) => function.async_,
+                        ComponentType::Instance(items) => items.iter().any(|item| match item {
+                            InstanceTypeDeclaration::Type(ComponentType::Func(f)) => f.async_,
+                            InstanceTypeDeclaration::Type(ComponentType::Defined(ty)) => {
+                                is_async(ty)
+                            }
+                            _ => false,
+                        }),
+                        ComponentType::Component(_) | ComponentType::Resource { .. } => false,
+                    };
+                }
+            }
+            (Payload::ComponentCanonicalSection(functions), Some(_)) => {
+                for function in functions {
+                    uses_async |= match function? {
+                        CanonicalFunction::Lift { options, .. }
+                        | CanonicalFunction::Lower { options, .. } => {
+                            options.contains(&CanonicalOption::Async)
+                        }
+                        CanonicalFunction::ResourceNew { .. }
+                        | CanonicalFunction::ResourceDrop { .. }
+                        | CanonicalFunction::ResourceRep { .. } => false,
+                        // Tasks, streams, futures, waitable sets.
+                        _ => true,
+                    };
                 }
             }
             (Payload::ComponentAliasSection(aliases), Some(_)) => {
@@ -109,7 +156,21 @@ fn looked(component: &[u8]) -> wasmparser::Result<Result<()>> {
             _ => {}
         }
     }
+    if uses_async {
+        return Ok(Err(anyhow!(
+            "it uses async functions, streams or futures of the component model, which pipehost \
+             does not run. {SYNC}"
+        )));
+    }
     Ok(Ok(()))
+}
+
+/// What to do about async.
+const SYNC: &str = "Build it for WASI 0.2, with functions that are not async: in Rust for \
+                    wasm32-wasip2, with componentize-qjs by --sync";
+
+fn is_async(ty: &ComponentDefinedType<'_>) -> bool {
+    matches!(ty, ComponentDefinedType::Future(_) | ComponentDefinedType::Stream(_))
 }
 
 #[cfg(test)]
@@ -136,6 +197,24 @@ mod tests {
         assert!(look(&doubling(9)).unwrap_err().to_string().contains("more than 1000 times"));
         assert!(look(&doubling(40)).is_err());
         look(b"not a component").unwrap();
+    }
+
+    #[test]
+    fn async_functions_and_wasi_0_3_are_named() {
+        let refused = |text: &str| look(&wat::parse_str(text).unwrap()).unwrap_err().to_string();
+        let imports =
+            refused(r#"(component (import "wasi:clocks/system-clock@0.3.0" (instance)))"#);
+        assert!(imports.starts_with("it imports `wasi:clocks/system-clock@0.3.0`"), "{imports}");
+        for text in [
+            "(component (type (stream u8)))",
+            r#"(component (import "a" (instance (export "f" (func async)))))"#,
+            "(component (core func (canon task.cancel)))",
+        ] {
+            let why = refused(text);
+            assert!(why.contains("async") && why.contains("--sync"), "{text}: {why}");
+        }
+        look(&wat::parse_str(r#"(component (import "wasi:io/poll@0.2.6" (instance)))"#).unwrap())
+            .unwrap();
     }
 
     #[test]

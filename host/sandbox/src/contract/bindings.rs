@@ -12,7 +12,25 @@ wasmtime::component::bindgen!({
 
 pub use self::pipehost::stage::records;
 
-/// The package and version that components are built against.
-pub const STAGE: &str = "pipehost:stage/stage@0.1.0";
-pub const CHECKPOINT: &str = "pipehost:stage/checkpoint@0.1.0";
-pub const WATERMARK: &str = "pipehost:stage/watermark@0.1.0";
+/// The version of the contract that components are built against.
+pub const VERSION: &str = "0.2.0";
+/// The interfaces that they export.
+pub const STAGE: &str = "pipehost:stage/stage@0.2.0";
+pub const CHECKPOINT: &str = "pipehost:stage/checkpoint@0.2.0";
+pub const WATERMARK: &str = "pipehost:stage/watermark@0.2.0";
+
+/// The version of the contract that an exported name is of, if it is not ours.
+pub fn other_version(name: &str) -> Option<&str> {
+    let (interface, version) = name.split_once('@')?;
+    // Until 1.0.0, the second number is that of incompatible versions.
+    let compatible = |version: &str| version.split('.').take(2).eq(VERSION.split('.').take(2));
+    (interface.starts_with("pipehost:stage/") && !compatible(version)).then_some(version)
+}
+
+/// What to do about a component of another version.
+pub fn built_for_another(version: &str) -> String {
+    format!(
+        "it is built for version {version} of the contract pipehost:stage, and this pipehost runs \
+         {VERSION}: build it again with the SDK or the wit/stage.wit of this pipehost"
+    )
+}

@@ -3,6 +3,7 @@
 pub mod bindings;
 pub mod outcome;
 pub mod plan;
+pub mod state;
 mod violation;
 
 pub use violation::Violation;

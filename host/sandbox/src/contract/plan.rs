@@ -5,10 +5,21 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::contract::bindings::records;
+use pipehost_config::Partition;
 use pipehost_record::check_name;
 use pipehost_record::{Batch, Column, MAX_ATTRIBUTES, MAX_NAME, Selected, Times};
 
-/// What a stage reads, and its ports.
+/// What a stage keeps from one call to the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Keeps {
+    #[default]
+    Anything,
+    Nothing,
+    /// What belongs to one value of this column.
+    ByKey(Partition),
+}
+
+/// What a stage reads and keeps, and its ports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     pub timestamps: bool,
@@ -19,6 +30,7 @@ pub struct Plan {
     pub ports: Vec<String>,
     /// Names of the inputs, if the stage tells them apart.
     pub inputs: Vec<String>,
+    pub keeps: Keeps,
 }
 
 impl Plan {
@@ -50,6 +62,9 @@ impl Plan {
             if !seen.insert(name) {
                 return Err(violation!("its plan names the attribute {name:?} twice"));
             }
+        }
+        if let Keeps::ByKey(Partition::Attribute(name)) = &self.keeps {
+            check_name(name).map_err(|why| violation!("in its plan, {why:#}"))?;
         }
         if let Some(long) = self.ports.iter().chain(&self.inputs).find(|n| n.len() > MAX_NAME) {
             let length = long.len();

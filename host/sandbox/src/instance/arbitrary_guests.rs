@@ -11,6 +11,7 @@ use super::Instance;
 use crate::compile::Metering;
 use crate::compile::Source;
 use crate::component::Component;
+use crate::contract::state::{GroupState, KeyGroups, Saved, SavedBy};
 use crate::engine::Engine;
 use crate::host::GuestLog;
 use pipehost_config::grants::Grants;
@@ -22,13 +23,13 @@ use pipehost_record::{Batch, BatchBuilder};
 const SHAPE: &str = r#"(module
   (memory (export "memory") 2)
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
-  (func (export "pipehost:stage/stage@0.1.0#describe") (result i32) unreachable)
-  (func (export "pipehost:stage/stage@0.1.0#open") (param i32 i32) (result i32) unreachable)
-  (func (export "pipehost:stage/stage@0.1.0#process") (param i32) (result i32) unreachable)
-  (func (export "pipehost:stage/stage@0.1.0#finish") (result i32) unreachable)
-  (func (export "pipehost:stage/checkpoint@0.1.0#save") (result i32) unreachable)
-  (func (export "pipehost:stage/checkpoint@0.1.0#restore") (param i32 i32) (result i32) unreachable)
-  (func (export "pipehost:stage/watermark@0.1.0#advance") (param i64) (result i32) unreachable))"#;
+  (func (export "pipehost:stage/stage@0.2.0#describe") (result i32) unreachable)
+  (func (export "pipehost:stage/stage@0.2.0#open") (param i32 i32) (result i32) unreachable)
+  (func (export "pipehost:stage/stage@0.2.0#process") (param i32) (result i32) unreachable)
+  (func (export "pipehost:stage/stage@0.2.0#finish") (result i32) unreachable)
+  (func (export "pipehost:stage/checkpoint@0.2.0#save") (param i32 i32 i32) (result i32) unreachable)
+  (func (export "pipehost:stage/checkpoint@0.2.0#restore") (param i32 i32 i32 i32 i32 i32) (result i32) unreachable)
+  (func (export "pipehost:stage/watermark@0.2.0#advance") (param i64) (result i32) unreachable))"#;
 
 fn module(random: &mut fastrand::Rng) -> Option<Vec<u8>> {
     let seed: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(2048).collect();
@@ -56,6 +57,11 @@ fn batch() -> Batch {
         builder.push(&"test".into(), number, Some(0), Some(b"k"), Some(b"value"), attributes);
     }
     builder.take()
+}
+
+fn saved() -> Saved {
+    let groups = vec![GroupState { number: 0, state: b"saved"[..].into() }];
+    Saved { groups, by: SavedBy { version: "1".to_owned(), config: "{}".to_owned() } }
 }
 
 #[tokio::test]
@@ -94,8 +100,8 @@ async fn the_host_survives_arbitrary_guests() {
                 1 => instance.open("{}").await.is_ok(),
                 2 => instance.process(&batch()).await.is_ok(),
                 3 => instance.finish().await.is_ok(),
-                4 => instance.save().await.is_ok(),
-                5 => instance.restore(b"saved").await.is_ok(),
+                4 => instance.save(&KeyGroups::ONE).await.is_ok(),
+                5 => instance.restore(saved()).await.is_ok(),
                 _ => instance.advance(0).await.is_ok(),
             };
             answered += usize::from(answer);

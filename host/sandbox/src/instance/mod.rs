@@ -16,20 +16,25 @@ use wasmtime::{Store, UpdateDeadline, WasmBacktrace};
 
 use crate::compile::Metering;
 use crate::component::Component;
+use crate::contract::bindings::exports::pipehost::stage::stage as contract;
 use crate::contract::bindings::{Transform, records};
 use crate::contract::outcome::{self, Answer};
-use crate::contract::plan::{Given, Plan};
+use crate::contract::plan::{Given, Keeps, Plan};
+use crate::contract::state::{
+    self, CrossingState, GivenGroups, GroupState, KeyGroups, Saved, SavedBy,
+};
 use crate::host::{self, GuestLog, Host, Turns};
 use crate::threads::stopped;
 use classify::classify;
 pub use failure::Failure;
+use pipehost_config::Partition;
 use pipehost_config::limits::Limits;
 use pipehost_observe::metrics::{Activity, Cause, NodeMetrics};
 use pipehost_record::foreign::Foreign;
 use pipehost_record::{Batch, Column};
 
-type Save = TypedFunc<(), (Result<Vec<u8>, String>,)>;
-type Restore = TypedFunc<(Vec<u8>,), (Result<(), String>,)>;
+type Save = TypedFunc<(GivenGroups,), (Result<Vec<CrossingState>, String>,)>;
+type Restore = TypedFunc<(Vec<CrossingState>, SavedBy), (Result<(), String>,)>;
 type Advance = TypedFunc<(i64,), (Result<records::Outcome, String>,)>;
 
 /// The description that a component returns.
@@ -169,6 +174,15 @@ impl Instance {
             attributes: plan.reads.attributes,
             ports: plan.ports,
             inputs: plan.inputs,
+            keeps: match plan.keeps {
+                contract::Keeps::Anything => Keeps::Anything,
+                contract::Keeps::Nothing => Keeps::Nothing,
+                contract::Keeps::ByKey(records::Target::Key) => Keeps::ByKey(Partition::Key),
+                contract::Keeps::ByKey(records::Target::Value) => Keeps::ByKey(Partition::Value),
+                contract::Keeps::ByKey(records::Target::Attribute(name)) => {
+                    Keeps::ByKey(Partition::Attribute(name))
+                }
+            },
         };
         plan.check().map_err(|rule| Failure::new(Cause::Contract, rule.to_string()))?;
         self.plan = plan.clone();
@@ -235,22 +249,41 @@ impl Instance {
         self.check(None, outcome)
     }
 
-    /// The stage's state; `None` if it keeps none.
-    pub(crate) async fn save(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+    /// The state of the key groups that the instance holds; `None` if the stage keeps none.
+    pub(crate) async fn save(
+        &mut self,
+        groups: &KeyGroups,
+    ) -> Result<Option<Vec<GroupState>>, Failure> {
         let Some((save, _)) = self.checkpoint else { return Ok(None) };
-        self.call(self.state_fuel(0), async |store, _| Ok(save.call_async(store, ()).await?.0))
+        let given = GivenGroups::from(groups);
+        let saved = self
+            .call(self.state_fuel(0), async |store, _| {
+                Ok(save.call_async(store, (given,)).await?.0)
+            })
             .await?
-            .map(Some)
-            .map_err(|message| Failure::new(Cause::Error, format!("save: {message}")))
+            .map_err(|message| Failure::new(Cause::Error, format!("save: {message}")))?;
+        let saved: Vec<GroupState> = saved.into_iter().map(Into::into).collect();
+        state::check(&saved, groups)
+            .map_err(|rule| Failure::new(Cause::Contract, rule.to_string()))?;
+        Ok(Some(saved))
     }
 
-    pub(crate) async fn restore(&mut self, saved: &[u8]) -> Result<(), Failure> {
+    /// Gives a saved state to the stage.
+    ///
+    /// # Errors
+    /// As [`Instance::process`], or if the stage refuses the state.
+    pub(crate) async fn restore(&mut self, saved: Saved) -> Result<(), Failure> {
         let Some((_, restore)) = self.checkpoint else { return Ok(()) };
-        self.call(self.state_fuel(saved.len()), async |store, _| {
-            Ok(restore.call_async(store, (saved.to_vec(),)).await?.0)
-        })
-        .await?
-        .map_err(|message| Failure::new(Cause::Error, format!("restore: {message}")))
+        let fuel = self.state_fuel(saved.bytes());
+        let version = Foreign::new(&saved.by.version).to_string();
+        let groups = saved.groups.into_iter().map(Into::into).collect();
+        self.call(fuel, async |store, _| Ok(restore.call_async(store, (groups, saved.by)).await?.0))
+            .await?
+            .map_err(|message| {
+                let message =
+                    format!("it refuses the state that its version {version} saved: {message}");
+                Failure::new(Cause::Error, message)
+            })
     }
 
     fn check(
@@ -392,7 +425,8 @@ fn inherited_bytes(input: Option<&Batch>, outputs: &[records::Output], most: usi
 }
 
 fn lower(column: &Column) -> records::Column<'_> {
-    records::Column { ends: &column.ends, data: &column.data, nulls: &column.nulls }
+    let nulls = (!column.nulls.is_empty()).then_some(&column.nulls[..]);
+    records::Column { ends: &column.ends, data: &column.data, nulls }
 }
 
 /// Sets the fuel for a call.

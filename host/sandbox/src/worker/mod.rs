@@ -12,7 +12,8 @@ use anyhow::{Result, anyhow};
 use std::sync::Arc;
 
 use crate::contract::outcome::Answer;
-use crate::contract::plan::Plan;
+use crate::contract::plan::{Keeps, Plan};
+use crate::contract::state::{KeyGroups, Saved, SavedBy};
 use crate::host::GuestLog;
 use crate::instance::Failure;
 use crate::instance::Instance;
@@ -80,6 +81,17 @@ impl Runner {
         }
     }
 
+    /// Whether the stage has a state that is saved.
+    pub fn keeps_state(&self) -> bool {
+        self.program().is_some_and(|program| program.component().has_checkpoint())
+            && self.plan().keeps != Keeps::Nothing
+    }
+
+    /// Who a state of this stage is saved by.
+    pub fn saves_as(&self) -> SavedBy {
+        self.program().map(|program| program.saves_as().clone()).unwrap_or_default()
+    }
+
     /// SHA-256 of the component; empty for a native stage.
     pub fn hash(&self) -> Arc<str> {
         match self {
@@ -105,8 +117,10 @@ pub struct WorkerOptions {
     /// searched for more.
     pub first_fails: bool,
     pub breaker: Option<Arc<Breaker>>,
-    /// The state that the stage saved in an earlier run.
-    pub saved: Option<Vec<u8>>,
+    /// The key groups that the worker holds.
+    pub groups: KeyGroups,
+    /// The state of these groups that was saved before.
+    pub saved: Option<Saved>,
 }
 
 /// One of the instances of a stage.
@@ -140,8 +154,8 @@ impl Worker {
             #[cfg(feature = "native")]
             Runner::Native { make, .. } => Live::Native(make()),
         };
-        let WorkerOptions { retry, first_fails, breaker, saved } = options;
-        let recovery = Recovery::new(saved);
+        let WorkerOptions { retry, first_fails, breaker, groups, saved } = options;
+        let recovery = Recovery::new(groups, saved);
         let mut worker =
             Self { runner, number, metrics, retry, first_fails, breaker, live, recovery, log };
         worker.live().await?;
@@ -221,6 +235,24 @@ impl Worker {
         Ok(self.recovery.changed_state())
     }
 
+    /// The key groups that it holds.
+    pub fn groups(&self) -> &KeyGroups {
+        self.recovery.groups()
+    }
+
+    /// The state of the stage as it is now, for other workers to go on with. `None` if it keeps
+    /// none.
+    ///
+    /// # Errors
+    /// As [`Worker::finish`].
+    pub async fn saved(&mut self) -> Result<Option<Saved>, Failure> {
+        if self.keeps_state() && self.recovery.has_calls() {
+            let saved = self.twice(Call::Save).await?.saved;
+            self.recovery.save(saved);
+        }
+        Ok(self.recovery.saved().cloned())
+    }
+
     /// Makes a call that no record is to blame for. If it fails, tries a second time if the state
     /// can be restored.
     async fn twice(&mut self, call: Call) -> Result<Reply, Failure> {
@@ -233,6 +265,8 @@ impl Worker {
     }
 
     async fn once(&mut self, call: Call) -> Result<Reply, Failure> {
+        let groups = self.recovery.groups().clone();
+        let by = self.runner.saves_as();
         let replied = match (self.live().await?, call) {
             #[cfg(feature = "native")]
             (Live::Native(native), Call::Finish) => {
@@ -247,8 +281,10 @@ impl Worker {
                 match call {
                     Call::Finish => instance.finish().await.map(Reply::from),
                     Call::Advance(watermark) => instance.advance(watermark).await.map(Reply::from),
-                    Call::Save => (instance.save().await)
-                        .map(|saved| Reply { answer: Answer::default(), saved }),
+                    Call::Save => (instance.save(&groups).await).map(|groups| Reply {
+                        answer: Answer::default(),
+                        saved: groups.map(|groups| Saved { groups, by }),
+                    }),
                 }
             }
         };
@@ -259,7 +295,7 @@ impl Worker {
     }
 
     fn keeps_state(&self) -> bool {
-        self.runner.program().is_some_and(|program| program.component().has_checkpoint())
+        self.runner.keeps_state()
     }
 
     /// Processes a batch; divides it if it fails.
@@ -383,8 +419,11 @@ impl Worker {
         if let Live::Sandboxed(Some(instance)) = &mut self.live
             && self.recovery.is_long()
         {
-            match instance.save().await {
-                Ok(saved) => self.recovery.save(saved),
+            match instance.save(self.recovery.groups()).await {
+                Ok(groups) => {
+                    let by = self.runner.saves_as();
+                    self.recovery.save(groups.map(|groups| Saved { groups, by }));
+                }
                 // The answer is valid, and the state saved before still leads to it.
                 Err(failure) => self.fail(&failure),
             }
@@ -407,7 +446,7 @@ impl Worker {
             (&self.live, self.runner.program(), &self.log)
         {
             let mut instance = program.instance(log.clone(), &self.metrics).await?;
-            self.recovery.restore(&mut instance).await?;
+            self.recovery.restore(&mut instance, program.saves_as()).await?;
             self.live = Live::Sandboxed(Some(Box::new(instance)));
         }
         Ok(&mut self.live)
@@ -425,7 +464,7 @@ enum Call {
 #[derive(Default)]
 struct Reply {
     answer: Answer,
-    saved: Option<Vec<u8>>,
+    saved: Option<Saved>,
 }
 
 impl From<Answer> for Reply {

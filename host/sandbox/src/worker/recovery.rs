@@ -1,5 +1,6 @@
 //! Restores a stage: from the state that it saved last, and the calls since then.
 
+use crate::contract::state::{GroupState, KeyGroups, Saved, SavedBy};
 use crate::instance::Failure;
 use crate::instance::Instance;
 use pipehost_record::Batch;
@@ -17,13 +18,13 @@ pub enum WorkerState {
     Unchanged,
     /// The stage keeps no state.
     Nothing,
-    /// What the stage saved.
-    Saved(Vec<u8>),
+    /// What the stage saved, by key group.
+    Saved(Vec<GroupState>),
 }
 
-#[derive(Default)]
 pub(super) struct Recovery {
-    saved: Option<Vec<u8>>,
+    groups: KeyGroups,
+    saved: Option<Saved>,
     since: Vec<SeenCall>,
     /// Bytes that the batches in `since` hold.
     bytes: usize,
@@ -39,8 +40,12 @@ enum SeenCall {
 
 impl Recovery {
     /// Starts with the state of an earlier run.
-    pub(super) fn new(saved: Option<Vec<u8>>) -> Self {
-        Self { saved, since: Vec::new(), bytes: 0, changed: true }
+    pub(super) fn new(groups: KeyGroups, saved: Option<Saved>) -> Self {
+        Self { groups, saved, since: Vec::new(), bytes: 0, changed: true }
+    }
+
+    pub(super) fn groups(&self) -> &KeyGroups {
+        &self.groups
     }
 
     pub(super) fn saw_batch(&mut self, batch: &Batch) {
@@ -64,7 +69,7 @@ impl Recovery {
     }
 
     /// Stores a saved state; the calls before it need not be repeated any more.
-    pub(super) fn save(&mut self, saved: Option<Vec<u8>>) {
+    pub(super) fn save(&mut self, saved: Option<Saved>) {
         self.saved = saved;
         self.clear();
     }
@@ -79,19 +84,32 @@ impl Recovery {
         self.changed
     }
 
+    /// Whether there were calls since the state was saved.
+    pub(super) fn has_calls(&self) -> bool {
+        !self.since.is_empty()
+    }
+
+    pub(super) fn saved(&self) -> Option<&Saved> {
+        self.saved.as_ref()
+    }
+
     /// The state for a checkpoint. If it has changed, it must have been saved before.
     pub(super) fn changed_state(&mut self) -> WorkerState {
         match (std::mem::take(&mut self.changed), &self.saved) {
             (false, _) => WorkerState::Unchanged,
             (true, None) => WorkerState::Nothing,
-            (true, Some(saved)) => WorkerState::Saved(saved.clone()),
+            (true, Some(saved)) => WorkerState::Saved(saved.groups.clone()),
         }
     }
 
     /// Brings a new instance to the state of the old one.
-    pub(super) async fn restore(&mut self, instance: &mut Instance) -> Result<(), Failure> {
+    pub(super) async fn restore(
+        &mut self,
+        instance: &mut Instance,
+        by: &SavedBy,
+    ) -> Result<(), Failure> {
         if let Some(saved) = &self.saved {
-            instance.restore(saved).await?;
+            instance.restore(saved.clone()).await?;
         }
         for seen in &self.since {
             match seen {
@@ -101,7 +119,8 @@ impl Recovery {
         }
         if !self.since.is_empty() {
             // So that the next failure does not repeat these calls.
-            self.saved = instance.save().await?;
+            let groups = instance.save(&self.groups).await?;
+            self.saved = groups.map(|groups| Saved { groups, by: by.clone() });
             self.clear();
         }
         Ok(())

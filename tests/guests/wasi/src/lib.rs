@@ -6,7 +6,9 @@ use std::{env, fs, io, thread};
 
 use pipehost_plugin::schemars::{self, JsonSchema};
 use pipehost_plugin::serde::Deserialize;
-use pipehost_plugin::{Checkpoint, Error, Field, Out, Record, Rejection, Setup, Stage};
+use pipehost_plugin::{
+    Checkpoint, Error, Field, Out, Record, Rejection, Save, Saved, Setup, Stage,
+};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
@@ -60,12 +62,12 @@ impl Stage for WasiGuest {
 }
 
 impl Checkpoint for WasiGuest {
-    fn save(&self) -> Result<Vec<u8>, Error> {
-        Ok(self.seen.to_le_bytes().to_vec())
+    fn save(&self, state: &mut Save) -> Result<(), Error> {
+        state.put(&self.seen)
     }
 
-    fn restore(&mut self, saved: &[u8]) -> Result<(), Error> {
-        self.seen = u64::from_le_bytes(saved.try_into().map_err(|_| "not eight bytes")?);
+    fn restore(&mut self, saved: &Saved) -> Result<(), Error> {
+        self.seen = saved.get()?;
         Ok(())
     }
 }

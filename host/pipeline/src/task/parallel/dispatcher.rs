@@ -3,9 +3,9 @@
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
-use tokio::sync::{Barrier, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{Done, Job, Made, Share};
+use super::{Divided, Done, Job, Made, Share};
 use crate::flow::inlet::{Event, Inlet};
 use crate::flow::queue::StreamEnd;
 use crate::flow::{TaskError, TaskResult};
@@ -13,13 +13,13 @@ use pipehost_config::Partition;
 use pipehost_record::{Batch, RowNumbers};
 use pipehost_sandbox::WorkerState;
 use pipehost_sandbox::contract::outcome::Answer;
+use pipehost_sandbox::contract::state::group_of;
 
 /// Receives events and hands them to the workers.
 pub(super) struct Dispatcher {
-    /// One queue that all workers share, or one for each worker if the stage is partitioned.
-    pub(super) queues: Vec<async_channel::Sender<Job>>,
-    pub(super) workers: usize,
-    pub(super) partition: Option<Partition>,
+    /// By worker.
+    pub(super) queues: Vec<mpsc::Sender<Job>>,
+    pub(super) divider: Divider,
     pub(super) timed: bool,
     pub(super) finished: bool,
     /// Whether checkpoints are made; otherwise no state is saved.
@@ -49,7 +49,7 @@ impl Dispatcher {
                 }
                 Event::Watermark(watermark) if self.timed => {
                     for queue in &self.queues {
-                        let share = share(self.workers, 0);
+                        let share = share(self.queues.len(), 0);
                         send_job(queue, Job::Watermark { number, watermark, share }).await?;
                     }
                 }
@@ -59,11 +59,9 @@ impl Dispatcher {
                     self.done.send(done).await.map_err(|_| TaskError::NeighbourGone)?;
                 }
                 Event::Barrier(barrier) => {
-                    let all_here = Arc::new(Barrier::new(self.workers));
-                    for worker in 0..self.workers {
-                        let (share, all_here) = (share(self.workers, 0), all_here.clone());
-                        let job = Job::Save { number, barrier, share, all_here };
-                        send_job(&self.queues[worker % self.queues.len()], job).await?;
+                    for queue in &self.queues {
+                        let share = share(self.queues.len(), 0);
+                        send_job(queue, Job::Save { number, barrier, share }).await?;
                     }
                 }
                 Event::End(close) => break close,
@@ -72,9 +70,8 @@ impl Dispatcher {
         };
         // Workers that finished in an earlier run and have had no batch since are not asked again.
         let close = if self.finished && close == StreamEnd::Finished { None } else { Some(close) };
-        for worker in 0..self.workers {
+        for (worker, queue) in self.queues.iter().enumerate() {
             let number = number + worker as u64;
-            let queue = &self.queues[worker % self.queues.len()];
             match close {
                 Some(close) => {
                     let is_heard = self.is_heard;
@@ -101,17 +98,13 @@ impl Dispatcher {
         batch: Batch,
         share: impl Fn(usize, usize) -> Share,
     ) -> TaskResult {
-        let Some(by) = &self.partition else {
-            let job = Job::Batch { number, share: share(1, batch.len), rows: None, batch };
-            return send_job(&self.queues[0], job).await;
-        };
-        let rows = divide(&batch, by, self.queues.len());
+        let rows = self.divider.divide(&batch, self.queues.len());
         let parts = rows.iter().filter(|rows| !rows.is_empty()).count();
         for (queue, rows) in self.queues.iter().zip(rows).filter(|(_, rows)| !rows.is_empty()) {
             let rows: RowNumbers = Arc::new(rows);
             let part = batch.pick(rows.clone());
             let share = share(parts, part.len);
-            send_job(queue, Job::Batch { number, batch: part, rows: Some(rows), share }).await?;
+            send_job(queue, Job::Batch { number, batch: part, rows, share }).await?;
         }
         Ok(())
     }
@@ -122,21 +115,49 @@ async fn acquire(places: &Arc<Semaphore>, count: usize) -> OwnedSemaphorePermit 
     places.expect("the semaphore is never closed")
 }
 
-async fn send_job(queue: &async_channel::Sender<Job>, job: Job) -> TaskResult {
+async fn send_job(queue: &mpsc::Sender<Job>, job: Job) -> TaskResult {
     queue.send(job).await.map_err(|_| TaskError::NeighbourGone)
 }
 
-/// The rows of a batch by worker: equal keys always go to the same worker.
-fn divide(batch: &Batch, by: &Partition, workers: usize) -> Vec<Vec<u32>> {
-    let column = match by {
-        Partition::Key => batch.key.as_ref(),
-        Partition::Attribute(name) => batch.attribute(name),
-    };
-    let mut rows = vec![Vec::new(); workers];
-    for row in 0..batch.len {
-        let mut hasher = DefaultHasher::new(); // Its hash keys are fixed: equal in every run.
-        hasher.write(column.and_then(|column| column.get(row)).unwrap_or_default());
-        rows[(hasher.finish() % workers as u64) as usize].push(row as u32);
+/// Divides the rows of a batch among workers: equal values always go to the same worker.
+pub(super) struct Divider {
+    by: Partition,
+    /// The worker of each key group, if the stage keeps by key.
+    of_group: Option<Vec<usize>>,
+}
+
+impl Divider {
+    pub(super) fn new(divided: Divided) -> Self {
+        match divided {
+            Divided::Workers(by) => Self { by, of_group: None },
+            Divided::KeyGroups { by, held } => {
+                let groups = held.into_iter().enumerate();
+                let of_group = groups.flat_map(|(worker, held)| held.map(move |_| worker));
+                Self { by, of_group: Some(of_group.collect()) }
+            }
+        }
     }
-    rows
+
+    /// The rows of each worker.
+    fn divide(&self, batch: &Batch, workers: usize) -> Vec<Vec<u32>> {
+        let column = match &self.by {
+            Partition::Key => batch.key.as_ref(),
+            Partition::Value => batch.value.as_ref(),
+            Partition::Attribute(name) => batch.attribute(name),
+        };
+        let mut rows = vec![Vec::new(); workers];
+        for row in 0..batch.len {
+            let value = column.and_then(|column| column.get(row)).unwrap_or_default();
+            let worker = match &self.of_group {
+                Some(of_group) => of_group[group_of(value, of_group.len() as u32) as usize],
+                None => {
+                    let mut hasher = DefaultHasher::new(); // Its keys are fixed: equal in every run.
+                    hasher.write(value);
+                    (hasher.finish() % workers as u64) as usize
+                }
+            };
+            rows[worker].push(row as u32);
+        }
+        rows
+    }
 }

@@ -1,16 +1,17 @@
 //! Sends the workers' answers on.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
-use super::resequencer::{Next, Resequencer};
 use super::{Done, Made};
-use crate::checkpoint::{NodeState, Reporter};
+use crate::checkpoint::{LaneStates, NodeState, Reporter};
 use crate::flow::queue::{Outlet, StreamEnd};
 use crate::flow::{TaskError, TaskResult};
+use crate::task::resequencer::{Next, Resequencer};
 use crate::task::stage::send;
 use pipehost_observe::metrics::NodeMetrics;
 use pipehost_sandbox::WorkerState;
@@ -20,6 +21,8 @@ use pipehost_sandbox::contract::outcome::Answer;
 pub(super) struct Emitter {
     pub(super) outlet: Outlet,
     pub(super) workers: usize,
+    /// The key groups of each worker, if the stage keeps by key.
+    pub(super) held: Option<Vec<Range<u32>>>,
     pub(super) ordered: bool,
     pub(super) metrics: Arc<NodeMetrics>,
     pub(super) reporter: Reporter,
@@ -95,8 +98,12 @@ impl Emitter {
 
     fn take_state(&mut self) -> NodeState {
         self.saved.sort_by_key(|(worker, _)| *worker);
+        let states = self.saved.drain(..).map(|(_, state)| state);
         NodeState::Stage {
-            workers: self.saved.drain(..).map(|(_, state)| state).collect(),
+            lanes: match &self.held {
+                Some(held) => LaneStates::KeyGroups(held.iter().cloned().zip(states).collect()),
+                None => LaneStates::Workers(states.collect()),
+            },
             finished: self.finished,
             latest: self.outlet.latest(),
         }

@@ -1,23 +1,24 @@
-//! A stage with several workers: a dispatcher hands out batches, workers process them, and an
-//! emitter sends the answers on, in order unless `ordered` is off.
+//! A stage that keeps something, with several lanes: a dispatcher divides the batches among them
+//! by a column, each lane processes its part, and an emitter sends the answers on, in order
+//! unless `ordered` is off.
 
 mod dispatcher;
 mod emitter;
-mod resequencer;
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
+use std::ops::Range;
 use std::sync::Arc;
 
-use tokio::sync::{Barrier, OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::checkpoint::Reporter;
 use crate::flow::inlet::Inlet;
 use crate::flow::queue::{Outlet, StreamEnd};
 use crate::flow::{TaskError, TaskResult};
+use crate::run::Task;
 use crate::task::rejections::Rejections;
 use crate::task::stage::{advance, finish, process, save};
-use dispatcher::Dispatcher;
+use dispatcher::{Dispatcher, Divider};
 use emitter::Emitter;
 use pipehost_config::Partition;
 use pipehost_record::{Batch, RowNumbers};
@@ -26,13 +27,12 @@ use pipehost_sandbox::{Worker, WorkerState};
 
 /// Work for a worker.
 enum Job {
-    /// A batch, or the worker's part of one.
-    Batch { number: u64, batch: Batch, rows: Option<RowNumbers>, share: Share },
+    /// The worker's part of a batch.
+    Batch { number: u64, batch: Batch, rows: RowNumbers, share: Share },
     /// A new watermark.
     Watermark { number: u64, watermark: i64, share: Share },
-    /// A checkpoint. One per worker, sent when nothing else is in flight. Workers meet at
-    /// `all_here`, so each takes exactly one.
-    Save { number: u64, barrier: u64, share: Share, all_here: Arc<Barrier> },
+    /// A checkpoint, sent when nothing else is in flight.
+    Save { number: u64, barrier: u64, share: Share },
     /// The input has ended; `close` decides whether the worker calls `finish`.
     End { number: u64, close: StreamEnd, is_heard: bool },
 }
@@ -71,7 +71,14 @@ enum Made {
     },
 }
 
-type Task = Pin<Box<dyn Future<Output = TaskResult> + Send>>;
+/// How the state of a stage is divided among its workers.
+#[derive(Clone)]
+pub(crate) enum Divided {
+    /// Each has its own, by a hash of this column.
+    Workers(Partition),
+    /// Each has some key groups of this column.
+    KeyGroups { by: Partition, held: Vec<Range<u32>> },
+}
 
 /// The tasks of a stage with several workers.
 pub(crate) struct Parallel {
@@ -80,7 +87,7 @@ pub(crate) struct Parallel {
     pub outlet: Outlet,
     pub rejections: Rejections,
     pub reporter: Reporter,
-    pub partition: Option<Partition>,
+    pub divided: Divided,
     pub ordered: bool,
     /// Whether the component handles watermarks.
     pub timed: bool,
@@ -91,7 +98,7 @@ pub(crate) struct Parallel {
 impl Parallel {
     /// The futures to spawn.
     pub(crate) fn tasks(self) -> Vec<Task> {
-        let Self { workers, inlet, outlet, rejections, reporter, partition, ordered, .. } = self;
+        let Self { workers, inlet, outlet, rejections, reporter, divided, ordered, .. } = self;
         // Twice the workers: one batch each in process, and as many finished ones that wait for an
         // earlier batch. This also bounds the resequencer.
         let window = 2 * workers.len();
@@ -99,24 +106,19 @@ impl Parallel {
         let (done, answers) = mpsc::channel(window);
         let mut queues = Vec::new();
         let mut tasks: Vec<Task> = Vec::new();
-        let shared = async_channel::bounded(1);
         let count = workers.len();
         for (number, worker) in workers.into_iter().enumerate() {
-            let (queue, jobs) = match partition {
-                Some(_) => async_channel::bounded(1),
-                None => shared.clone(),
-            };
+            let (queue, jobs) = mpsc::channel(1);
             queues.push(queue);
             tasks.push(Box::pin(work(number, worker, jobs, done.clone(), rejections.clone())));
         }
-        if partition.is_none() {
-            queues.truncate(1);
-        }
-        drop(shared);
+        let held = match &divided {
+            Divided::Workers(_) => None,
+            Divided::KeyGroups { held, .. } => Some(held.clone()),
+        };
         let dispatcher = Dispatcher {
             queues,
-            workers: count,
-            partition,
+            divider: Divider::new(divided),
             timed: self.timed,
             finished: self.finished,
             is_heard,
@@ -126,6 +128,7 @@ impl Parallel {
         let emitter = Emitter {
             outlet,
             workers: count,
+            held,
             ordered,
             metrics: rejections.metrics,
             reporter,
@@ -142,29 +145,26 @@ impl Parallel {
 async fn work(
     number: usize,
     mut worker: Worker,
-    jobs: async_channel::Receiver<Job>,
+    mut jobs: mpsc::Receiver<Job>,
     done: mpsc::Sender<Done>,
     rejections: Rejections,
 ) -> TaskResult {
     loop {
-        let job = jobs.recv().await.map_err(|_| TaskError::NeighbourGone)?;
+        let job = jobs.recv().await.ok_or(TaskError::NeighbourGone)?;
         let last = matches!(job, Job::End { .. });
         let made = match job {
             Job::Batch { number, batch, rows, mut share } => {
                 let mut answer = process(&mut worker, &batch, &rejections).await?;
                 share.records -= answer.rejected.len();
-                if let Some(rows) = &rows {
-                    answer.renumber(rows);
-                }
+                answer.renumber(&rows);
                 Done { number, made: Made::Answer(answer), share: Some(share) }
             }
             Job::Watermark { number, watermark, share } => {
                 let answer = advance(&mut worker, watermark, &rejections).await?;
                 Done { number, made: Made::Advanced(watermark, answer), share: Some(share) }
             }
-            Job::Save { number: place, barrier, share, all_here } => {
+            Job::Save { number: place, barrier, share } => {
                 let state = save(&mut worker, &rejections).await?;
-                all_here.wait().await;
                 let made = Made::Saved { barrier, worker: number, state };
                 Done { number: place, made, share: Some(share) }
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The next result to send.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next<T> {
+pub(crate) enum Next<T> {
     /// All parts of one number, after those of all lower numbers.
     InOrder(Vec<T>),
     /// A part that does not wait for lower numbers.
@@ -12,7 +12,7 @@ pub(super) enum Next<T> {
 }
 
 /// Holds results until those of all lower numbers have come: no more than the dispatcher's window.
-pub(super) struct Resequencer<T> {
+pub(crate) struct Resequencer<T> {
     next: u64,
     held: BTreeMap<u64, Held<T>>,
     ahead: VecDeque<T>,
@@ -43,7 +43,7 @@ impl<T> Default for Resequencer<T> {
 impl<T> Resequencer<T> {
     /// Adds one of the `of` parts of a number. One that goes `ahead` does not wait for lower
     /// numbers; all parts of a number do, or none.
-    pub(super) fn add(&mut self, number: u64, of: usize, part: T, ahead: bool) {
+    pub(crate) fn add(&mut self, number: u64, of: usize, part: T, ahead: bool) {
         if !ahead {
             let held = self.held.entry(number).or_insert_with(|| Held { of, parts: Vec::new() });
             held.parts.push(part);
@@ -59,7 +59,7 @@ impl<T> Resequencer<T> {
     }
 
     /// The next result that can be sent.
-    pub(super) fn next(&mut self) -> Option<Next<T>> {
+    pub(crate) fn next(&mut self) -> Option<Next<T>> {
         if let Some(part) = self.ahead.pop_front() {
             return Some(Next::Ahead(part));
         }
@@ -75,7 +75,7 @@ impl<T> Resequencer<T> {
     }
 
     /// The lowest number of which something is still to be sent.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.next
     }
 }
