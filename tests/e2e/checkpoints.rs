@@ -58,7 +58,7 @@ fn state_show_says_where_everything_was() {
     };
     assert!(line("counting: checkpoint ").ends_with('Z'));
     assert!(line("in ").ends_with("3 records, 75 bytes of 1 file"), "{shown}");
-    assert!(line("alert ").ends_with("has finished, and keeps 8 B"), "{shown}");
+    assert!(line("alert ").ends_with("has finished, and keeps 14 B"), "{shown}");
     assert!(line("out ").ends_with("  6 bytes"), "{shown}");
     let json = case.run(&["state", "show", "state", "--json"]).ok().stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();

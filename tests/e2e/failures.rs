@@ -150,7 +150,7 @@ fn a_component_of_another_world_is_refused() {
     let refused = |name: &str, why: &str| guest(name).is_refused(why);
     refused(
         "not-a-stage",
-        "it is not a stage: it exports nothing, and a stage exports `pipehost:stage/stage@0.1.0`",
+        "it is not a stage: it exports nothing, and a stage exports `pipehost:stage/stage@0.2.0`",
     );
     refused("core-module", "is a core module, not a component");
     refused(

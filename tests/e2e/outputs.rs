@@ -322,9 +322,9 @@ fn a_configuration_or_a_component_that_changed_is_said() {
         case.file("pipeline.toml", pipeline("{ size = \"2m\", max_open = 7, slide = \"30s\" }"));
     case.pipeline()
         .code(1)
-        .says("the configuration of the stage `count` is another")
-        .says("made with the one before: `max_open`, `size`")
-        .says("pipehost state reset state --node NAME");
+        .says("stage `count`: it refuses the state that its version 0.1.0 saved")
+        .says("made with another configuration; what differs: `size`")
+        .says("pipehost state reset state --node count");
     // The same, written in another way.
     let case = case.file("pipeline.toml", pipeline("{ slide = \"30s\", size = \"1m\" }"));
     case.suspended("");

@@ -102,8 +102,12 @@ fn a_timed_stage_without_time_is_a_mistake() {
     let between = |settings: &str| source("").stage("s", "to-upper", settings);
     counted(between(""), "").code(2);
     counted(between("watermark = {}"), "").ok();
-    counted(source("watermark = {}"), "workers = 2").code(2).says("`t` has a state and 2 workers");
+    // It says itself that it keeps by key.
+    counted(source("watermark = {}"), "workers = 2").ok();
     counted(source("watermark = {}"), "workers = 2\npartition = \"key\"").ok();
+    counted(source("watermark = {}"), "partition = \"attribute:a\"")
+        .code(2)
+        .says("`t` keeps its state by `key`, and its partition is `attribute:a`");
 }
 
 #[test]

@@ -7,11 +7,11 @@
       (br_if $done (i32.ge_u (local.get $row) (i32.load (local.get $batch))))
       ;; The ends of the value at 48, its data at 56.
       (local.set $end (i32.load
-        (i32.add (i32.load offset=48 (local.get $batch)) (i32.shl (local.get $row) (i32.const 2)))))
+        (i32.add (i32.load offset=52 (local.get $batch)) (i32.shl (local.get $row) (i32.const 2)))))
       (if (i32.lt_u (local.get $start) (local.get $end))
         (then
           (local.set $first
-            (i32.load8_u (i32.add (i32.load offset=56 (local.get $batch)) (local.get $start))))
+            (i32.load8_u (i32.add (i32.load offset=60 (local.get $batch)) (local.get $start))))
           (if (i32.eq (local.get $first) (i32.const 80)) (then (unreachable)))
           (if (i32.eq (local.get $first) (i32.const 76)) (then (loop $for-ever (br $for-ever))))))
       (local.set $start (local.get $end))

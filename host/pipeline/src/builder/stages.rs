@@ -2,6 +2,7 @@
 //! lane.
 
 use anyhow::{Result, anyhow};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::chains::{chains, shares_batches};
@@ -118,19 +119,19 @@ impl Builder {
                 .map(|(&number, state)| GroupState { number, state: state.clone() })
                 .collect(),
         });
-        let had_state = saved.is_some();
+        let given = self.directory().filter(|_| saved.is_some());
         let ends = self.ends(index, runner);
         let metrics = ends.rejections.metrics.clone();
         if begins_divided {
             let workers = spread.workers(saved.as_ref(), &metrics).await;
-            let workers = workers.map_err(|why| cannot_start(&name, &why, had_state))?;
+            let workers = workers.map_err(|why| cannot_start(&name, &why, given.as_deref()))?;
             self.spawn_workers(&name, ends, workers, spread.divided(), runner, spread.ordered);
             return Ok(());
         }
         let groups = KeyGroups { held: 0..self.groups, count: self.groups };
         let options = WorkerOptions { groups, saved, ..spread.options.clone() };
         let worker = Worker::start(runner.clone(), 0, metrics.clone(), options).await;
-        let worker = worker.map_err(|why| cannot_start(&name, &why, had_state))?;
+        let worker = worker.map_err(|why| cannot_start(&name, &why, given.as_deref()))?;
         metrics.lanes.set(1);
         // Without a state that is saved, its keys cannot move to another lane.
         let spread = (most > 1 && runner.keeps_state()).then_some(spread);
@@ -208,10 +209,15 @@ impl Builder {
             let state = before.saved.get(&(number as u32))?.clone();
             Some(Saved { groups: vec![GroupState { number: 0, state }], by: saved_by(before) })
         });
-        let had_state = saved.is_some();
+        let given = self.directory().filter(|_| saved.is_some());
         let options = WorkerOptions { saved, ..self.worker_options(index) };
         let worker = Worker::start(runner.clone(), number, metrics, options).await;
-        worker.map_err(|why| cannot_start(&name, &why, had_state))
+        worker.map_err(|why| cannot_start(&name, &why, given.as_deref()))
+    }
+
+    /// Where the state is.
+    fn directory(&self) -> Option<PathBuf> {
+        self.config.state.as_ref().map(|directory| directory.value.clone())
     }
 
     /// What an earlier run saved of a stage, if there is a state.
@@ -265,12 +271,14 @@ fn saved_by(before: &StageCheckpoint) -> SavedBy {
     SavedBy { version: before.version.clone(), config: before.config.clone() }
 }
 
-fn cannot_start(name: &str, why: &Failure, had_state: bool) -> anyhow::Error {
-    let advice = match had_state {
-        true => {
-            "\nTo start this stage without its saved state: pipehost state reset DIR --node NAME"
-        }
-        false => "",
+/// Why a stage does not start, and, if it was given a state of this directory, what to do.
+fn cannot_start(name: &str, why: &Failure, state: Option<&Path>) -> anyhow::Error {
+    let advice = match state {
+        Some(directory) => format!(
+            "\nTo start this stage without its saved state: pipehost state reset {} --node {name}",
+            directory.display()
+        ),
+        None => String::new(),
     };
     anyhow!("stage `{name}`: {why}{advice}")
 }
