@@ -9,18 +9,20 @@ use crate::harness::{Case, Letter, Pipeline, guest, letters};
 struct Division {
     source: usize,
     batch: Option<usize>,
-    workers: usize,
+    /// `None`: as many lanes as there are cores.
+    workers: Option<usize>,
     partition: bool,
     queue: usize,
 }
 
 fn division() -> impl Strategy<Value = Division> {
-    (1..50usize, prop::option::of(1..50usize), 1..5usize, any::<bool>(), 1..4usize).prop_map(
+    let workers = prop::option::of(1..5usize);
+    (1..50usize, prop::option::of(1..50usize), workers, any::<bool>(), 1..4usize).prop_map(
         |(source, batch, workers, partition, queue)| Division {
             source,
             batch,
             workers,
-            partition: partition && workers > 1,
+            partition: partition && workers.is_some_and(|workers| workers > 1),
             queue,
         },
     )
@@ -30,8 +32,10 @@ fn division() -> impl Strategy<Value = Division> {
 /// does not is rejected.
 fn run(lines: &[String], division: &Division) -> (String, Vec<Letter>) {
     let Division { source, batch, workers, partition, queue } = division;
-    let mut settings =
-        format!("workers = {workers}\nqueue = {queue}\non_error = \"dead-letter\"\n");
+    let mut settings = format!("queue = {queue}\non_error = \"dead-letter\"\n");
+    if let Some(workers) = workers {
+        settings += &format!("workers = {workers}\n");
+    }
     if *partition {
         settings += "partition = \"key\"\n";
     }
@@ -44,6 +48,7 @@ fn run(lines: &[String], division: &Division) -> (String, Vec<Letter>) {
         .source("in", "file", &format!("paths = \"in\"\n{codec}\n{batch}"))
         .stage("poison", "poison.wat", &settings)
         .stage("double", "double", &settings)
+        .stage("upper", "to-upper", &settings)
         .sink("out", "stdout", "");
     let input: String = (lines.iter().enumerate())
         .map(|(n, line)| format!("{{\"key\":\"{}\",\"value\":\"{line}\"}}\n", n % 5))
@@ -66,7 +71,7 @@ proptest! {
         lines in prop::collection::vec("[0-9]{1,3}|[0-9]{1,3}|P[a-z]|[a-z]", 0..100),
         division in division(),
     ) {
-        let straight = Division { source: 4096, batch: None, workers: 1, partition: false, queue: 8 };
+        let straight = Division { source: 4096, batch: None, workers: Some(1), partition: false, queue: 8 };
         let (expected, refused) = run(&lines, &straight);
         let doubled: String = lines.iter()
             .filter_map(|line| line.parse::<u32>().ok())

@@ -129,9 +129,13 @@ impl SourceTask {
             return Ok(());
         }
         let (metrics, records) = (self.rejections.metrics.clone(), batch.len);
-        metrics.records_in.inc_by(records as u64);
+        {
+            // A run that has ended counts: nothing comes in meanwhile.
+            let _open = self.rejections.gate.read().await;
+            metrics.records_in.inc_by(records as u64);
+            metrics.in_flight.fetch_add(records as i64, Ordering::Relaxed);
+        }
         metrics.batch.observe(records as f64);
-        metrics.in_flight.fetch_add(records as i64, Ordering::Relaxed);
         self.outlet.send(0, batch).await?;
         metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
         self.outlet.settle().await
