@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 /// So many batches in a row must have been followed by another that was waiting already.
-const IN_A_ROW: u32 = 8;
+const IN_A_ROW: u32 = 2;
+/// So much time must have gone into processing them: what is worked off sooner is a burst.
+const WORKED: Duration = Duration::from_millis(5);
 
 /// Watches one queue and those that take from it.
 #[derive(Debug, Default)]
@@ -28,7 +30,7 @@ impl Overload {
             return false;
         }
         self.in_a_row += 1;
-        if self.in_a_row < IN_A_ROW {
+        if self.in_a_row < IN_A_ROW || self.worked + self.waited < WORKED {
             return false;
         }
         let works = self.worked > self.waited;
@@ -43,7 +45,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// What comes of some batches, each followed by another one.
+    /// Whether some batches, each followed by another one, are too many.
     fn after(batches: u32, worked: Duration, waited: Duration) -> bool {
         let mut overload = Overload::default();
         (0..batches).any(|_| {
@@ -54,16 +56,22 @@ mod tests {
 
     #[test]
     fn batches_that_keep_waiting_while_all_work_are_too_many() {
-        assert!(after(IN_A_ROW, 2 * MS, MS));
-        assert!(!after(IN_A_ROW - 1, 2 * MS, MS), "a few may wait");
+        assert!(after(2, 5 * MS, MS));
+        assert!(!after(1, 50 * MS, MS), "one may wait");
         assert!(!after(100, MS, 2 * MS), "what comes next is slower");
+    }
+
+    #[test]
+    fn many_that_are_soon_done_are_a_burst() {
+        assert!(!after(100, MS / 100, Duration::ZERO));
+        assert!(after(1000, MS / 100, Duration::ZERO));
     }
 
     #[test]
     fn a_pause_in_between_begins_anew() {
         let mut overload = Overload::default();
         for _ in 0..100 {
-            for _ in 1..IN_A_ROW {
+            for _ in 0..4 {
                 overload.spent(MS, Duration::ZERO);
                 assert!(!overload.is(true));
             }
