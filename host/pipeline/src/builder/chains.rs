@@ -6,6 +6,11 @@ use pipehost_config::{Config, Stage, WhenFull};
 use pipehost_sandbox::Runner;
 use pipehost_sandbox::contract::plan::Keeps;
 
+/// The most stages of a chain. A batch goes through all of them before the next one, so the
+/// memory of all their instances should stay in a core's cache: a chain of 16 stages costs 6 %
+/// more than queues between all of them, one of 8 costs as much as they do.
+const LONGEST: usize = 8;
+
 /// Whether the lanes of a stage may share its batches, whichever comes.
 pub(super) fn shares_batches(stage: &Stage, runner: &Runner) -> bool {
     if stage.partition.is_some() || runner.has_watermark() {
@@ -41,7 +46,11 @@ pub(super) fn chains(
     let is_first = |index: &usize| shares(*index) && !followers.contains(&Some(*index));
     (0..config.stages.len())
         .filter(is_first)
-        .map(|first| std::iter::successors(Some(first), |&stage| followers[stage]).collect())
+        .flat_map(|first| {
+            let chain: Vec<usize> =
+                std::iter::successors(Some(first), |&stage| followers[stage]).collect();
+            chain.chunks(LONGEST).map(<[usize]>::to_vec).collect::<Vec<_>>()
+        })
         .collect()
 }
 

@@ -71,12 +71,9 @@ impl Lane {
     /// those behind it first.
     pub(super) async fn finish(&mut self, finished: &[bool]) -> Result<Leaving, TaskError> {
         let mut leaving = Leaving::default();
-        for stage in 0..self.workers.len() {
-            if !finished[stage] {
-                let answer =
-                    finish(&mut self.workers[stage], &self.links[stage].rejections).await?;
-                self.pass_on(stage, answer, &mut leaving).await?;
-            }
+        for (stage, _) in finished.iter().enumerate().filter(|(_, finished)| !**finished) {
+            let answer = finish(&mut self.workers[stage], &self.links[stage].rejections).await?;
+            self.pass_on(stage, answer, &mut leaving).await?;
         }
         Ok(leaving)
     }

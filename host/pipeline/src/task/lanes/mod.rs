@@ -255,6 +255,7 @@ impl Chain {
             if has_more || self.eager {
                 crew.asleep -= 1;
                 self.wake.notify_one();
+                let_others_take();
             }
             return;
         }
@@ -268,6 +269,7 @@ impl Chain {
                 chain.run(lane.map_err(TaskError::Failed)?).await
             });
             self.spawner.spawn(&self.name, lane);
+            let_others_take();
         }
     }
 
@@ -313,4 +315,10 @@ impl Chain {
         };
         if is_last { output.end(close).await } else { Ok(()) }
     }
+}
+
+/// Lets the other threads take the task that was woken last. The scheduler keeps it for this
+/// thread, which is about to process a batch. A task that does nothing takes its place.
+fn let_others_take() {
+    tokio::spawn(async {});
 }
