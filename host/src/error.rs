@@ -29,14 +29,22 @@ impl Error {
 
     /// Prints the error, and returns the exit code.
     pub fn report(self) -> ExitCode {
-        let (message, code) = match self {
+        let code = match self {
             Self::ClosedPipe => return ExitCode::SUCCESS,
-            Self::Mistakes(text) => (text, 2),
-            Self::Usage(text) => (line(&text), 2),
-            Self::Failed(text) => (line(&text), 1),
+            Self::Mistakes(_) | Self::Usage(_) => 2,
+            Self::Failed(_) => 1,
         };
-        stderr::say(&message);
+        stderr::say(&self.text());
         ExitCode::from(code)
+    }
+
+    /// What is printed of it.
+    pub fn text(&self) -> String {
+        match self {
+            Self::ClosedPipe => String::new(),
+            Self::Mistakes(text) => text.clone(),
+            Self::Usage(text) | Self::Failed(text) => line(text),
+        }
     }
 }
 

@@ -14,11 +14,12 @@ use pipehost_config::{
     Source, SourceKind, Stage,
 };
 use pipehost_observe::log::stderr;
+use pipehost_observe::metrics::Metrics;
 use pipehost_observe::profile::GuestProfile;
 use pipehost_pipeline::prepare::{Options, Prepared, prepare};
 
 /// Which pipeline, and what of it is overridden.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct PipelineArgs {
     /// The pipeline; its relative paths start from its own folder.
     #[arg(
@@ -55,14 +56,35 @@ pub struct PipelineArgs {
 impl PipelineArgs {
     /// Reads, builds, compiles and checks a pipeline, or reports every mistake.
     pub async fn prepare(&self, profile: Option<Arc<GuestProfile>>) -> Result<Prepared, Error> {
+        self.prepare_with(Options { profile, ..options() }, "nothing was run").await
+    }
+
+    /// As [`Self::prepare`], to replace what runs, whose metrics it goes on with.
+    pub async fn prepare_again(
+        &self,
+        profile: Option<Arc<GuestProfile>>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Prepared, Error> {
+        let options = Options { profile, metrics: Some(metrics), ..options() };
+        self.prepare_with(options, GOES_ON).await
+    }
+
+    async fn prepare_with(&self, options: Options, outcome: &str) -> Result<Prepared, Error> {
         let mut loaded = pipeline(self)?;
         let known = std::mem::take(&mut loaded.mistakes);
-        let options = Options { profile, ..options() };
         let mut say = stderr::say;
         let prepared = prepare(loaded.config.clone(), known, options, &mut say).await;
-        prepared.map_err(|mistakes| loaded.render(&mistakes))
+        prepared.map_err(|mistakes| loaded.render_with(&mistakes, outcome))
+    }
+
+    /// The file of the pipeline, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.pipeline.as_deref()
     }
 }
+
+/// What is said when a pipeline is not replaced.
+pub const GOES_ON: &str = "the pipeline goes on as it was";
 
 /// A configuration, and its text, to show mistakes in it.
 pub struct Loaded {
@@ -75,18 +97,22 @@ pub struct Loaded {
 impl Loaded {
     /// All mistakes, each with its place, and how many there are.
     pub fn render(&self, mistakes: &[Mistake]) -> Error {
+        self.render_with(mistakes, "nothing was run")
+    }
+
+    fn render_with(&self, mistakes: &[Mistake], outcome: &str) -> Error {
         let count = match mistakes.len() {
             1 => "one mistake".to_owned(),
             n => format!("{n} mistakes"),
         };
         let list = mistake::render(mistakes, &self.path, &self.text, true);
-        Error::Mistakes(format!("{list}{count} in {}; nothing was run", self.path.display()))
+        Error::Mistakes(format!("{list}{count} in {}; {outcome}", self.path.display()))
     }
 }
 
 /// The options that every pipeline is prepared with.
 pub fn options() -> Options {
-    Options { bundled: pipehost_stages::STAGES, profile: None }
+    Options { bundled: pipehost_stages::STAGES, ..Options::default() }
 }
 
 /// Reads a pipeline file.

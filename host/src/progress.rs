@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use prometheus::IntCounter;
 
-use pipehost_pipeline::Nodes;
+use pipehost_pipeline::NodeList;
 
 /// Draws until it is dropped; does nothing where there is no terminal.
 pub struct ProgressDisplay(Option<(tokio::task::AbortHandle, ProgressBar)>);
 
 impl ProgressDisplay {
-    pub fn start(nodes: Nodes, processed: IntCounter, stdout_is_used: bool) -> Self {
+    pub fn start(nodes: NodeList, processed: IntCounter, stdout_is_used: bool) -> Self {
         let terminal = std::io::stderr().is_terminal();
         // Records and a bar on one screen would be mixed up.
         if !terminal || (stdout_is_used && std::io::stdout().is_terminal()) {
@@ -42,7 +42,7 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("a valid template")
 }
 
-async fn draw(bar: ProgressBar, nodes: Nodes, processed: IntCounter) {
+async fn draw(bar: ProgressBar, nodes: NodeList, processed: IntCounter) {
     let start = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     loop {
@@ -54,8 +54,12 @@ async fn draw(bar: ProgressBar, nodes: Nodes, processed: IntCounter) {
             crate::summary::number(records),
             crate::summary::number(rate as u64)
         ));
-        let fractions: Option<Vec<f64>> =
-            nodes.iter().filter_map(|node| node.progress.as_ref()).map(|p| p.fraction()).collect();
+        let fractions: Option<Vec<f64>> = nodes
+            .now()
+            .iter()
+            .filter_map(|node| node.progress.as_ref())
+            .map(|p| p.fraction())
+            .collect();
         match fractions {
             Some(fractions) if !fractions.is_empty() => {
                 if bar.length().is_none() {

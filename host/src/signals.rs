@@ -1,4 +1,4 @@
-//! Signals: requests to end a run.
+//! Signals: requests to end a run, or to go on with another pipeline.
 
 use anyhow::anyhow;
 use std::fs;
@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::error::Error;
-use pipehost_pipeline::StopRequest;
+use pipehost_pipeline::Request;
 
 /// The name of a signal.
 pub fn name_of(signal: i32) -> &'static str {
@@ -30,15 +30,48 @@ fn is_ignored(kind: SignalKind) -> bool {
     ignored.is_some_and(|mask| mask & (1 << (kind.as_raw_value() - 1)) != 0)
 }
 
-/// Receives SIGINT, SIGTERM and SIGHUP from now on.
-pub fn signals() -> Result<mpsc::Receiver<StopRequest>, Error> {
-    let cannot = |error| Error::Failed(anyhow!("cannot wait for signals: {error}"));
+/// Receives SIGINT, SIGTERM and SIGHUP from now on: all end the run.
+pub fn signals() -> Result<mpsc::Receiver<Request>, Error> {
     let (send, receive) = mpsc::channel(4);
-    let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
+    end_on(&[SignalKind::interrupt(), SignalKind::terminate()], &send)?;
     if !is_ignored(SignalKind::hangup()) {
-        kinds.push(SignalKind::hangup());
+        end_on(&[SignalKind::hangup()], &send)?;
     }
-    for kind in kinds {
+    Ok(receive)
+}
+
+/// The signals of a run that can go on with another pipeline.
+pub struct Signals {
+    /// To the run; others may send to it too.
+    pub send: mpsc::Sender<Request>,
+    pub requests: mpsc::Receiver<Request>,
+    /// SIGHUP. One that comes before the last one was received counts once.
+    pub hangups: mpsc::Receiver<()>,
+}
+
+/// Receives SIGINT and SIGTERM, which end the run, and SIGHUP, which does not, from now on.
+pub fn with_hangups() -> Result<Signals, Error> {
+    let (send, requests) = mpsc::channel(4);
+    end_on(&[SignalKind::interrupt(), SignalKind::terminate()], &send)?;
+    let (hang_up, hangups) = mpsc::channel(1);
+    if !is_ignored(SignalKind::hangup()) {
+        let mut signals = signal(SignalKind::hangup()).map_err(cannot)?;
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                let _ = hang_up.try_send(());
+            }
+        });
+    }
+    Ok(Signals { send, requests, hangups })
+}
+
+fn cannot(error: std::io::Error) -> Error {
+    Error::Failed(anyhow!("cannot wait for signals: {error}"))
+}
+
+/// Has these signals end the run.
+fn end_on(kinds: &[SignalKind], send: &mpsc::Sender<Request>) -> Result<(), Error> {
+    for &kind in kinds {
         let mut signals = signal(kind).map_err(cannot)?;
         let send = send.clone();
         tokio::spawn(async move {
@@ -47,11 +80,11 @@ pub fn signals() -> Result<mpsc::Receiver<StopRequest>, Error> {
                 if last.replace(Instant::now()).is_some_and(|last| last.elapsed() < BURST) {
                     continue;
                 }
-                if send.send(StopRequest::Signal(kind.as_raw_value())).await.is_err() {
+                if send.send(Request::Stop(kind.as_raw_value())).await.is_err() {
                     return;
                 }
             }
         });
     }
-    Ok(receive)
+    Ok(())
 }

@@ -20,7 +20,7 @@ pub struct Source {
     pub on_error: At<OnError>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum SourceKind {
     Stdin { codec: Decoding },
     File(FileSource),
@@ -48,7 +48,7 @@ impl SourceKind {
 }
 
 /// Files, read in this order; patterns are expanded when the run starts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FileSource {
     /// The folder of the pipeline: paths in checkpoints are relative to it.
     pub base: PathBuf,
@@ -63,7 +63,7 @@ pub struct FileSource {
 }
 
 /// Takes records from HTTP POST requests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HttpSource {
     pub listen: SocketAddr,
     /// The path of the URL.
@@ -88,14 +88,14 @@ pub enum Ack {
 }
 
 /// Paths of files in PEM.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tls {
     pub cert: PathBuf,
     pub key: PathBuf,
 }
 
 /// Reads the rows of a table as they are added.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SqliteSource {
     pub path: At<PathBuf>,
     pub table: String,
@@ -110,7 +110,7 @@ pub struct SqliteSource {
 }
 
 /// Generates records.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Generate {
     /// `None`: without end.
     pub count: Option<u64>,
@@ -195,7 +195,7 @@ pub struct Sink {
     pub on_error: At<OnError>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum SinkKind {
     Stdout { encoding: Encoding },
     File(FileSink),
@@ -204,7 +204,7 @@ pub enum SinkKind {
     Null,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FileSink {
     /// The folder of the pipeline: paths in checkpoints are relative to it.
     pub base: PathBuf,
@@ -217,7 +217,7 @@ pub struct FileSink {
 }
 
 /// The file of a record, by the record's key or attributes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FilePartition {
     /// The folder that the path is relative to.
     pub base: PathBuf,
@@ -225,7 +225,7 @@ pub struct FilePartition {
 }
 
 /// When a file gets a number, and a new one is started.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rotate {
     /// Once it is this large.
     pub bytes: Option<u64>,
@@ -234,7 +234,7 @@ pub struct Rotate {
 }
 
 /// Sends batches in HTTP POST requests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HttpSink {
     pub url: At<Url>,
     pub encoding: Encoding,
@@ -256,7 +256,7 @@ impl HttpSink {
 }
 
 /// Inserts records into a table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SqliteSink {
     /// The folder of the pipeline.
     pub base: PathBuf,

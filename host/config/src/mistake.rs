@@ -12,11 +12,20 @@ use pipehost_record::foreign::{self, Foreign};
 pub type Span = Option<Range<usize>>;
 
 /// A value, and its span.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct At<T> {
     pub value: T,
     pub span: Span,
 }
+
+/// Where a value is written makes no difference.
+impl<T: PartialEq> PartialEq for At<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for At<T> {}
 
 impl<T> At<T> {
     pub fn new(value: T, span: Span) -> Self {

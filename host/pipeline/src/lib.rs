@@ -5,9 +5,12 @@ mod checkpoint;
 pub mod dead_letter;
 mod flow;
 pub mod prepare;
+mod replace;
 mod run;
 pub mod state;
+mod suspension;
 mod task;
 
 pub use builder::start;
-pub use run::{Node, Nodes, RunReport, Running, StopCause, StopRequest};
+pub use replace::{Replaced, Replacement};
+pub use run::{Node, NodeList, Nodes, Request, RunReport, Running, StopCause};

@@ -1,29 +1,36 @@
-//! A run from start to end: finished, failed, stopped by a signal, or past its deadline.
+//! A run from start to end: finished, failed, stopped by a signal, past its deadline, or replaced
+//! by another one that goes on where it was suspended.
 
 use anyhow::anyhow;
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{RwLock, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::flow::{TaskError, TaskResult};
+use crate::prepare::Prepared;
+use crate::replace::{self, Replacement, Replacing};
+use crate::suspension::{Suspended, Suspension};
 use pipehost_config::Config;
 use pipehost_config::graph::{self, NodeId};
-use pipehost_connectors::Progress;
+use pipehost_connectors::{Progress, WrittenFiles};
 use pipehost_observe::metrics::{Metrics, NodeMetrics};
 use pipehost_sandbox::guests;
 
-/// A request to end the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopRequest {
-    /// The number of a signal. The first one drains the pipeline, the second ends the run at once.
-    Signal(i32),
+/// A request to a run.
+pub enum Request {
+    /// To end: the number of a signal. The first one drains the pipeline, the second ends the run
+    /// at once.
+    Stop(i32),
+    /// To go on with another pipeline.
+    Replace(Box<Replacement>),
 }
 
 /// Why a run ended before its sources did.
@@ -75,9 +82,24 @@ impl Spawner {
     }
 }
 
+/// The nodes of the pipeline that runs now.
+#[derive(Clone)]
+pub struct NodeList(Arc<Mutex<Nodes>>);
+
+impl NodeList {
+    pub fn now(&self) -> Nodes {
+        self.0.lock().expect("nobody panics with it in hand").clone()
+    }
+
+    fn set(&self, nodes: &Nodes) {
+        *self.0.lock().expect("nobody panics with it in hand") = nodes.clone();
+    }
+}
+
 /// A pipeline that is ready to run; [`Running::finish`] runs it.
 pub struct Running {
-    pub nodes: Nodes,
+    pub(crate) nodes: Nodes,
+    list: NodeList,
     tasks: JoinSet<TaskResult>,
     spawner: Spawner,
     /// Tasks that others have asked for.
@@ -87,14 +109,18 @@ pub struct Running {
     begin: CancellationToken,
     names: HashMap<tokio::task::Id, String>,
     pub(crate) stop: CancellationToken,
+    pub(crate) suspension: Suspension,
     /// Held by sinks while they write.
     pub(crate) gate: Arc<RwLock<()>>,
-    deadline: Option<Duration>,
-    grace: Duration,
-    start: Instant,
+    /// What runs, to go on with it if another pipeline cannot.
+    prepared: Prepared,
+    config: Arc<Config>,
+    written: WrittenFiles,
+    /// Where its tasks run, except for those of stages.
+    work: Handle,
 }
 
-fn nodes(config: &Config, metrics: &Metrics) -> Nodes {
+fn nodes(config: &Config, metrics: &Metrics, before: Option<&Suspended>) -> Nodes {
     graph::nodes(config)
         .map(|id| {
             let name = graph::name(config, id).value.clone();
@@ -103,7 +129,8 @@ fn nodes(config: &Config, metrics: &Metrics) -> Nodes {
                 NodeId::Stage(i) => config.stages[i].input.queue,
                 NodeId::Sink(i) => config.sinks[i].input.queue,
             };
-            let progress = matches!(id, NodeId::Source(_)).then(Arc::default);
+            let progress = || before.and_then(|before| before.progress(&name)).unwrap_or_default();
+            let progress = matches!(id, NodeId::Source(_)).then(progress);
             Node { id, metrics: metrics.node(&name), name, queue, progress }
         })
         .collect()
@@ -114,21 +141,36 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Running {
     /// A run without tasks.
-    pub(crate) fn new(config: &Config, metrics: &Metrics) -> Self {
+    pub(crate) fn new(
+        prepared: Prepared,
+        config: Arc<Config>,
+        before: Option<&Suspended>,
+        written: WrittenFiles,
+    ) -> Self {
         let (spawner, asked) = mpsc::unbounded_channel();
+        let nodes = nodes(&config, &prepared.metrics, before);
         Self {
+            list: NodeList(Arc::new(Mutex::new(nodes.clone()))),
             spawner: Spawner(spawner),
             asked,
-            nodes: nodes(config, metrics),
+            nodes,
             tasks: JoinSet::new(),
             begin: CancellationToken::new(),
             names: HashMap::new(),
             stop: CancellationToken::new(),
+            suspension: Suspension::default(),
             gate: Arc::default(),
-            deadline: config.deadline,
-            grace: config.shutdown_grace,
-            start: Instant::now(),
+            prepared,
+            config,
+            written,
+            work: Handle::current(),
         }
+    }
+
+    /// Shows its nodes in the list of the run that it replaces.
+    pub(crate) fn list_in(&mut self, list: NodeList) {
+        list.set(&self.nodes);
+        self.list = list;
     }
 
     pub(crate) fn spawner(&self) -> Spawner {
@@ -159,35 +201,46 @@ impl Running {
         self.names.insert(handle.id(), name.to_owned());
     }
 
-    /// Runs the pipeline until it ends. The first failure ends it at once; a stop request or the
-    /// deadline stops the sources and drains the rest.
-    pub async fn finish(mut self, mut stops: mpsc::Receiver<StopRequest>) -> RunReport {
+    /// The nodes of what runs, also after the pipeline was replaced.
+    pub fn list(&self) -> NodeList {
+        self.list.clone()
+    }
+
+    /// Runs until the pipeline ends, or until it is suspended to be replaced. The first failure
+    /// ends it at once; a stop request or the deadline stops the sources and drains the rest.
+    pub(crate) async fn drive(mut self, course: &mut Course) -> Driven {
         self.begin.cancel();
+        if course.stopped_by.is_some() {
+            self.stop.cancel(); // The request came while the pipeline was suspended.
+        }
+        let deadline = self.config.deadline.map_or_else(far, |deadline| course.start + deadline);
+        let mut replacing: Option<Replacing> = None;
         let mut failure = None;
-        let mut stopped_by = None;
-        let far = tokio::time::Instant::now() + Duration::from_secs(86400 * 365 * 30);
-        let deadline = self
-            .deadline
-            .map_or(far, |deadline| tokio::time::Instant::from_std(self.start) + deadline);
-        let mut patience = far;
         loop {
             tokio::select! {
                 biased;
-                Some(StopRequest::Signal(signal)) = stops.recv() => {
-                    let second = stopped_by.is_some();
-                    stopped_by = Some(StopCause::Signal(signal));
-                    if second {
-                        break;
+                Some(request) = course.requests.recv() => match request {
+                    Request::Stop(signal) => {
+                        let second = course.stopped_by.is_some();
+                        course.stop(StopCause::Signal(signal), self.config.shutdown_grace);
+                        if second {
+                            break;
+                        }
+                        self.stop_unless(replacing.is_some());
                     }
-                    self.stop.cancel();
-                    patience = tokio::time::Instant::now() + self.grace;
+                    Request::Replace(asked) if course.stopped_by.is_some() => {
+                        asked.refuse(anyhow!("the pipeline is about to end"));
+                    }
+                    Request::Replace(asked) if replacing.is_some() => {
+                        asked.refuse(anyhow!("the pipeline is just being replaced by another one"));
+                    }
+                    Request::Replace(asked) => replacing = self.suspend(*asked),
+                },
+                () = sleep_until(deadline), if course.stopped_by.is_none() => {
+                    course.stop(StopCause::Deadline, self.config.shutdown_grace);
+                    self.stop_unless(replacing.is_some());
                 }
-                () = tokio::time::sleep_until(deadline), if stopped_by.is_none() => {
-                    stopped_by = Some(StopCause::Deadline);
-                    self.stop.cancel();
-                    patience = tokio::time::Instant::now() + self.grace;
-                }
-                () = tokio::time::sleep_until(patience) => break,
+                () = sleep_until(course.patience) => break,
                 Some((name, task)) = self.asked.recv() => {
                     self.spawn_on(guests(), &name, task);
                 }
@@ -208,8 +261,50 @@ impl Running {
                 },
             }
         }
+        match replacing {
+            Some(replacing)
+                if failure.is_none() && self.tasks.is_empty() && self.suspension.is_complete() =>
+            {
+                let Self { suspension, prepared, config, written, work, list, .. } = self;
+                let before = Suspended::new(suspension, config, written);
+                Driven::Suspended(Stopped { before, prepared, work, list, replacing })
+            }
+            replacing => {
+                if let Some(replacing) = replacing {
+                    replacing
+                        .asked
+                        .refuse(anyhow!("the pipeline ended before it could be replaced"));
+                }
+                Driven::Ended(self.report(failure, course).await)
+            }
+        }
+    }
+
+    /// Stops the sources; if the run is being suspended, the next one stops them.
+    fn stop_unless(&self, is_suspended: bool) {
+        if !is_suspended {
+            self.stop.cancel();
+        }
+    }
+
+    /// Begins to suspend the run, if the other pipeline can replace it.
+    fn suspend(&self, asked: Replacement) -> Option<Replacing> {
+        match replace::goes_on(&self.prepared, &asked.with) {
+            Ok(goes_on) => {
+                self.suspension.begin(goes_on);
+                Some(Replacing { asked, since: Instant::now() })
+            }
+            Err(why) => {
+                asked.refuse(why);
+                None
+            }
+        }
+    }
+
+    /// Ends what still runs, and counts what is not delivered.
+    async fn report(mut self, failure: Option<anyhow::Error>, course: &Course) -> RunReport {
         // Let sinks complete their current writes, but wait no longer than `PATIENCE`.
-        let _closed = tokio::time::timeout(PATIENCE, self.gate.write()).await;
+        let _closed = timeout(PATIENCE, self.gate.write()).await;
         // Count before the shutdown: a task that ends makes room for another's records.
         let undelivered = (self.nodes.iter())
             .map(|node| (node.name.clone(), node.metrics.in_flight.load(Ordering::Relaxed)))
@@ -222,9 +317,61 @@ impl Running {
         unfinished.sort();
         unfinished.dedup(); // Workers of one stage share its name.
         // An aborted task ends when it next yields; do not wait longer for one that does not yield.
-        let _ = tokio::time::timeout(PATIENCE, self.tasks.shutdown()).await;
-        RunReport { failure, stopped_by, undelivered, unfinished, elapsed: self.start.elapsed() }
+        let _ = timeout(PATIENCE, self.tasks.shutdown()).await;
+        RunReport { failure, undelivered, unfinished, ..course.report() }
     }
+}
+
+/// What lasts while one pipeline replaces another: the time, and the requests to end.
+pub(crate) struct Course {
+    pub(crate) requests: mpsc::Receiver<Request>,
+    start: Instant,
+    pub(crate) stopped_by: Option<StopCause>,
+    /// When the run ends although it has not drained.
+    pub(crate) patience: Instant,
+}
+
+/// A time that never comes.
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(86400 * 365 * 30)
+}
+
+impl Course {
+    pub(crate) fn new(requests: mpsc::Receiver<Request>, start: Instant) -> Self {
+        Self { requests, start, stopped_by: None, patience: far() }
+    }
+
+    pub(crate) fn stop(&mut self, cause: StopCause, grace: Duration) {
+        self.stopped_by = Some(cause);
+        self.patience = Instant::now() + grace;
+    }
+
+    /// The report of a run that has delivered all.
+    pub(crate) fn report(&self) -> RunReport {
+        RunReport {
+            failure: None,
+            stopped_by: self.stopped_by,
+            undelivered: Vec::new(),
+            unfinished: Vec::new(),
+            elapsed: self.start.elapsed(),
+        }
+    }
+}
+
+/// How [`Running::drive`] has ended.
+pub(crate) enum Driven {
+    Ended(RunReport),
+    Suspended(Stopped),
+}
+
+/// A pipeline that is suspended to be replaced.
+pub(crate) struct Stopped {
+    pub(crate) before: Suspended,
+    /// What ran.
+    pub(crate) prepared: Prepared,
+    pub(crate) work: Handle,
+    pub(crate) list: NodeList,
+    pub(crate) replacing: Replacing,
 }
 
 fn panic_message(error: tokio::task::JoinError) -> String {

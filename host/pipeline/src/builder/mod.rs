@@ -1,31 +1,30 @@
-//! Builds a run from a prepared pipeline: opens the state, then sinks, stages and sources.
+//! Builds a run from a prepared pipeline: opens the state, then stages, sources and sinks.
 //!
 //! Everything that can fail to open is opened first; only then are files created, truncated and
-//! renamed.
+//! renamed. What an earlier run leaves is taken over when the run begins.
 
 mod chains;
+mod connectors;
 mod saved;
 mod stages;
 mod wiring;
 
-use anyhow::{Context as _, Result};
-use std::collections::BTreeMap;
+use anyhow::Result;
 use std::sync::Arc;
 
 use crate::checkpoint::{Coordinator, CoordinatorOptions};
 use crate::dead_letter::DeadLetters;
-use crate::flow::inlet::Inlet;
 use crate::flow::queue::{Outlet, StreamEnd};
 use crate::flow::watermark::Assigner;
 use crate::prepare::Prepared;
 use crate::run::{Node, Running};
-use crate::state::{Checkpoint, SinkCheckpoint};
+use crate::state::Checkpoint;
+use crate::suspension::Suspended;
 use crate::task::rejections::Rejections;
-use crate::task::sink::SinkTask;
 use crate::task::source::SourceTask;
 use pipehost_config::graph::{Graph, NodeId};
 use pipehost_config::{Batching, Config, OnError, Watermark};
-use pipehost_connectors::{Resume, Sink, Source, WrittenFiles, described};
+use pipehost_connectors::{Source, WrittenFiles};
 use pipehost_observe::metrics::{Metrics, NodeMetrics};
 use pipehost_observe::pace::Pace;
 use pipehost_record::Letter;
@@ -38,32 +37,28 @@ use wiring::{Replayed, Wiring};
 /// # Errors
 /// If a source, sink or stage does not open, or the state does not fit this pipeline.
 pub async fn start(prepared: Prepared) -> Result<Running> {
-    let (mut builder, runners) = Builder::new(prepared)?;
-    // Sinks first: no source is read before its records have a destination.
-    let sinks = builder.open_sinks()?;
-    builder.start_stages(runners).await?;
-    let sources = builder.open_sources()?;
-    // Everything that can fail to open is open.
-    let new_sinks = builder.begin_sinks(sinks).await?;
-    // Before the first write: the next run can then remove what no checkpoint includes.
-    builder.coordinator.keep_begin(new_sinks)?;
-    for (name, task) in sources {
-        builder.running.spawn(&name, task.run());
-    }
-    builder.start_replays();
-    Ok(builder.build())
+    Builder::new(prepared, None)?.start().await
+}
+
+/// Opens a pipeline that goes on where another one was suspended. Takes nothing over before the
+/// run begins: until then, another pipeline can go on with it.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) async fn go_on(prepared: Prepared, before: Suspended) -> Result<Running> {
+    Builder::new(prepared, Some(before))?.start().await
 }
 
 /// A run under construction.
 struct Builder {
-    config: Config,
+    /// The run that it goes on from.
+    before: Option<Suspended>,
+    config: Arc<Config>,
     pipeline: Arc<str>,
     metrics: Arc<Metrics>,
     pace: Option<Arc<Pace>>,
     /// Whether state is saved: then a stop suspends the stages, and does not call `finish`.
     keeps_state: bool,
-    /// Whether checkpoints are made, to save state or to acknowledge input to sources.
-    makes_checkpoints: bool,
     /// Whether no earlier run has made a checkpoint.
     is_first: bool,
     /// The last checkpoint; empty, if there is none.
@@ -73,6 +68,7 @@ struct Builder {
     replay: Option<Vec<Letter>>,
     /// Dead letters to replay into stages and sinks.
     replays: Vec<Replayed>,
+    runners: Vec<Runner>,
     graph: Graph,
     wiring: Wiring,
     /// How many key groups stages that keep by key have.
@@ -83,21 +79,37 @@ struct Builder {
 
 impl Builder {
     /// Opens the state and the dead letters.
-    fn new(prepared: Prepared) -> Result<(Self, Vec<Runner>)> {
-        let Prepared { config, graph, runners, metrics, replay, pace } = prepared;
-        let running = Running::new(&config, &metrics);
-        let (store, found) = match &config.state {
-            Some(directory) => saved::open(&directory.value)?,
-            None => (None, None),
+    fn new(prepared: Prepared, before: Option<Suspended>) -> Result<Self> {
+        let Prepared { config, graph, runners, metrics, replay, pace } = prepared.clone();
+        let config = Arc::new(config);
+        let history = before.as_ref().map(Suspended::history);
+        let (store, found) = match (&config.state, &before, &history) {
+            (Some(directory), Some(before), Some(history)) => match before.take_store() {
+                Some(store) => (Some(store), Some(history.checkpoint.clone())),
+                None => saved::open(&directory.value)?,
+            },
+            (Some(directory), ..) => saved::open(&directory.value)?,
+            (None, _, Some(history)) => (None, Some(history.checkpoint.clone())),
+            (None, ..) => (None, None),
         };
         let groups = saved::key_groups(&config, found.as_ref());
         let shape = saved::shape(&config, &runners, groups);
-        if let (Some(directory), Some(found)) = (&config.state, &found) {
+        let found = match found {
+            Some(found) if before.is_some() => {
+                Some(saved::check_going_on(found, &shape, store.is_some())?)
+            }
+            found => found,
+        };
+        if before.is_none()
+            && let (Some(directory), Some(found)) = (&config.state, &found)
+        {
             saved::check(&directory.value, found, &shape)?;
         }
         let is_first = found.is_none();
         let checkpoint = found.unwrap_or_default();
-        let written = WrittenFiles::default();
+        let written = before.as_ref().map(|before| before.written.clone()).unwrap_or_default();
+        let running = Running::new(prepared, config.clone(), before.as_ref(), written.clone());
+        let suspension = running.suspension.clone();
         let dead_letters = match &config.dead_letters {
             Some(letters) if uses_dead_letters(&config) => {
                 let position = checkpoint.dead_letters.as_ref();
@@ -115,6 +127,8 @@ impl Builder {
         let replays = wiring.replays(&running.nodes, letters);
         let coordinator = Coordinator::new(CoordinatorOptions {
             active: makes_checkpoints,
+            suspension,
+            history,
             store,
             checkpoint: checkpoint.clone(),
             shape,
@@ -124,25 +138,43 @@ impl Builder {
             interval: config.checkpoint_interval,
             metrics: metrics.clone(),
         });
-        let builder = Self {
+        Ok(Self {
+            before,
             pipeline: config.name.as_str().into(),
             config,
             metrics,
             pace,
             keeps_state,
-            makes_checkpoints,
             is_first,
             checkpoint,
             written,
             replay,
             replays,
+            runners,
             graph,
             wiring,
             groups,
             coordinator,
             running,
-        };
-        Ok((builder, runners))
+        })
+    }
+
+    async fn start(mut self) -> Result<Running> {
+        let runners = std::mem::take(&mut self.runners);
+        // What most likely refuses comes first. No source is read before all is open.
+        self.start_stages(runners).await?;
+        let sources = self.open_sources()?;
+        let sinks = self.open_sinks().await?;
+        // Everything that can fail to open is open.
+        let new_sinks = self.begin_sinks(sinks).await?;
+        // Before the first write: the next run can then remove what no checkpoint includes.
+        self.coordinator.keep_begin(new_sinks)?;
+        for (name, task) in sources {
+            self.running.spawn(&name, task);
+        }
+        self.start_replays();
+        self.running.spawn("checkpoints", self.coordinator.run());
+        Ok(self.running)
     }
 
     fn node(&self, id: NodeId) -> Node {
@@ -175,112 +207,6 @@ impl Builder {
         }
     }
 
-    fn open_sinks(&mut self) -> Result<Vec<(NodeId, SinkTask)>> {
-        let mut tasks = Vec::new();
-        for (index, sink) in self.config.sinks.iter().enumerate() {
-            let id = NodeId::Sink(index);
-            let Node { name, metrics, .. } = self.node(id);
-            let before = self.checkpoint.sinks.get(&name);
-            let resume = match before.and_then(|sink| sink.position.as_ref()) {
-                _ if !self.keeps_state => Resume::NotAtAll,
-                None => Resume::New { first: self.is_first },
-                Some(position) => Resume::FromPosition(position),
-            };
-            let opened = Sink::open(&name, &sink.kind, &resume, &metrics, &self.written)
-                .with_context(|| format!("sink `{name}`"))?;
-            let receivers = self.wiring.receivers(id);
-            let rejections = Rejections {
-                gate: Arc::default(), // `SinkTask` already holds the run's gate.
-                ..self.rejections("sink", &name, &metrics, sink.on_error.value)
-            };
-            let task = SinkTask {
-                name: name.as_str().into(),
-                sink: opened,
-                reporter: self.coordinator.reporter(id, rejections.letters.clone()),
-                rejections,
-                inlet: Inlet::new(receivers, metrics.clone(), sink.batch.clone(), false),
-                metrics,
-                processed: self.metrics.processed.clone(),
-                rate: sink.rate,
-                stop: self.running.stop.clone(),
-                alone: self.config.sinks.len() == 1,
-                gate: self.running.gate.clone(),
-                pace: self.pace.clone(),
-            };
-            tasks.push((id, task));
-        }
-        Ok(tasks)
-    }
-
-    fn open_sources(&mut self) -> Result<Vec<(String, SourceTask)>> {
-        let mut tasks = Vec::new();
-        for (index, source) in self.config.sources.iter().enumerate() {
-            let id = NodeId::Source(index);
-            let Node { name, metrics, progress, .. } = self.node(id);
-            let progress = progress.expect("sources have progress");
-            let before = self.checkpoint.sources.get(&name);
-            let position = before.and_then(|source| source.position.as_ref());
-            let opened = match &self.replay {
-                None => Source::open(
-                    &source.kind,
-                    position,
-                    self.keeps_state,
-                    progress,
-                    self.coordinator.acknowledgements(),
-                    &self.written,
-                )
-                .map(|source| match &self.pace {
-                    None => source,
-                    Some(pace) => source.paced(pace.clone()),
-                }),
-                Some(letters) => {
-                    let letters = letters.iter().filter(|letter| letter.stage == name);
-                    Ok(Source::replay_source(&source.kind, letters.cloned().collect(), position))
-                }
-            };
-            let latest = before.and_then(|source| source.latest);
-            let senders = self.wiring.senders(id, 1);
-            let rejections = self.rejections("source", &name, &metrics, source.on_error.value);
-            let is_replay = self.replay.is_some();
-            let task = SourceTask {
-                source: opened.with_context(|| format!("source `{name}`"))?,
-                batching: source.batch.clone(),
-                outlet: Outlet::new(senders, metrics, assigner(&source.watermark, latest)),
-                reporter: self.coordinator.reporter(id, rejections.letters.clone()),
-                rejections,
-                stop: self.running.stop.clone(),
-                checkpoints: self.coordinator.checkpoint_requests(),
-                when_stopped: self.when_stopped(),
-                when_done: if is_replay { self.when_stopped() } else { StreamEnd::Finished },
-            };
-            tasks.push((name, task));
-        }
-        Ok(tasks)
-    }
-
-    /// Creates and truncates the files of the sinks. Returns the positions of sinks that are not in
-    /// a checkpoint.
-    async fn begin_sinks(
-        &mut self,
-        sinks: Vec<(NodeId, SinkTask)>,
-    ) -> Result<BTreeMap<String, SinkCheckpoint>> {
-        let mut new_sinks = BTreeMap::new();
-        for ((id, mut task), config) in sinks.into_iter().zip(&self.config.sinks) {
-            let Node { name, .. } = self.node(id);
-            let at = |why: anyhow::Error| why.context(format!("sink `{name}`"));
-            task.sink.begin().map_err(at)?;
-            let before = self.checkpoint.sinks.get(&name);
-            let is_known = before.is_some_and(|sink| sink.position.is_some());
-            if self.keeps_state && !is_known {
-                let position = task.sink.sync().await.map_err(at)?.position;
-                let kind = described(&config.kind);
-                new_sinks.insert(name.clone(), SinkCheckpoint { kind, position });
-            }
-            self.running.spawn(&name, task.run());
-        }
-        Ok(new_sinks)
-    }
-
     /// Replays dead letters into the stages and sinks that rejected them.
     fn start_replays(&mut self) {
         for (number, Replayed { letters, sender }) in
@@ -293,6 +219,7 @@ impl Builder {
             let rejections = self.rejections("source", &name, &metrics, OnError::Fail);
             let task = SourceTask {
                 source: Source::of_letters(letters),
+                progress: Arc::default(),
                 batching: Batching::default(),
                 outlet: Outlet::new(vec![vec![sender]], metrics, None),
                 reporter: self.coordinator.reporter(id, rejections.letters.clone()),
@@ -304,13 +231,6 @@ impl Builder {
             };
             self.running.spawn(&name, task.run());
         }
-    }
-
-    fn build(mut self) -> Running {
-        if self.makes_checkpoints {
-            self.running.spawn("checkpoints", self.coordinator.run());
-        }
-        self.running
     }
 }
 

@@ -53,6 +53,31 @@ pub(super) fn check(directory: &Path, checkpoint: &Checkpoint, shape: &Shape) ->
     Ok(())
 }
 
+/// What a pipeline goes on with, of the last checkpoint of the one that it replaces in this process.
+///
+/// # Errors
+/// If something would be lost.
+pub(super) fn check_going_on(
+    mut checkpoint: Checkpoint,
+    shape: &Shape,
+    keeps_state: bool,
+) -> Result<Checkpoint> {
+    if !keeps_state {
+        // No later run goes on from here: sources and sinks may come and go.
+        checkpoint
+            .sources
+            .retain(|name, then| shape.sources.get(name).is_some_and(|now| now.kind == then.kind));
+        checkpoint
+            .sinks
+            .retain(|name, then| shape.sinks.get(name).is_some_and(|now| now.kind == then.kind));
+    }
+    let differences = state::differences(&checkpoint, shape);
+    if !differences.is_empty() {
+        bail!("it does not go on from where the other one was:\n  {}", differences.join("\n  "));
+    }
+    Ok(checkpoint)
+}
+
 /// The properties that a pipeline must share with a checkpoint.
 pub(super) fn shape(config: &Config, runners: &[Runner], groups: u32) -> Shape {
     let stage = |(stage, runner): (&pipehost_config::Stage, &Runner)| {

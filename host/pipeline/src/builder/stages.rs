@@ -31,8 +31,20 @@ struct Ends {
     finished: bool,
 }
 
+impl Ends {
+    /// The task of a stage with one lane.
+    fn alone(self, worker: Worker, spread: Option<Spread>) -> StageTask {
+        let Self { inlet, outlet, rejections, reporter, finished } = self;
+        StageTask { worker, inlet, outlet, rejections, reporter, finished, spread }
+    }
+}
+
 impl Builder {
     pub(super) async fn start_stages(&mut self, runners: Vec<Runner>) -> Result<()> {
+        for stage in &self.config.stages {
+            // A stage that is replaced may have had more.
+            self.metrics.node(&stage.name.value).lanes.set(0);
+        }
         for chain in chains(&self.config, &runners, &self.graph, &self.wiring) {
             self.start_chain(&chain, &runners).await?;
         }
@@ -135,7 +147,7 @@ impl Builder {
         metrics.lanes.set(1);
         // Without a state that is saved, its keys cannot move to another lane.
         let spread = (most > 1 && runner.keeps_state()).then_some(spread);
-        self.spawn_alone(&name, ends, worker, spread);
+        self.running.spawn_on(guests(), &name, ends.alone(worker, spread).run());
         Ok(())
     }
 
@@ -162,17 +174,20 @@ impl Builder {
     /// A stage with one lane.
     async fn start_alone(&mut self, index: usize, runner: &Runner) -> Result<()> {
         let name = self.config.stages[index].name.value.clone();
-        let worker = self.worker(index, 0, runner).await?;
+        let kept = self.before.clone().filter(|before| before.has_worker(&name));
+        let worker = match &kept {
+            Some(_) => None,
+            None => Some(self.worker(index, 0, runner).await?),
+        };
         let ends = self.ends(index, runner);
         ends.rejections.metrics.lanes.set(1);
-        self.spawn_alone(&name, ends, worker, None);
+        let its_name = name.clone();
+        self.running.spawn_on(guests(), &name, async move {
+            let kept = || kept.and_then(|before| before.take_worker(&its_name));
+            let worker = worker.or_else(kept).expect("nobody else takes it");
+            ends.alone(worker, None).run().await
+        });
         Ok(())
-    }
-
-    fn spawn_alone(&mut self, name: &str, ends: Ends, worker: Worker, spread: Option<Spread>) {
-        let Ends { inlet, outlet, rejections, reporter, finished } = ends;
-        let task = StageTask { worker, inlet, outlet, rejections, reporter, finished, spread };
-        self.running.spawn_on(guests(), name, task.run());
     }
 
     fn spawn_workers(
@@ -196,6 +211,7 @@ impl Builder {
             ordered,
             timed,
             finished,
+            keeps_unsaved: runner.keeps_unsaved(),
         };
         for task in parallel.tasks() {
             self.running.spawn_on(guests(), name, task);

@@ -16,6 +16,7 @@ use crate::flow::{TaskError, TaskResult};
 use crate::state::{
     Changed, Checkpoint, Shape, SinkCheckpoint, SourceCheckpoint, StageCheckpoint, Store,
 };
+use crate::suspension::{History, Suspension};
 use pipehost_config::graph::NodeId;
 use pipehost_connectors::{Acknowledgements, Synced};
 use pipehost_files::rename::Rename;
@@ -38,8 +39,11 @@ impl CheckpointRequests {
 
 /// What a [`Coordinator`] is made of.
 pub(crate) struct CoordinatorOptions {
-    /// Whether checkpoints are made at all.
+    /// Whether checkpoints are made while the pipeline runs; otherwise, once if it is suspended.
     pub active: bool,
+    pub suspension: Suspension,
+    /// What an earlier run in this process has left.
+    pub history: Option<History>,
     /// None: checkpoints only acknowledge input, and are not saved.
     pub store: Option<Store>,
     /// The last checkpoint: what has not changed since is copied from it.
@@ -79,12 +83,19 @@ const UNCHANGED: Duration = Duration::from_secs(10);
 impl Coordinator {
     pub(crate) fn new(options: CoordinatorOptions) -> Self {
         let (reporter, reports) = mpsc::unbounded_channel();
+        let number = options.checkpoint.number;
+        // Sources that go on wait for the same ones.
+        let (durable, demand) = match &options.history {
+            Some(History { durable, demand, .. }) => (durable.clone(), demand.clone()),
+            None => (watch::Sender::new(number), Arc::default()),
+        };
+        durable.send_replace(number);
         Self {
             reports,
             reporter: Some(reporter),
-            begin: watch::Sender::new(options.checkpoint.number),
-            durable: watch::Sender::new(options.checkpoint.number),
-            demand: Arc::default(),
+            begin: watch::Sender::new(number),
+            durable,
+            demand,
             full: watch::Sender::new(false),
             ended: BTreeMap::new(),
             letters: Encoded::default(),
@@ -134,7 +145,11 @@ impl Coordinator {
 
     pub(crate) fn reporter(&self, node: NodeId, letters: Letters) -> Reporter {
         let reports = self.reporter.clone().expect("the run has not begun");
-        Reporter::new(node, self.options.active, reports, letters)
+        Reporter::new(node, self.options.active, self.suspension(), reports, letters)
+    }
+
+    pub(crate) fn suspension(&self) -> Suspension {
+        self.options.suspension.clone()
     }
 
     /// A handle that takes the dead letters of one node.
@@ -171,21 +186,36 @@ impl Coordinator {
                             self.ended.insert(node, state);
                         }
                     }
-                    _ = ticks.tick() => break,
-                    () = demand.notified() => break,
+                    _ = ticks.tick(), if self.options.active => break,
+                    () = demand.notified(), if self.options.active => break,
                 }
             }
             let last = self.all_ended();
+            if !self.options.active && !self.options.suspension.has_begun() {
+                return Ok(());
+            }
             let start = Instant::now();
             let number = self.options.checkpoint.number + 1;
             self.begin.send_replace(number);
             let reached = self.collect(number).await?;
             self.write(number, reached).await.map_err(TaskError::Failed)?;
-            self.options.metrics.checkpoint(start.elapsed());
+            if self.options.active {
+                self.options.metrics.checkpoint(start.elapsed());
+            }
             self.durable.send_replace(if last { u64::MAX } else { number });
             if last {
+                self.leave();
                 return Ok(());
             }
+        }
+    }
+
+    /// Leaves what the next run needs, if this one is suspended.
+    fn leave(self) {
+        let Self { options, durable, demand, .. } = self;
+        let CoordinatorOptions { suspension, store, checkpoint, .. } = options;
+        if suspension.has_begun() {
+            suspension.keep_history(store, History { checkpoint, durable, demand });
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::letters::Letters;
 use crate::dead_letter::Encoded;
+use crate::suspension::Suspension;
 use pipehost_config::graph::NodeId;
 use pipehost_connectors::Synced;
 use pipehost_sandbox::WorkerState;
@@ -41,6 +42,7 @@ pub(crate) struct Reporter {
     node: NodeId,
     /// Whether checkpoints are made.
     active: bool,
+    suspension: Suspension,
     reports: mpsc::UnboundedSender<Report>,
     letters: Letters,
 }
@@ -49,15 +51,26 @@ impl Reporter {
     pub(super) fn new(
         node: NodeId,
         active: bool,
+        suspension: Suspension,
         reports: mpsc::UnboundedSender<Report>,
         letters: Letters,
     ) -> Self {
-        Self { node, active, reports, letters }
+        Self { node, active, suspension, reports, letters }
     }
 
-    /// Whether checkpoints are made: otherwise the node need not save its state.
+    /// Whether a checkpoint is made of what the node reports: otherwise it need not save its state.
     pub(crate) fn is_heard(&self) -> bool {
+        self.active || self.suspension.has_begun()
+    }
+
+    /// Whether checkpoints are made while the pipeline runs.
+    pub(crate) fn makes_checkpoints(&self) -> bool {
         self.active
+    }
+
+    /// How the run is suspended, if it is.
+    pub(crate) fn suspension(&self) -> &Suspension {
+        &self.suspension
     }
 
     /// Reports that the node has reached a barrier, and has processed nothing behind it.

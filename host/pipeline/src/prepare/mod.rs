@@ -24,6 +24,7 @@ use pipehost_sandbox::plugin::{self, BundledStage};
 use pipehost_sandbox::{Component, Program, Runner, describe};
 
 /// A pipeline that can be run.
+#[derive(Clone)]
 pub struct Prepared {
     pub config: Config,
     pub graph: Graph,
@@ -43,6 +44,8 @@ pub struct Options {
     pub bundled: &'static [BundledStage],
     /// Collects profiling samples of the guests.
     pub profile: Option<Arc<GuestProfile>>,
+    /// Those of the run that it replaces.
+    pub metrics: Option<Arc<Metrics>>,
 }
 
 /// Prepares a pipeline. `say` is called before slow steps; `known` are the mistakes found while
@@ -57,7 +60,7 @@ pub async fn prepare(
     say: &mut dyn FnMut(&str),
 ) -> Result<Prepared, Vec<Mistake>> {
     let mut mistakes = known;
-    let metrics = Arc::new(Metrics::default());
+    let metrics = options.metrics.unwrap_or_default();
     let mut engines = Engines::new(&config, options.profile);
     let mut sources = BTreeMap::new();
     let mut said = DeclaredStages::new();

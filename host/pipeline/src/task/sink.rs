@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::{NodeState, Reporter};
 use crate::flow::inlet::{Event, Inlet};
+use crate::flow::queue::StreamEnd;
 use crate::flow::{TaskError, TaskResult};
 use crate::task::rejections::Rejections;
 use pipehost_config::OnError;
-use pipehost_connectors::{Sink, SinkError};
+use pipehost_connectors::{Sink, SinkError, Synced};
 use pipehost_observe::metrics::{Activity, NodeMetrics};
 use pipehost_observe::pace::Pace;
 use pipehost_record::Batch;
@@ -59,6 +60,9 @@ impl SinkTask {
                     let synced = synced.map_err(|why| self.failed(why))?;
                     self.reporter.reached(number, NodeState::Sink(synced));
                 }
+                Event::End(StreamEnd::Suspended) if self.reporter.suspension().has_begun() => {
+                    return self.suspend().await;
+                }
                 Event::End(_) => break,
             }
         }
@@ -66,6 +70,18 @@ impl SinkTask {
         let synced = self.sink.finish().await;
         let synced =
             synced.map_err(|why| TaskError::Failed(why.context(format!("sink `{name}`"))))?;
+        self.reporter.ended(NodeState::Sink(synced));
+        Ok(())
+    }
+
+    /// Leaves the sink to the next run.
+    async fn suspend(mut self) -> TaskResult {
+        // Without checkpoints, nobody asks how much of it is durable.
+        let synced = match self.reporter.makes_checkpoints() {
+            true => self.sink.sync().await.map_err(|why| self.failed(why))?,
+            false => Synced::default(),
+        };
+        self.reporter.suspension().keep_sink(&self.name, self.sink);
         self.reporter.ended(NodeState::Sink(synced));
         Ok(())
     }

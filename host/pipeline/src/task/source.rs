@@ -1,5 +1,6 @@
 //! The task of a source: read, decode, make batches.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::time::{Instant, sleep_until};
@@ -11,12 +12,13 @@ use crate::flow::{TaskError, TaskResult};
 use crate::task::rejections::{RejectedRecord, Rejections};
 use pipehost_codec::Decoded;
 use pipehost_config::Batching;
-use pipehost_connectors::Source;
+use pipehost_connectors::{Progress, Source};
 use pipehost_observe::metrics::Activity;
 use pipehost_record::{MAX_ATTRIBUTES, Origin};
 
 pub(crate) struct SourceTask {
     pub source: Source,
+    pub progress: Arc<Progress>,
     pub batching: Batching,
     pub outlet: Outlet,
     pub rejections: Rejections,
@@ -46,6 +48,9 @@ impl SourceTask {
             metrics.spent(Activity::WaitingForInput, since.elapsed());
         };
         let mut due = Instant::now();
+        let suspension = self.reporter.suspension().clone();
+        // Whether it leaves the source to the next run.
+        let mut is_kept = false;
         let mut stopping = false;
         let close = loop {
             let waiting = std::time::Instant::now();
@@ -58,6 +63,17 @@ impl SourceTask {
                     if !self.source.stop() {
                         break self.when_stopped;
                     }
+                }
+                () = suspension.begun(), if !stopping => {
+                    starved(waiting);
+                    suspension.source_has_stopped();
+                    self.when_stopped = StreamEnd::Suspended;
+                    is_kept = suspension.keeps_source(&self.rejections.name);
+                    // What cannot be read again is delivered first.
+                    if is_kept || self.source.position().is_some() || !self.source.stop() {
+                        break StreamEnd::Suspended;
+                    }
+                    stopping = true;
                 }
                 number = self.checkpoints.next() => {
                     starved(waiting);
@@ -105,13 +121,16 @@ impl SourceTask {
             metrics.records_in.inc_by(torn);
             metrics.in_flight.fetch_add(torn as i64, Ordering::Relaxed);
         }
-        // Unacknowledged requests belong to the last checkpoint, which has no barrier.
-        self.source.checkpoint(u64::MAX);
-        if self.reporter.is_heard() {
-            self.reporter.ended(self.state());
+        if !is_kept {
+            // Unacknowledged requests belong to the last checkpoint, which has no barrier.
+            self.source.checkpoint(u64::MAX);
         }
+        self.reporter.ended(self.state());
         self.outlet.end(close).await?;
-        self.source.close().await;
+        match is_kept {
+            true => suspension.keep_source(&self.rejections.name, self.source, self.progress),
+            false => self.source.close().await,
+        }
         Ok(())
     }
 

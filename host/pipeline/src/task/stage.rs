@@ -111,14 +111,23 @@ impl StageTask {
                 Event::End(close) => break close,
             }
         };
-        if close == StreamEnd::Finished && !self.finished {
+        let suspension = self.reporter.suspension().clone();
+        // What cannot be saved goes on as it is, or is emitted.
+        let is_unsaved = suspension.has_begun() && self.worker.keeps_unsaved();
+        let is_kept = is_unsaved && suspension.keeps_stage(&self.rejections.name);
+        let finishes = close == StreamEnd::Finished || (is_unsaved && !is_kept);
+        if finishes && !self.finished {
             let answer = finish(&mut self.worker, &self.rejections).await?;
             send(&mut self.outlet, answer).await?;
         }
-        self.finished |= close == StreamEnd::Finished;
-        if self.reporter.is_heard() {
-            let state = self.state().await?;
-            self.reporter.ended(state);
+        self.finished |= finishes;
+        let state = match self.reporter.is_heard() {
+            true => self.state().await?,
+            false => self.nothing(),
+        };
+        self.reporter.ended(state);
+        if is_kept {
+            suspension.keep_worker(&self.rejections.name, self.worker);
         }
         self.outlet.end(close).await
     }
@@ -143,11 +152,18 @@ impl StageTask {
             ordered: spread.ordered,
             timed: spread.runner.has_watermark(),
             finished: self.finished,
+            keeps_unsaved: spread.runner.keeps_unsaved(),
         };
         for task in parallel.tasks() {
             spread.spawner.spawn(&name, task);
         }
         Ok(())
+    }
+
+    /// The state of a stage that nobody asks for its state.
+    fn nothing(&self) -> NodeState {
+        let lanes = LaneStates::Workers(Vec::new());
+        NodeState::Stage { lanes, finished: self.finished, latest: self.outlet.latest() }
     }
 
     async fn state(&mut self) -> Result<NodeState, TaskError> {

@@ -87,6 +87,12 @@ impl Runner {
             && self.plan().keeps != Keeps::Nothing
     }
 
+    /// Whether the stage keeps something, or does not say that it keeps nothing, and has no state
+    /// that is saved.
+    pub fn keeps_unsaved(&self) -> bool {
+        self.plan().keeps != Keeps::Nothing && !self.keeps_state()
+    }
+
     /// Who a state of this stage is saved by.
     pub fn saves_as(&self) -> SavedBy {
         self.program().map(|program| program.saves_as().clone()).unwrap_or_default()
@@ -233,6 +239,11 @@ impl Worker {
             self.recovery.save(saved);
         }
         Ok(self.recovery.changed_state())
+    }
+
+    /// As [`Runner::keeps_unsaved`].
+    pub fn keeps_unsaved(&self) -> bool {
+        self.runner.keeps_unsaved()
     }
 
     /// The key groups that it holds.

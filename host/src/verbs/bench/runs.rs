@@ -103,7 +103,7 @@ pub(super) async fn run(
     let _ = fs::write("/proc/self/clear_refs", "5");
     let before = cpu_time();
     let running = pipehost_pipeline::start(again).await.map_err(Error::Failed)?;
-    let nodes = running.nodes.clone();
+    let nodes = running.list().now();
     // Signals end a measurement as they end a run.
     let ending = running.finish(signals()?).await;
     let cpu = cpu_time().saturating_sub(before);

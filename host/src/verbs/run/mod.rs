@@ -1,6 +1,7 @@
 //! `pipehost run`.
 
 mod profiling;
+mod reload;
 
 use anyhow::anyhow;
 use std::net::{SocketAddr, TcpListener};
@@ -14,14 +15,15 @@ use crate::error::Error;
 use crate::load::PipelineArgs;
 use crate::progress::ProgressDisplay;
 use crate::runtime::Threads;
-use crate::signals::{name_of, signals};
+use crate::signals::{Signals, name_of, signals, with_hangups};
 use crate::{closed, summary};
 use pipehost_config::{Config, SinkKind, SourceKind};
 use pipehost_observe::log::{self, stderr};
 use pipehost_observe::metrics::Metrics;
 use pipehost_observe::server;
-use pipehost_pipeline::{RunReport, StopCause, StopRequest};
+use pipehost_pipeline::{Request, RunReport, StopCause};
 use profiling::Profiling;
+use reload::Reload;
 
 pub const ABOUT: &str = "\
 Run a pipeline until its sources end, and print a summary.
@@ -82,13 +84,19 @@ pub fn run(args: Args) -> Result<u8, Error> {
 async fn run_async(args: Args, work: &Handle) -> Result<u8, Error> {
     let profiling = args.profile.as_deref().map(Profiling::begin).transpose()?;
     let profile = profiling.as_ref().map(|profiling| profiling.profile.clone());
-    let prepared = args.pipeline.prepare(profile).await?;
+    let prepared = args.pipeline.prepare(profile.clone()).await?;
     let metrics = prepared.metrics.clone();
     let name = prepared.config.name.clone();
     let stdout_is_used =
         prepared.config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
     are_open(&prepared.config)?;
-    let mut stops = signals()?;
+    let (reloads, mut requests) = match args.pipeline.file() {
+        Some(_) => {
+            let Signals { send, requests, hangups } = with_hangups()?;
+            (Some((send, hangups)), requests)
+        }
+        None => (None, signals()?),
+    };
     let ready = match args.metrics {
         Some(address) => Some(serve(address, metrics.clone())?),
         None => None,
@@ -101,7 +109,7 @@ async fn run_async(args: Args, work: &Handle) -> Result<u8, Error> {
             Ok(started) => started.map_err(Error::Failed)?,
             Err(panic) => return Err(Error::Failed(anyhow!("the pipeline did not start: {panic}"))),
         },
-        Some(StopRequest::Signal(number)) = stops.recv() => {
+        Some(Request::Stop(number)) = requests.recv() => {
             let ending = RunReport {
                 failure: None,
                 stopped_by: Some(StopCause::Signal(number)),
@@ -115,15 +123,28 @@ async fn run_async(args: Args, work: &Handle) -> Result<u8, Error> {
     if let Some(ready) = &ready {
         ready.set();
     }
-    let nodes = running.nodes.clone();
+    let nodes = running.list();
     let processed = metrics.processed.clone();
     let drawing =
         (!args.quiet).then(|| ProgressDisplay::start(nodes.clone(), processed, stdout_is_used));
-    let ending = running.finish(stops).await;
+    let reload = reloads.map(|(send, hangups)| {
+        let (pipeline, metrics) = (args.pipeline.clone(), metrics.clone());
+        Reload { pipeline, profile, metrics, send, hangups }
+    });
+    let reloading = async {
+        match reload {
+            Some(reload) => reload.run().await,
+            None => std::future::pending().await,
+        }
+    };
+    let ending = tokio::select! {
+        ending = running.finish(requests) => ending,
+        () = reloading => unreachable!("it waits for signals"),
+    };
     drop(drawing);
     let profiled = profiling.map_or(Ok(()), Profiling::end);
     if !args.quiet {
-        let text = summary::render(&name, &nodes, metrics.processed.get(), &ending);
+        let text = summary::render(&name, &nodes.now(), metrics.processed.get(), &ending);
         stderr::say(&text);
     }
     conclude(ending).and_then(|code| profiled.map(|()| code))

@@ -67,11 +67,11 @@ impl Lane {
         Ok(leaving)
     }
 
-    /// Has each stage that has not `finished` emit what it still holds. What one emits goes through
-    /// those behind it first.
-    pub(super) async fn finish(&mut self, finished: &[bool]) -> Result<Leaving, TaskError> {
+    /// Has each stage that `finishes` emit what it still holds. What one emits goes through those
+    /// behind it first.
+    pub(super) async fn finish(&mut self, finishes: &[bool]) -> Result<Leaving, TaskError> {
         let mut leaving = Leaving::default();
-        for (stage, _) in finished.iter().enumerate().filter(|(_, finished)| !**finished) {
+        for (stage, _) in finishes.iter().enumerate().filter(|(_, finishes)| **finishes) {
             let answer = finish(&mut self.workers[stage], &self.links[stage].rejections).await?;
             self.pass_on(stage, answer, &mut leaving).await?;
         }

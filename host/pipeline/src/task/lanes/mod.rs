@@ -302,8 +302,16 @@ impl Chain {
     /// After the last batch: a lane finishes, and the last one ends the chain.
     async fn end(&self, lane: &mut Lane, close: StreamEnd) -> TaskResult {
         let mut output = self.output.lock().await;
-        if close == StreamEnd::Finished && (lane.was_used || lane.number == 0) {
-            let leaving = lane.finish(&output.finished).await?;
+        let is_suspended = output.reporters[0].suspension().has_begun();
+        // What cannot be saved is emitted.
+        let ends = |link: &Link| {
+            close == StreamEnd::Finished || (is_suspended && link.runner.keeps_unsaved())
+        };
+        let finishes: Vec<bool> = (self.links.iter().zip(&output.finished))
+            .map(|(link, finished)| ends(link) && !finished)
+            .collect();
+        if finishes.contains(&true) && (lane.was_used || lane.number == 0) {
+            let leaving = lane.finish(&finishes).await?;
             let finished = output.finished.clone();
             output.send_all(leaving).await?;
             output.finished = finished;

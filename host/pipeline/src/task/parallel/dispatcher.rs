@@ -6,12 +6,12 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{Divided, Done, Job, Made, Share};
+use crate::checkpoint::Reporter;
 use crate::flow::inlet::{Event, Inlet};
 use crate::flow::queue::StreamEnd;
 use crate::flow::{TaskError, TaskResult};
 use pipehost_config::Partition;
 use pipehost_record::{Batch, RowNumbers};
-use pipehost_sandbox::WorkerState;
 use pipehost_sandbox::contract::outcome::Answer;
 use pipehost_sandbox::contract::state::group_of;
 
@@ -22,8 +22,9 @@ pub(super) struct Dispatcher {
     pub(super) divider: Divider,
     pub(super) timed: bool,
     pub(super) finished: bool,
-    /// Whether checkpoints are made; otherwise no state is saved.
-    pub(super) is_heard: bool,
+    pub(super) reporter: Reporter,
+    /// Whether the stage keeps something that cannot be saved.
+    pub(super) keeps_unsaved: bool,
     /// To the emitter, for events that no worker has to see.
     pub(super) done: mpsc::Sender<Done>,
 }
@@ -69,25 +70,14 @@ impl Dispatcher {
             number += 1;
         };
         // Workers that finished in an earlier run and have had no batch since are not asked again.
-        let close = if self.finished && close == StreamEnd::Finished { None } else { Some(close) };
+        let is_heard = self.reporter.is_heard();
+        // What cannot be saved is emitted.
+        let is_unsaved = self.keeps_unsaved && self.reporter.suspension().has_begun();
+        let finishes = close == StreamEnd::Finished || is_unsaved;
         for (worker, queue) in self.queues.iter().enumerate() {
             let number = number + worker as u64;
-            match close {
-                Some(close) => {
-                    let is_heard = self.is_heard;
-                    send_job(queue, Job::End { number, close, is_heard }).await?;
-                }
-                None => {
-                    let made = Made::Ended {
-                        worker,
-                        close: StreamEnd::Finished,
-                        answer: Answer::default(),
-                        state: WorkerState::Unchanged,
-                    };
-                    let done = Done { number, made, share: None };
-                    self.done.send(done).await.map_err(|_| TaskError::NeighbourGone)?;
-                }
-            }
+            let finishes = finishes && !self.finished;
+            send_job(queue, Job::End { number, close, finishes, is_heard }).await?;
         }
         Ok(())
     }

@@ -33,8 +33,8 @@ enum Job {
     Watermark { number: u64, watermark: i64, share: Share },
     /// A checkpoint, sent when nothing else is in flight.
     Save { number: u64, barrier: u64, share: Share },
-    /// The input has ended; `close` decides whether the worker calls `finish`.
-    End { number: u64, close: StreamEnd, is_heard: bool },
+    /// The input has ended; `finishes`: the worker calls `finish`; `is_heard`: it saves its state.
+    End { number: u64, close: StreamEnd, finishes: bool, is_heard: bool },
 }
 
 /// One of the parts into which an event is divided among workers.
@@ -93,6 +93,8 @@ pub(crate) struct Parallel {
     pub timed: bool,
     /// As `finished` of a stage with one worker.
     pub finished: bool,
+    /// Whether the component keeps something that cannot be saved.
+    pub keeps_unsaved: bool,
 }
 
 impl Parallel {
@@ -102,7 +104,6 @@ impl Parallel {
         // Twice the workers: one batch each in process, and as many finished ones that wait for an
         // earlier batch. This also bounds the resequencer.
         let window = 2 * workers.len();
-        let is_heard = reporter.is_heard();
         let (done, answers) = mpsc::channel(window);
         let mut queues = Vec::new();
         let mut tasks: Vec<Task> = Vec::new();
@@ -121,7 +122,8 @@ impl Parallel {
             divider: Divider::new(divided),
             timed: self.timed,
             finished: self.finished,
-            is_heard,
+            reporter: reporter.clone(),
+            keeps_unsaved: self.keeps_unsaved,
             done,
         };
         tasks.push(Box::pin(dispatcher.run(inlet, window)));
@@ -168,10 +170,10 @@ async fn work(
                 let made = Made::Saved { barrier, worker: number, state };
                 Done { number: place, made, share: Some(share) }
             }
-            Job::End { number: place, close, is_heard } => {
-                let answer = match close {
-                    StreamEnd::Finished => finish(&mut worker, &rejections).await?,
-                    StreamEnd::Suspended => Answer::default(),
+            Job::End { number: place, close, finishes, is_heard } => {
+                let answer = match finishes {
+                    true => finish(&mut worker, &rejections).await?,
+                    false => Answer::default(),
                 };
                 let state = if is_heard {
                     save(&mut worker, &rejections).await?

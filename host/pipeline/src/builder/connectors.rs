@@ -1,0 +1,226 @@
+//! Opens the sources and sinks of a run, or takes them over from the run before.
+
+use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Builder, assigner};
+use crate::flow::inlet::Inlet;
+use crate::flow::queue::{Outlet, StreamEnd};
+use crate::run::{Node, Task};
+use crate::state::SinkCheckpoint;
+use crate::suspension::Suspended;
+use crate::task::rejections::Rejections;
+use crate::task::sink::SinkTask;
+use crate::task::source::SourceTask;
+use pipehost_config::graph::NodeId;
+use pipehost_config::{FileSink, SinkKind, SourceKind};
+use pipehost_connectors::{Progress, Resume, Sink, Source, described};
+
+/// A sink, or the run before that it is taken over from when the run begins.
+pub(super) enum Opened {
+    Anew(Sink),
+    GoesOn(Suspended),
+}
+
+impl Builder {
+    /// The tasks of the sources, with their names.
+    pub(super) fn open_sources(&mut self) -> Result<Vec<(String, Task)>> {
+        let mut tasks: Vec<(String, Task)> = Vec::new();
+        for (index, source) in self.config.clone().sources.iter().enumerate() {
+            let id = NodeId::Source(index);
+            let Node { name, metrics, progress, .. } = self.node(id);
+            let progress = progress.expect("sources have progress");
+            let opened = self.open_source(&name, &source.kind, progress.clone())?;
+            let before = self.checkpoint.sources.get(&name);
+            let latest = before.and_then(|source| source.latest);
+            let senders = self.wiring.senders(id, 1);
+            let rejections = self.rejections("source", &name, &metrics, source.on_error.value);
+            let (stopped, is_replay) = (self.when_stopped(), self.replay.is_some());
+            let task = {
+                let batching = source.batch.clone();
+                let outlet = Outlet::new(senders, metrics, assigner(&source.watermark, latest));
+                let reporter = self.coordinator.reporter(id, rejections.letters.clone());
+                let stop = self.running.stop.clone();
+                let checkpoints = self.coordinator.checkpoint_requests();
+                move |source| SourceTask {
+                    source,
+                    progress,
+                    batching,
+                    outlet,
+                    reporter,
+                    rejections,
+                    stop,
+                    checkpoints,
+                    when_stopped: stopped,
+                    when_done: if is_replay { stopped } else { StreamEnd::Finished },
+                }
+            };
+            let (before, its_name) = (self.before.clone(), name.clone());
+            let run = async move {
+                let kept = || before.and_then(|before| before.take_source(&its_name));
+                let source = opened.or_else(kept);
+                task(source.expect("nobody else takes it")).run().await
+            };
+            tasks.push((name, Box::pin(run)));
+        }
+        Ok(tasks)
+    }
+
+    /// Opens a source; `None` if it goes on as it is.
+    fn open_source(
+        &self,
+        name: &str,
+        kind: &SourceKind,
+        progress: Arc<Progress>,
+    ) -> Result<Option<Source>> {
+        let position = self.checkpoint.sources.get(name);
+        let position = position.and_then(|source| source.position.as_ref());
+        if let Some(letters) = &self.replay {
+            let letters = letters.iter().filter(|letter| letter.stage == name);
+            return Ok(Some(Source::replay_source(kind, letters.cloned().collect(), position)));
+        }
+        if self.before.as_ref().is_some_and(|before| before.goes_on(name, kind)) {
+            return Ok(None);
+        }
+        let opened = Source::open(
+            kind,
+            position,
+            self.keeps_state,
+            progress,
+            self.coordinator.acknowledgements(),
+            &self.written,
+        );
+        let opened = opened.with_context(|| format!("source `{name}`"))?;
+        Ok(Some(match &self.pace {
+            None => opened,
+            Some(pace) => opened.paced(pace.clone()),
+        }))
+    }
+
+    pub(super) async fn open_sinks(&mut self) -> Result<Vec<Opened>> {
+        if let Some(before) = self.before.clone() {
+            self.finish_others(&before).await?;
+        }
+        self.config.sinks.iter().map(|sink| self.open_sink(&sink.name.value, &sink.kind)).collect()
+    }
+
+    fn open_sink(&self, name: &str, kind: &SinkKind) -> Result<Opened> {
+        if let Some(before) = self.before.as_ref().filter(|before| before.has_sink(name)) {
+            return Ok(Opened::GoesOn(before.clone()));
+        }
+        let position = self.checkpoint.sinks.get(name);
+        let resume = match position.and_then(|sink| sink.position.as_ref()) {
+            _ if !self.keeps_state => Resume::NotAtAll,
+            None => Resume::New { first: self.is_first },
+            Some(position) => Resume::FromPosition(position),
+        };
+        let kind = &self.appended(kind);
+        let metrics = self.metrics.node(name);
+        let opened = Sink::open(name, kind, &resume, &metrics, &self.written);
+        Ok(Opened::Anew(opened.with_context(|| format!("sink `{name}`"))?))
+    }
+
+    /// A file that the run before has completed is appended to: without a state nothing else says
+    /// that it must not be replaced.
+    fn appended(&self, kind: &SinkKind) -> SinkKind {
+        let target = described(kind);
+        match kind {
+            SinkKind::File(file) if !self.keeps_state && self.was_written(&target) => {
+                SinkKind::File(FileSink { append: true, ..file.clone() })
+            }
+            kind => kind.clone(),
+        }
+    }
+
+    fn was_written(&self, target: &str) -> bool {
+        let before = self.before.iter().flat_map(|before| &before.config.sinks);
+        before.map(|sink| described(&sink.kind)).any(|written| written == target)
+    }
+
+    /// Completes what the sinks of the run before have written, except for those that go on.
+    async fn finish_others(&mut self, before: &Suspended) -> Result<()> {
+        for name in before.sinks() {
+            let kind = |config: &pipehost_config::Config| {
+                config.sinks.iter().find(|sink| sink.name.value == name).map(|s| s.kind.clone())
+            };
+            if kind(&self.config) == kind(&before.config) {
+                continue;
+            }
+            let Some(sink) = before.take_sink(&name) else { continue };
+            let at = || format!("sink `{name}`, which is replaced");
+            let finished = sink.finish().await.with_context(at)?;
+            finished.names.iter().try_for_each(|rename| rename.apply()).with_context(at)?;
+            let position = finished.settled.or(finished.position);
+            if let Some(sink) = self.checkpoint.sinks.get_mut(&name) {
+                sink.position.clone_from(&position);
+            }
+            before.note_position(&name, position);
+        }
+        Ok(())
+    }
+
+    /// Creates and truncates the files of the sinks. Returns the positions of sinks that are not in
+    /// a checkpoint.
+    pub(super) async fn begin_sinks(
+        &mut self,
+        sinks: Vec<Opened>,
+    ) -> Result<BTreeMap<String, SinkCheckpoint>> {
+        let mut new_sinks = BTreeMap::new();
+        let config = self.config.clone();
+        for (index, (mut opened, sink)) in sinks.into_iter().zip(&config.sinks).enumerate() {
+            let id = NodeId::Sink(index);
+            let Node { name, metrics, .. } = self.node(id);
+            if let Opened::Anew(opened) = &mut opened {
+                let at = |why: anyhow::Error| why.context(format!("sink `{name}`"));
+                opened.begin().map_err(at)?;
+                let before = self.checkpoint.sinks.get(&name);
+                let is_known = before.is_some_and(|sink| sink.position.is_some());
+                if self.keeps_state && !is_known {
+                    let position = opened.sync().await.map_err(at)?.position;
+                    let kind = described(&sink.kind);
+                    new_sinks.insert(name.clone(), SinkCheckpoint { kind, position });
+                }
+            }
+            let rejections = Rejections {
+                gate: Arc::default(), // `SinkTask` already holds the run's gate.
+                ..self.rejections("sink", &name, &metrics, sink.on_error.value)
+            };
+            let task = {
+                let name: Arc<str> = name.as_str().into();
+                let reporter = self.coordinator.reporter(id, rejections.letters.clone());
+                let receivers = self.wiring.receivers(id);
+                let inlet = Inlet::new(receivers, metrics.clone(), sink.batch.clone(), false);
+                let processed = self.metrics.processed.clone();
+                let (rate, alone) = (sink.rate, config.sinks.len() == 1);
+                let (stop, gate) = (self.running.stop.clone(), self.running.gate.clone());
+                let pace = self.pace.clone();
+                move |sink| SinkTask {
+                    name,
+                    sink,
+                    rejections,
+                    inlet,
+                    metrics,
+                    processed,
+                    rate,
+                    stop,
+                    alone,
+                    reporter,
+                    gate,
+                    pace,
+                }
+            };
+            let its_name = name.clone();
+            self.running.spawn(&name, async move {
+                let sink = match opened {
+                    Opened::Anew(sink) => sink,
+                    Opened::GoesOn(before) => {
+                        before.take_sink(&its_name).expect("nobody else takes it")
+                    }
+                };
+                task(sink).run().await
+            });
+        }
+        Ok(new_sinks)
+    }
+}

@@ -1,0 +1,194 @@
+//! Goes on with another pipeline while the process runs: suspends what runs at a checkpoint, opens
+//! the other one from there, or what ran before if the other one refuses.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use crate::builder::go_on;
+use crate::prepare::Prepared;
+use crate::run::{Course, Driven, Request, RunReport, Running, StopCause, Stopped};
+use crate::suspension::{GoesOn, Suspended};
+use pipehost_config::{Config, FileSource, SourceKind, Stage};
+use pipehost_sandbox::Runner;
+
+/// Asks a run to go on with another pipeline.
+pub struct Replacement {
+    /// With the metrics of the run.
+    pub with: Prepared,
+    /// Gets the answer.
+    pub answer: oneshot::Sender<Result<Replaced>>,
+}
+
+impl Replacement {
+    pub(crate) fn refuse(self, why: anyhow::Error) {
+        let _ = self.answer.send(Err(why)); // Nobody may wait for it.
+    }
+}
+
+/// A replacement for which the run is being suspended.
+pub(crate) struct Replacing {
+    pub(crate) asked: Replacement,
+    pub(crate) since: Instant,
+}
+
+/// A pipeline was replaced.
+#[derive(Debug, Clone, Copy)]
+pub struct Replaced {
+    /// From the request until all open batches were written.
+    pub drained: Duration,
+    /// From then until the sources of the new pipeline were read.
+    pub switched: Duration,
+}
+
+impl Running {
+    /// Runs the pipeline until it ends, and those that replace it.
+    pub async fn finish(self, requests: mpsc::Receiver<Request>) -> RunReport {
+        let mut course = Course::new(requests, Instant::now());
+        let mut running = self;
+        loop {
+            let stopped = match running.drive(&mut course).await {
+                Driven::Ended(report) => return report,
+                Driven::Suspended(stopped) => stopped,
+            };
+            running = match switch(stopped, &mut course).await {
+                Ok(running) => running,
+                Err(report) => return *report,
+            };
+        }
+    }
+}
+
+/// Opens the pipeline that replaces another one, or that one again.
+///
+/// # Errors
+/// If neither opens, or a request to end does not wait for it: how the run has ended.
+async fn switch(stopped: Stopped, course: &mut Course) -> Result<Running, Box<RunReport>> {
+    let Stopped { before, prepared, work, list, replacing } = stopped;
+    let Replacing { asked: Replacement { with, answer }, since } = replacing;
+    let (drained, begun) = (since.elapsed(), Instant::now());
+    let (mut running, answered) = match course.open(&work, with, &before).await? {
+        Ok(running) => (running, Ok(Replaced { drained, switched: begun.elapsed() })),
+        Err(why) => match course.open(&work, prepared, &before).await? {
+            Ok(running) => (running, Err(why)),
+            Err(also) => {
+                let why = anyhow!(
+                    "cannot go on with the changed pipeline: {why:#}\nnor with the one before: \
+                     {also:#}"
+                );
+                return Err(Box::new(RunReport { failure: Some(why), ..course.report() }));
+            }
+        },
+    };
+    running.list_in(list);
+    let _ = answer.send(answered); // Nobody may wait for it.
+    Ok(running)
+}
+
+impl Course {
+    /// Opens a pipeline where another one was suspended.
+    async fn open(
+        &mut self,
+        work: &Handle,
+        prepared: Prepared,
+        before: &Suspended,
+    ) -> Result<Result<Running>, Box<RunReport>> {
+        let grace = prepared.config.shutdown_grace;
+        // On another thread: opening a pipe may block until somebody reads it.
+        let mut opening = work.spawn(go_on(prepared, before.clone()));
+        loop {
+            tokio::select! {
+                opened = &mut opening => {
+                    return Ok(opened.unwrap_or_else(|panic| Err(anyhow!("it panicked: {panic}"))));
+                }
+                Some(request) = self.requests.recv() => match request {
+                    Request::Stop(signal) => {
+                        let second = self.stopped_by.is_some();
+                        self.stop(StopCause::Signal(signal), grace);
+                        if second {
+                            break;
+                        }
+                    }
+                    Request::Replace(asked) => {
+                        asked.refuse(anyhow!("the pipeline is just being replaced by another one"));
+                    }
+                },
+                () = sleep_until(self.patience) => break,
+            }
+        }
+        opening.abort();
+        Err(Box::new(RunReport { unfinished: before.sinks(), ..self.report() }))
+    }
+}
+
+/// What goes on as it is when one pipeline replaces another.
+///
+/// # Errors
+/// If it cannot replace it: what would be lost.
+pub(crate) fn goes_on(old: &Prepared, new: &Prepared) -> Result<GoesOn> {
+    let mut reasons = Vec::new();
+    let (was, is) = (&old.config, &new.config);
+    if was.name != is.name {
+        reasons.push(format!(
+            "its name is `{}` and was `{}`: it is another pipeline",
+            is.name, was.name
+        ));
+    }
+    if was.state != is.state {
+        reasons.push("its `state` is another one, which can be opened only at the start".into());
+    }
+    for source in &was.sources {
+        let name = &source.name.value;
+        if reads_once(&source.kind) && !has_source(is, name, &source.kind) {
+            reasons.push(format!(
+                "the source `{name}` is changed or gone, and what it has read ahead cannot be read \
+                 again"
+            ));
+        }
+    }
+    if !reasons.is_empty() {
+        bail!(
+            "cannot go on with this while it runs:\n  {}\nTo run it, stop this run and start anew",
+            reasons.join("\n  ")
+        );
+    }
+    let sources =
+        was.sources.iter().filter(|source| has_source(is, &source.name.value, &source.kind));
+    let stages = was.stages.iter().zip(&old.runners).filter(|(stage, runner)| {
+        let mut others = is.stages.iter().zip(&new.runners);
+        others.any(|(other, by)| is_same_stage((stage, runner), (other, by)))
+    });
+    Ok(GoesOn {
+        sources: sources.map(|source| source.name.value.clone()).collect(),
+        stages: stages.map(|(stage, _)| stage.name.value.clone()).collect(),
+    })
+}
+
+/// Whether what a source reads is gone once it is read.
+fn reads_once(kind: &SourceKind) -> bool {
+    let is_pipe = |path: &Path| fs::metadata(path).is_ok_and(|at| !at.is_file() && !at.is_dir());
+    match kind {
+        SourceKind::Stdin { .. } => true,
+        SourceKind::File(FileSource { paths, .. }) => paths.iter().any(|path| is_pipe(&path.value)),
+        SourceKind::Generate(_) | SourceKind::Http(_) | SourceKind::Sqlite(_) => false,
+    }
+}
+
+fn has_source(config: &Config, name: &str, kind: &SourceKind) -> bool {
+    config.sources.iter().any(|source| source.name.value == name && source.kind == *kind)
+}
+
+/// Whether two stages are the same, except for the nodes that they read.
+fn is_same_stage((stage, runner): (&Stage, &Runner), (other, by): (&Stage, &Runner)) -> bool {
+    stage.name == other.name
+        && runner.hash() == by.hash()
+        && stage.config.value == other.config.value
+        && (stage.workers, &stage.partition) == (other.workers, &other.partition)
+        && (&stage.limits, &stage.grants) == (&other.limits, &other.grants)
+        && (&stage.retry, &stage.breaker) == (&other.retry, &other.breaker)
+}

@@ -1,0 +1,70 @@
+//! SIGHUP: the run goes on with the changed file.
+
+use anyhow::anyhow;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::are_open;
+use crate::error::Error;
+use crate::load::{GOES_ON, PipelineArgs};
+use pipehost_observe::log::stderr;
+use pipehost_observe::metrics::Metrics;
+use pipehost_observe::profile::GuestProfile;
+use pipehost_pipeline::prepare::Prepared;
+use pipehost_pipeline::{Replaced, Replacement, Request};
+
+/// Reads the pipeline again at each SIGHUP, and asks the run to go on with it.
+pub(super) struct Reload {
+    pub(super) pipeline: PipelineArgs,
+    pub(super) profile: Option<Arc<GuestProfile>>,
+    pub(super) metrics: Arc<Metrics>,
+    /// To the run.
+    pub(super) send: mpsc::Sender<Request>,
+    pub(super) hangups: mpsc::Receiver<()>,
+}
+
+impl Reload {
+    /// Runs as long as the pipeline does.
+    pub(super) async fn run(mut self) {
+        while self.hangups.recv().await.is_some() {
+            match self.reload().await {
+                Ok(Replaced { drained, switched }) => tracing::info!(
+                    "goes on with the changed pipeline: open batches were done after {drained:.1?}, \
+                     the switch took {switched:.1?}"
+                ),
+                // It already says so.
+                Err(Error::Mistakes(text)) => stderr::say(&text),
+                Err(error) => stderr::say(&format!("{}\n{GOES_ON}", error.text())),
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn reload(&self) -> Result<Replaced, Error> {
+        tracing::info!("SIGHUP: reading the pipeline again");
+        let with = self.prepare().await?;
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Replace(Box::new(Replacement { with, answer }));
+        let ended = "the pipeline ended before it could be replaced";
+        self.send.send(request).await.map_err(|_| Error::Failed(anyhow!(ended)))?;
+        answered.await.map_err(|_| Error::Failed(anyhow!(ended)))?.map_err(Error::Failed)
+    }
+
+    /// Prepares it on a thread of its own: a component may have to be built first.
+    async fn prepare(&self) -> Result<Prepared, Error> {
+        let (pipeline, profile) = (self.pipeline.clone(), self.profile.clone());
+        let (metrics, here) = (self.metrics.clone(), Handle::current());
+        let preparing = tokio::task::spawn_blocking(move || {
+            here.block_on(async {
+                let prepared = pipeline.prepare_again(profile, metrics).await?;
+                are_open(&prepared.config)?;
+                Ok(prepared)
+            })
+        });
+        preparing.await.unwrap_or_else(|panic| {
+            Err(Error::Failed(anyhow!("cannot read the pipeline again: {panic}")))
+        })
+    }
+}
