@@ -72,6 +72,11 @@ fn what_comes_in_is_written_refused_or_said_not_to_be_delivered() {
                 }
                 std::thread::sleep(Duration::from_millis(fastrand::u64(0..100)));
                 kill_process(Pid::from_child(&child), signal).unwrap();
+                if signal == Signal::HUP {
+                    // It goes on with the same pipeline, until another signal ends it.
+                    std::thread::sleep(Duration::from_millis(fastrand::u64(0..100)));
+                    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+                }
             }
             let ran = wait(child);
             let _ = writer.join();

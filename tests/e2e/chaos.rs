@@ -1,10 +1,11 @@
-//! Killed at random moments, and nothing is lost or invented.
+//! Killed at random moments, and replaced while it runs, and nothing is lost or invented.
 //!
 //! `PIPEHOST_KILLS=1000 cargo test --test e2e chaos` does it for longer.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -79,6 +80,23 @@ fn case(rate: u64) -> Case {
         .file("pipeline.toml", pipeline(rate).to_string())
 }
 
+/// The same pipeline in another shape: with other lanes, batches and limits, and with connectors that
+/// must be opened anew.
+fn varied(text: &str) -> String {
+    let mut text = text.to_owned();
+    let mut vary = |from: &str, to: &[&str]| {
+        let to = to[fastrand::usize(..to.len())];
+        text = text.replace(from, to);
+    };
+    vary("workers = 2\npartition = \"attribute:level\"", &["", "workers = 1", "workers = 3"]);
+    vary("workers = 2\n", &["", "workers = 1\n", "workers = 3\n"]);
+    vary("records = 200", &["records = 200", "records = 70"]);
+    vary("paths = \"*.log\"", &["paths = \"*.log\"", "paths = [\"a.log\", \"b.log\"]"]);
+    vary("fuel = 1_000_000", &["fuel = 1_000_000", "fuel = 1_000_001"]);
+    vary("size = \"64KiB\"", &["size = \"64KiB\"", "size = \"64KiB\", every = \"1h\""]);
+    text
+}
+
 /// What must be the same to the byte, and what in any order: windows that close together
 /// come worker by worker, and which do depends on where batches end.
 const ORDERED: [&str; 3] = ["all.out", "deduped.out", "late-INFO.out"];
@@ -127,13 +145,24 @@ fn a_pipeline_that_is_killed_ends_as_if_it_had_not_been() {
     assert_eq!(letters.len(), 90);
 
     let disturbed = case(6_000);
+    let text = disturbed.read("pipeline.toml");
+    let vary = || fs::write(disturbed.path("pipeline.toml"), varied(&text)).unwrap();
     let mut killed = 0;
     loop {
-        let mut command = disturbed.command(&["run", "pipeline.toml", "--quiet"]);
+        vary();
+        let mut command = disturbed.command_that_hears_hangups(&["run", "pipeline.toml", "-q"]);
         let mut child = command.stdin(Stdio::null()).spawn().unwrap();
         if killed < kills() {
-            std::thread::sleep(Duration::from_micros(fastrand::u64(20_000..250_000)));
-            if child.try_wait().unwrap().is_none() {
+            let pause = || Duration::from_micros(fastrand::u64(10_000..120_000));
+            std::thread::sleep(pause());
+            vary();
+            kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+            std::thread::sleep(pause());
+            let ended = child.try_wait().unwrap();
+            if ended.is_some_and(|status| status.signal() == Some(1)) {
+                continue; // It did not listen yet.
+            }
+            if ended.is_none() {
                 kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
                 wait(child).code(128 + 9);
                 killed += 1;
@@ -187,8 +216,17 @@ fn what_was_acknowledged_over_http_is_there_once_behind_a_dedupe() {
     let posted = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let start = || {
-        let mut command = case.command(&["run", "pipeline.toml", "--quiet"]);
+        let mut command = case.command_that_hears_hangups(&["run", "pipeline.toml", "--quiet"]);
         command.stdin(Stdio::null()).spawn().unwrap()
+    };
+    // The source goes on as it is, or listens anew.
+    let text = case.read("pipeline.toml");
+    let vary = || {
+        let linger = ["linger = \"1ms\"", "linger = \"2ms\""][fastrand::usize(..2)];
+        let listen = ["", "queue = 9\n"][fastrand::usize(..2)];
+        let varied = text.replace("linger = \"1ms\"", linger);
+        let varied = varied.replace("listen =", &format!("{listen}listen ="));
+        fs::write(case.path("pipeline.toml"), varied).unwrap();
     };
     let child = std::thread::scope(|scope| {
         let mut child = start();
@@ -214,6 +252,8 @@ fn what_was_acknowledged_over_http_is_there_once_behind_a_dedupe() {
                 assert!(child.try_wait().unwrap().is_none(), "{:?}", wait(child));
                 std::thread::sleep(Duration::from_millis(1));
             }
+            vary();
+            kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
             std::thread::sleep(Duration::from_micros(fastrand::u64(0..100_000)));
             kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
             wait(child).code(128 + 9);

@@ -22,6 +22,7 @@ mod limits;
 mod observability;
 mod outputs;
 mod plugins;
+mod replacing;
 mod restarts;
 mod rotation;
 mod same_records;

@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 use crate::flow::{TaskError, TaskResult};
 use crate::prepare::Prepared;
 use crate::replace::{self, Replacement, Replacing};
-use crate::suspension::{Suspended, Suspension};
+use crate::suspension::{Suspended, Suspension, Written};
 use pipehost_config::Config;
 use pipehost_config::graph::{self, NodeId};
-use pipehost_connectors::{Progress, WrittenFiles};
+use pipehost_connectors::Progress;
 use pipehost_observe::metrics::{Metrics, NodeMetrics};
 use pipehost_sandbox::guests;
 
@@ -115,7 +115,7 @@ pub struct Running {
     /// What runs, to go on with it if another pipeline cannot.
     prepared: Prepared,
     config: Arc<Config>,
-    written: WrittenFiles,
+    written: Written,
     /// Where its tasks run, except for those of stages.
     work: Handle,
 }
@@ -145,7 +145,7 @@ impl Running {
         prepared: Prepared,
         config: Arc<Config>,
         before: Option<&Suspended>,
-        written: WrittenFiles,
+        written: Written,
     ) -> Self {
         let (spawner, asked) = mpsc::unbounded_channel();
         let nodes = nodes(&config, &prepared.metrics, before);

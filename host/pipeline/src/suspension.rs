@@ -12,8 +12,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::state::{Checkpoint, Store};
-use pipehost_config::{Config, SourceKind};
-use pipehost_connectors::{Progress, Sink, Source, WrittenFiles};
+use pipehost_config::{Config, SinkKind, SourceKind};
+use pipehost_connectors::{Progress, Sink, Source, WrittenFiles, described};
 use pipehost_sandbox::Worker;
 
 /// The suspension of one run; the same for all its nodes.
@@ -122,12 +122,32 @@ pub(crate) struct Suspended {
     suspension: Suspension,
     /// The pipeline that it ran.
     pub(crate) config: Arc<Config>,
-    /// The files that it wrote.
-    pub(crate) written: WrittenFiles,
+    pub(crate) written: Written,
+}
+
+/// What the runs of this process have written.
+#[derive(Clone, Default)]
+pub(crate) struct Written {
+    pub(crate) files: WrittenFiles,
+    /// As [`described`], of the sinks that write files.
+    targets: BTreeSet<String>,
+}
+
+impl Written {
+    /// Adds what a pipeline writes.
+    pub(crate) fn with(mut self, config: &Config) -> Self {
+        let files = config.sinks.iter().filter(|sink| matches!(sink.kind, SinkKind::File(_)));
+        self.targets.extend(files.map(|sink| described(&sink.kind)));
+        self
+    }
+
+    pub(crate) fn has(&self, kind: &SinkKind) -> bool {
+        self.targets.contains(&described(kind))
+    }
 }
 
 impl Suspended {
-    pub(crate) fn new(suspension: Suspension, config: Arc<Config>, written: WrittenFiles) -> Self {
+    pub(crate) fn new(suspension: Suspension, config: Arc<Config>, written: Written) -> Self {
         Self { suspension, config, written }
     }
 

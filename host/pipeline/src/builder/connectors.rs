@@ -121,21 +121,16 @@ impl Builder {
         Ok(Opened::Anew(opened.with_context(|| format!("sink `{name}`"))?))
     }
 
-    /// A file that the run before has completed is appended to: without a state nothing else says
+    /// A file that this process has completed is appended to: without a state nothing else says
     /// that it must not be replaced.
     fn appended(&self, kind: &SinkKind) -> SinkKind {
-        let target = described(kind);
+        let is_written = self.before.as_ref().is_some_and(|before| before.written.has(kind));
         match kind {
-            SinkKind::File(file) if !self.keeps_state && self.was_written(&target) => {
+            SinkKind::File(file) if !self.keeps_state && is_written => {
                 SinkKind::File(FileSink { append: true, ..file.clone() })
             }
             kind => kind.clone(),
         }
-    }
-
-    fn was_written(&self, target: &str) -> bool {
-        let before = self.before.iter().flat_map(|before| &before.config.sinks);
-        before.map(|sink| described(&sink.kind)).any(|written| written == target)
     }
 
     /// Completes what the sinks of the run before have written, except for those that go on.

@@ -1,0 +1,444 @@
+//! A pipeline that is replaced while it runs: SIGHUP has it go on with the changed file, and with
+//! what it was if the changed one refuses. No record is lost or invented, whatever changes.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin};
+use std::sync::mpsc;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Case, Pipeline, Ran, guest, wait};
+
+/// A run that is told to go on with another pipeline.
+struct Run<'a> {
+    case: &'a Case,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: mpsc::Receiver<String>,
+    said: mpsc::Receiver<String>,
+    log: String,
+}
+
+/// The lines of a pipe, as they come.
+fn lines(pipe: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (send, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let _ = send.send(line);
+        }
+    });
+    lines
+}
+
+/// The last line of the answer to SIGHUP, in part.
+const REPLACED: &str = "goes on with the changed pipeline";
+const REFUSED: &str = "the pipeline goes on as it was";
+
+impl<'a> Run<'a> {
+    fn start(case: &'a Case, pipeline: &Pipeline) -> Self {
+        std::fs::write(case.path("pipeline.toml"), pipeline.to_string()).unwrap();
+        let mut command = case.command_that_hears_hangups(&["run", "pipeline.toml"]);
+        let mut child = command.spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take(), lines(child.stdout.take().unwrap()));
+        let said = lines(child.stderr.take().unwrap());
+        Self { case, child, stdin, stdout, said, log: String::new() }
+    }
+
+    fn write(&mut self, text: &str) {
+        self.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The next line on stdout.
+    #[track_caller]
+    fn prints(&mut self, line: &str) {
+        let printed = self.stdout.recv();
+        assert_eq!(printed.as_deref(), Ok(line), "{:?}", self.said.try_iter().collect::<Vec<_>>());
+    }
+
+    /// Waits until a line that is said has this in it.
+    #[track_caller]
+    fn says(&mut self, text: &str) {
+        loop {
+            let line = self.said.recv().unwrap_or_else(|_| panic!("{text:?}: {}", self.log));
+            self.log += &format!("{line}\n");
+            if line.contains(text) {
+                return;
+            }
+        }
+    }
+
+    fn hang_up(&self, pipeline: &Pipeline) {
+        std::fs::write(self.case.path("pipeline.toml"), pipeline.to_string()).unwrap();
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+    }
+
+    /// Goes on with another pipeline.
+    #[track_caller]
+    fn replaced(&mut self, pipeline: &Pipeline) {
+        self.hang_up(pipeline);
+        self.says(REPLACED);
+    }
+
+    /// Refuses another pipeline, for this reason.
+    #[track_caller]
+    fn refuses(&mut self, pipeline: &Pipeline, why: &str) {
+        self.log.clear();
+        self.hang_up(pipeline);
+        self.says(REFUSED);
+        assert!(self.log.contains(why), "{why:?} is not in:\n{}", self.log);
+    }
+
+    /// Ends its stdin, and waits for its end. What it still prints is in the answer.
+    fn end(mut self) -> Ran {
+        drop(self.stdin.take());
+        let ran = wait(self.child);
+        let stdout = self.stdout.iter().map(|line| line + "\n").collect();
+        let stderr = self.log + &self.said.iter().map(|line| line + "\n").collect::<String>();
+        Ran { stdout, stderr, ..ran }
+    }
+
+    fn stop(self) -> Ran {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.end()
+    }
+}
+
+fn case() -> Case {
+    Case::new().file("counts-calls.wat", guest("counts-calls"))
+}
+
+/// Without a state directory, and with one.
+const STATES: [&str; 2] = ["", "state = \"state\"\ncheckpoint_interval = \"5ms\""];
+
+/// Lines from stdin, at once.
+fn from_stdin(settings: &str) -> Pipeline {
+    Pipeline::with(&format!("name = \"p\"\n{settings}")).source(
+        "in",
+        "stdin",
+        "batch = { linger = \"0s\" }",
+    )
+}
+
+fn prefixed(pipeline: Pipeline, prefix: &str) -> Pipeline {
+    pipeline.stage("prefix", "add-prefix", &format!("config = {{ prefix = \"{prefix}\" }}"))
+}
+
+#[test]
+fn a_changed_stage_takes_the_place_of_the_old_one() {
+    for state in STATES {
+        let case = case();
+        let pipeline = |prefix: &str| prefixed(from_stdin(state), prefix).sink("out", "stdout", "");
+        let mut run = Run::start(&case, &pipeline("a"));
+        run.write("1\n2");
+        run.prints("a1");
+        run.replaced(&pipeline("b"));
+        // The line that had begun goes on.
+        run.write("3\n");
+        run.prints("b23");
+        // A stage more, and one less.
+        let longer = prefixed(from_stdin(state), "c").stage("upper", "to-upper", "");
+        run.replaced(&longer.sink("out", "stdout", ""));
+        run.write("x\n");
+        run.prints("CX");
+        run.replaced(&from_stdin(state).sink("out", "stdout", ""));
+        run.write("y\nlast");
+        run.prints("y");
+        let ran = run.end().ok().says("p: 5 records written");
+        assert_eq!(ran.stdout, "last\n");
+    }
+}
+
+#[test]
+fn a_file_with_mistakes_changes_nothing() {
+    let case = case();
+    let pipeline = |prefix: &str| prefixed(from_stdin(""), prefix).sink("out", "stdout", "");
+    let mut run = Run::start(&case, &pipeline("a"));
+    run.write("1\n");
+    run.prints("a1");
+    let wrong = pipeline("b").stage("more", "no-such-stage", "workers = 0");
+    run.refuses(&wrong, "2 mistakes in pipeline.toml; the pipeline goes on as it was");
+    let not_there = case.path("pipeline.toml");
+    run.hang_up(&pipeline("b"));
+    run.says(REPLACED);
+    std::fs::remove_file(not_there).unwrap();
+    kill_process(Pid::from_child(&run.child), Signal::HUP).unwrap();
+    run.says("error: cannot read the pipeline pipeline.toml: No such file");
+    run.says(REFUSED);
+    run.write("2\n");
+    run.prints("b2");
+    assert_eq!(run.end().ok().stdout, "");
+}
+
+#[test]
+fn stages_keep_their_state_and_one_that_refuses_it_changes_nothing() {
+    for state in STATES {
+        let case = case();
+        let pipeline = |dedupe: &str, prefix: &str| {
+            let keyed = from_stdin(state).stage(
+                "parse",
+                "parse-json",
+                "config = { key = \"k\", attributes = [] }",
+            );
+            let deduped = keyed.stage("dedupe", "dedupe", &format!("config = {{ {dedupe} }}"));
+            prefixed(deduped, prefix).sink("out", "stdout", "")
+        };
+        let record = |key: &str| format!("{{\"k\":\"{key}\"}}");
+        let mut run = Run::start(&case, &pipeline("keys = 10", "a"));
+        for key in ["x", "y", "x"] {
+            run.write(&format!("{}\n", record(key)));
+        }
+        run.prints(&format!("a{}", record("x")));
+        run.prints(&format!("a{}", record("y")));
+        run.replaced(&pipeline("keys = 10", "b"));
+        run.write(&format!("{}\n{}\n", record("y"), record("z")));
+        run.prints(&format!("b{}", record("z")));
+        // It says itself that it does not go on with another limit: both before and after that,
+        // all is as it was.
+        run.refuses(&pipeline("keys = 3", "c"), "stage `dedupe`: it refuses the state");
+        run.write(&format!("{}\n{}\n{}\n", record("x"), record("z"), record("w")));
+        run.prints(&format!("b{}", record("w")));
+        // What it keeps would be gone with it.
+        let gone = prefixed(from_stdin(state), "d").sink("out", "stdout", "");
+        run.refuses(&gone, "the stage `dedupe` is gone, and what it held would be lost");
+        run.write(&format!("{}\n{}\n", record("w"), record("v")));
+        run.prints(&format!("b{}", record("v")));
+        assert_eq!(run.end().ok().stdout, "");
+    }
+}
+
+#[test]
+fn lanes_by_key_hand_their_groups_on() {
+    for state in STATES {
+        let case = case();
+        let pipeline = |workers: usize| {
+            let parse = "config = { key = \"k\", attributes = [], timestamp = \"t\" }";
+            let count = "config = { size = \"60s\" }";
+            from_stdin(state)
+                .stage("parse", "parse-json", &format!("{parse}\nwatermark = {{ lag = \"0s\" }}"))
+                .stage("count", "window-count", &format!("workers = {workers}\n{count}"))
+                .sink("out", "stdout", "")
+                .sink("late", "null", "input = \"count.late\"")
+                .sink("tap", "file", "path = \"tap.txt\"\nappend = true\ninput = \"parse\"")
+        };
+        let mut run = Run::start(&case, &pipeline(1));
+        while !case.path("tap.txt").exists() {
+            assert!(run.child.try_wait().unwrap().is_none(), "{}", run.end().stderr);
+        }
+        let keys: Vec<String> = (0..20).map(|n| format!("key {n}")).collect();
+        for workers in [3, 1, 2, 5] {
+            for key in &keys {
+                run.write(&format!("{{\"k\":\"{key}\",\"t\":\"2026-01-01T00:00:01Z\"}}\n"));
+            }
+            run.replaced(&pipeline(workers));
+        }
+        let ran = run.end().ok();
+        assert_eq!(ran.stdout.lines().count(), keys.len(), "{}", ran.stdout);
+        assert!(ran.stdout.lines().all(|count| count == "4"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn what_a_stage_cannot_save_goes_on_as_it_is_or_is_emitted() {
+    for state in STATES {
+        let case = case();
+        let each = Pipeline::with(&format!("name = \"p\"\n{state}")).source(
+            "in",
+            "stdin",
+            "batch = { records = 1, linger = \"0s\" }",
+        );
+        let pipeline = |prefix: &str, fuel: u64| {
+            let limits = format!("limits = {{ fuel = {fuel} }}");
+            let counted = each.clone().stage("count", "counts-calls.wat", &limits);
+            prefixed(counted, prefix).sink("out", "stdout", "").sink(
+                "tap",
+                "file",
+                "path = \"tap.txt\"\nappend = true\ninput = \"in\"",
+            )
+        };
+        let mut run = Run::start(&case, &pipeline("a", 100_000));
+        let came = |lines: usize| {
+            while case.path("tap.txt").metadata().map_or(0, |tap| tap.len()) < 2 * lines as u64 {
+                std::thread::yield_now();
+            }
+        };
+        run.write("1\n2\n3\n");
+        came(3);
+        // The stage is the same: its instance goes on, and nothing is emitted.
+        run.replaced(&pipeline("b", 100_000));
+        run.write("4\n");
+        came(4);
+        // It is another one: what the old one holds goes through what runs.
+        run.replaced(&pipeline("c", 200_000));
+        run.prints("b00000004");
+        run.write("5\n6\n");
+        assert_eq!(run.end().ok().stdout, "c00000002\n");
+    }
+}
+
+#[test]
+fn a_changed_source_goes_on_where_the_old_one_was() {
+    for state in STATES {
+        let case = case().file("in.log", "1\n2\n3");
+        let pipeline = |paths: &str, settings: &str| {
+            let source = format!("paths = {paths}\nfollow = true\n{settings}");
+            Pipeline::with(&format!("name = \"p\"\n{state}"))
+                .source("in", "file", &format!("{source}\nbatch = {{ linger = \"0s\" }}"))
+                .sink("out", "stdout", "")
+        };
+        let mut run = Run::start(&case, &pipeline("\"in.log\"", ""));
+        run.prints("1");
+        run.prints("2");
+        run.replaced(&pipeline("[\"in.log\", \"more.log\"]", "rotate_wait = \"1s\""));
+        case.append("in.log", "4\n5\n");
+        run.prints("34");
+        run.prints("5");
+        case.append("more.log", "6\n");
+        run.prints("6");
+        assert_eq!(run.stop().code(143).stdout, "");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_again_is_neither_changed_nor_left() {
+    let case = case();
+    let pipeline = |codec: &str| {
+        Pipeline::with("name = \"p\"")
+            .source("in", "stdin", &format!("{codec}\nbatch = {{ linger = \"0s\" }}"))
+            .sink("out", "stdout", "")
+    };
+    let mut run = Run::start(&case, &pipeline(""));
+    run.write("1\n");
+    run.prints("1");
+    let why = "the source `in` is changed or gone, and what it has read ahead cannot be read again";
+    run.refuses(&pipeline("codec = \"json\""), why);
+    let other = Pipeline::with("name = \"p\"").source("gen", "generate", "count = 1");
+    run.refuses(&other.sink("out", "stdout", ""), why);
+    let elsewhere = Pipeline::with("name = \"q\"\nstate = \"s\"").source("in", "stdin", "");
+    run.refuses(&elsewhere.clone().sink("out", "stdout", ""), "its name is `q` and was `p`");
+    run.refuses(&elsewhere.sink("out", "stdout", ""), "its `state` is another one");
+    run.write("2\n");
+    run.prints("2");
+    assert_eq!(run.end().ok().stdout, "");
+}
+
+#[test]
+fn a_file_that_is_written_goes_on_whatever_becomes_of_its_sink() {
+    for state in STATES {
+        let case = case();
+        let tail = "batch = { linger = \"0s\" }";
+        let pipeline = |sink: &str, name: &str| {
+            Pipeline::with(&format!("name = \"p\"\n{state}"))
+                .source("in", "stdin", tail)
+                .sink(name, "file", sink)
+                .sink("seen", "stdout", "input = \"in\"")
+        };
+        let template = "path = \"out.txt\"\ncodec = { type = \"lines\", template = \"<{value}>\" }";
+        let mut run = Run::start(&case, &pipeline("path = \"out.txt\"", "out"));
+        let next = |run: &mut Run, line: &str| {
+            run.write(&format!("{line}\n"));
+            run.prints(line);
+        };
+        next(&mut run, "1");
+        run.replaced(&pipeline(template, "out"));
+        next(&mut run, "2");
+        // Nothing else changes: the sink is the same.
+        run.replaced(&pipeline(template, "out"));
+        next(&mut run, "3");
+        // It writes another file; the one that it wrote is complete.
+        if state.is_empty() {
+            run.replaced(&pipeline("path = \"new.txt\"", "out"));
+            assert_eq!(case.read("out.txt"), "1\n<2>\n<3>\n");
+            next(&mut run, "4");
+            // Another sink goes on with the first file.
+            run.replaced(&pipeline("path = \"out.txt\"", "again"));
+            assert_eq!(case.read("new.txt"), "4\n");
+            next(&mut run, "5");
+        } else {
+            run.refuses(
+                &pipeline("path = \"new.txt\"", "out"),
+                "the sink `out` wrote the file out.txt",
+            );
+            next(&mut run, "4");
+            run.replaced(&pipeline("path = \"new.txt\"", "other"));
+            next(&mut run, "5");
+        }
+        run.end().ok();
+        let (out, new) = match state {
+            "" => ("1\n<2>\n<3>\n5\n", "4\n"),
+            _ => ("1\n<2>\n<3>\n<4>\n", "5\n"),
+        };
+        assert_eq!((&*case.read("out.txt"), &*case.read("new.txt")), (out, new));
+    }
+}
+
+#[test]
+fn a_signal_right_behind_drains_what_runs_then() {
+    for state in STATES {
+        let case = case();
+        let pipeline = |prefix: &str| {
+            let generated = Pipeline::with(&format!("name = \"p\"\n{state}")).source(
+                "in",
+                "generate",
+                "rate = 100_000\ntemplate = \" {n}\"",
+            );
+            prefixed(generated, prefix).sink("out", "stdout", "")
+        };
+        let mut run = Run::start(&case, &pipeline("a"));
+        run.prints("a 1");
+        run.hang_up(&pipeline("b"));
+        let ran = run.stop().code(143).says("every record that was read was delivered");
+        for (line, n) in ran.stdout.lines().zip(2..) {
+            assert_eq!(line.split_once(' ').unwrap().1, n.to_string());
+        }
+    }
+}
+
+#[test]
+fn many_replacements_lose_and_invent_nothing() {
+    let count = 60_000;
+    for state in STATES {
+        let case = case().file("in.txt", (1..=count).map(|n| format!("{n}\n")).collect::<String>());
+        let pipeline = |round: usize| {
+            let settings = format!("name = \"p\"\n{state}\nshutdown_grace = \"{}s\"", 10 + round);
+            let batches = format!("batch = {{ records = {} }}", 50 + round * 7);
+            let paths = if round % 4 == 1 { "in.*" } else { "in.txt" };
+            let mut pipeline = Pipeline::with(&settings)
+                .source("in", "file", &format!("paths = \"{paths}\"\n{batches}"))
+                .stage("filter", "filter", "config = { field = \"value\", contains = \"\" }");
+            if round % 3 != 0 {
+                pipeline = pipeline.stage("prefix", "add-prefix", "config = { prefix = \"x\" }");
+            }
+            // What the stage refuses, at times.
+            let keys = if round % 5 == 2 { 7 } else { 100_000 };
+            pipeline = pipeline.stage("dedupe", "dedupe", &format!("config = {{ keys = {keys} }}"));
+            let file = match round % 2 {
+                0 => "path = \"out.txt\"\nappend = true",
+                _ => {
+                    "path = \"out.txt\"\nappend = true\ncodec = { type = \"lines\", template = \"{value}\" }"
+                }
+            };
+            pipeline.sink("out", "file", &format!("{file}\nrate = 60_000"))
+        };
+        let run = Run::start(&case, &pipeline(0));
+        let mut answers = [0, 0];
+        for round in 1..30 {
+            while !case.path("out.txt").exists() {
+                std::thread::yield_now();
+            }
+            run.hang_up(&pipeline(round));
+            let Ok(line) = std::iter::from_fn(|| run.said.recv().ok())
+                .find(|line| line.contains(REPLACED) || line.contains(REFUSED))
+                .ok_or(())
+            else {
+                break;
+            };
+            answers[usize::from(line.contains(REFUSED))] += 1;
+        }
+        let ran = run.end().ok();
+        assert!(answers[0] > 5 && answers[1] > 0, "{answers:?}: {}", ran.stderr);
+        let written = case.read("out.txt");
+        let numbers: Vec<_> = written.lines().map(|line| line.trim_start_matches('x')).collect();
+        let expected: Vec<_> = (1..=count).map(|n| n.to_string()).collect();
+        assert!(numbers == expected, "{} of {count}, {answers:?}", numbers.len());
+    }
+}
