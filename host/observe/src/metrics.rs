@@ -127,6 +127,8 @@ pub struct Metrics {
     checkpoints: IntCounter,
     checkpoint_duration: Histogram,
     checkpoint_time: IntGauge,
+    replacements: IntCounterVec,
+    replacement_pause: Histogram,
     families: Families,
     failures: IntCounterVec,
     duration: HistogramVec,
@@ -267,6 +269,20 @@ impl Default for Metrics {
                 "pipeline_checkpoint_timestamp_seconds",
                 "When the last checkpoint was completed, in seconds since the Unix epoch.",
             )),
+            replacements: registrar.add(IntCounterVec::new(
+                Opts::new(
+                    "pipeline_replacements_total",
+                    "How often the pipeline was to be replaced by its changed file, by outcome.",
+                ),
+                &["outcome"],
+            )),
+            replacement_pause: registrar.add(Histogram::with_opts(
+                HistogramOpts::new(
+                    "pipeline_replacement_pause_seconds",
+                    "Time in which no source was read, as the pipeline was replaced.",
+                )
+                .buckets(exponential(0.0001, 9)),
+            )),
             families: Families::new(&registrar),
             failures: registrar.add(IntCounterVec::new(
                 Opts::new(
@@ -319,6 +335,17 @@ impl Metrics {
         self.checkpoints.inc();
         self.checkpoint_duration.observe(took.as_secs_f64());
         self.checkpoint_time.set(jiff::Timestamp::now().as_second());
+    }
+
+    /// Counts that the pipeline was replaced, and how long no source was read meanwhile.
+    pub fn replaced(&self, pause: Duration) {
+        self.replacements.with_label_values(&["replaced"]).inc();
+        self.replacement_pause.observe(pause.as_secs_f64());
+    }
+
+    /// Counts that the pipeline was not replaced.
+    pub fn not_replaced(&self) {
+        self.replacements.with_label_values(&["refused"]).inc();
     }
 
     /// Checkpoints that were written.

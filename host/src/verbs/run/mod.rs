@@ -33,7 +33,10 @@ The pipeline is a file, or a chain of plugins between stdin and stdout:
     pipehost run pipeline.toml
 
     pipehost run --plugin parse-log --plugin filter \\
-        --set filter.attribute=level --set filter.equals=ERROR < in.log > out.log";
+        --set filter.attribute=level --set filter.equals=ERROR < in.log > out.log
+
+SIGINT and SIGTERM drain the pipeline. SIGHUP has one that is a file go on with what the file says
+now; if it has mistakes, they are told, and the pipeline goes on as it was.";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -29,14 +29,21 @@ impl Reload {
     /// Runs as long as the pipeline does.
     pub(super) async fn run(mut self) {
         while self.hangups.recv().await.is_some() {
-            match self.reload().await {
-                Ok(Replaced { drained, switched }) => tracing::info!(
-                    "goes on with the changed pipeline: open batches were done after {drained:.1?}, \
-                     the switch took {switched:.1?}"
-                ),
-                // It already says so.
-                Err(Error::Mistakes(text)) => stderr::say(&text),
-                Err(error) => stderr::say(&format!("{}\n{GOES_ON}", error.text())),
+            let error = match self.reload().await {
+                Ok(Replaced { drained, switched }) => {
+                    self.metrics.replaced(drained + switched);
+                    tracing::info!(
+                        "goes on with the changed pipeline: open batches were done after \
+                         {drained:.1?}, the switch took {switched:.1?}"
+                    );
+                    continue;
+                }
+                Err(error) => error,
+            };
+            self.metrics.not_replaced();
+            match error {
+                Error::Mistakes(text) => stderr::say(&text), // It says what becomes of it.
+                error => stderr::say(&format!("{}\n{GOES_ON}", error.text())),
             }
         }
         std::future::pending().await
