@@ -174,6 +174,14 @@ fn what_is_no_component_is_refused() {
     refused("text.wasm", b"hello", "is not WebAssembly");
     refused("broken.wat", b"(component", "is not WebAssembly text");
     refused("torn.wasm", b"\0asm\x0d\0\x01\0\x07", "it is not a valid component");
+    let old = guest_text("pass").replace("@0.2.0", "@0.1.0");
+    let why = "built for version 0.1.0 of the contract pipehost:stage, and this pipehost runs 0.2.0: \
+               build it again";
+    refused("old.wat", old.as_bytes(), why);
+    let clocks = r#"(component (import "wasi:clocks/system-clock@0.3.0" (instance)))"#;
+    let why =
+        "it imports `wasi:clocks/system-clock@0.3.0`, and pipehost provides WASI 0.2, not 0.3";
+    refused("later.wat", clocks.as_bytes(), why);
     StageCase::plugin("./missing.wasm").is_refused("./missing.wasm does not exist");
     StageCase::plugin("/tmp").is_refused("has no Cargo.toml");
 }

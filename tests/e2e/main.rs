@@ -17,6 +17,7 @@ mod formats;
 mod graph;
 mod harness;
 mod http;
+mod lanes;
 mod lifetime;
 mod limits;
 mod observability;
