@@ -99,6 +99,7 @@ macro_rules! export {
     (@stage $stage:ty, { $($checkpoint:item)* }) => {
         const _: () = {
             use $crate::bindings::transform::exports::pipehost::stage::stage as contract;
+            use $crate::bindings::transform::pipehost::stage::declarations::{Columns, Keeps};
 
             ::std::thread_local! {
                 static STAGE: ::core::cell::RefCell<Option<$crate::driver::Opened<$stage>>> =
@@ -122,13 +123,13 @@ macro_rules! export {
                             timestamps, key, value, attributes, ports, inputs, keeps,
                         } = $crate::glue::open(stage, &config)?;
                         let keeps = match keeps {
-                            $crate::driver::Keeps::Anything => contract::Keeps::Anything,
-                            $crate::driver::Keeps::Nothing => contract::Keeps::Nothing,
+                            $crate::driver::Keeps::Anything => Keeps::Anything,
+                            $crate::driver::Keeps::Nothing => Keeps::Nothing,
                             $crate::driver::Keeps::ByKey(column) => {
-                                contract::Keeps::ByKey($crate::glue::target(column, &attributes))
+                                Keeps::ByKey($crate::glue::target(column, &attributes))
                             }
                         };
-                        let reads = contract::Columns { timestamps, key, value, attributes };
+                        let reads = Columns { timestamps, key, value, attributes };
                         Ok(contract::Plan { reads, ports, inputs, keeps })
                     })
                 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::harness::{Case, root};
+use crate::harness::{Case, Pipeline, letters, plugin_folder, root};
 
 /// The names of `plugins/`, which all come along.
 fn names() -> Vec<String> {
@@ -109,4 +109,47 @@ fn a_source_folder_is_built_when_something_changed_and_is_quiet_else() {
     assert_eq!(build().0, 3);
     fs::remove_dir_all(case.path("mine/target")).unwrap();
     assert_eq!(build().0, 4, "the component is gone");
+}
+
+#[test]
+fn a_stage_may_pack_its_lists() {
+    let run = |values: &[&str]| {
+        let input: String = (values.iter().enumerate())
+            .map(|(n, value)| format!("{{\"v\":\"{value}\",\"t\":\"2026-01-01T00:00:{n:02}Z\"}}\n"))
+            .collect();
+        let codec = r#"codec = { type = "json", value = "v", timestamp = "t" }"#;
+        let pipeline = Pipeline::with("dead_letters = \"dead\"")
+            .source(
+                "in",
+                "file",
+                &format!("paths = \"in.json\"\n{codec}\nwatermark = {{ lag = \"0s\" }}"),
+            )
+            .stage("packed", &plugin_folder("tests/guests/packed"), "on_error = \"dead-letter\"")
+            .sink(
+                "out",
+                "stdout",
+                r#"codec = { type = "lines", template = "{value} {mark} {first} {timestamp}" }"#,
+            );
+        let case = Case::new().file("in.json", input).file("pipeline.toml", pipeline.to_string());
+        let ran = case.pipeline().ok();
+        (ran.stdout.lines().map(str::to_owned).collect::<Vec<_>>(), letters(&case, "dead"))
+    };
+    let (lines, refused) = run(&["abc", "drop", "keep", "reject", "null", "x"]);
+    let expected = [
+        "ABC ! a 2026-01-01T00:00:01Z",
+        "keep ! k 2026-01-01T00:00:03Z",
+        " ! n 2026-01-01T00:00:05Z",
+        "X ! x 2026-01-01T00:00:06Z",
+        "time passes   ",
+        "the   ",
+        "end   ",
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(refused.len(), 1);
+    assert_eq!((&*refused[0].reason, refused[0].number), ("as it says", 4));
+    // A list that ends within a number; the record at fault stands alone.
+    let (lines, refused) = run(&["a", "lie", "b"]);
+    assert_eq!(lines[..2], ["A ! a 2026-01-01T00:00:01Z", "B ! b 2026-01-01T00:00:03Z"]);
+    let why = "contract: its answer breaks the contract: `picked` has 5 bytes, and each of its numbers takes 4";
+    assert_eq!(refused[0].reason, why);
 }

@@ -37,11 +37,15 @@ enum Need {
     NotProvided,
 }
 
+/// Interfaces of the contract that hold types alone: nothing is given with them.
+const TYPES_OF_THE_CONTRACT: [&str; 3] =
+    ["pipehost:stage/records", "pipehost:stage/packed-records", "pipehost:stage/declarations"];
+
 /// What an import needs, by its name, such as `wasi:sockets/tcp@0.2.6`.
 fn need(import: &str) -> Need {
     let (path, version) = import.split_once('@').unwrap_or((import, ""));
-    if path == "pipehost:stage/records" {
-        return Need::Nothing; // Only types.
+    if TYPES_OF_THE_CONTRACT.contains(&path) {
+        return Need::Nothing;
     }
     if !version.starts_with("0.2.") {
         return Need::NotProvided;

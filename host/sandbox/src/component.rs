@@ -6,9 +6,10 @@ use bytesize::ByteSize;
 use wasmtime::component::{ComponentExportIndex, Linker};
 
 use crate::compile::{self, Source};
-use crate::contract::bindings::{self, TransformPre};
+use crate::contract::bindings;
 use crate::engine::{Engine, Loaded};
 use crate::host::{Host, Quota, add_to_linker};
+use crate::instance::ExportsPre;
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::Limits;
 use pipehost_record::foreign::Foreign;
@@ -25,7 +26,7 @@ pub struct Component {
     pub(crate) grants: Grants,
     pub(crate) quota: Arc<Quota>,
     pub(crate) engine: Arc<Engine>,
-    pub(crate) pre: TransformPre<Host>,
+    pub(crate) pre: ExportsPre,
     /// `save` and `restore`, if it exports them.
     pub(crate) checkpoint: Option<(ComponentExportIndex, ComponentExportIndex)>,
     /// `advance`, if it exports it.
@@ -63,7 +64,8 @@ impl Component {
         if !refused.is_empty() {
             return Err(refused);
         }
-        if component.get_export_index(None, bindings::STAGE).is_none() {
+        let stages = [bindings::STAGE, bindings::PACKED_STAGE];
+        if stages.iter().all(|stage| component.get_export_index(None, stage).is_none()) {
             let mut names = ty.exports(&engine.wasmtime).map(|(name, _)| name);
             if let Some(version) = names.find_map(bindings::other_version) {
                 let version = Foreign::new(version).to_string();
@@ -93,7 +95,7 @@ impl Component {
         };
         let checkpoint =
             function(bindings::CHECKPOINT, "save").zip(function(bindings::CHECKPOINT, "restore"));
-        let advance = function(bindings::WATERMARK, "advance");
+        let advance = function(pre.watermark(), "advance");
         let written = grants.folders.iter().filter(|folder| folder.writable);
         let written = written.map(|folder| folder.host.value.clone()).collect();
         let quota = Quota::new(written, limits.disk_bytes, limits.files).into();
@@ -131,12 +133,11 @@ fn link(
     engine: &Engine,
     component: &wasmtime::component::Component,
     imports: &[String],
-) -> wasmtime::Result<TransformPre<Host>> {
+) -> wasmtime::Result<ExportsPre> {
     let mut linker = Linker::<Host>::new(&engine.wasmtime);
     add_to_linker(&mut linker)?;
     for import in imports.iter().filter(|import| import.starts_with("pipehost:")) {
         linker.instance(import)?; // Only types: nothing to define.
     }
-    let pre = linker.instantiate_pre(component)?;
-    TransformPre::new(pre)
+    ExportsPre::new(linker.instantiate_pre(component)?)
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use anyhow::{Context as _, Result, anyhow, bail};
 use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_parser::{Resolve, SourceMap};
 
 use super::job::{Compiled, Job, Refusal, Source};
 use super::limits::Limits;
@@ -73,16 +73,22 @@ fn wrap(module: &[u8], file: &impl Display) -> Result<Vec<u8>> {
         bail!(built_for_another(&Foreign::new(&version).to_string()));
     }
     let wrap = || -> anyhow::Result<Vec<u8>> {
+        let mut contract = SourceMap::default();
+        contract.push("stage.wit".as_ref(), include_str!("../../../../wit/stage.wit"));
+        contract.push("packed.wit".as_ref(), include_str!("../../../../wit/packed.wit"));
         let mut resolve = Resolve::default();
-        let package = resolve.push_str("stage.wit", include_str!("../../../../wit/stage.wit"))?;
+        let package = resolve.push_group(contract.parse().map_err(|(_, error)| error)?)?;
         let exports =
             |interface: &str| memchr::memmem::find(module, interface.as_bytes()).is_some();
+        let is_packed = exports("pipehost:stage/packed-stage@");
+        let watermark = ["pipehost:stage/watermark@", "pipehost:stage/packed-watermark@"];
         let world = match exports("pipehost:stage/checkpoint@") {
-            true if exports("pipehost:stage/watermark@") => "timed-transform",
+            true if exports(watermark[usize::from(is_packed)]) => "timed-transform",
             true => "stateful-transform",
             false => "transform",
         };
-        let world = resolve.select_world(&[package], Some(world))?;
+        let world = format!("{}{world}", if is_packed { "packed-" } else { "" });
+        let world = resolve.select_world(&[package], Some(&world))?;
         let mut module = module.to_vec();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
         ComponentEncoder::default().module(&module)?.validate(true).encode()

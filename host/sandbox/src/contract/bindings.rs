@@ -10,14 +10,32 @@ wasmtime::component::bindgen!({
     exports: { default: async },
 });
 
-pub use self::pipehost::stage::records;
+pub use self::pipehost::stage::{declarations, records};
+
+/// The shape with packed lists: see `wit/packed.wit`.
+pub mod packed {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "packed-transform",
+        ownership: Borrowing { duplicate_if_necessary: false },
+        exports: { default: async },
+        with: {
+            "pipehost:stage/records": super::records,
+            "pipehost:stage/declarations": super::declarations,
+        },
+    });
+
+    pub use self::pipehost::stage::packed_records as records;
+}
 
 /// The version of the contract that components are built against.
 pub const VERSION: &str = "0.2.0";
 /// The interfaces that they export.
 pub const STAGE: &str = "pipehost:stage/stage@0.2.0";
+pub const PACKED_STAGE: &str = "pipehost:stage/packed-stage@0.2.0";
 pub const CHECKPOINT: &str = "pipehost:stage/checkpoint@0.2.0";
 pub const WATERMARK: &str = "pipehost:stage/watermark@0.2.0";
+pub const PACKED_WATERMARK: &str = "pipehost:stage/packed-watermark@0.2.0";
 
 /// The version of the contract that an exported name is of, if it is not ours.
 pub fn other_version(name: &str) -> Option<&str> {

@@ -2,6 +2,7 @@
 
 pub mod bindings;
 pub mod outcome;
+pub mod packed;
 pub mod plan;
 pub mod state;
 mod violation;

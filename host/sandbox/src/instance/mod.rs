@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod arbitrary_guests;
 mod classify;
+mod exports;
 mod failure;
 
 use std::future::poll_fn;
@@ -16,8 +17,8 @@ use wasmtime::{Store, UpdateDeadline, WasmBacktrace};
 
 use crate::compile::Metering;
 use crate::component::Component;
-use crate::contract::bindings::exports::pipehost::stage::stage as contract;
-use crate::contract::bindings::{Transform, records};
+use crate::contract::Violation;
+use crate::contract::bindings::{declarations, records};
 use crate::contract::outcome::{self, Answer};
 use crate::contract::plan::{Given, Keeps, Plan};
 use crate::contract::state::{
@@ -26,16 +27,17 @@ use crate::contract::state::{
 use crate::host::{self, GuestLog, Host, Turns};
 use crate::threads::stopped;
 use classify::classify;
+pub(crate) use exports::ExportsPre;
+use exports::{Answered, Exports};
 pub use failure::Failure;
 use pipehost_config::Partition;
 use pipehost_config::limits::Limits;
 use pipehost_observe::metrics::{Activity, Cause, NodeMetrics};
+use pipehost_record::Batch;
 use pipehost_record::foreign::Foreign;
-use pipehost_record::{Batch, Column};
 
 type Save = TypedFunc<(GivenGroups,), (Result<Vec<CrossingState>, String>,)>;
 type Restore = TypedFunc<(Vec<CrossingState>, SavedBy), (Result<(), String>,)>;
-type Advance = TypedFunc<(i64,), (Result<records::Outcome, String>,)>;
 
 /// The description that a component returns.
 #[derive(Debug, Clone)]
@@ -50,9 +52,8 @@ pub struct Description {
 /// An instance of a stage, used by one worker.
 pub(crate) struct Instance {
     store: Store<Host>,
-    exports: Transform,
+    exports: Exports,
     checkpoint: Option<(Save, Restore)>,
-    advance: Option<Advance>,
     name: Arc<str>,
     limits: Limits,
     plan: Plan,
@@ -112,7 +113,8 @@ impl Instance {
         arm(&mut store, limits.lifecycle_fuel());
         let made = async {
             let instance = component.pre.instance_pre().instantiate_async(&mut store).await?;
-            let exports = Transform::new(&mut store, &instance)?;
+            let advance = component.advance.as_ref();
+            let exports = Exports::new(&component.pre, &mut store, &instance, advance)?;
             let checkpoint = match &component.checkpoint {
                 None => None,
                 Some((save, restore)) => Some((
@@ -120,19 +122,15 @@ impl Instance {
                     instance.get_typed_func(&mut store, restore)?,
                 )),
             };
-            let advance = (component.advance.as_ref())
-                .map(|advance| instance.get_typed_func(&mut store, advance))
-                .transpose()?;
-            Ok((exports, checkpoint, advance))
+            Ok((exports, checkpoint))
         };
         let made = within(&limits, &log, &turns, made).await.0;
         count_fuel(&mut store, limits.lifecycle_fuel(), metrics);
-        let (exports, checkpoint, advance) = made?;
+        let (exports, checkpoint) = made?;
         let mut instance = Self {
             store,
             exports,
             checkpoint,
-            advance,
             name: component.name.clone(),
             limits,
             plan: Plan::default(),
@@ -149,7 +147,7 @@ impl Instance {
     pub(crate) async fn describe(&mut self) -> Result<Description, Failure> {
         let described = self
             .call(self.limits.lifecycle_fuel(), async |store, exports| {
-                exports.pipehost_stage_stage().call_describe(store).await
+                exports.describe(store).await
             })
             .await?;
         Ok(Description {
@@ -163,7 +161,7 @@ impl Instance {
     pub(crate) async fn open(&mut self, config: &str) -> Result<Plan, Failure> {
         let plan = self
             .call(self.limits.lifecycle_fuel(), async |store, exports| {
-                exports.pipehost_stage_stage().call_open(store, config).await
+                exports.open(store, config).await
             })
             .await?
             .map_err(|refusal| Failure::new(Cause::Error, refusal))?;
@@ -175,11 +173,13 @@ impl Instance {
             ports: plan.ports,
             inputs: plan.inputs,
             keeps: match plan.keeps {
-                contract::Keeps::Anything => Keeps::Anything,
-                contract::Keeps::Nothing => Keeps::Nothing,
-                contract::Keeps::ByKey(records::Target::Key) => Keeps::ByKey(Partition::Key),
-                contract::Keeps::ByKey(records::Target::Value) => Keeps::ByKey(Partition::Value),
-                contract::Keeps::ByKey(records::Target::Attribute(name)) => {
+                declarations::Keeps::Anything => Keeps::Anything,
+                declarations::Keeps::Nothing => Keeps::Nothing,
+                declarations::Keeps::ByKey(records::Target::Key) => Keeps::ByKey(Partition::Key),
+                declarations::Keeps::ByKey(records::Target::Value) => {
+                    Keeps::ByKey(Partition::Value)
+                }
+                declarations::Keeps::ByKey(records::Target::Attribute(name)) => {
                     Keeps::ByKey(Partition::Attribute(name))
                 }
             },
@@ -195,16 +195,6 @@ impl Instance {
     /// If the guest fails, or breaks a limit or the contract. The instance must not be used again.
     pub(crate) async fn process(&mut self, batch: &Batch) -> Result<Answer, Failure> {
         let given = Given::new(&self.plan, batch);
-        let lowered: Vec<_> =
-            given.attributes.iter().map(|column| column.as_deref().map(lower)).collect();
-        let input = records::Batch {
-            len: batch.len as u32,
-            timestamps: given.timestamps.as_deref().map(Vec::as_slice),
-            key: given.key.as_deref().map(lower),
-            value: given.value.as_deref().map(lower),
-            attributes: &lowered,
-            input: batch.input,
-        };
         // Not the first call: it touches memory for the first time, which later calls do not.
         let watched = self.calls % LOOK_AT == 1;
         self.calls = self.calls.wrapping_add(1);
@@ -212,12 +202,11 @@ impl Instance {
         (stopwatch.runs, stopwatch.in_guest) = (watched, Duration::ZERO);
         let (outcome, took) = self
             .timed_call(self.limits.call_fuel(batch.len), async |store, exports| {
-                exports.pipehost_stage_stage().call_process(store, input).await
+                exports.process(store, batch, &given).await
             })
             .await;
         self.count_time(took);
-        let outcome = outcome?.map_err(|message| Failure::new(Cause::Error, message))?;
-        self.check(Some((batch, &given)), outcome)
+        self.check(Some((batch, &given)), outcome?)
     }
 
     /// Calls `finish`, in which the stage emits what it still holds.
@@ -225,12 +214,8 @@ impl Instance {
     /// # Errors
     /// As [`Instance::process`].
     pub(crate) async fn finish(&mut self) -> Result<Answer, Failure> {
-        let outcome = self
-            .call(self.state_fuel(0), async |store, exports| {
-                exports.pipehost_stage_stage().call_finish(store).await
-            })
-            .await?
-            .map_err(|message| Failure::new(Cause::Error, message))?;
+        let finish = async |store: &mut Store<Host>, exports: &Exports| exports.finish(store).await;
+        let outcome = self.call(self.state_fuel(0), finish).await?;
         self.check(None, outcome)
     }
 
@@ -239,13 +224,14 @@ impl Instance {
     /// # Errors
     /// As [`Instance::process`].
     pub(crate) async fn advance(&mut self, watermark: i64) -> Result<Answer, Failure> {
-        let Some(advance) = self.advance else { return Ok(Answer::default()) };
+        if !self.exports.has_advance() {
+            return Ok(Answer::default());
+        }
         let outcome = self
-            .call(self.state_fuel(0), async |store, _| {
-                Ok(advance.call_async(store, (watermark,)).await?.0)
+            .call(self.state_fuel(0), async |store, exports| {
+                exports.advance(store, watermark).await
             })
-            .await?
-            .map_err(|message| Failure::new(Cause::Error, message))?;
+            .await?;
         self.check(None, outcome)
     }
 
@@ -289,8 +275,13 @@ impl Instance {
     fn check(
         &self,
         input: Option<(&Batch, &Given)>,
-        mut outcome: records::Outcome,
+        answered: Answered,
     ) -> Result<Answer, Failure> {
+        let broken = |rule: Violation| {
+            Failure::new(Cause::Contract, format!("its answer breaks the contract: {rule:#}"))
+        };
+        let outcome = answered.map_err(|message| Failure::new(Cause::Error, message))?;
+        let mut outcome = outcome.map_err(broken)?;
         let batch = input.map(|(batch, _)| batch);
         for rejection in &mut outcome.rejected {
             rejection.reason = Foreign::new(&rejection.reason).to_string();
@@ -329,16 +320,14 @@ impl Instance {
                 return Err(Failure::new(Cause::Output, message));
             }
         }
-        outcome::join(input, self.plan.ports.len(), &self.name, outcome).map_err(|rule| {
-            Failure::new(Cause::Contract, format!("its answer breaks the contract: {rule:#}"))
-        })
+        outcome::join(input, self.plan.ports.len(), &self.name, outcome).map_err(broken)
     }
 
     /// Makes one call into the guest with this much fuel, under the time limit.
     async fn call<R>(
         &mut self,
         fuel: Option<u64>,
-        call: impl AsyncFnOnce(&mut Store<Host>, &Transform) -> wasmtime::Result<R>,
+        call: impl AsyncFnOnce(&mut Store<Host>, &Exports) -> wasmtime::Result<R>,
     ) -> Result<R, Failure> {
         self.timed_call(fuel, call).await.0
     }
@@ -347,7 +336,7 @@ impl Instance {
     async fn timed_call<R>(
         &mut self,
         fuel: Option<u64>,
-        call: impl AsyncFnOnce(&mut Store<Host>, &Transform) -> wasmtime::Result<R>,
+        call: impl AsyncFnOnce(&mut Store<Host>, &Exports) -> wasmtime::Result<R>,
     ) -> (Result<R, Failure>, Duration) {
         arm(&mut self.store, fuel);
         // A tick that came while nothing ran must not count for this call.
@@ -422,11 +411,6 @@ fn inherited_bytes(input: Option<&Batch>, outputs: &[records::Output], most: usi
         }
     }
     bytes
-}
-
-fn lower(column: &Column) -> records::Column<'_> {
-    let nulls = (!column.nulls.is_empty()).then_some(&column.nulls[..]);
-    records::Column { ends: &column.ends, data: &column.data, nulls }
 }
 
 /// Sets the fuel for a call.
