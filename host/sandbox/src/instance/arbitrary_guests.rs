@@ -32,9 +32,15 @@ const SHAPE: &str = r#"(module
   (func (export "pipehost:stage/watermark@0.2.0#advance") (param i64) (result i32) unreachable))"#;
 
 fn module(random: &mut fastrand::Rng) -> Option<Vec<u8>> {
+    let shape = match random.bool() {
+        true => SHAPE
+            .replace("stage/stage@", "stage/packed-stage@")
+            .replace("stage/watermark@", "stage/packed-watermark@"),
+        false => SHAPE.to_owned(),
+    };
     let seed: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(2048).collect();
     let config = Config {
-        exports: Some(wat::parse_str(SHAPE).expect("it is a module")),
+        exports: Some(wat::parse_str(&shape).expect("it is a module")),
         max_imports: 0,
         allow_start_export: true,
         gc_enabled: false,

@@ -34,7 +34,7 @@ impl OutputBudget {
     }
 
     /// Of a native stage: unlimited.
-    #[cfg(feature = "native")]
+    #[cfg(any(test, feature = "native"))]
     pub(super) fn endless() -> Self {
         let all = usize::MAX;
         Self { bytes: all, records: all, attributes: all, reasons: all }
