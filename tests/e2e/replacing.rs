@@ -405,7 +405,7 @@ fn many_replacements_lose_and_invent_nothing() {
             let mut pipeline = Pipeline::with(&settings)
                 .source("in", "file", &format!("paths = \"{paths}\"\n{batches}"))
                 .stage("filter", "filter", "config = { field = \"value\", contains = \"\" }");
-            if round % 3 != 0 {
+            if !round.is_multiple_of(3) {
                 pipeline = pipeline.stage("prefix", "add-prefix", "config = { prefix = \"x\" }");
             }
             // What the stage refuses, at times.

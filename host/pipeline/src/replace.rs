@@ -68,8 +68,8 @@ impl Running {
 ///
 /// # Errors
 /// If neither opens, or a request to end does not wait for it: how the run has ended.
-async fn switch(stopped: Stopped, course: &mut Course) -> Result<Running, Box<RunReport>> {
-    let Stopped { before, prepared, work, list, replacing } = stopped;
+async fn switch(stopped: Box<Stopped>, course: &mut Course) -> Result<Running, Box<RunReport>> {
+    let Stopped { before, prepared, work, list, replacing } = *stopped;
     let Replacing { asked: Replacement { with, answer }, since } = replacing;
     let (drained, begun) = (since.elapsed(), Instant::now());
     let (mut running, answered) = match course.open(&work, with, &before).await? {

@@ -267,7 +267,7 @@ impl Running {
             {
                 let Self { suspension, prepared, config, written, work, list, .. } = self;
                 let before = Suspended::new(suspension, config, written);
-                Driven::Suspended(Stopped { before, prepared, work, list, replacing })
+                Driven::Suspended(Stopped { before, prepared, work, list, replacing }.into())
             }
             replacing => {
                 if let Some(replacing) = replacing {
@@ -361,7 +361,7 @@ impl Course {
 /// How [`Running::drive`] has ended.
 pub(crate) enum Driven {
     Ended(RunReport),
-    Suspended(Stopped),
+    Suspended(Box<Stopped>),
 }
 
 /// A pipeline that is suspended to be replaced.
