@@ -79,8 +79,9 @@ struct Builder {
 
 impl Builder {
     /// Opens the state and the dead letters.
-    fn new(prepared: Prepared, before: Option<Suspended>) -> Result<Self> {
-        let Prepared { config, graph, runners, metrics, replay, pace } = prepared.clone();
+    fn new(mut prepared: Prepared, before: Option<Suspended>) -> Result<Self> {
+        let replay = prepared.replay.take(); // May be large, and is never replaced.
+        let Prepared { config, graph, runners, metrics, pace, .. } = prepared.clone();
         let config = Arc::new(config);
         let history = before.as_ref().map(Suspended::history);
         let (store, found) = match (&config.state, &before, &history) {
