@@ -40,19 +40,15 @@ pub fn signals() -> Result<mpsc::Receiver<Request>, Error> {
     Ok(receive)
 }
 
-/// The signals of a run that can go on with another pipeline.
-pub struct Signals {
-    /// To the run; others may send to it too.
-    pub send: mpsc::Sender<Request>,
-    pub requests: mpsc::Receiver<Request>,
-    /// SIGHUP. One that comes before the last one was received counts once.
-    pub hangups: mpsc::Receiver<()>,
+/// Receives SIGINT and SIGTERM from now on, which end the run. Others may send to it too.
+pub fn stops() -> Result<(mpsc::Sender<Request>, mpsc::Receiver<Request>), Error> {
+    let (send, receive) = mpsc::channel(4);
+    end_on(&[SignalKind::interrupt(), SignalKind::terminate()], &send)?;
+    Ok((send, receive))
 }
 
-/// Receives SIGINT and SIGTERM, which end the run, and SIGHUP, which does not, from now on.
-pub fn with_hangups() -> Result<Signals, Error> {
-    let (send, requests) = mpsc::channel(4);
-    end_on(&[SignalKind::interrupt(), SignalKind::terminate()], &send)?;
+/// Receives SIGHUP from now on. One that comes before the last one was received counts once.
+pub fn hangups() -> Result<mpsc::Receiver<()>, Error> {
     let (hang_up, hangups) = mpsc::channel(1);
     if !is_ignored(SignalKind::hangup()) {
         let mut signals = signal(SignalKind::hangup()).map_err(cannot)?;
@@ -62,7 +58,7 @@ pub fn with_hangups() -> Result<Signals, Error> {
             }
         });
     }
-    Ok(Signals { send, requests, hangups })
+    Ok(hangups)
 }
 
 fn cannot(error: std::io::Error) -> Error {

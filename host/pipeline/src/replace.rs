@@ -14,14 +14,14 @@ use crate::builder::go_on;
 use crate::prepare::Prepared;
 use crate::run::{Course, Driven, Request, RunReport, Running, StopCause, Stopped};
 use crate::suspension::{GoesOn, Suspended};
-use pipehost_config::{Config, FileSource, SourceKind, Stage};
+use pipehost_config::{Config, FileSource, SinkKind, SourceKind, Stage};
 use pipehost_sandbox::Runner;
 
 /// Asks a run to go on with another pipeline.
 pub struct Replacement {
     /// With the metrics of the run.
     pub with: Prepared,
-    /// Gets the answer.
+    /// Gets the answer: an error if the pipeline goes on as it was. There is none if it ended first.
     pub answer: oneshot::Sender<Result<Replaced>>,
 }
 
@@ -72,16 +72,30 @@ async fn switch(stopped: Box<Stopped>, course: &mut Course) -> Result<Running, B
     let Stopped { before, prepared, work, list, replacing } = *stopped;
     let Replacing { asked: Replacement { with, answer }, since } = replacing;
     let (drained, begun) = (since.elapsed(), Instant::now());
-    let (mut running, answered) = match course.open(&work, with, &before).await? {
+    let new_stages: Vec<_> = with.config.stages.iter().map(|stage| stage.name.clone()).collect();
+    let metrics = with.metrics.clone();
+    let opened = match before.refusal() {
+        Some(why) => Err(why),
+        None => course.open(&work, with, &before).await?,
+    };
+    if opened.is_err() {
+        new_stages.iter().for_each(|name| metrics.node(&name.value).lanes.set(0));
+    }
+    let (mut running, answered) = match opened {
         Ok(running) => (running, Ok(Replaced { drained, switched: begun.elapsed() })),
-        Err(why) => match course.open(&work, prepared, &before).await? {
+        Err(why) => match course.open(&work, prepared, &before.for_itself()).await? {
             Ok(running) => (running, Err(why)),
             Err(also) => {
                 let why = anyhow!(
                     "cannot go on with the changed pipeline: {why:#}\nnor with the one before: \
                      {also:#}"
                 );
-                return Err(Box::new(RunReport { failure: Some(why), ..course.report() }));
+                let unfinished = before.sinks();
+                return Err(Box::new(RunReport {
+                    failure: Some(why),
+                    unfinished,
+                    ..course.report()
+                }));
             }
         },
     };
@@ -151,6 +165,20 @@ pub(crate) fn goes_on(old: &Prepared, new: &Prepared) -> Result<GoesOn> {
             ));
         }
     }
+    for sink in &is.sinks {
+        let mut others = was.sinks.iter();
+        let is_same = others.any(|other| other.name == sink.name && other.kind == sink.kind);
+        if let SinkKind::File(file) = &sink.kind
+            && !is_same
+            && is_pipe(&file.path.value)
+        {
+            let (name, path) = (&sink.name.value, file.path.value.display());
+            reasons.push(format!(
+                "the sink `{name}` writes the pipe {path}: to open it waits until somebody reads it, \
+                 and everything would stand still"
+            ));
+        }
+    }
     if !reasons.is_empty() {
         bail!(
             "cannot go on with this while it runs:\n  {}\nTo run it, stop this run and start anew",
@@ -169,9 +197,13 @@ pub(crate) fn goes_on(old: &Prepared, new: &Prepared) -> Result<GoesOn> {
     })
 }
 
+/// Whether a path leads to a pipe or a device.
+fn is_pipe(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|at| !at.is_file() && !at.is_dir())
+}
+
 /// Whether what a source reads is gone once it is read.
 fn reads_once(kind: &SourceKind) -> bool {
-    let is_pipe = |path: &Path| fs::metadata(path).is_ok_and(|at| !at.is_file() && !at.is_dir());
     match kind {
         SourceKind::Stdin { .. } => true,
         SourceKind::File(FileSource { paths, .. }) => paths.iter().any(|path| is_pipe(&path.value)),
@@ -191,4 +223,5 @@ fn is_same_stage((stage, runner): (&Stage, &Runner), (other, by): (&Stage, &Runn
         && (stage.workers, &stage.partition) == (other.workers, &other.partition)
         && (&stage.limits, &stage.grants) == (&other.limits, &other.grants)
         && (&stage.retry, &stage.breaker) == (&other.retry, &other.breaker)
+        && stage.on_error == other.on_error
 }

@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 use crate::flow::{TaskError, TaskResult};
 use crate::prepare::Prepared;
 use crate::replace::{self, Replacement, Replacing};
-use crate::suspension::{Suspended, Suspension, Written};
+use crate::suspension::{Suspended, Suspension};
 use pipehost_config::Config;
 use pipehost_config::graph::{self, NodeId};
-use pipehost_connectors::Progress;
+use pipehost_connectors::{Progress, WrittenFiles};
 use pipehost_observe::metrics::{Metrics, NodeMetrics};
 use pipehost_sandbox::guests;
 
@@ -115,7 +115,7 @@ pub struct Running {
     /// What runs, to go on with it if another pipeline cannot.
     prepared: Prepared,
     config: Arc<Config>,
-    written: Written,
+    written: WrittenFiles,
     /// Where its tasks run, except for those of stages.
     work: Handle,
 }
@@ -145,7 +145,7 @@ impl Running {
         prepared: Prepared,
         config: Arc<Config>,
         before: Option<&Suspended>,
-        written: Written,
+        written: WrittenFiles,
     ) -> Self {
         let (spawner, asked) = mpsc::unbounded_channel();
         let nodes = nodes(&config, &prepared.metrics, before);
@@ -265,15 +265,16 @@ impl Running {
             Some(replacing)
                 if failure.is_none() && self.tasks.is_empty() && self.suspension.is_complete() =>
             {
+                self.nodes.iter().for_each(|node| node.metrics.lanes.set(0));
                 let Self { suspension, prepared, config, written, work, list, .. } = self;
                 let before = Suspended::new(suspension, config, written);
                 Driven::Suspended(Stopped { before, prepared, work, list, replacing }.into())
             }
             replacing => {
-                if let Some(replacing) = replacing {
-                    replacing
-                        .asked
-                        .refuse(anyhow!("the pipeline ended before it could be replaced"));
+                // They had all their input, and no other run takes them over. Who asked for the
+                // other pipeline learns that there is no answer.
+                if replacing.is_some() && failure.is_none() {
+                    failure = self.suspension.finish_sinks().await.err();
                 }
                 Driven::Ended(self.report(failure, course).await)
             }

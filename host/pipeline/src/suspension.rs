@@ -8,12 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use anyhow::Context as _;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::state::{Checkpoint, Store};
-use pipehost_config::{Config, SinkKind, SourceKind};
-use pipehost_connectors::{Progress, Sink, Source, WrittenFiles, described};
+use pipehost_config::{Config, SourceKind};
+use pipehost_connectors::{Progress, Sink, Source, WrittenFiles};
 use pipehost_sandbox::Worker;
 
 /// The suspension of one run; the same for all its nodes.
@@ -40,6 +41,10 @@ pub(crate) struct GoesOn {
 struct Kept {
     /// Whether a source has stopped for it.
     stopped: bool,
+    /// Sources and sinks whose input has ended.
+    finished: BTreeSet<String>,
+    /// Why no other pipeline can go on from here.
+    refusal: Option<anyhow::Error>,
     sources: BTreeMap<String, (Source, Arc<Progress>)>,
     sinks: BTreeMap<String, Sink>,
     workers: BTreeMap<String, Worker>,
@@ -90,6 +95,25 @@ impl Suspension {
         self.kept().stopped = true;
     }
 
+    /// The input of a source or sink has ended: it is not opened again.
+    pub(crate) fn note_finished(&self, name: &str) {
+        self.kept().finished.insert(name.to_owned());
+    }
+
+    /// Has the pipeline that ran go on.
+    pub(crate) fn refuse(&self, why: anyhow::Error) {
+        self.kept().refusal.get_or_insert(why);
+    }
+
+    /// Completes what sinks have written that wait for another run.
+    pub(crate) async fn finish_sinks(&self) -> anyhow::Result<()> {
+        let sinks = std::mem::take(&mut self.kept().sinks);
+        for (name, sink) in sinks {
+            sink.finish().await.with_context(|| format!("sink `{name}`"))?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn keep_source(&self, name: &str, source: Source, progress: Arc<Progress>) {
         self.kept().sources.insert(name.to_owned(), (source, progress));
     }
@@ -122,33 +146,15 @@ pub(crate) struct Suspended {
     suspension: Suspension,
     /// The pipeline that it ran.
     pub(crate) config: Arc<Config>,
-    pub(crate) written: Written,
-}
-
-/// What the runs of this process have written.
-#[derive(Clone, Default)]
-pub(crate) struct Written {
-    pub(crate) files: WrittenFiles,
-    /// As [`described`], of the sinks that write files.
-    targets: BTreeSet<String>,
-}
-
-impl Written {
-    /// Adds what a pipeline writes.
-    pub(crate) fn with(mut self, config: &Config) -> Self {
-        let files = config.sinks.iter().filter(|sink| matches!(sink.kind, SinkKind::File(_)));
-        self.targets.extend(files.map(|sink| described(&sink.kind)));
-        self
-    }
-
-    pub(crate) fn has(&self, kind: &SinkKind) -> bool {
-        self.targets.contains(&described(kind))
-    }
+    /// The files that the runs of this process have written.
+    pub(crate) written: WrittenFiles,
+    /// Whether the pipeline that ran goes on, and not another one.
+    is_for_itself: bool,
 }
 
 impl Suspended {
-    pub(crate) fn new(suspension: Suspension, config: Arc<Config>, written: Written) -> Self {
-        Self { suspension, config, written }
+    pub(crate) fn new(suspension: Suspension, config: Arc<Config>, written: WrittenFiles) -> Self {
+        Self { suspension, config, written, is_for_itself: false }
     }
 
     /// What its checkpoints have left.
@@ -158,6 +164,21 @@ impl Suspended {
 
     pub(crate) fn take_store(&self) -> Option<Store> {
         self.suspension.kept().store.take()
+    }
+
+    /// The same, for the pipeline that ran to go on.
+    pub(crate) fn for_itself(&self) -> Self {
+        Self { is_for_itself: true, ..self.clone() }
+    }
+
+    /// Whether a source or sink has ended before.
+    pub(crate) fn has_finished(&self, name: &str) -> bool {
+        self.suspension.kept().finished.contains(name)
+    }
+
+    /// Why no other pipeline can go on from here.
+    pub(crate) fn refusal(&self) -> Option<anyhow::Error> {
+        self.suspension.kept().refusal.take()
     }
 
     /// The progress of a source that waits to go on.
@@ -176,8 +197,11 @@ impl Suspended {
         self.suspension.kept().sinks.contains_key(name)
     }
 
+    /// Whether an instance of a stage goes on: in the pipeline that ran, or in another one where
+    /// the stage is the same.
     pub(crate) fn has_worker(&self, name: &str) -> bool {
-        self.suspension.kept().workers.contains_key(name)
+        let is_same = self.is_for_itself || self.suspension.keeps_stage(name);
+        is_same && self.suspension.kept().workers.contains_key(name)
     }
 
     pub(crate) fn take_source(&self, name: &str) -> Option<Source> {

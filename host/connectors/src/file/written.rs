@@ -1,7 +1,9 @@
 //! The files that a run writes. It must not read them too: it would never end.
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use pipehost_files::fingerprint::inode;
@@ -16,6 +18,11 @@ impl WrittenFiles {
         if let Ok(inode) = inode(file) {
             self.0.lock().expect("nobody panics here").insert(inode);
         }
+    }
+
+    /// Whether the file at a path is one of them.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        fs::metadata(path).is_ok_and(|file| self.has((file.dev(), file.ino())))
     }
 
     pub(crate) fn has(&self, inode: (u64, u64)) -> bool {

@@ -195,6 +195,12 @@ impl SourceConnector for HttpSource {
         self.place.clone()
     }
 
+    /// Takes no more requests; those that are taken are still delivered.
+    fn stop(&mut self) -> bool {
+        self.deliveries.close();
+        true
+    }
+
     fn checkpoint(&mut self, number: u64) {
         let waiting = std::mem::take(&mut self.waiting);
         if waiting.is_empty() {

@@ -1,11 +1,13 @@
 //! Opens the sources and sinks of a run, or takes them over from the run before.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Builder, assigner};
-use crate::flow::inlet::Inlet;
+use crate::checkpoint::NodeState;
+use crate::flow::TaskError;
+use crate::flow::inlet::{Event, Inlet};
 use crate::flow::queue::{Outlet, StreamEnd};
 use crate::run::{Node, Task};
 use crate::state::SinkCheckpoint;
@@ -14,13 +16,15 @@ use crate::task::rejections::Rejections;
 use crate::task::sink::SinkTask;
 use crate::task::source::SourceTask;
 use pipehost_config::graph::NodeId;
-use pipehost_config::{FileSink, SinkKind, SourceKind};
-use pipehost_connectors::{Progress, Resume, Sink, Source, described};
+use pipehost_config::{SinkKind, SourceKind};
+use pipehost_connectors::{Progress, Resume, Sink, Source, Synced, described};
 
 /// A sink, or the run before that it is taken over from when the run begins.
 pub(super) enum Opened {
     Anew(Sink),
     GoesOn(Suspended),
+    /// It has ended, and gets nothing more.
+    Ended,
 }
 
 impl Builder {
@@ -31,6 +35,10 @@ impl Builder {
             let id = NodeId::Source(index);
             let Node { name, metrics, progress, .. } = self.node(id);
             let progress = progress.expect("sources have progress");
+            if self.has_ended(&name, &source.kind) {
+                tasks.push((name.clone(), self.ended_source(id, &name)));
+                continue;
+            }
             let opened = self.open_source(&name, &source.kind, progress.clone())?;
             let before = self.checkpoint.sources.get(&name);
             let latest = before.and_then(|source| source.latest);
@@ -65,6 +73,53 @@ impl Builder {
             tasks.push((name, Box::pin(run)));
         }
         Ok(tasks)
+    }
+
+    /// Whether a source has ended in the run before, and is the same: it has no more input.
+    fn has_ended(&self, name: &str, kind: &SourceKind) -> bool {
+        self.before.as_ref().is_some_and(|before| {
+            let mut sources = before.config.sources.iter();
+            before.has_finished(name)
+                && sources.any(|source| source.name.value == name && source.kind == *kind)
+        })
+    }
+
+    /// The task of a source that has ended.
+    fn ended_source(&mut self, id: NodeId, name: &str) -> Task {
+        let metrics = self.metrics.node(name);
+        let outlet = Outlet::new(self.wiring.senders(id, 1), metrics, None);
+        let reporter = self.coordinator.reporter(id, self.coordinator.letters());
+        let before = self.checkpoint.sources.get(name);
+        let position = before.and_then(|source| source.position.clone());
+        let latest = before.and_then(|source| source.latest);
+        let name = name.to_owned();
+        Box::pin(async move {
+            reporter.suspension().note_finished(&name);
+            reporter.ended(NodeState::Source { position, latest });
+            outlet.end(StreamEnd::Finished).await
+        })
+    }
+
+    /// Whether a sink has ended in the run before, is the same, and gets nothing more.
+    fn has_ended_sink(&self, index: usize) -> bool {
+        let sink = &self.config.sinks[index];
+        let name = &sink.name.value;
+        let Some(before) = self.before.as_ref().filter(|before| before.has_finished(name)) else {
+            return false;
+        };
+        let mut sinks = before.config.sinks.iter();
+        let reaches = |id| self.graph.reached_from(id).contains(&NodeId::Sink(index));
+        let sources = self.config.sources.iter().enumerate();
+        let stages = self.config.stages.iter().enumerate();
+        let has_finished =
+            |name: &str| self.checkpoint.stages.get(name).is_some_and(|stage| stage.finished);
+        sinks.any(|other| other.name.value == *name && other.kind == sink.kind)
+            && sources
+                .filter(|(_, source)| !self.has_ended(&source.name.value, &source.kind))
+                .all(|(index, _)| !reaches(NodeId::Source(index)))
+            && stages
+                .filter(|(_, stage)| !has_finished(&stage.name.value))
+                .all(|(index, _)| !reaches(NodeId::Stage(index)))
     }
 
     /// Opens a source; `None` if it goes on as it is.
@@ -102,7 +157,13 @@ impl Builder {
         if let Some(before) = self.before.clone() {
             self.finish_others(&before).await?;
         }
-        self.config.sinks.iter().map(|sink| self.open_sink(&sink.name.value, &sink.kind)).collect()
+        let sinks = self.config.sinks.iter().enumerate();
+        sinks
+            .map(|(index, sink)| match self.has_ended_sink(index) {
+                true => Ok(Opened::Ended),
+                false => self.open_sink(&sink.name.value, &sink.kind),
+            })
+            .collect()
     }
 
     fn open_sink(&self, name: &str, kind: &SinkKind) -> Result<Opened> {
@@ -115,22 +176,34 @@ impl Builder {
             None => Resume::New { first: self.is_first },
             Some(position) => Resume::FromPosition(position),
         };
-        let kind = &self.appended(kind);
         let metrics = self.metrics.node(name);
         let opened = Sink::open(name, kind, &resume, &metrics, &self.written);
         Ok(Opened::Anew(opened.with_context(|| format!("sink `{name}`"))?))
     }
 
-    /// A file that this process has completed is appended to: without a state nothing else says
-    /// that it must not be replaced.
-    fn appended(&self, kind: &SinkKind) -> SinkKind {
-        let is_written = self.before.as_ref().is_some_and(|before| before.written.has(kind));
-        match kind {
-            SinkKind::File(file) if !self.keeps_state && is_written => {
-                SinkKind::File(FileSink { append: true, ..file.clone() })
+    /// The task of a sink that has ended.
+    fn ended_sink(&mut self, id: NodeId, name: &str) -> Task {
+        let metrics = self.metrics.node(name);
+        let mut inlet = Inlet::new(self.wiring.receivers(id), metrics, None, false);
+        let reporter = self.coordinator.reporter(id, self.coordinator.letters());
+        let before = self.checkpoint.sinks.get(name);
+        let position = before.and_then(|sink| sink.position.clone());
+        let name = name.to_owned();
+        Box::pin(async move {
+            loop {
+                match inlet.next().await? {
+                    Event::End(_) => break,
+                    Event::Watermark(_) => {}
+                    Event::Batch(_) | Event::Barrier(_) => {
+                        let why = anyhow!("sink `{name}` has completed what it writes");
+                        return Err(TaskError::Failed(why));
+                    }
+                }
             }
-            kind => kind.clone(),
-        }
+            reporter.suspension().note_finished(&name);
+            reporter.ended(NodeState::Sink(Synced { position, ..Synced::default() }));
+            Ok(())
+        })
     }
 
     /// Completes what the sinks of the run before have written, except for those that go on.
@@ -177,6 +250,11 @@ impl Builder {
                     new_sinks.insert(name.clone(), SinkCheckpoint { kind, position });
                 }
             }
+            if matches!(opened, Opened::Ended) {
+                let task = self.ended_sink(id, &name);
+                self.running.spawn(&name, task);
+                continue;
+            }
             let rejections = Rejections {
                 gate: Arc::default(), // `SinkTask` already holds the run's gate.
                 ..self.rejections("sink", &name, &metrics, sink.on_error.value)
@@ -212,6 +290,7 @@ impl Builder {
                     Opened::GoesOn(before) => {
                         before.take_sink(&its_name).expect("nobody else takes it")
                     }
+                    Opened::Ended => unreachable!("it has another task"),
                 };
                 task(sink).run().await
             });

@@ -109,9 +109,7 @@ impl Builder {
         let is_first = found.is_none();
         let checkpoint = found.unwrap_or_default();
         let written = before.as_ref().map(|before| before.written.clone()).unwrap_or_default();
-        let written = written.with(&config);
         let running = Running::new(prepared, config.clone(), before.as_ref(), written.clone());
-        let written = written.files;
         let suspension = running.suspension.clone();
         let dead_letters = match &config.dead_letters {
             Some(letters) if uses_dead_letters(&config) => {

@@ -12,6 +12,7 @@ use crate::flow::queue::Outlet;
 use crate::prepare::cores;
 use crate::run::Node;
 use crate::state::StageCheckpoint;
+use crate::suspension::Suspended;
 use crate::task::lanes::{Chain, ChainOptions, Lane, Link};
 use crate::task::parallel::{Divided, Parallel};
 use crate::task::rejections::Rejections;
@@ -43,7 +44,11 @@ impl Builder {
     pub(super) async fn start_stages(&mut self, runners: Vec<Runner>) -> Result<()> {
         for stage in &self.config.stages {
             // A stage that is replaced may have had more.
-            self.metrics.node(&stage.name.value).lanes.set(0);
+            let metrics = self.metrics.node(&stage.name.value);
+            metrics.lanes.set(0);
+            if self.kept(&stage.name.value).is_none() {
+                metrics.breaker_state.set(0);
+            }
         }
         for chain in chains(&self.config, &runners, &self.graph, &self.wiring) {
             self.start_chain(&chain, &runners).await?;
@@ -125,6 +130,9 @@ impl Builder {
             spawner: self.running.spawner(),
         };
         let begins_divided = most > 1 && stage.workers.is_some();
+        if !begins_divided && self.kept(&name).is_some() {
+            return self.start_alone(index, runner).await;
+        }
         let saved = self.saved(index).map(|before| Saved {
             by: saved_by(before),
             groups: (before.saved.iter())
@@ -162,8 +170,9 @@ impl Builder {
         let name = self.config.stages[index].name.value.clone();
         let ordered = self.config.stages[index].ordered;
         let mut workers = Vec::new();
+        let options = self.worker_options(index); // They share a breaker.
         for number in 0..count {
-            workers.push(self.worker(index, number, runner).await?);
+            workers.push(self.worker(index, number, runner, options.clone()).await?);
         }
         let ends = self.ends(index, runner);
         ends.rejections.metrics.lanes.set(count as i64);
@@ -174,10 +183,10 @@ impl Builder {
     /// A stage with one lane.
     async fn start_alone(&mut self, index: usize, runner: &Runner) -> Result<()> {
         let name = self.config.stages[index].name.value.clone();
-        let kept = self.before.clone().filter(|before| before.has_worker(&name));
+        let kept = self.kept(&name);
         let worker = match &kept {
             Some(_) => None,
-            None => Some(self.worker(index, 0, runner).await?),
+            None => Some(self.worker(index, 0, runner, self.worker_options(index)).await?),
         };
         let ends = self.ends(index, runner);
         ends.rejections.metrics.lanes.set(1);
@@ -219,16 +228,27 @@ impl Builder {
     }
 
     /// A worker with the state that it saved in an earlier run.
-    async fn worker(&self, index: usize, number: usize, runner: &Runner) -> Result<Worker> {
+    async fn worker(
+        &self,
+        index: usize,
+        number: usize,
+        runner: &Runner,
+        options: WorkerOptions,
+    ) -> Result<Worker> {
         let Node { name, metrics, .. } = self.node(NodeId::Stage(index));
         let saved = self.saved(index).and_then(|before| {
             let state = before.saved.get(&(number as u32))?.clone();
             Some(Saved { groups: vec![GroupState { number: 0, state }], by: saved_by(before) })
         });
         let given = self.directory().filter(|_| saved.is_some());
-        let options = WorkerOptions { saved, ..self.worker_options(index) };
+        let options = WorkerOptions { saved, ..options };
         let worker = Worker::start(runner.clone(), number, metrics, options).await;
         worker.map_err(|why| cannot_start(&name, &why, given.as_deref()))
+    }
+
+    /// The run before, if an instance of this stage goes on from there.
+    fn kept(&self, name: &str) -> Option<Suspended> {
+        self.before.clone().filter(|before| before.has_worker(name))
     }
 
     /// Where the state is.

@@ -47,7 +47,7 @@ impl SinkTask {
                 Event::Batch(batch) if closed => self.inlet.done(batch.len),
                 Event::Batch(batch) => {
                     closed = self.write(&batch).await?;
-                    if closed && self.reporter.is_heard() {
+                    if closed && self.reporter.makes_checkpoints() {
                         // Records that were not written must not be in a checkpoint: the next run
                         // resumes from the last one.
                         self.stop.cancel();
@@ -70,6 +70,7 @@ impl SinkTask {
         let synced = self.sink.finish().await;
         let synced =
             synced.map_err(|why| TaskError::Failed(why.context(format!("sink `{name}`"))))?;
+        self.reporter.suspension().note_finished(&name);
         self.reporter.ended(NodeState::Sink(synced));
         Ok(())
     }

@@ -36,6 +36,7 @@ pub(crate) struct SourceTask {
 
 impl SourceTask {
     pub(crate) async fn run(mut self) -> TaskResult {
+        self.outlet.settle().await?; // The time that an earlier run had reached.
         let mut out = Decoded::default();
         let batching = self.batching.clone();
         let full = |out: &Decoded| {
@@ -126,6 +127,9 @@ impl SourceTask {
             self.source.checkpoint(u64::MAX);
         }
         self.reporter.ended(self.state());
+        if close == StreamEnd::Finished {
+            suspension.note_finished(&self.rejections.name);
+        }
         self.outlet.end(close).await?;
         match is_kept {
             true => suspension.keep_source(&self.rejections.name, self.source, self.progress),

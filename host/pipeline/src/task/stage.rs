@@ -72,6 +72,7 @@ impl Spread {
 
 impl StageTask {
     pub(crate) async fn run(mut self) -> TaskResult {
+        self.outlet.settle().await?; // The time that an earlier run had reached.
         let mut overload = Overload::default();
         let close = loop {
             let event = tokio::select! {
@@ -121,9 +122,19 @@ impl StageTask {
             send(&mut self.outlet, answer).await?;
         }
         self.finished |= finishes;
+        // Without checkpoints, a pipeline that replaces this one later has use for the instance.
+        let mut is_kept = is_kept || (!self.reporter.is_heard() && self.worker.keeps_something());
         let state = match self.reporter.is_heard() {
-            true => self.state().await?,
-            false => self.nothing(),
+            true => self.state().await,
+            false => Ok(self.nothing()),
+        };
+        let state = match state {
+            Err(TaskError::Failed(why)) if !self.reporter.makes_checkpoints() => {
+                suspension.refuse(why);
+                is_kept = true;
+                self.nothing()
+            }
+            state => state?,
         };
         self.reporter.ended(state);
         if is_kept {

@@ -241,6 +241,11 @@ impl Worker {
         Ok(self.recovery.changed_state())
     }
 
+    /// Whether the stage keeps anything between calls, or does not say that it keeps nothing.
+    pub fn keeps_something(&self) -> bool {
+        self.runner.plan().keeps != Keeps::Nothing
+    }
+
     /// As [`Runner::keeps_unsaved`].
     pub fn keeps_unsaved(&self) -> bool {
         self.runner.keeps_unsaved()

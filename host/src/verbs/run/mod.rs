@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::load::PipelineArgs;
 use crate::progress::ProgressDisplay;
 use crate::runtime::Threads;
-use crate::signals::{Signals, name_of, signals, with_hangups};
+use crate::signals::{hangups, name_of, signals, stops};
 use crate::{closed, summary};
 use pipehost_config::{Config, SinkKind, SourceKind};
 use pipehost_observe::log::{self, stderr};
@@ -87,15 +87,17 @@ pub fn run(args: Args) -> Result<u8, Error> {
 async fn run_async(args: Args, work: &Handle) -> Result<u8, Error> {
     let profiling = args.profile.as_deref().map(Profiling::begin).transpose()?;
     let profile = profiling.as_ref().map(|profiling| profiling.profile.clone());
+    // First of all: it must not end a program that is still building or compiling.
+    let hangups = args.pipeline.file().map(|_| hangups()).transpose()?;
     let prepared = args.pipeline.prepare(profile.clone()).await?;
     let metrics = prepared.metrics.clone();
     let name = prepared.config.name.clone();
     let stdout_is_used =
         prepared.config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
     are_open(&prepared.config)?;
-    let (reloads, mut requests) = match args.pipeline.file() {
-        Some(_) => {
-            let Signals { send, requests, hangups } = with_hangups()?;
+    let (reloads, mut requests) = match hangups {
+        Some(hangups) => {
+            let (send, requests) = stops()?;
             (Some((send, hangups)), requests)
         }
         None => (None, signals()?),

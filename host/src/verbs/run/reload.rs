@@ -42,21 +42,23 @@ impl Reload {
             };
             self.metrics.not_replaced();
             match error {
-                Error::Mistakes(text) => stderr::say(&text), // It says what becomes of it.
-                error => stderr::say(&format!("{}\n{GOES_ON}", error.text())),
+                None => tracing::warn!("the pipeline ended before it could be replaced"),
+                Some(Error::Mistakes(text)) => stderr::say(&text), // It says what becomes of it.
+                Some(error) => stderr::say(&format!("{}\n{GOES_ON}", error.text())),
             }
         }
         std::future::pending().await
     }
 
-    async fn reload(&self) -> Result<Replaced, Error> {
+    /// # Errors
+    /// Why the pipeline goes on as it was; `None` if it has ended.
+    async fn reload(&self) -> Result<Replaced, Option<Error>> {
         tracing::info!("SIGHUP: reading the pipeline again");
-        let with = self.prepare().await?;
+        let with = self.prepare().await.map_err(Some)?;
         let (answer, answered) = oneshot::channel();
         let request = Request::Replace(Box::new(Replacement { with, answer }));
-        let ended = "the pipeline ended before it could be replaced";
-        self.send.send(request).await.map_err(|_| Error::Failed(anyhow!(ended)))?;
-        answered.await.map_err(|_| Error::Failed(anyhow!(ended)))?.map_err(Error::Failed)
+        self.send.send(request).await.map_err(|_| None)?;
+        answered.await.map_err(|_| None)?.map_err(|why| Some(Error::Failed(why)))
     }
 
     /// Prepares it on a thread of its own: a component may have to be built first.

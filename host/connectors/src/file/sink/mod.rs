@@ -202,8 +202,7 @@ impl FileSink {
             Some(Plan::New) if self.config.partition.is_some() => {}
             Some(Plan::New) => {
                 let new = match &files.keeping {
-                    None if self.config.append => New::Append,
-                    None => New::Complete,
+                    None => complete_or_append(path, &self.config, &self.written),
                     Some(Keeping { temporaries, .. }) => {
                         New::Checkpointed { temporaries, appends: self.config.append }
                     }
@@ -297,6 +296,15 @@ fn write(
         .map_err(|error| cannot_write(path, &error))
 }
 
+/// How to begin a file without a state. One that this run has completed already, in another
+/// pipeline that was replaced, is added to.
+fn complete_or_append(path: &Path, config: &Config, written: &WrittenFiles) -> New<'static> {
+    match config.append || written.is_at(path) {
+        true => New::Append,
+        false => New::Complete,
+    }
+}
+
 impl Files {
     /// Begins a file whose name comes from records.
     fn begin(&mut self, path: &Path, config: &Config, written: &WrittenFiles) -> Result<SinkFile> {
@@ -306,7 +314,7 @@ impl Files {
         }
         make_folder(&config.path.value, path)?;
         let Some(keeping) = &self.keeping else {
-            let new = if config.append { New::Append } else { New::Complete };
+            let new = complete_or_append(path, config, written);
             return SinkFile::new(path, new, &config.rotate, written);
         };
         let temporaries = &keeping.temporaries;

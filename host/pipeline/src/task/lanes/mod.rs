@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
 use crate::checkpoint::Reporter;
@@ -66,7 +66,8 @@ pub(crate) struct Chain {
     places: Arc<Semaphore>,
     window: u32,
     crew: Mutex<Crew>,
-    wake: Notify,
+    /// One permit for each lane that was woken: none is lost if the lane does not wait yet.
+    wake: Semaphore,
     waiting: Mutex<Waiting>,
     output: AsyncMutex<Output>,
 }
@@ -127,7 +128,7 @@ impl Chain {
                 close: None,
                 ended: 0,
             }),
-            wake: Notify::new(),
+            wake: Semaphore::new(0),
             waiting: Mutex::new(Waiting { resequencer: Resequencer::default(), is_sending: false }),
             output: AsyncMutex::new(Output {
                 outlets,
@@ -141,6 +142,9 @@ impl Chain {
 
     /// Runs a lane until the input has ended.
     pub(crate) async fn run(self: Arc<Self>, mut lane: Lane) -> TaskResult {
+        if lane.number == 0 {
+            self.output.lock().await.begin().await?;
+        }
         loop {
             if let Some(close) = self.turn().await {
                 return self.end(&mut lane, close).await;
@@ -175,7 +179,7 @@ impl Chain {
                 }
                 crew.asleep += 1;
             }
-            self.wake.notified().await;
+            self.wake.acquire().await.expect("the semaphore is never closed").forget();
         }
     }
 
@@ -246,15 +250,13 @@ impl Chain {
         let mut crew = self.crew();
         crew.is_taking = false;
         if crew.close.is_some() {
-            for _ in 0..std::mem::take(&mut crew.asleep) {
-                self.wake.notify_one();
-            }
+            self.wake.add_permits(std::mem::take(&mut crew.asleep));
             return;
         }
         if crew.asleep > 0 {
             if has_more || self.eager {
                 crew.asleep -= 1;
-                self.wake.notify_one();
+                self.wake.add_permits(1);
                 let_others_take();
             }
             return;

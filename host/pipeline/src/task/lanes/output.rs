@@ -41,6 +41,11 @@ pub(super) struct Done {
 }
 
 impl Output {
+    /// Tells the time that an earlier run had reached.
+    pub(super) async fn begin(&mut self) -> TaskResult {
+        self.last().settle().await
+    }
+
     pub(super) async fn send(&mut self, next: Next<Done>) -> TaskResult {
         match next {
             Next::InOrder(done) => {

@@ -36,6 +36,7 @@ pub(super) struct Emitter {
 
 impl Emitter {
     pub(super) async fn run(mut self, mut answers: mpsc::Receiver<Done>) -> TaskResult {
+        self.outlet.settle().await?; // The time that an earlier run had reached.
         let mut resequencer = Resequencer::default();
         let mut ended = 0;
         loop {
