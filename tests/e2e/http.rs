@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Child;
+use std::process::{Child, Command};
 use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -69,8 +69,11 @@ struct Run {
 
 impl Run {
     fn start(case: &Case, env: &[(&str, &str)]) -> Self {
-        let mut child =
-            case.command(&["run", "pipeline.toml"]).envs(env.iter().copied()).spawn().unwrap();
+        Self::of(case.command(&["run", "pipeline.toml"]).envs(env.iter().copied()))
+    }
+
+    fn of(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         let address = loop {
@@ -268,6 +271,45 @@ fn queued_is_answered_before_anything_is_durable() {
     expect(post(run.address, "", later), "200 OK", "{\"records\":2}\n");
     run.stop(Signal::TERM);
     assert_eq!(case.read("out.txt"), "2\n");
+}
+
+#[test]
+fn a_source_that_is_replaced_or_stopped_delivers_what_it_took_and_answers() {
+    for signal in [Signal::HUP, Signal::TERM] {
+        let pipeline = |source: &str| {
+            posted("", &format!("{source}\nbatch = {{ records = 20 }}")).sink(
+                "out",
+                "file",
+                "path = \"out.txt\"\nappend = true\nrate = 500\nqueue = 1",
+            )
+        };
+        let case = case(&pipeline(""));
+        let mut command = case.command_that_hears_hangups(&["run", "pipeline.toml"]);
+        let run = Run::of(&mut command);
+        let bodies =
+            [1, 2, 3].map(|post| (0..100).map(|n| format!("{post} {n}\n")).collect::<String>());
+        let posts = bodies.each_ref().map(|body| post(run.address, "", body));
+        // All are taken, and one of them is given out in part.
+        while fs::read(case.path("out.txt")).unwrap_or_default().is_empty() {
+            std::thread::yield_now();
+        }
+        fs::write(case.path("pipeline.toml"), pipeline("queue = 9").to_string()).unwrap();
+        kill_process(Pid::from_child(&run.child), signal).unwrap();
+        let answers = posts.map(|stream| answer(&stream).first);
+        // One that came too late to be taken may come again.
+        let taken = answers.iter().filter(|first| *first == "HTTP/1.1 200 OK").count();
+        assert!(taken > 0, "{answers:?}");
+        if signal == Signal::HUP {
+            run.stop(Signal::TERM);
+        } else {
+            wait(run.child);
+        }
+        let written = case.read("out.txt");
+        assert_eq!(written.lines().count(), 100 * taken, "{answers:?}");
+        for (body, answer) in bodies.iter().zip(&answers) {
+            assert_eq!(written.contains(body), answer == "HTTP/1.1 200 OK", "{answers:?}");
+        }
+    }
 }
 
 #[test]

@@ -442,3 +442,185 @@ fn many_replacements_lose_and_invent_nothing() {
         assert!(numbers == expected, "{} of {count}, {answers:?}", numbers.len());
     }
 }
+
+/// Waits until a file has this in it.
+#[track_caller]
+fn has(run: &mut Run<'_>, name: &str, text: &str) {
+    while std::fs::read_to_string(run.case.path(name)).unwrap_or_default() != text {
+        assert!(run.child.try_wait().unwrap().is_none(), "{:?}", run.said.iter().last());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_has_ended_stays_ended() {
+    for state in STATES {
+        let case = case().file("old.txt", "a\nb\n");
+        let pipeline = |rate: u64| {
+            Pipeline::with(&format!("name = \"p\"\n{state}"))
+                .source("old", "file", "paths = \"old.txt\"")
+                .sink("done", "file", "path = \"done.txt\"")
+                .source("in", "stdin", "batch = { linger = \"0s\" }")
+                .sink("out", "stdout", &format!("input = [\"in\", \"old\"]\nrate = {rate}"))
+        };
+        let mut run = Run::start(&case, &pipeline(1_000_000));
+        run.prints("a");
+        run.prints("b");
+        has(&mut run, "done.txt", "a\nb\n");
+        // They are taken away: nobody needs them any more. With a state, the last checkpoint does.
+        std::fs::remove_file(case.path("old.txt")).unwrap();
+        if state.is_empty() {
+            std::fs::remove_file(case.path("done.txt")).unwrap();
+        }
+        for rate in [2_000_000, 3_000_000] {
+            run.replaced(&pipeline(rate));
+        }
+        run.write("1\n");
+        run.prints("1");
+        assert_eq!(run.end().ok().stdout, "");
+        assert_eq!(case.path("done.txt").exists(), !state.is_empty());
+    }
+}
+
+#[test]
+fn what_is_kept_by_key_and_cannot_be_saved_goes_on_too() {
+    let own = std::fs::read_to_string(crate::harness::root().join("tests/guests/counts-calls.wat"));
+    // The last part of its plan: it keeps by the key.
+    let by_key = own.unwrap() + "(data (i32.const 144) \"\\02\\00\\00\\00\\00\\00\\00\\00\")";
+    let case = case().file("by-key.wat", crate::harness::assemble(&by_key));
+    let pipeline = |prefix: &str| {
+        let each = Pipeline::with("name = \"p\"").source(
+            "in",
+            "stdin",
+            "batch = { records = 1, linger = \"0s\" }",
+        );
+        prefixed(each.stage("count", "by-key.wat", ""), prefix).sink("out", "stdout", "").sink(
+            "tap",
+            "file",
+            "path = \"tap.txt\"\nappend = true\ninput = \"in\"",
+        )
+    };
+    let mut run = Run::start(&case, &pipeline("a"));
+    run.write("1\n2\n3\n");
+    has(&mut run, "tap.txt", "1\n2\n3\n");
+    run.replaced(&pipeline("b"));
+    run.write("4\n");
+    assert_eq!(run.end().ok().stdout, "b00000004\n");
+}
+
+#[test]
+fn an_instance_goes_on_only_where_all_that_it_was_made_with_is_the_same() {
+    let case = case().file("poison.wat", guest("poison"));
+    let pipeline = |on_error: &str| {
+        Pipeline::with("name = \"p\"")
+            .source("in", "stdin", "batch = { linger = \"100ms\" }")
+            .stage("poison", "poison.wat", &format!("on_error = \"{on_error}\""))
+            .sink("out", "stdout", "")
+    };
+    let mut run = Run::start(&case, &pipeline("fail"));
+    run.write("1\n");
+    run.prints("1");
+    run.replaced(&pipeline("skip"));
+    run.write("a\nPoison\nb\nPoison\nc\n");
+    assert_eq!(run.end().ok().stdout, "a\nb\nc\n");
+}
+
+#[test]
+fn a_stage_that_cannot_save_refuses_and_its_neighbours_lose_nothing() {
+    let case = case().file("trap.wat", guest("trap-in-save")).file("none.txt", "");
+    let pipeline = |rate: u64| {
+        Pipeline::with("name = \"p\"")
+            .source("in", "stdin", "batch = { linger = \"0s\" }")
+            .source("none", "file", "paths = \"none.txt\"\nfollow = true")
+            .stage("trap", "trap.wat", "")
+            .sink("null", "null", "")
+            .sink("out", "file", "path = \"out.txt\"\ninput = \"in\"")
+            .sink("seen", "stdout", &format!("input = \"in\"\nrate = {rate}"))
+    };
+    let mut run = Run::start(&case, &pipeline(1_000_000));
+    run.write("1\n");
+    run.prints("1");
+    run.refuses(&pipeline(2_000_000), "stage `trap` failed when it was asked to save its state");
+    run.write("2\n");
+    run.prints("2");
+    assert_eq!(run.stop().code(143).stdout, "");
+    assert_eq!(case.read("out.txt"), "1\n2\n");
+}
+
+#[test]
+fn time_goes_on_although_one_input_is_quiet() {
+    for state in STATES {
+        let case =
+            case().file("quiet.json", "{\"v\":\"q\",\"t\":\"2026-01-01T10:00:00Z\",\"k\":\"k\"}\n");
+        let codec = "codec = { type = \"json\", value = \"v\", timestamp = \"t\", key = \"k\" }\nwatermark = {}";
+        let pipeline = |rate: u64| {
+            Pipeline::with(&format!("name = \"p\"\n{state}"))
+                .source("quiet", "file", &format!("paths = \"quiet.json\"\nfollow = true\n{codec}"))
+                .source("in", "stdin", &format!("batch = {{ linger = \"0s\" }}\n{codec}"))
+                .stage(
+                    "count",
+                    "window-count",
+                    "input = [\"quiet\", \"in\"]\nconfig = { size = \"1m\" }",
+                )
+                .sink("out", "stdout", &format!("rate = {rate}"))
+                .sink("late", "null", "input = \"count.late\"")
+                .sink(
+                    "tap",
+                    "file",
+                    "path = \"tap.txt\"\nappend = true\ninput = [\"quiet\", \"in\"]",
+                )
+        };
+        let at = |minute: u64| {
+            format!("{{\"v\":\"{minute}\",\"t\":\"2026-01-01T09:{minute:02}:30Z\",\"k\":\"k\"}}\n")
+        };
+        let mut run = Run::start(&case, &pipeline(1_000_000));
+        has(&mut run, "tap.txt", "q\n");
+        run.write(&at(0));
+        run.write(&at(2));
+        run.prints("1");
+        run.replaced(&pipeline(2_000_000));
+        run.write(&at(4));
+        run.prints("1");
+        run.stop().code(143);
+    }
+}
+
+#[test]
+fn a_file_that_was_completed_is_added_to_by_whatever_name_it_is_written() {
+    let case = case();
+    let pipeline = |path: &str| {
+        Pipeline::with("name = \"p\"")
+            .source(
+                "in",
+                "stdin",
+                "batch = { linger = \"0s\" }\ncodec = { type = \"json\", key = \"k\" }",
+            )
+            .sink("out", "file", &format!("path = \"{path}\""))
+            .sink("seen", "stdout", "input = \"in\"")
+    };
+    let record = |n: u64| format!("{{\"k\":\"a\",\"n\":{n}}}");
+    let mut run = Run::start(&case, &pipeline("{key}.txt"));
+    for (n, path) in [(1, "a.txt"), (2, "{key}.txt"), (3, "b.txt")] {
+        run.write(&format!("{}\n", record(n)));
+        run.prints(&record(n));
+        run.replaced(&pipeline(path));
+    }
+    run.end().ok();
+    assert_eq!(case.read("a.txt"), [1, 2, 3].map(|n| record(n) + "\n").concat());
+    assert_eq!(case.read("b.txt"), "");
+}
+
+#[test]
+fn signals_without_end_are_not_the_end() {
+    let case = case();
+    let mut run = Run::start(&case, &from_stdin("").sink("out", "stdout", ""));
+    run.write("1\n");
+    run.prints("1");
+    for _ in 0..20 {
+        kill_process(Pid::from_child(&run.child), Signal::HUP).unwrap();
+    }
+    run.says(REPLACED);
+    run.write("2\n");
+    run.prints("2");
+    run.end().ok();
+}
