@@ -1,13 +1,13 @@
 //! A pipeline that is replaced while it runs: SIGHUP has it go on with the changed file, and with
 //! what it was if the changed one refuses. No record is lost or invented, whatever changes.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::process::{Child, ChildStdin};
 use std::sync::mpsc;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Case, Pipeline, Ran, guest, wait};
+use crate::harness::{Case, Pipeline, Ran, guest, lines, wait};
 
 /// A run that is told to go on with another pipeline.
 struct Run<'a> {
@@ -17,17 +17,6 @@ struct Run<'a> {
     stdout: mpsc::Receiver<String>,
     said: mpsc::Receiver<String>,
     log: String,
-}
-
-/// The lines of a pipe, as they come.
-fn lines(pipe: impl std::io::Read + Send + 'static) -> mpsc::Receiver<String> {
-    let (send, lines) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            let _ = send.send(line);
-        }
-    });
-    lines
 }
 
 /// The last line of the answer to SIGHUP, in part.
@@ -100,6 +89,15 @@ impl<'a> Run<'a> {
     fn stop(self) -> Ran {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
         self.end()
+    }
+}
+
+/// Waits until a file is this.
+#[track_caller]
+fn has(run: &mut Run<'_>, name: &str, text: &str) {
+    while std::fs::read_to_string(run.case.path(name)).unwrap_or_default() != text {
+        assert!(run.child.try_wait().unwrap().is_none(), "{:?}", run.said.iter().last());
+        std::thread::yield_now();
     }
 }
 
@@ -256,17 +254,12 @@ fn what_a_stage_cannot_save_goes_on_as_it_is_or_is_emitted() {
             )
         };
         let mut run = Run::start(&case, &pipeline("a", 100_000));
-        let came = |lines: usize| {
-            while case.path("tap.txt").metadata().map_or(0, |tap| tap.len()) < 2 * lines as u64 {
-                std::thread::yield_now();
-            }
-        };
         run.write("1\n2\n3\n");
-        came(3);
+        has(&mut run, "tap.txt", "1\n2\n3\n");
         // The stage is the same: its instance goes on, and nothing is emitted.
         run.replaced(&pipeline("b", 100_000));
         run.write("4\n");
-        came(4);
+        has(&mut run, "tap.txt", "1\n2\n3\n4\n");
         // It is another one: what the old one holds goes through what runs.
         run.replaced(&pipeline("c", 200_000));
         run.prints("b00000004");
@@ -440,15 +433,6 @@ fn many_replacements_lose_and_invent_nothing() {
         let numbers: Vec<_> = written.lines().map(|line| line.trim_start_matches('x')).collect();
         let expected: Vec<_> = (1..=count).map(|n| n.to_string()).collect();
         assert!(numbers == expected, "{} of {count}, {answers:?}", numbers.len());
-    }
-}
-
-/// Waits until a file has this in it.
-#[track_caller]
-fn has(run: &mut Run<'_>, name: &str, text: &str) {
-    while std::fs::read_to_string(run.case.path(name)).unwrap_or_default() != text {
-        assert!(run.child.try_wait().unwrap().is_none(), "{:?}", run.said.iter().last());
-        std::thread::yield_now();
     }
 }
 

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Case, Pipeline, stop, wait};
+use crate::harness::{Case, Pipeline, lines, stop, wait};
 
 fn following(paths: &str, settings: &str, state: bool) -> Case {
     let state = if state { "state = \"state\"\ncheckpoint_interval = \"5ms\"" } else { "" };
@@ -33,13 +33,7 @@ impl<'a> Run<'a> {
     fn start(case: &'a Case) -> Self {
         let mut command = case.command_that_hears_hangups(&["run", "pipeline.toml"]);
         let mut child = command.stdin(Stdio::null()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (send, said) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                let _ = send.send(line);
-            }
-        });
+        let said = lines(child.stderr.take().unwrap());
         Self { case, child, said, log: String::new() }
     }
 
