@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::connector::{Sink, Source};
+use crate::connector::{Sink, SinkKind, Source, SourceKind};
 use crate::grants::Grants;
 use crate::limits::Limits;
 use crate::mistake::{At, Span};
@@ -51,6 +51,18 @@ impl Default for Config {
             sinks: Vec::new(),
             incomplete: false,
         }
+    }
+}
+
+impl Config {
+    /// Whether it has a source of this name that reads the same.
+    pub fn has_source(&self, name: &str, kind: &SourceKind) -> bool {
+        self.sources.iter().any(|source| source.name.value == name && source.kind == *kind)
+    }
+
+    /// Whether it has a sink of this name that writes the same.
+    pub fn has_sink(&self, name: &str, kind: &SinkKind) -> bool {
+        self.sinks.iter().any(|sink| sink.name.value == name && sink.kind == *kind)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::builder::go_on;
 use crate::prepare::Prepared;
 use crate::run::{Course, Driven, Request, RunReport, Running, StopCause, Stopped};
 use crate::suspension::{GoesOn, Suspended};
-use pipehost_config::{Config, FileSource, SinkKind, SourceKind, Stage};
+use pipehost_config::{FileSource, SinkKind, SourceKind, Stage};
 use pipehost_sandbox::Runner;
 
 /// Asks a run to go on with another pipeline.
@@ -28,6 +28,11 @@ pub struct Replacement {
 impl Replacement {
     pub(crate) fn refuse(self, why: anyhow::Error) {
         let _ = self.answer.send(Err(why)); // Nobody may wait for it.
+    }
+
+    /// Refuses, as another pipeline is about to run.
+    pub(crate) fn refuse_another(self) {
+        self.refuse(anyhow!("the pipeline is just being replaced by another one"));
     }
 }
 
@@ -74,7 +79,7 @@ async fn switch(stopped: Box<Stopped>, course: &mut Course) -> Result<Running, B
     let (drained, begun) = (since.elapsed(), Instant::now());
     let new_stages: Vec<_> = with.config.stages.iter().map(|stage| stage.name.clone()).collect();
     let metrics = with.metrics.clone();
-    let opened = match before.refusal() {
+    let opened = match before.take_refusal() {
         Some(why) => Err(why),
         None => course.open(&work, with, &before).await?,
     };
@@ -122,15 +127,11 @@ impl Course {
                 }
                 Some(request) = self.requests.recv() => match request {
                     Request::Stop(signal) => {
-                        let second = self.stopped_by.is_some();
-                        self.stop(StopCause::Signal(signal), grace);
-                        if second {
+                        if self.stop(StopCause::Signal(signal), grace) {
                             break;
                         }
                     }
-                    Request::Replace(asked) => {
-                        asked.refuse(anyhow!("the pipeline is just being replaced by another one"));
-                    }
+                    Request::Replace(asked) => asked.refuse_another(),
                 },
                 () = sleep_until(self.patience) => break,
             }
@@ -158,7 +159,7 @@ pub(crate) fn goes_on(old: &Prepared, new: &Prepared) -> Result<GoesOn> {
     }
     for source in &was.sources {
         let name = &source.name.value;
-        if reads_once(&source.kind) && !has_source(is, name, &source.kind) {
+        if reads_once(&source.kind) && !is.has_source(name, &source.kind) {
             reasons.push(format!(
                 "the source `{name}` is changed or gone, and what it has read ahead cannot be read \
                  again"
@@ -166,13 +167,12 @@ pub(crate) fn goes_on(old: &Prepared, new: &Prepared) -> Result<GoesOn> {
         }
     }
     for sink in &is.sinks {
-        let mut others = was.sinks.iter();
-        let is_same = others.any(|other| other.name == sink.name && other.kind == sink.kind);
+        let name = &sink.name.value;
         if let SinkKind::File(file) = &sink.kind
-            && !is_same
+            && !was.has_sink(name, &sink.kind)
             && is_pipe(&file.path.value)
         {
-            let (name, path) = (&sink.name.value, file.path.value.display());
+            let path = file.path.value.display();
             reasons.push(format!(
                 "the sink `{name}` writes the pipe {path}: to open it waits until somebody reads it, \
                  and everything would stand still"
@@ -186,7 +186,7 @@ pub(crate) fn goes_on(old: &Prepared, new: &Prepared) -> Result<GoesOn> {
         );
     }
     let sources =
-        was.sources.iter().filter(|source| has_source(is, &source.name.value, &source.kind));
+        was.sources.iter().filter(|source| is.has_source(&source.name.value, &source.kind));
     let stages = was.stages.iter().zip(&old.runners).filter(|(stage, runner)| {
         let mut others = is.stages.iter().zip(&new.runners);
         others.any(|(other, by)| is_same_stage((stage, runner), (other, by)))
@@ -209,10 +209,6 @@ fn reads_once(kind: &SourceKind) -> bool {
         SourceKind::File(FileSource { paths, .. }) => paths.iter().any(|path| is_pipe(&path.value)),
         SourceKind::Generate(_) | SourceKind::Http(_) | SourceKind::Sqlite(_) => false,
     }
-}
-
-fn has_source(config: &Config, name: &str, kind: &SourceKind) -> bool {
-    config.sources.iter().any(|source| source.name.value == name && source.kind == *kind)
 }
 
 /// Whether two stages are the same, except for the nodes that they read.

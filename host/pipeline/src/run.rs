@@ -221,9 +221,7 @@ impl Running {
                 biased;
                 Some(request) = course.requests.recv() => match request {
                     Request::Stop(signal) => {
-                        let second = course.stopped_by.is_some();
-                        course.stop(StopCause::Signal(signal), self.config.shutdown_grace);
-                        if second {
+                        if course.stop(StopCause::Signal(signal), self.config.shutdown_grace) {
                             break;
                         }
                         self.stop_unless(replacing.is_some());
@@ -231,9 +229,7 @@ impl Running {
                     Request::Replace(asked) if course.stopped_by.is_some() => {
                         asked.refuse(anyhow!("the pipeline is about to end"));
                     }
-                    Request::Replace(asked) if replacing.is_some() => {
-                        asked.refuse(anyhow!("the pipeline is just being replaced by another one"));
-                    }
+                    Request::Replace(asked) if replacing.is_some() => asked.refuse_another(),
                     Request::Replace(asked) => replacing = self.suspend(*asked),
                 },
                 () = sleep_until(deadline), if course.stopped_by.is_none() => {
@@ -342,9 +338,10 @@ impl Course {
         Self { requests, start, stopped_by: None, patience: far() }
     }
 
-    pub(crate) fn stop(&mut self, cause: StopCause, grace: Duration) {
-        self.stopped_by = Some(cause);
+    /// Notes a reason to end. Whether there was one before: then the run ends at once.
+    pub(crate) fn stop(&mut self, cause: StopCause, grace: Duration) -> bool {
         self.patience = Instant::now() + grace;
+        self.stopped_by.replace(cause).is_some()
     }
 
     /// The report of a run that has delivered all.

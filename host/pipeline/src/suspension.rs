@@ -177,7 +177,7 @@ impl Suspended {
     }
 
     /// Why no other pipeline can go on from here.
-    pub(crate) fn refusal(&self) -> Option<anyhow::Error> {
+    pub(crate) fn take_refusal(&self) -> Option<anyhow::Error> {
         self.suspension.kept().refusal.take()
     }
 
@@ -188,9 +188,7 @@ impl Suspended {
 
     /// Whether a source goes on as it is.
     pub(crate) fn goes_on(&self, name: &str, kind: &SourceKind) -> bool {
-        let mut sources = self.config.sources.iter();
-        self.suspension.kept().sources.contains_key(name)
-            && sources.any(|source| source.name.value == name && source.kind == *kind)
+        self.suspension.kept().sources.contains_key(name) && self.config.has_source(name, kind)
     }
 
     pub(crate) fn has_sink(&self, name: &str) -> bool {

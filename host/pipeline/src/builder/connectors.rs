@@ -77,11 +77,9 @@ impl Builder {
 
     /// Whether a source has ended in the run before, and is the same: it has no more input.
     fn has_ended(&self, name: &str, kind: &SourceKind) -> bool {
-        self.before.as_ref().is_some_and(|before| {
-            let mut sources = before.config.sources.iter();
-            before.has_finished(name)
-                && sources.any(|source| source.name.value == name && source.kind == *kind)
-        })
+        self.before
+            .as_ref()
+            .is_some_and(|before| before.has_finished(name) && before.config.has_source(name, kind))
     }
 
     /// The task of a source that has ended.
@@ -107,13 +105,12 @@ impl Builder {
         let Some(before) = self.before.as_ref().filter(|before| before.has_finished(name)) else {
             return false;
         };
-        let mut sinks = before.config.sinks.iter();
         let reaches = |id| self.graph.reached_from(id).contains(&NodeId::Sink(index));
         let sources = self.config.sources.iter().enumerate();
         let stages = self.config.stages.iter().enumerate();
         let has_finished =
             |name: &str| self.checkpoint.stages.get(name).is_some_and(|stage| stage.finished);
-        sinks.any(|other| other.name.value == *name && other.kind == sink.kind)
+        before.config.has_sink(name, &sink.kind)
             && sources
                 .filter(|(_, source)| !self.has_ended(&source.name.value, &source.kind))
                 .all(|(index, _)| !reaches(NodeId::Source(index)))
@@ -209,10 +206,8 @@ impl Builder {
     /// Completes what the sinks of the run before have written, except for those that go on.
     async fn finish_others(&mut self, before: &Suspended) -> Result<()> {
         for name in before.sinks() {
-            let kind = |config: &pipehost_config::Config| {
-                config.sinks.iter().find(|sink| sink.name.value == name).map(|s| s.kind.clone())
-            };
-            if kind(&self.config) == kind(&before.config) {
+            let mut sinks = before.config.sinks.iter().filter(|sink| sink.name.value == name);
+            if sinks.any(|sink| self.config.has_sink(&name, &sink.kind)) {
                 continue;
             }
             let Some(sink) = before.take_sink(&name) else { continue };
@@ -236,25 +231,32 @@ impl Builder {
     ) -> Result<BTreeMap<String, SinkCheckpoint>> {
         let mut new_sinks = BTreeMap::new();
         let config = self.config.clone();
-        for (index, (mut opened, sink)) in sinks.into_iter().zip(&config.sinks).enumerate() {
+        for (index, (opened, sink)) in sinks.into_iter().zip(&config.sinks).enumerate() {
             let id = NodeId::Sink(index);
             let Node { name, metrics, .. } = self.node(id);
-            if let Opened::Anew(opened) = &mut opened {
-                let at = |why: anyhow::Error| why.context(format!("sink `{name}`"));
-                opened.begin().map_err(at)?;
-                let before = self.checkpoint.sinks.get(&name);
-                let is_known = before.is_some_and(|sink| sink.position.is_some());
-                if self.keeps_state && !is_known {
-                    let position = opened.sync().await.map_err(at)?.position;
-                    let kind = described(&sink.kind);
-                    new_sinks.insert(name.clone(), SinkCheckpoint { kind, position });
+            let taken: Box<dyn FnOnce() -> Sink + Send> = match opened {
+                Opened::Anew(mut opened) => {
+                    let at = |why: anyhow::Error| why.context(format!("sink `{name}`"));
+                    opened.begin().map_err(at)?;
+                    let before = self.checkpoint.sinks.get(&name);
+                    let is_known = before.is_some_and(|sink| sink.position.is_some());
+                    if self.keeps_state && !is_known {
+                        let position = opened.sync().await.map_err(at)?.position;
+                        let kind = described(&sink.kind);
+                        new_sinks.insert(name.clone(), SinkCheckpoint { kind, position });
+                    }
+                    Box::new(|| opened)
                 }
-            }
-            if matches!(opened, Opened::Ended) {
-                let task = self.ended_sink(id, &name);
-                self.running.spawn(&name, task);
-                continue;
-            }
+                Opened::GoesOn(before) => {
+                    let name = name.clone();
+                    Box::new(move || before.take_sink(&name).expect("nobody else takes it"))
+                }
+                Opened::Ended => {
+                    let task = self.ended_sink(id, &name);
+                    self.running.spawn(&name, task);
+                    continue;
+                }
+            };
             let rejections = Rejections {
                 gate: Arc::default(), // `SinkTask` already holds the run's gate.
                 ..self.rejections("sink", &name, &metrics, sink.on_error.value)
@@ -283,17 +285,7 @@ impl Builder {
                     pace,
                 }
             };
-            let its_name = name.clone();
-            self.running.spawn(&name, async move {
-                let sink = match opened {
-                    Opened::Anew(sink) => sink,
-                    Opened::GoesOn(before) => {
-                        before.take_sink(&its_name).expect("nobody else takes it")
-                    }
-                    Opened::Ended => unreachable!("it has another task"),
-                };
-                task(sink).run().await
-            });
+            self.running.spawn(&name, async move { task(taken()).run().await });
         }
         Ok(new_sinks)
     }

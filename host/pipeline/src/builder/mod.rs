@@ -84,28 +84,25 @@ impl Builder {
         let Prepared { config, graph, runners, metrics, pace, .. } = prepared.clone();
         let config = Arc::new(config);
         let history = before.as_ref().map(Suspended::history);
-        let (store, found) = match (&config.state, &before, &history) {
-            (Some(directory), Some(before), Some(history)) => match before.take_store() {
-                Some(store) => (Some(store), Some(history.checkpoint.clone())),
-                None => saved::open(&directory.value)?,
-            },
-            (Some(directory), ..) => saved::open(&directory.value)?,
-            (None, _, Some(history)) => (None, Some(history.checkpoint.clone())),
-            (None, ..) => (None, None),
+        let in_memory = || history.as_ref().map(|history| history.checkpoint.clone());
+        let (store, found) = match (&config.state, before.as_ref().and_then(Suspended::take_store))
+        {
+            (Some(_), Some(store)) => (Some(store), in_memory()),
+            (Some(directory), None) => saved::open(&directory.value)?,
+            (None, _) => (None, in_memory()),
         };
         let groups = saved::key_groups(&config, found.as_ref());
         let shape = saved::shape(&config, &runners, groups);
-        let found = match found {
-            Some(found) if before.is_some() => {
+        let found = match (found, &before, &config.state) {
+            (Some(found), Some(_), _) => {
                 Some(saved::check_going_on(found, &shape, store.is_some())?)
             }
-            found => found,
+            (Some(found), None, Some(directory)) => {
+                saved::check(&directory.value, &found, &shape)?;
+                Some(found)
+            }
+            (found, ..) => found,
         };
-        if before.is_none()
-            && let (Some(directory), Some(found)) = (&config.state, &found)
-        {
-            saved::check(&directory.value, found, &shape)?;
-        }
         let is_first = found.is_none();
         let checkpoint = found.unwrap_or_default();
         let written = before.as_ref().map(|before| before.written.clone()).unwrap_or_default();

@@ -375,7 +375,7 @@ impl Coordinator {
                 // A key group whose state is the same is not written again.
                 for number in numbers {
                     let now = saved.get(&number);
-                    if now != before.get(&number) {
+                    if !is_same(now, before.get(&number)) {
                         changed.insert((name.clone(), number), now.cloned());
                     }
                 }
@@ -397,6 +397,13 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// Whether two states are the same. Those that were not saved anew share their bytes, which need not
+/// be read for that.
+fn is_same(now: Option<&Bytes>, before: Option<&Bytes>) -> bool {
+    let place = |state: &Bytes| (state.as_ptr(), state.len());
+    now.map(place) == before.map(place) || now == before
 }
 
 /// The states of a stage by number of the worker or key group, from those of its lanes.

@@ -18,7 +18,7 @@ use pipehost_observe::profile::GuestProfile;
 use pipehost_record::Letter;
 use pipehost_sandbox::compile::Metering;
 use pipehost_sandbox::compile::{self, Cache, Complaint, Source};
-use pipehost_sandbox::contract::plan::Keeps;
+use pipehost_sandbox::contract::plan::{Keeps, Plan};
 use pipehost_sandbox::engine::Engine;
 use pipehost_sandbox::plugin::{self, BundledStage};
 use pipehost_sandbox::{Component, Program, Runner, describe};
@@ -78,17 +78,16 @@ pub async fn prepare(
         };
         match opened {
             Ok(program) => {
-                let component = program.component();
-                let (plan, timed) = (program.plan().clone(), component.has_watermark());
-                let keeps_state = component.has_checkpoint() && plan.keeps != Keeps::Nothing;
-                let (ports, inputs) = (plan.ports, plan.inputs);
-                let keeps_by = match plan.keeps {
+                let runner = Runner::Sandboxed(Arc::new(program));
+                let (timed, keeps_state) = (runner.has_watermark(), runner.keeps_state());
+                let Plan { ports, inputs, keeps, .. } = runner.plan().clone();
+                let keeps_by = match keeps {
                     Keeps::ByKey(by) => Some(by),
                     Keeps::Anything | Keeps::Nothing => None,
                 };
                 let says = Declared { ports, inputs, timed, keeps_state, keeps_by };
                 said.insert(stage.name.value.clone(), says);
-                runners.push(Runner::Sandboxed(Arc::new(program)));
+                runners.push(runner);
             }
             Err(found) => mistakes.extend(found),
         }

@@ -1,4 +1,4 @@
-//! Puts the results of several workers back into the order of what they were made of.
+//! Puts the results of several lanes back into the order of what they were made of.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,7 +11,7 @@ pub(crate) enum Next<T> {
     Ahead(T),
 }
 
-/// Holds results until those of all lower numbers have come: no more than the dispatcher's window.
+/// Holds results until those of all lower numbers have come: no more than are in flight.
 pub(crate) struct Resequencer<T> {
     next: u64,
     held: BTreeMap<u64, Held<T>>,

@@ -45,7 +45,7 @@ fn unpack<T: Packs>(what: &str, bytes: &[u8]) -> Result<Vec<T>, Violation> {
     Ok(bytes.chunks_exact(T::BYTES).map(T::unpack).collect())
 }
 
-/// Calls `process` with the batch, whose columns are lent.
+/// The batch that `process` is given. Its columns are lent.
 pub fn lower<'a>(
     batch: &Batch,
     given: &'a Given,

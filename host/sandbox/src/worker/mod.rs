@@ -84,13 +84,18 @@ impl Runner {
     /// Whether the stage has a state that is saved.
     pub fn keeps_state(&self) -> bool {
         self.program().is_some_and(|program| program.component().has_checkpoint())
-            && self.plan().keeps != Keeps::Nothing
+            && self.keeps_something()
+    }
+
+    /// Whether the stage keeps anything between calls, or does not say that it keeps nothing.
+    pub fn keeps_something(&self) -> bool {
+        self.plan().keeps != Keeps::Nothing
     }
 
     /// Whether the stage keeps something, or does not say that it keeps nothing, and has no state
     /// that is saved.
     pub fn keeps_unsaved(&self) -> bool {
-        self.plan().keeps != Keeps::Nothing && !self.keeps_state()
+        self.keeps_something() && !self.keeps_state()
     }
 
     /// Who a state of this stage is saved by.
@@ -241,9 +246,9 @@ impl Worker {
         Ok(self.recovery.changed_state())
     }
 
-    /// Whether the stage keeps anything between calls, or does not say that it keeps nothing.
+    /// As [`Runner::keeps_something`].
     pub fn keeps_something(&self) -> bool {
-        self.runner.plan().keeps != Keeps::Nothing
+        self.runner.keeps_something()
     }
 
     /// As [`Runner::keeps_unsaved`].
