@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::verbs::{
-    bench, check, completions, dead_letter, graph, inspect, man, run, stages, state,
+    bench, build, check, completions, dead_letter, dev, graph, inspect, man, new, run, stages,
+    state, test,
 };
 
 /// Runs data pipelines whose stages are sandboxed WebAssembly components.
@@ -35,6 +36,18 @@ enum Verb {
     Graph(graph::Args),
     /// Show a component: its description, configuration, ports, imports and grants.
     Inspect(inspect::Args),
+    /// Make a folder with a new stage: its source, a unit test, test cases, a README.
+    New(new::Args),
+    /// Build a stage, and show what it exports, imports and may use.
+    Build(build::Args),
+    /// Build a stage and run its test cases.
+    #[command(long_about = test::ABOUT)]
+    Test(test::Args),
+    /// Build a stage at each change, and replace it in a pipeline that runs.
+    #[command(long_about = dev::ABOUT)]
+    Dev(dev::Args),
+    /// Run the test cases that every SDK must pass, with a stage that is written with it.
+    Conformance(test::ConformanceArgs),
     /// List the stages that come with pipehost; `pipehost inspect NAME` says more of each.
     Stages,
     /// Measure a pipeline or a component: sandboxed, and native where there is such a stage.
@@ -55,10 +68,15 @@ enum Verb {
 /// Runs the command, and returns the exit code.
 pub fn main(cli: Cli) -> ExitCode {
     let result = match cli.verb {
-        Verb::Run(args) => run::run(args),
+        Verb::Run(args) => run::run(args, None),
         Verb::Check(args) => check::check(&args),
         Verb::Graph(args) => graph::graph(&args),
         Verb::Inspect(args) => inspect::inspect(&args),
+        Verb::New(args) => new::new(&args),
+        Verb::Build(args) => build::build(&args),
+        Verb::Test(args) => test::test(&args),
+        Verb::Dev(args) => dev::dev(args),
+        Verb::Conformance(args) => test::conformance(&args),
         Verb::Stages => stages::stages(),
         Verb::Bench(args) => bench::bench(&args),
         Verb::DeadLetter(verb) => dead_letter::dead_letter(verb),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::grant;
 use crate::setting::set_member;
 use pipehost_config::limits::Fuel;
 use pipehost_config::mistake::{self, Mistake};
@@ -17,6 +18,7 @@ use pipehost_observe::log::stderr;
 use pipehost_observe::metrics::Metrics;
 use pipehost_observe::profile::GuestProfile;
 use pipehost_pipeline::prepare::{Options, Prepared, prepare};
+use pipehost_sandbox::Tap;
 
 /// Which pipeline, and what of it is overridden.
 #[derive(Debug, Clone, clap::Args)]
@@ -36,6 +38,10 @@ pub struct PipelineArgs {
     /// Set a member of a stage's configuration: a TOML value, otherwise a text.
     #[arg(long = "set", value_name = "STAGE.NAME=VALUE")]
     set: Vec<String>,
+    /// Grant something to a stage: read=/GUEST=FOLDER, write=/GUEST=FOLDER, network=ADDRESS:PORT,
+    /// env=NAME[=VALUE].
+    #[arg(long = "grant", value_name = "STAGE.GRANT=VALUE")]
+    grant: Vec<String>,
     /// How many workers each stage has.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     workers: Option<u16>,
@@ -51,9 +57,41 @@ pub struct PipelineArgs {
     /// Write rejected records to this file. Without it, the first one ends a --plugin run.
     #[arg(long, value_name = "FILE")]
     dead_letters: Option<PathBuf>,
+    #[arg(skip)]
+    development: Option<Development>,
+}
+
+/// A stage that is being written.
+#[derive(Debug, Clone)]
+pub struct Development {
+    /// Its folder, as a canonical path.
+    pub folder: PathBuf,
+    pub tap: Tap,
 }
 
 impl PipelineArgs {
+    /// A pipeline in which a stage is being written; without a file, that stage alone.
+    pub fn for_development(
+        pipeline: Option<PathBuf>,
+        folder: PathBuf,
+        set: Vec<String>,
+        grant: Vec<String>,
+        development: Development,
+    ) -> Self {
+        Self {
+            plugins: if pipeline.is_none() { vec![folder] } else { Vec::new() },
+            pipeline,
+            set,
+            grant,
+            workers: None,
+            fuel: None,
+            timeout: None,
+            memory: None,
+            dead_letters: None,
+            development: Some(development),
+        }
+    }
+
     /// Reads, builds, compiles and checks a pipeline, or reports every mistake.
     pub async fn prepare(&self, profile: Option<Arc<GuestProfile>>) -> Result<Prepared, Error> {
         self.prepare_with(Options { profile, ..options() }, "nothing was run").await
@@ -69,12 +107,30 @@ impl PipelineArgs {
         self.prepare_with(options, GOES_ON).await
     }
 
-    async fn prepare_with(&self, options: Options, outcome: &str) -> Result<Prepared, Error> {
+    async fn prepare_with(&self, options: Options<'_>, outcome: &str) -> Result<Prepared, Error> {
         let mut loaded = pipeline(self)?;
         let known = std::mem::take(&mut loaded.mistakes);
         let mut say = stderr::say;
+        let tap = self.development.as_ref().map(|development| development.tap.clone());
+        let tapped = |stage: &Stage| tap.clone().filter(|_| self.is_being_written(stage));
+        if self.development.is_some()
+            && !loaded.config.stages.iter().any(|s| self.is_being_written(s))
+        {
+            return Err(Error::Usage(anyhow!(
+                "no stage of {} has the folder that is being written as its `plugin`",
+                loaded.path.display()
+            )));
+        }
+        let options = Options { tapped: Some(&tapped), ..options };
         let prepared = prepare(loaded.config.clone(), known, options, &mut say).await;
         prepared.map_err(|mistakes| loaded.render_with(&mistakes, outcome))
+    }
+
+    /// Whether a stage is the one that is being written.
+    fn is_being_written(&self, stage: &Stage) -> bool {
+        let Some(Development { folder, .. }) = &self.development else { return false };
+        let path = stage.plugin.value.path.canonicalize();
+        path.is_ok_and(|path| path == *folder)
     }
 
     /// The file of the pipeline, if there is one.
@@ -111,7 +167,7 @@ impl Loaded {
 }
 
 /// The options that every pipeline is prepared with.
-pub fn options() -> Options {
+pub fn options() -> Options<'static> {
     Options { bundled: pipehost_stages::STAGES, ..Options::default() }
 }
 
@@ -151,7 +207,7 @@ fn pipeline(args: &PipelineArgs) -> Result<Loaded, Error> {
     for stage in &mut loaded.config.stages {
         let limits = &mut stage.limits;
         if let Some(fuel) = args.fuel {
-            limits.fuel = Some(Fuel { base: fuel, per_record: 0 });
+            limits.fuel = Some(Fuel { base: fuel, per_record: 0, per_byte: 0 });
         }
         limits.timeout = args.timeout.unwrap_or(limits.timeout);
         limits.memory_bytes = args.memory.map_or(limits.memory_bytes, |bytes| bytes as usize);
@@ -160,6 +216,13 @@ fn pipeline(args: &PipelineArgs) -> Result<Loaded, Error> {
     for setting in &args.set {
         if let Err(why) = set(&mut loaded.config, setting) {
             loaded.mistakes.push(Mistake::new(None, format!("--set {setting}: {why:#}")));
+        }
+    }
+    for text in &args.grant {
+        if let Err(why) = grant(&mut loaded.config, text) {
+            // Without its value, which may be a secret.
+            let named = text.split_once('=').map_or(&**text, |(name, _)| name);
+            loaded.mistakes.push(Mistake::new(None, format!("--grant {named}: {why:#}")));
         }
     }
     Ok(loaded)
@@ -211,12 +274,21 @@ fn chain(args: &PipelineArgs) -> Config {
 /// Applies `STAGE.NAME=VALUE`.
 fn set(config: &mut Config, setting: &str) -> Result<()> {
     let (path, value) = setting.split_once('=').context("write STAGE.NAME=VALUE")?;
-    let (stage_name, member) = path.split_once('.').context("write STAGE.NAME=VALUE")?;
+    let (name, member) = path.split_once('.').context("write STAGE.NAME=VALUE")?;
+    set_member(&mut stage(config, name)?.config.value, member, value)
+}
+
+/// Applies `STAGE.GRANT=VALUE`.
+fn grant(config: &mut Config, text: &str) -> Result<()> {
+    let (name, granted) = text.split_once('.').context("write STAGE.GRANT=VALUE")?;
+    grant::add(&mut stage(config, name)?.grants, granted)
+}
+
+/// The stage of this name.
+fn stage<'c>(config: &'c mut Config, name: &str) -> Result<&'c mut Stage> {
     let names: Vec<_> =
         config.stages.iter().map(|stage| format!("`{}`", stage.name.value)).collect();
-    let stage =
-        (config.stages.iter_mut()).find(|stage| stage.name.value == stage_name).with_context(
-            || format!("there is no stage `{stage_name}`, there is {}", names.join(", ")),
-        )?;
-    set_member(&mut stage.config.value, member, value)
+    (config.stages.iter_mut())
+        .find(|stage| stage.name.value == name)
+        .with_context(|| format!("there is no stage `{name}`, there is {}", names.join(", ")))
 }

@@ -3,9 +3,12 @@
 mod cli;
 mod closed;
 mod error;
+mod facts;
+mod grant;
 mod load;
 mod progress;
 mod runtime;
+mod seen;
 mod setting;
 mod signals;
 mod summary;

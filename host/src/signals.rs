@@ -48,13 +48,13 @@ pub fn stops() -> Result<(mpsc::Sender<Request>, mpsc::Receiver<Request>), Error
 }
 
 /// Receives SIGHUP from now on. One that comes before the last one was received counts once.
-pub fn hangups() -> Result<mpsc::Receiver<()>, Error> {
+pub fn hangups() -> Result<mpsc::Receiver<&'static str>, Error> {
     let (hang_up, hangups) = mpsc::channel(1);
     if !is_ignored(SignalKind::hangup()) {
         let mut signals = signal(SignalKind::hangup()).map_err(cannot)?;
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                let _ = hang_up.try_send(());
+                let _ = hang_up.try_send("SIGHUP");
             }
         });
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use pipehost_config::graph::NodeId;
-use pipehost_observe::metrics::Activity;
+use pipehost_observe::metrics::{Activity, Cause};
 use pipehost_pipeline::{Node, Nodes, RunReport};
 use pipehost_record::foreign::Foreign;
 
@@ -114,6 +114,22 @@ fn notes(node: &Node, out: &mut String) {
     if !failures.is_empty() {
         note(format!("failed and was restored: {}", failures.join(", ")));
     }
+    for cause in Cause::ALL {
+        let rescued = metrics.rescued(cause).get();
+        let batches = metrics.duration.get_sample_count();
+        if let Some(raise) = what_to_raise(cause)
+            && rescued > 0
+            && rescued * OFTEN >= batches
+        {
+            note(format!(
+                "{} of {} calls failed ({}) and passed once their batches were divided: raise \
+                 {raise}, or make its batches smaller",
+                number(rescued),
+                number(batches),
+                cause.name()
+            ));
+        }
+    }
     let opened = metrics.breaker_opened.get();
     if opened > 0 {
         let times =
@@ -136,6 +152,20 @@ fn notes(node: &Node, out: &mut String) {
     }
     if metrics.log_dropped.get() > 0 {
         note(format!("{} bytes that it printed were dropped", number(metrics.log_dropped.get())));
+    }
+}
+
+/// Division rescues a stage often if it rescues one call in this many.
+const OFTEN: u64 = 100;
+
+/// The limits that a stage meets again and again, by the cause of its failures.
+fn what_to_raise(cause: Cause) -> Option<&'static str> {
+    match cause {
+        Cause::Fuel => Some("limits.fuel_per_byte or limits.fuel_per_record"),
+        Cause::Timeout => Some("limits.timeout"),
+        Cause::Memory => Some("limits.memory"),
+        Cause::Output => Some("limits.output or limits.output_records"),
+        Cause::Trap | Cause::Stack | Cause::Contract | Cause::Error => None,
     }
 }
 

@@ -49,7 +49,7 @@ fn out() -> PathBuf {
 
 /// Builds every stage of the workspace.
 fn build(root: &Path) -> Vec<Stage> {
-    for input in ["plugins", "plugin-sdk", "wit", "Cargo.lock", ".cargo/config.toml"] {
+    for input in ["plugins", "plugin-sdk/rust", "wit", "Cargo.lock", ".cargo/config.toml"] {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
     let mut manifests: Vec<PathBuf> = fs::read_dir(root.join("plugins"))

@@ -179,7 +179,7 @@ fn inspect_shows_what_a_component_is() {
         "state       kept by the host (checkpoint)\n",
         "ports       out, alerts\n",
         "reads       value, attribute `level`\n",
-        "grants      needs none\n",
+        "grants      may use env\n",
         "wasi:cli/stdout@0.2",
         "\"description\": \"The level to count.\"",
     ] {

@@ -20,71 +20,77 @@ pub struct Grants {
     pub folders: Vec<Folder>,
     /// Addresses to which TCP connections may be opened.
     pub network: Vec<SocketAddr>,
+    pub clock: Clock,
+    pub random: Random,
 }
+
+/// The clock that a stage sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// The machine's.
+    #[default]
+    Real,
+    /// It always says this, in nanoseconds since the Unix epoch. The monotonic clock moves by a
+    /// microsecond each time it is read.
+    Fixed(i64),
+}
+
+/// The random numbers that a stage gets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Random {
+    /// The machine's.
+    #[default]
+    Real,
+    /// The same for each instance.
+    Fixed,
+}
+
+/// Where a fixed clock stands, if nobody says otherwise: 2000-01-01T00:00:00Z.
+pub const FIXED_CLOCK: i64 = 946_684_800_000_000_000;
 
 /// Interfaces that every stage may import, because toolchains import them whether the program uses
 /// them or not. Without a grant they give nothing: no files, no environment, no arguments; what is
-/// printed goes to the log.
-const ALWAYS: [&str; 5] =
-    ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:filesystem/", "wasi:random/"];
-
-/// What an import needs besides `ALWAYS`.
-enum Need {
-    Nothing,
-    /// A grant, by its name in the configuration.
-    Grant(&'static str),
-    /// An interface that this host does not provide.
-    NotProvided,
-}
+/// printed goes to the log, and what asks for a socket is refused.
+const PROVIDED: [&str; 6] =
+    ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:filesystem/", "wasi:random/", "wasi:sockets/"];
 
 /// Interfaces of the contract that hold types alone: nothing is given with them.
 const TYPES_OF_THE_CONTRACT: [&str; 3] =
     ["pipehost:stage/records", "pipehost:stage/packed-records", "pipehost:stage/declarations"];
 
-/// What an import needs, by its name, such as `wasi:sockets/tcp@0.2.6`.
-fn need(import: &str) -> Need {
+/// Whether this host provides an import, by its name, such as `wasi:sockets/tcp@0.2.6`.
+fn is_provided(import: &str) -> bool {
     let (path, version) = import.split_once('@').unwrap_or((import, ""));
-    if TYPES_OF_THE_CONTRACT.contains(&path) {
-        return Need::Nothing;
-    }
-    if !version.starts_with("0.2.") {
-        return Need::NotProvided;
-    }
-    if ALWAYS.iter().any(|prefix| path.starts_with(prefix)) {
-        return Need::Nothing;
-    }
-    if path.starts_with("wasi:sockets/") { Need::Grant("network") } else { Need::NotProvided }
+    TYPES_OF_THE_CONTRACT.contains(&path)
+        || version.starts_with("0.2.") && PROVIDED.iter().any(|prefix| path.starts_with(prefix))
 }
 
 impl Grants {
-    /// The grant that an import needs, by its name in the configuration.
-    pub fn needed_for(import: &str) -> Option<&'static str> {
-        match need(import) {
-            Need::Grant(grant) => Some(grant),
-            Need::Nothing | Need::NotProvided => None,
+    /// The grants without which an import gives nothing, as the configuration names them.
+    pub fn used_by(import: &str) -> &'static [&'static str] {
+        let path = import.split_once('@').map_or(import, |(path, _)| path);
+        match path {
+            "wasi:filesystem/preopens" => &["read", "write"],
+            "wasi:cli/environment" => &["env"],
+            _ if path.starts_with("wasi:sockets/") => &["network"],
+            _ => &[],
         }
     }
 
-    /// Why a component with these imports may not run: one reason per import. The number of reasons
+    /// Why a component with these imports cannot run: one reason per import. The number of reasons
     /// is limited, because a component may import as much as it likes.
-    pub fn refuse<'a>(&self, imports: impl Iterator<Item = &'a str>) -> Vec<String> {
+    pub fn refuse<'a>(imports: impl Iterator<Item = &'a str>) -> Vec<String> {
         const TOLD: usize = 20;
         let mut refused: Vec<String> = imports
-            .filter_map(|import| match need(import) {
-                Need::Nothing => None,
-                Need::Grant("network") if !self.network.is_empty() => None,
-                Need::Grant(grant) => {
-                    Some(format!("it imports `{import}`, which needs the grant `{grant}`"))
-                }
-                Need::NotProvided => Some(format!(
-                    "it imports `{import}`, which pipehost does not provide, under any grant"
-                )),
+            .filter(|import| !is_provided(import))
+            .map(|import| {
+                format!("it imports `{import}`, which pipehost does not provide, under any grant")
             })
             .collect();
         let more = refused.len().saturating_sub(TOLD);
         refused.truncate(TOLD);
         if more > 0 {
-            refused.push(format!("it imports {more} more that it is not granted"));
+            refused.push(format!("it imports {more} more that pipehost does not provide"));
         }
         refused
     }
@@ -95,17 +101,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn imports_beyond_the_grants_are_named() {
+    fn what_is_not_provided_is_named() {
         let imports = ["wasi:cli/stdout@0.2.6", "wasi:sockets/tcp@0.2.6", "acme:kv/store"];
-        let refused = |grants: Grants| grants.refuse(imports.into_iter());
         assert_eq!(
-            refused(Grants::default()),
-            [
-                "it imports `wasi:sockets/tcp@0.2.6`, which needs the grant `network`",
-                "it imports `acme:kv/store`, which pipehost does not provide, under any grant",
-            ]
+            Grants::refuse(imports.into_iter()),
+            ["it imports `acme:kv/store`, which pipehost does not provide, under any grant"]
         );
-        let network = vec!["127.0.0.1:80".parse().unwrap()];
-        assert_eq!(refused(Grants { network, ..Grants::default() }).len(), 1);
+        assert_eq!(Grants::refuse(["wasi:sockets/tcp@0.3.0"].into_iter()).len(), 1);
+    }
+
+    #[test]
+    fn an_import_that_gives_nothing_without_a_grant_names_it() {
+        assert_eq!(Grants::used_by("wasi:sockets/tcp@0.2.6"), ["network"]);
+        assert_eq!(Grants::used_by("wasi:filesystem/preopens@0.2.6"), ["read", "write"]);
+        assert!(Grants::used_by("wasi:cli/stdout@0.2.6").is_empty());
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here reads files, blocks, or uses components: a text becomes a [`Config`] and a list of
 //! mistakes, and a [`Config`] becomes a graph.
 
+pub mod case;
 mod connector;
 pub mod grants;
 pub mod graph;
@@ -10,6 +11,7 @@ pub mod limits;
 pub mod mistake;
 mod node;
 mod pipeline;
+pub mod project;
 pub mod quantity;
 mod read;
 mod secret;
@@ -18,4 +20,4 @@ pub use connector::*;
 pub use mistake::At;
 pub use node::*;
 pub use pipeline::*;
-pub use read::read;
+pub use read::{read, read_case, read_project};

@@ -30,17 +30,22 @@ pub struct Limits {
 }
 
 /// Wasmtime's deterministic measure of work: about one unit an instruction, and one
-/// a byte that is copied or filled in bulk. A call gets `base + per_record * records`.
+/// a byte that is copied or filled in bulk. A call gets
+/// `base + per_record * records + per_byte * bytes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fuel {
     pub base: u64,
     pub per_record: u64,
+    /// For each byte of the columns that the stage reads.
+    pub per_byte: u64,
 }
 
 impl Fuel {
-    /// The fuel of a call with a batch of `records`.
-    fn of(self, records: usize) -> u64 {
-        self.base.saturating_add(self.per_record.saturating_mul(records as u64))
+    /// The fuel of a call with a batch of `records`, of which it is given so many bytes.
+    fn of(self, records: usize, bytes: usize) -> u64 {
+        self.base
+            .saturating_add(self.per_record.saturating_mul(records as u64))
+            .saturating_add(self.per_byte.saturating_mul(bytes as u64))
     }
 }
 
@@ -49,9 +54,10 @@ impl Fuel {
 const LIFECYCLE_FUEL: u64 = 200_000_000;
 
 impl Limits {
-    /// The fuel of a call with a batch of this many records; `None` if fuel is not counted.
-    pub fn call_fuel(&self, records: usize) -> Option<u64> {
-        self.fuel.map(|fuel| fuel.of(records))
+    /// The fuel of a call with a batch of this many records and bytes; `None` if fuel is not
+    /// counted.
+    pub fn call_fuel(&self, records: usize, bytes: usize) -> Option<u64> {
+        self.fuel.map(|fuel| fuel.of(records, bytes))
     }
 
     /// The fuel of a call that may visit the whole state of a stage: `memory` bytes in memory, or
@@ -71,10 +77,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             // Ten to twenty times what the stages in plugins/ use on records of a
-            // kilobyte, and still stopped within about 0.3 s.
-            fuel: Some(Fuel { base: 200_000_000, per_record: 100_000 }),
+            // kilobyte, and still stopped within about 0.3 s. By bytes, ten times what a stage in
+            // Python takes to look at each character.
+            fuel: Some(Fuel { base: 200_000_000, per_record: 100_000, per_byte: 100 }),
             timeout: Duration::from_secs(5),
-            memory_bytes: 64 << 20,
+            memory_bytes: 256 << 20,
             output_bytes: 32 << 20,
             output_records: 1_000_000,
             log_bytes: 64 << 10,

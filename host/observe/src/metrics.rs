@@ -102,6 +102,9 @@ node_metrics! {
     /// Memory of its instances, in bytes.
     memory: IntGauge = "pipeline_stage_memory_bytes",
         "Memory of a stage's instances, tables included.";
+    /// Instances that were replaced as their memory neared its limit.
+    renewed: IntCounter = "pipeline_stage_instances_renewed_total",
+        "Instances that were replaced between two batches, as their memory neared its limit.";
     /// Batches waiting in front of this node.
     queue: IntGauge = "pipeline_stage_queue_depth_batches",
         "Batches waiting in front of a stage or sink.";
@@ -131,6 +134,7 @@ pub struct Metrics {
     replacement_pause: Histogram,
     families: Families,
     failures: IntCounterVec,
+    rescued: IntCounterVec,
     duration: HistogramVec,
     batch: HistogramVec,
     seconds: CounterVec,
@@ -145,6 +149,7 @@ pub struct NodeMetrics {
     pub batch: Histogram,
     seconds: [Counter; Activity::ALL.len()],
     failures: [IntCounter; Cause::ALL.len()],
+    rescued: [IntCounter; Cause::ALL.len()],
     /// The most batches that one queue in front of this node held.
     queue_peak: AtomicUsize,
     /// Records that came in and are not yet sent on, written or rejected.
@@ -291,6 +296,13 @@ impl Default for Metrics {
                 ),
                 &["stage", "cause"],
             )),
+            rescued: registrar.add(IntCounterVec::new(
+                Opts::new(
+                    "pipeline_stage_rescued_batches_total",
+                    "Batches whose call failed, and whose records all passed once they were divided.",
+                ),
+                &["stage", "cause"],
+            )),
             duration: histogram(
                 "pipeline_stage_duration_seconds",
                 "Time to process one batch.",
@@ -325,6 +337,7 @@ impl Metrics {
                 .map(|activity| self.seconds.with_label_values(&[name, activity.name()])),
             failures: Cause::ALL
                 .map(|cause| self.failures.with_label_values(&[name, cause.name()])),
+            rescued: Cause::ALL.map(|cause| self.rescued.with_label_values(&[name, cause.name()])),
             queue_peak: AtomicUsize::new(0),
             in_flight: AtomicI64::new(0),
         })
@@ -365,8 +378,12 @@ impl Metrics {
 
 impl NodeMetrics {
     pub fn failure(&self, cause: Cause) -> &IntCounter {
-        let index = Cause::ALL.iter().position(|&c| c == cause).expect("ALL has all");
-        &self.failures[index]
+        &self.failures[cause as usize]
+    }
+
+    /// Batches whose call failed for this cause, and whose records all passed in smaller ones.
+    pub fn rescued(&self, cause: Cause) -> &IntCounter {
+        &self.rescued[cause as usize]
     }
 
     /// The causes of failures that happened, with their counts.

@@ -35,8 +35,8 @@ pub struct Component {
 }
 
 impl Component {
-    /// Compiles a component and checks that it is a stage and imports nothing beyond
-    /// its grants.
+    /// Compiles a component and checks that it is a stage and imports nothing that this host does
+    /// not provide.
     ///
     /// # Errors
     /// Every reason why the component cannot run, for the operator.
@@ -60,7 +60,7 @@ impl Component {
         let ty = component.component_type();
         let imports: Vec<String> =
             ty.imports(&engine.wasmtime).map(|(name, _)| name.to_owned()).collect();
-        let refused = grants.refuse(imports.iter().map(String::as_str));
+        let refused = Grants::refuse(imports.iter().map(String::as_str));
         if !refused.is_empty() {
             return Err(refused);
         }

@@ -125,8 +125,8 @@ impl Engine {
     fn cache_name(&self, hash: &str, is_text: bool) -> String {
         let mut settings = DefaultHasher::new();
         self.wasmtime.precompile_compatibility_hash().hash(&mut settings);
-        // A core module is wrapped with the contract of this version.
-        (is_text, crate::contract::bindings::VERSION).hash(&mut settings);
+        // A core module is wrapped with the contract of this version, and this adapter.
+        (is_text, crate::contract::bindings::VERSION, compile::ADAPTER).hash(&mut settings);
         format!("{hash}-{:016x}", settings.finish())
     }
 }

@@ -1,7 +1,9 @@
 //! From TOML to a [`Config`]; collects every mistake.
 
+mod case;
 mod codec;
 mod node;
+mod project;
 mod sink;
 mod source;
 mod stage;
@@ -11,6 +13,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
+
+pub use case::read_case;
+pub use project::read_project;
 
 use crate::mistake::Mistake;
 use crate::{At, Config, DeadLetters, WhenLettersFull};

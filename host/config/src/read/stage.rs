@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::node::{batching, input, name, on_error, retry, watermark};
 use super::table::{self, TableReader};
-use crate::grants::{Folder, Grants};
+use crate::grants::{Clock, FIXED_CLOCK, Folder, Grants, Random};
 use crate::limits::{Fuel, Limits};
 use crate::mistake::Mistake;
 use crate::{At, Breaker, OnOpen, Partition, Plugin, Retry, Stage, StageConfig};
@@ -82,7 +82,7 @@ fn breaker(mut table: TableReader<'_>) -> Breaker {
     breaker
 }
 
-fn limits(mut table: TableReader<'_>) -> Limits {
+pub(super) fn limits(mut table: TableReader<'_>) -> Limits {
     let default = Limits::default();
     let fuel = default.fuel.expect("fuel is limited by default");
     // `fuel = false`: fuel is not counted.
@@ -97,11 +97,13 @@ fn limits(mut table: TableReader<'_>) -> Limits {
     let limits = Limits {
         fuel: if unlimited {
             table.get("fuel_per_record");
+            table.get("fuel_per_byte");
             None
         } else {
             Some(Fuel {
                 base: table.count("fuel", 0).unwrap_or(fuel.base),
                 per_record: table.count("fuel_per_record", 0).unwrap_or(fuel.per_record),
+                per_byte: table.count("fuel_per_byte", 0).unwrap_or(fuel.per_byte),
             })
         },
         timeout: table.duration("timeout").unwrap_or(default.timeout),
@@ -140,6 +142,10 @@ fn grants(mut table: TableReader<'_>, base: &Path) -> Grants {
         });
         grants.network.extend(parsed);
     }
+    let clock = [("real", Clock::Real), ("fixed", Clock::Fixed(FIXED_CLOCK))];
+    grants.clock = table.choice("clock", &clock).unwrap_or_default();
+    let random = [("real", Random::Real), ("fixed", Random::Fixed)];
+    grants.random = table.choice("random", &random).unwrap_or_default();
     table.finish();
     grants
 }

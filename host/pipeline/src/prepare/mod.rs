@@ -21,7 +21,7 @@ use pipehost_sandbox::compile::{self, Cache, Complaint, Source};
 use pipehost_sandbox::contract::plan::{Keeps, Plan};
 use pipehost_sandbox::engine::Engine;
 use pipehost_sandbox::plugin::{self, BundledStage};
-use pipehost_sandbox::{Component, Program, Runner, describe};
+use pipehost_sandbox::{Component, Program, Runner, Tap, describe};
 
 /// A pipeline that can be run.
 #[derive(Clone)]
@@ -39,13 +39,15 @@ pub struct Prepared {
 
 /// Options of [`prepare`].
 #[derive(Default)]
-pub struct Options {
+pub struct Options<'o> {
     /// Stages that are bundled with the program.
     pub bundled: &'static [BundledStage],
     /// Collects profiling samples of the guests.
     pub profile: Option<Arc<GuestProfile>>,
     /// Those of the run that it replaces.
     pub metrics: Option<Arc<Metrics>>,
+    /// The tap of a stage that somebody looks at.
+    pub tapped: Option<&'o (dyn Fn(&Stage) -> Option<Tap> + Sync)>,
 }
 
 /// Prepares a pipeline. `say` is called before slow steps; `known` are the mistakes found while
@@ -56,7 +58,7 @@ pub struct Options {
 pub async fn prepare(
     config: Config,
     known: Vec<Mistake>,
-    options: Options,
+    options: Options<'_>,
     say: &mut dyn FnMut(&str),
 ) -> Result<Prepared, Vec<Mistake>> {
     let mut mistakes = known;
@@ -78,7 +80,8 @@ pub async fn prepare(
         };
         match opened {
             Ok(program) => {
-                let runner = Runner::Sandboxed(Arc::new(program));
+                let tap = options.tapped.and_then(|tapped| tapped(stage));
+                let runner = Runner::Sandboxed(Arc::new(program.tapped(tap)));
                 let (timed, keeps_state) = (runner.has_watermark(), runner.keeps_state());
                 let Plan { ports, inputs, keeps, .. } = runner.plan().clone();
                 let keeps_by = match keeps {

@@ -17,6 +17,7 @@ mod settings;
 use std::process::ExitCode;
 
 pub use cache::Cache;
+pub(crate) use component::ADAPTER;
 pub use component::TARGET;
 pub use job::{Compiled, Source};
 use job::{Job, Refusal};

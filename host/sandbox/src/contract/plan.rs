@@ -114,6 +114,12 @@ impl Given {
         }
     }
 
+    /// Bytes of the contents of the given columns.
+    pub fn bytes(&self) -> usize {
+        let columns = self.key.iter().chain(&self.value);
+        columns.chain(self.attributes.iter().flatten()).map(|column| column.data.len()).sum()
+    }
+
     /// A given column, if the batch has it.
     pub fn column(&self, which: records::Given) -> Option<&Arc<Column>> {
         match which {

@@ -1,4 +1,5 @@
-//! What a guest prints: lines in the stage's log, under a rate limit.
+//! What a guest prints: lines in the stage's log, under a rate limit; and what it said last before
+//! it failed.
 
 use std::io;
 use std::pin::Pin;
@@ -20,8 +21,6 @@ use pipehost_record::foreign::Foreign;
 const PERMIT: usize = 64 << 10;
 /// A line longer than this is logged in pieces.
 const LINE: usize = 4096;
-/// Maximum bytes that are kept of the last message.
-const LAST: usize = 1024;
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// Receives stdout and stderr of the instances of one worker.
@@ -35,7 +34,8 @@ struct State {
     window: Instant,
     used: usize,
     line: Vec<u8>,
-    last: String,
+    /// What the current call wrote to stderr.
+    said: Said,
     dropped: IntCounter,
 }
 
@@ -54,7 +54,7 @@ impl GuestLog {
             window: Instant::now(),
             used: 0,
             line: Vec::new(),
-            last: String::new(),
+            said: Said::default(),
             dropped: metrics.log_dropped.clone(),
         })))
     }
@@ -63,16 +63,34 @@ impl GuestLog {
         self.0.lock().expect("writing a log line does not panic")
     }
 
-    /// The last line that looks like a message: part of the message of a failure.
+    /// A call begins: what was said before is not about it.
+    pub(crate) fn begin_call(&self) {
+        self.state().said.clear();
+    }
+
+    /// What the call wrote to stderr, for the message of its failure; empty if it wrote nothing.
     pub(crate) fn last_words(&self) -> String {
         let mut state = self.state();
         state.end_line();
-        std::mem::take(&mut state.last).trim_end().to_owned()
+        state.said.words()
+    }
+
+    /// The guest's stdout.
+    pub(crate) fn stdout(&self) -> Stream {
+        Stream { log: self.clone(), is_stderr: false }
+    }
+
+    /// The guest's stderr.
+    pub(crate) fn stderr(&self) -> Stream {
+        Stream { log: self.clone(), is_stderr: true }
     }
 }
 
 impl State {
-    fn write(&mut self, bytes: &[u8]) {
+    fn write(&mut self, bytes: &[u8], is_stderr: bool) {
+        if is_stderr {
+            self.said.hear(bytes);
+        }
         if self.window.elapsed() >= WINDOW {
             self.window = Instant::now();
             self.used = 0;
@@ -109,37 +127,95 @@ impl State {
             return;
         }
         tracing::info!(target: "guest", stage = &*self.stage, worker = self.worker, "{text}");
-        // Rust's panics end with a note about backtraces, which says nothing about the panic.
-        if !text.starts_with("note: run with") {
-            // The message of a Rust panic is on the line after its location.
-            let panic = self.last.contains("panicked at") && self.last.ends_with(':');
-            self.last = if panic { format!("{} {text} ", self.last) } else { text };
-            if self.last.len() > LAST {
-                self.last = self.last.chars().take(LAST / 4).collect();
-            }
-        }
     }
 }
 
-impl IsTerminal for GuestLog {
+/// Bytes that are kept of each end of what a call writes to stderr.
+const KEPT: usize = 500;
+
+/// The beginning and the end of what a call wrote to stderr.
+#[derive(Default)]
+struct Said {
+    first: Vec<u8>,
+    /// What came after `first`; its beginning is dropped now and then.
+    then: Vec<u8>,
+}
+
+impl Said {
+    fn clear(&mut self) {
+        self.first.clear();
+        self.then.clear();
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        let (first, then) = bytes.split_at(bytes.len().min(KEPT - self.first.len()));
+        self.first.extend_from_slice(first);
+        self.then.extend_from_slice(&then[then.len().saturating_sub(KEPT)..]);
+        if self.then.len() > 2 * KEPT {
+            self.then.drain(..self.then.len() - KEPT);
+        }
+    }
+
+    /// The first 500 bytes, as one line. Of a traceback of Python, whose last lines say what
+    /// happened, the last frame and the error instead.
+    fn words(&self) -> String {
+        let all = [&self.first[..], &self.then].concat();
+        let all = String::from_utf8_lossy(&all);
+        let traceback = all.rfind(TRACEBACK).map(|at| &all[at..]);
+        let last_frame = traceback.and_then(|text| text.rfind("\n  File \"").map(|at| &text[at..]));
+        let first = String::from_utf8_lossy(&self.first);
+        let text = last_frame.unwrap_or(&first);
+        let text: String = text.chars().take(KEPT).collect();
+        let mut words = String::new();
+        // Rust's panics end with a note about backtraces, which says nothing about the panic.
+        let is_told = |line: &&str| !line.is_empty() && !line.starts_with("note: run with");
+        for line in text.lines().map(str::trim).filter(is_told) {
+            match words.chars().last() {
+                None => {}
+                Some(':') => words.push(' '),
+                Some(_) => words.push_str("; "),
+            }
+            words.push_str(line);
+        }
+        words
+    }
+}
+
+/// How a traceback of Python begins.
+const TRACEBACK: &str = "Traceback (most recent call last):";
+
+/// Stdout or stderr.
+#[derive(Clone)]
+pub(crate) struct Stream {
+    log: GuestLog,
+    is_stderr: bool,
+}
+
+impl Stream {
+    fn put(&self, bytes: &[u8]) {
+        self.log.state().write(bytes, self.is_stderr);
+    }
+}
+
+impl IsTerminal for Stream {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for GuestLog {
+impl StdoutStream for Stream {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.clone())
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(LogStream { log: self.clone(), permit: 0 })
+        Box::new(LogStream { to: self.clone(), permit: 0 })
     }
 }
 
 /// An output stream that a guest has opened.
 struct LogStream {
-    log: GuestLog,
+    to: Stream,
     /// Bytes that the guest may write before it asks again.
     permit: usize,
 }
@@ -155,7 +231,7 @@ impl OutputStream for LogStream {
         self.permit = permit.checked_sub(length).ok_or_else(|| {
             StreamError::trap(&format!("it wrote {length} bytes, and was permitted {permit}"))
         })?;
-        self.log.state().write(&bytes);
+        self.to.put(&bytes);
         Ok(())
     }
 
@@ -169,13 +245,13 @@ impl OutputStream for LogStream {
     }
 }
 
-impl AsyncWrite for GuestLog {
+impl AsyncWrite for Stream {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.state().write(bytes);
+        self.put(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -185,5 +261,47 @@ impl AsyncWrite for GuestLog {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(said: &[&str]) -> String {
+        let mut all = Said::default();
+        said.iter().for_each(|piece| all.hear(piece.as_bytes()));
+        all.words()
+    }
+
+    #[test]
+    fn last_words_are_the_first_500_bytes_as_one_line() {
+        assert_eq!(words(&[]), "");
+        assert_eq!(
+            words(&["panic: boom\n\ngoroutine 1 [running]:\n", "main.f()"]),
+            "panic: boom; goroutine 1 [running]: main.f()"
+        );
+        let rust = "\nthread '<unnamed>' panicked at src/lib.rs:9:5:\nboom\nnote: run with `RUST_BACKTRACE=1`\n";
+        assert_eq!(words(&[rust]), "thread '<unnamed>' panicked at src/lib.rs:9:5: boom");
+        let long = words(&["Error: boom\n", &"x".repeat(10_000)]);
+        assert!(long.starts_with("Error: boom; xxx") && long.len() <= KEPT + 1, "{long}");
+    }
+
+    #[test]
+    fn of_a_traceback_the_last_frame_and_the_error_are_told() {
+        let frame = |n| format!("  File \"/app/stage.py\", line {n}, in process\n    f(x)\n");
+        let deep: String = (0..100).map(frame).collect();
+        assert_eq!(
+            words(&["starting\n", TRACEBACK, "\n", &deep, "ValueError: boom\n"]),
+            "File \"/app/stage.py\", line 99, in process; f(x); ValueError: boom"
+        );
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut said = Said::default();
+        (0..1000).for_each(|_| said.hear(&[b'x'; 333]));
+        said.hear(&[b'y'; 100_000]);
+        assert!(said.first.len() == KEPT && said.then.len() <= 2 * KEPT);
     }
 }

@@ -3,6 +3,7 @@
 
 mod crossing;
 mod files;
+mod fixed;
 mod guest_log;
 mod quota;
 mod store;

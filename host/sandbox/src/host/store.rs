@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 use bytesize::ByteSize;
 use wasmtime::component::ResourceTable;
 use wasmtime::error::Context as _;
-use wasmtime::{CallHook, ResourceLimiter};
+use wasmtime::{CallHook, ResourceLimiterAsync};
 use wasmtime_wasi::sockets::SocketAddrUse;
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView, async_trait};
 
+use super::fixed;
 use super::guest_log::GuestLog;
 use super::quota::Quota;
-use super::turn::Turn;
+use super::turn::{HEAVY, Turn, Turns};
 use crate::compile::Metering;
-use pipehost_config::grants::Grants;
+use pipehost_config::grants::{Clock, Grants, Random};
 use pipehost_config::limits::Limits;
 
 /// The version of WASI that wasmtime defines. Functions of another version would be added, and
@@ -73,7 +74,7 @@ impl Host {
         log: GuestLog,
     ) -> wasmtime::Result<Self> {
         let mut wasi = WasiCtx::builder();
-        wasi.stdout(log.clone()).stderr(log.clone()).envs(&grants.env);
+        wasi.stdout(log.stdout()).stderr(log.stderr()).envs(&grants.env);
         for folder in &grants.folders {
             let perms = if folder.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
             wasi.preopened_dir(&folder.host.value, &folder.guest, perms).with_context(|| {
@@ -93,15 +94,25 @@ impl Host {
             };
             Box::pin(async move { granted })
         });
+        if let Clock::Fixed(nanoseconds) = grants.clock {
+            wasi.wall_clock(fixed::WallClock(nanoseconds));
+            wasi.monotonic_clock(fixed::MonotonicClock::default());
+        }
+        if grants.random == Random::Fixed {
+            wasi.secure_random(fixed::random()).insecure_random(fixed::random());
+            wasi.insecure_random_seed(0);
+        }
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
+        let turn = Turn::new(metering, limits.output_bytes);
+        let memory = Memory { used: 0, limit: limits.memory_bytes, turns: turn.turns() };
         Ok(Self {
             wasi: wasi.build(),
             table,
-            turn: Turn::new(metering, limits.output_bytes),
+            turn,
             quota,
             listings: HashMap::new(),
-            memory: Memory { used: 0, limit: limits.memory_bytes },
+            memory,
             log,
             stopwatch: Stopwatch::default(),
         })
@@ -118,6 +129,7 @@ impl WasiView for Host {
 pub(crate) struct Memory {
     pub(crate) used: usize,
     limit: usize,
+    turns: Turns,
 }
 
 /// The error that stops a guest that exceeds its memory limit.
@@ -157,28 +169,42 @@ impl Memory {
         self.used = wanted;
         Ok(true)
     }
+
+    /// As [`Memory::grow`]. Where the instance becomes a heavy one, its turn ends: what it does to
+    /// all of its new memory is in the next one, which keeps no other task waiting.
+    async fn grow_in_turns(&mut self, current: usize, desired: usize) -> wasmtime::Result<bool> {
+        let before = self.used;
+        let grown = self.grow(current, desired)?;
+        if before <= HEAVY && self.used > HEAVY {
+            self.turns.has_memory(self.used);
+            tokio::task::yield_now().await;
+        }
+        Ok(grown)
+    }
 }
 
-impl ResourceLimiter for Memory {
-    fn memory_growing(
+#[async_trait]
+impl ResourceLimiterAsync for Memory {
+    async fn memory_growing(
         &mut self,
         current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.grow(current, desired)
+        self.grow_in_turns(current, desired).await
     }
 
-    fn table_growing(
+    async fn table_growing(
         &mut self,
         current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.grow(
+        self.grow_in_turns(
             current.saturating_mul(size_of::<usize>()),
             desired.saturating_mul(size_of::<usize>()),
         )
+        .await
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {

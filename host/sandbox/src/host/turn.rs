@@ -7,9 +7,11 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::compile::Metering;
 
@@ -22,6 +24,8 @@ const TIME: Duration = Duration::from_millis(1);
 /// Maximum host calls within one turn. A guest usually yields long before. One that does not has
 /// neither a loop nor a function between its calls, which no compiler makes.
 const MOST_CALLS: u32 = 10_000;
+/// Filling more memory than this at once takes longer than a few turns.
+pub(crate) const HEAVY: usize = 32 << 20;
 /// Maximum bytes of the arguments of one host call: strings and lists.
 pub(crate) const ARGUMENT_BYTES: usize = 1 << 20;
 
@@ -55,7 +59,14 @@ pub(crate) struct HostCallEnd {
 
 /// Gives an instance its turns, and counts them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Turns(Arc<AtomicU64>);
+pub(crate) struct Turns(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    count: AtomicU64,
+    /// Whether the instance has so much memory that one operation on all of it is long.
+    is_heavy: AtomicBool,
+}
 
 impl Turns {
     /// Gives a guest a turn: every poll of every guest goes through here.
@@ -65,13 +76,28 @@ impl Turns {
         context: &mut Context<'_>,
     ) -> Poll<F::Output> {
         // Only one thread polls an instance at a time.
-        self.0.store(self.count() + 1, Ordering::Relaxed);
+        self.0.count.store(self.count() + 1, Ordering::Relaxed);
+        // Filling or copying memory is not interrupted. While it lasts, another thread takes the
+        // tasks that this one would have polled.
+        if self.0.is_heavy.load(Ordering::Relaxed) && can_hand_over() {
+            return tokio::task::block_in_place(|| call.poll(context));
+        }
         call.poll(context)
     }
 
     fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.count.load(Ordering::Relaxed)
     }
+
+    /// From its next turn on, the instance is treated as one with this much memory.
+    pub(crate) fn has_memory(&self, bytes: usize) {
+        self.0.is_heavy.store(bytes > HEAVY, Ordering::Relaxed);
+    }
+}
+
+/// Whether the runtime has other threads for other tasks.
+fn can_hand_over() -> bool {
+    Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
 impl Turn {

@@ -75,7 +75,7 @@ async fn the_host_survives_arbitrary_guests() {
     let wanted: usize = std::env::var("PIPEHOST_GUESTS").map_or(300, |n| n.parse().unwrap());
     let engine = Arc::new(Engine::new(Metering::Fuel, 4).unwrap().without_cache());
     let limits = Limits {
-        fuel: Some(Fuel { base: 100_000, per_record: 0 }),
+        fuel: Some(Fuel { base: 100_000, per_record: 0, per_byte: 0 }),
         timeout: Duration::from_secs(5),
         memory_bytes: 16 << 20,
         ..Limits::default()

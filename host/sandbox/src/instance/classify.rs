@@ -6,7 +6,7 @@ use super::failure::Failure;
 use crate::host::MemoryExceeded;
 use pipehost_observe::metrics::Cause;
 
-/// Classifies wasmtime's error. `last_words` is what the guest printed last: for Rust, the message
+/// Classifies wasmtime's error. `last_words` is what the call wrote to stderr, such as the message
 /// of a panic.
 pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
     if let Some(exceeded) = error.downcast_ref::<MemoryExceeded>() {
@@ -16,7 +16,7 @@ pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
         Some(Trap::OutOfFuel) => {
             return Failure::new(
                 Cause::Fuel,
-                "it used up its fuel (for a batch: limits.fuel and fuel_per_record)",
+                "it used up its fuel (for a batch: limits.fuel, fuel_per_record and fuel_per_byte)",
             );
         }
         Some(Trap::StackOverflow) => {
@@ -24,9 +24,10 @@ pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
         }
         _ => {}
     }
+    let said =
+        if last_words.is_empty() { String::new() } else { format!("; it said: {last_words}") };
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-        let how = if exit.0 == 0 { "it exited" } else { "it exited with an error" };
-        return Failure::new(Cause::Trap, how);
+        return Failure::new(Cause::Trap, format!("it exited with code {}{said}", exit.0));
     }
     // Wasmtime keeps the type of this error private, so its text is compared.
     if error.chain().any(|cause| cause.to_string().contains("fuel allocated for hostcalls")) {
@@ -39,7 +40,5 @@ pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
     }
     let reason = error.root_cause().to_string();
     let reason = reason.strip_prefix("wasm trap: ").unwrap_or(&reason);
-    let said =
-        if last_words.is_empty() { String::new() } else { format!("; it said: {last_words}") };
     Failure::new(Cause::Trap, format!("it trapped: {reason}{said}"))
 }

@@ -69,6 +69,10 @@ pub(crate) struct Instance {
 /// One call in this many is measured in detail: measuring costs some of the time that it measures.
 const LOOK_AT: u32 = 32;
 
+/// An instance is not replaced for its memory before it has processed this many batches: one that
+/// needs nearly all of it for each batch would be replaced for each.
+const RENEW_AFTER: u32 = 64;
+
 impl Instance {
     /// Instantiates a component. Start functions run here, under the limits.
     ///
@@ -86,7 +90,7 @@ impl Instance {
             .map_err(|error| Failure::new(Cause::Error, format!("{error:#}")))?;
         let turns = host.turn.turns();
         let mut store = Store::new(&component.engine.wasmtime, host);
-        store.limiter(|host| &mut host.memory);
+        store.limiter_async(|host| &mut host.memory);
         store.call_hook(host::cross);
         store.set_hostcall_fuel(limits.output_bytes);
         store.set_max_component_handles(1000);
@@ -201,7 +205,7 @@ impl Instance {
         let stopwatch = &mut self.store.data_mut().stopwatch;
         (stopwatch.runs, stopwatch.in_guest) = (watched, Duration::ZERO);
         let (outcome, took) = self
-            .timed_call(self.limits.call_fuel(batch.len), async |store, exports| {
+            .timed_call(self.limits.call_fuel(batch.len, given.bytes()), async |store, exports| {
                 exports.process(store, batch, &given).await
             })
             .await;
@@ -342,6 +346,7 @@ impl Instance {
         // A tick that came while nothing ran must not count for this call.
         self.store.set_epoch_deadline(1);
         let log = self.store.data().log.clone();
+        log.begin_call();
         let result =
             within(&self.limits, &log, &self.turns, call(&mut self.store, &self.exports)).await;
         count_fuel(&mut self.store, fuel, &self.metrics);
@@ -361,6 +366,13 @@ impl Instance {
         let working = took.mul_f64(share.min(1.0));
         self.metrics.spent(Activity::Working, working);
         self.metrics.spent(Activity::Copying, took.saturating_sub(working));
+    }
+
+    /// Whether its memory nears its limit, and it has done some work since it was made. Memory
+    /// never shrinks, and the runtimes of some languages leak: a new instance is then better than
+    /// a call that fails.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        self.memory > self.limits.memory_bytes / 4 * 3 && self.calls >= RENEW_AFTER
     }
 
     fn state_fuel(&self, saved: usize) -> Option<u64> {

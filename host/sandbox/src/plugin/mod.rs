@@ -1,18 +1,20 @@
 //! From the plugin that an operator names to the bytes of a component: a file, the result of
 //! building a source folder, or a bundled stage.
 
-mod build;
+mod cargo;
+mod project;
 mod unchanged;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 
 use crate::compile::Source;
 use pipehost_config::Plugin;
+pub use project::Snapshot;
 
 /// A stage that is bundled with the program.
 #[derive(Debug, Clone, Copy)]
@@ -48,11 +50,37 @@ pub fn read(
     };
     let built;
     let file = if metadata.is_dir() {
-        built = build::component(path, say)?;
+        built = match project::of(path)? {
+            Some(project) => match project::unchanged(path, &project) {
+                Some(output) => output,
+                None => project::build(path, &project, say)?,
+            },
+            None => cargo::component(path, say)?,
+        };
         &built
     } else {
         path
     };
+    source(file, limit)
+}
+
+/// Builds a source folder, also if it seems unchanged, and gives the path of its component: by the
+/// command in its `pipehost.toml`, or with cargo if it has none and is a crate.
+///
+/// # Errors
+/// If the folder cannot be built; the message is for its author.
+pub fn build(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<PathBuf> {
+    match project::of(folder)? {
+        Some(project) => project::build(folder, &project, say),
+        None => cargo::component(folder, say),
+    }
+}
+
+/// Reads a component, of at most `limit` bytes.
+///
+/// # Errors
+/// If it cannot be read, or is larger.
+pub fn source(file: &Path, limit: u64) -> Result<Source> {
     let mut bytes = Vec::new();
     File::open(file)
         .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))

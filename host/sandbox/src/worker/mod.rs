@@ -144,6 +144,8 @@ pub struct Worker {
     breaker: Option<Arc<Breaker>>,
     live: Live,
     recovery: Recovery,
+    /// Its instance could not be replaced when its memory neared its limit.
+    is_not_renewed: bool,
     /// Its rate limit belongs to the worker: a guest that crashes does not get a new one.
     log: Option<GuestLog>,
 }
@@ -167,8 +169,18 @@ impl Worker {
         };
         let WorkerOptions { retry, first_fails, breaker, groups, saved } = options;
         let recovery = Recovery::new(groups, saved);
-        let mut worker =
-            Self { runner, number, metrics, retry, first_fails, breaker, live, recovery, log };
+        let mut worker = Self {
+            runner,
+            number,
+            metrics,
+            retry,
+            first_fails,
+            breaker,
+            live,
+            recovery,
+            is_not_renewed: false,
+            log,
+        };
         worker.live().await?;
         Ok(worker)
     }
@@ -180,6 +192,16 @@ impl Worker {
     /// If the stage cannot be restored after a failure, or its breaker ends the pipeline. The
     /// message begins with the stage.
     pub async fn process(&mut self, batch: &Batch) -> Result<Answer> {
+        self.renew_if_full().await;
+        let answer = self.retried(batch).await?;
+        if let Some(program) = self.runner.program() {
+            program.show(batch, &answer);
+        }
+        Ok(answer)
+    }
+
+    /// Processes a batch, and again what may succeed later.
+    async fn retried(&mut self, batch: &Batch) -> Result<Answer> {
         let mut answer = self.divide(batch, None).await?;
         let Some(retry) = self.retry.clone() else { return Ok(answer) };
         // All attempts together may answer as much as one call.
@@ -244,6 +266,10 @@ impl Worker {
             self.recovery.save(saved);
         }
         Ok(self.recovery.changed_state())
+    }
+
+    pub fn plan(&self) -> &Plan {
+        self.runner.plan()
     }
 
     /// As [`Runner::keeps_something`].
@@ -330,20 +356,28 @@ impl Worker {
             Err(PartFailure::Fatal(why)) => Err(why),
             Err(PartFailure::Refused(reason)) => Ok(reject_all(batch.len, &reason)),
             Err(PartFailure::Failed(failure)) if batch.len == 1 => Ok(rejected(&failure)),
-            Err(PartFailure::Failed(_)) => match budget {
-                Some(budget) => self.halves(batch, budget).await,
-                // Each call has its limits, and so have all calls for one batch together.
-                None => {
-                    let mut budget = self.runner.answer_limits(batch);
-                    self.halves(batch, &mut budget).await
+            Err(PartFailure::Failed(failure)) => {
+                let (answer, all_passed) = match budget {
+                    Some(budget) => self.halves(batch, budget).await,
+                    // Each call has its limits, and so have all calls for one batch together.
+                    None => {
+                        let mut budget = self.runner.answer_limits(batch);
+                        self.halves(batch, &mut budget).await
+                    }
+                }?;
+                if all_passed {
+                    self.metrics.rescued(failure.cause).inc();
                 }
-            },
+                Ok(answer)
+            }
         }
     }
 
-    /// Processes the halves of a batch that failed as a whole.
-    async fn halves(&mut self, batch: &Batch, budget: &mut OutputBudget) -> Result<Answer> {
+    /// Processes the halves of a batch that failed as a whole. Also returns whether no record had to
+    /// be rejected for a failure.
+    async fn halves(&mut self, batch: &Batch, budget: &mut OutputBudget) -> Result<(Answer, bool)> {
         let mut parts: Vec<Answer> = Vec::new();
+        let mut all_passed = true;
         let mut reason = "".into();
         // Ranges of rows still to process, the end exclusive; the last one comes next.
         let middle = batch.len / 2;
@@ -353,8 +387,14 @@ impl Worker {
             let mut answer = match self.admitted(&part, Some(&mut *budget)).await {
                 Ok(answer) => answer,
                 Err(PartFailure::Fatal(why)) => return Err(why),
-                Err(PartFailure::Refused(reason)) => reject_all(part.len, &reason),
-                Err(PartFailure::Failed(failure)) if end - start == 1 => rejected(&failure),
+                Err(PartFailure::Refused(reason)) => {
+                    all_passed = false;
+                    reject_all(part.len, &reason)
+                }
+                Err(PartFailure::Failed(failure)) if end - start == 1 => {
+                    all_passed = false;
+                    rejected(&failure)
+                }
                 Err(PartFailure::Failed(_)) => {
                     let middle = start + (end - start) / 2;
                     pending.extend([(middle, end), (start, middle)]);
@@ -373,7 +413,9 @@ impl Worker {
                 break;
             }
         }
-        Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Answer::in_row_order(parts) })
+        let answer =
+            if parts.len() == 1 { parts.swap_remove(0) } else { Answer::in_row_order(parts) };
+        Ok((answer, all_passed))
     }
 
     /// Makes one call, if the breaker admits it.
@@ -434,6 +476,48 @@ impl Worker {
             Err(failure) => self.fail(failure),
         }
         result.map_err(PartFailure::Failed)
+    }
+
+    /// Replaces an instance whose memory nears its limit by a new one with the same state. What an
+    /// instance holds unsaved would be lost, so such a one goes on; so does one that cannot be
+    /// replaced.
+    async fn renew_if_full(&mut self) {
+        let Live::Sandboxed(Some(instance)) = &mut self.live else { return };
+        if !instance.is_nearly_full() || self.runner.keeps_unsaved() || self.is_not_renewed {
+            return;
+        }
+        if self.runner.keeps_state() && self.recovery.has_calls() {
+            match instance.save(self.recovery.groups()).await {
+                Ok(groups) => {
+                    let by = self.runner.saves_as();
+                    self.recovery.save(groups.map(|groups| Saved { groups, by }));
+                }
+                Err(failure) => return self.fail(&failure), // It is restored as after any failure.
+            }
+        }
+        let (Some(program), Some(log)) = (self.runner.program().cloned(), self.log.clone()) else {
+            return;
+        };
+        let renewed = async {
+            let mut instance = program.instance(log, &self.metrics).await?;
+            self.recovery.restore(&mut instance, program.saves_as()).await?;
+            Ok::<_, Failure>(instance)
+        };
+        match renewed.await {
+            Ok(instance) => {
+                self.live = Live::Sandboxed(Some(Box::new(instance)));
+                self.metrics.renewed.inc();
+            }
+            Err(failure) => {
+                let stage = &*program.component().name;
+                tracing::warn!(
+                    stage,
+                    worker = self.number,
+                    "its memory nears limits.memory, and its instance cannot be replaced: {failure}"
+                );
+                self.is_not_renewed = true;
+            }
+        }
     }
 
     async fn save_if_long(&mut self) {

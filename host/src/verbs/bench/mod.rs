@@ -13,7 +13,8 @@ use tempfile::TempDir;
 
 use crate::error::{Error, print};
 use crate::runtime::runtime;
-use crate::{load, setting, summary};
+use crate::{grant, load, setting, summary};
+use pipehost_config::grants::Grants;
 use pipehost_config::mistake::Mistake;
 use pipehost_config::{
     At, Batching, Config, Decoding, FileSource, Generate, Input, OnError, Plugin, Rotate, Sink,
@@ -56,6 +57,10 @@ pub struct Args {
     /// A member of the component's configuration.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
+    /// Grant something to the component: read=/GUEST=FOLDER, write=/GUEST=FOLDER,
+    /// network=ADDRESS:PORT, env=NAME[=VALUE].
+    #[arg(long = "grant", value_name = "GRANT=VALUE")]
+    grant: Vec<String>,
     /// A file of lines for the component, instead of generated log lines.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
@@ -129,8 +134,8 @@ type Render = Box<dyn Fn(Vec<Mistake>) -> Error>;
 /// The pipeline that is named, or one around the component that is named.
 fn configuration(args: &Args) -> Result<(Config, Vec<Mistake>, Render), Error> {
     if args.target.extension().is_some_and(|ending| ending == "toml") {
-        if !args.set.is_empty() || args.input.is_some() {
-            return Err(Error::Usage(anyhow!("--set and --input are for a component")));
+        if !args.set.is_empty() || !args.grant.is_empty() || args.input.is_some() {
+            return Err(Error::Usage(anyhow!("--set, --grant and --input are for a component")));
         }
         let mut loaded = load::file(&args.target)?;
         let known = std::mem::take(&mut loaded.mistakes);
@@ -138,7 +143,7 @@ fn configuration(args: &Args) -> Result<(Config, Vec<Mistake>, Render), Error> {
         return Ok((config, known, Box::new(move |mistakes| loaded.render(&mistakes))));
     }
     let value = setting::object(&args.set)?;
-    let config = around(&args.target, value, args);
+    let config = around(&args.target, value, grant::grants(&args.grant)?, args);
     let target = args.target.display().to_string();
     let render = move |mistakes: Vec<Mistake>| {
         let texts: Vec<_> = mistakes.iter().map(|mistake| mistake.message.as_str()).collect();
@@ -148,7 +153,7 @@ fn configuration(args: &Args) -> Result<(Config, Vec<Mistake>, Render), Error> {
 }
 
 /// A pipeline of records, the component, and a sink that drops everything.
-fn around(component: &Path, config: serde_json::Value, args: &Args) -> Config {
+fn around(component: &Path, config: serde_json::Value, grants: Grants, args: &Args) -> Config {
     let kind = match &args.input {
         Some(path) => {
             let paths = vec![At::nowhere(path.clone())];
@@ -184,6 +189,7 @@ fn around(component: &Path, config: serde_json::Value, args: &Args) -> Config {
         }],
         stages: vec![Stage {
             config: StageConfig::new(config),
+            grants,
             on_error: At::nowhere(OnError::Skip),
             ..stage
         }],

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 use crate::error::Error;
 use crate::load::PipelineArgs;
@@ -67,7 +68,22 @@ enum LogFormat {
     Json,
 }
 
-pub fn run(args: Args) -> Result<u8, Error> {
+impl Args {
+    /// With the defaults for all but the pipeline.
+    pub fn of(pipeline: PipelineArgs) -> Self {
+        Self {
+            pipeline,
+            metrics: None,
+            profile: None,
+            log_format: LogFormat::Text,
+            verbose: false,
+            quiet: false,
+        }
+    }
+}
+
+/// Runs a pipeline. `changes` are further reasons to read it again, instead of SIGHUP.
+pub fn run(args: Args, changes: Option<mpsc::Receiver<&'static str>>) -> Result<u8, Error> {
     let format = match args.log_format {
         LogFormat::Text => log::Format::Text,
         LogFormat::Json => log::Format::Json,
@@ -79,16 +95,23 @@ pub fn run(args: Args) -> Result<u8, Error> {
     };
     log::start(format, level);
     let threads = Threads::new()?;
-    let result = threads.control.block_on(run_async(args, threads.work.handle()));
+    let result = threads.control.block_on(run_async(args, changes, threads.work.handle()));
     threads.end();
     result
 }
 
-async fn run_async(args: Args, work: &Handle) -> Result<u8, Error> {
+async fn run_async(
+    args: Args,
+    changes: Option<mpsc::Receiver<&'static str>>,
+    work: &Handle,
+) -> Result<u8, Error> {
     let profiling = args.profile.as_deref().map(Profiling::begin).transpose()?;
     let profile = profiling.as_ref().map(|profiling| profiling.profile.clone());
     // First of all: it must not end a program that is still building or compiling.
-    let hangups = args.pipeline.file().map(|_| hangups()).transpose()?;
+    let hangups = match changes {
+        Some(changes) => Some(changes),
+        None => args.pipeline.file().map(|_| hangups()).transpose()?,
+    };
     let prepared = args.pipeline.prepare(profile.clone()).await?;
     let metrics = prepared.metrics.clone();
     let name = prepared.config.name.clone();

@@ -1,4 +1,4 @@
-//! SIGHUP: the run goes on with the changed file.
+//! SIGHUP, or a change that `pipehost dev` sees: the run goes on with the changed file.
 
 use anyhow::anyhow;
 use std::sync::Arc;
@@ -15,21 +15,22 @@ use pipehost_observe::profile::GuestProfile;
 use pipehost_pipeline::prepare::Prepared;
 use pipehost_pipeline::{Replaced, Replacement, Request};
 
-/// Reads the pipeline again at each SIGHUP, and asks the run to go on with it.
+/// Reads the pipeline again each time, and asks the run to go on with it.
 pub(super) struct Reload {
     pub(super) pipeline: PipelineArgs,
     pub(super) profile: Option<Arc<GuestProfile>>,
     pub(super) metrics: Arc<Metrics>,
     /// To the run.
     pub(super) send: mpsc::Sender<Request>,
-    pub(super) hangups: mpsc::Receiver<()>,
+    /// Why the pipeline is read again.
+    pub(super) hangups: mpsc::Receiver<&'static str>,
 }
 
 impl Reload {
     /// Runs as long as the pipeline does.
     pub(super) async fn run(mut self) {
-        while self.hangups.recv().await.is_some() {
-            let error = match self.reload().await {
+        while let Some(why) = self.hangups.recv().await {
+            let error = match self.reload(why).await {
                 Ok(Replaced { drained, switched }) => {
                     self.metrics.replaced(drained + switched);
                     tracing::info!(
@@ -52,8 +53,8 @@ impl Reload {
 
     /// # Errors
     /// Why the pipeline goes on as it was; `None` if it has ended.
-    async fn reload(&self) -> Result<Replaced, Option<Error>> {
-        tracing::info!("SIGHUP: reading the pipeline again");
+    async fn reload(&self, why: &str) -> Result<Replaced, Option<Error>> {
+        tracing::info!("{why}: reading the pipeline again");
         let with = self.prepare().await.map_err(Some)?;
         let (answer, answered) = oneshot::channel();
         let request = Request::Replace(Box::new(Replacement { with, answer }));

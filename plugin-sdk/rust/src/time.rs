@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     /// Texts, and the expected result of each. The tests of the codecs read the same table.
-    const TABLE: &str = include_str!("../../tests/tables/times.txt");
+    const TABLE: &str = include_str!("../../../tests/tables/times.txt");
 
     #[test]
     fn a_time_is_what_the_table_says() {

@@ -19,8 +19,9 @@ pub(super) fn component(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathB
     let manifest = folder.join("Cargo.toml");
     if !manifest.exists() {
         bail!(
-            "the folder {} has no Cargo.toml; name a crate, or build the component yourself and \
-             name its .wasm",
+            "the folder {} has no pipehost.toml with a [build] and no Cargo.toml; `pipehost new` \
+             makes a folder that can be built, and a component that is built already is named by \
+             its .wasm",
             named.display()
         );
     }
@@ -42,18 +43,7 @@ pub(super) fn component(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathB
         .arg("--manifest-path")
         .arg(&manifest)
         .stdin(Stdio::null());
-    // Flags for this machine's processor, and variables of a `cargo test` that runs this program,
-    // must not reach the build of the stage.
-    for (name, _) in std::env::vars_os() {
-        let ours = name.to_str().is_some_and(|name| {
-            ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"].contains(&name)
-                || name.starts_with("CARGO_PKG_")
-                || name.starts_with("CARGO_MANIFEST_")
-        });
-        if ours {
-            cargo.env_remove(name);
-        }
-    }
+    without_ours(&mut cargo);
     cargo.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = cargo.spawn().map_err(|error| {
         anyhow!(
@@ -86,6 +76,21 @@ pub(super) fn component(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathB
     })?;
     unchanged::note(&folder, &component);
     Ok(component)
+}
+
+/// Removes variables that must not reach the build of a stage: flags for this machine's processor,
+/// and what a `cargo test` sets that runs this program.
+pub(super) fn without_ours(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let ours = name.to_str().is_some_and(|name| {
+            ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"].contains(&name)
+                || name.starts_with("CARGO_PKG_")
+                || name.starts_with("CARGO_MANIFEST_")
+        });
+        if ours {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// Passes on cargo's messages from the first `Compiling` on: a build that has nothing to do is
@@ -124,7 +129,7 @@ fn artifact(messages: &[u8], manifest: &Path) -> Option<PathBuf> {
 }
 
 /// Adds the wasm target to the toolchain if it lacks it.
-fn add_target(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<()> {
+pub(super) fn add_target(folder: &Path, say: &mut dyn FnMut(&str)) -> Result<()> {
     let rustc = Command::new("rustc").current_dir(folder).args(["--print", "sysroot"]).output();
     let sysroot = match rustc {
         Ok(output) if output.status.success() => {

@@ -1,0 +1,269 @@
+//! From TOML to a test case.
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use toml::de::{DeTable, DeValue};
+
+use super::stage;
+use super::table::{self, Item, TableReader};
+use crate::case::{
+    Case, CaseGrants, Expected, ExpectedRejection, MOST_RECORDS, Reason, Repeated, Step,
+};
+use crate::grants::FIXED_CLOCK;
+use crate::mistake::Mistake;
+use pipehost_record::Record;
+
+/// Reads a test case, and collects its mistakes.
+pub fn read_case(text: &str) -> (Case, Vec<Mistake>) {
+    let mut mistakes = Vec::new();
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        mistakes.push(Mistake::new(error.span(), format!("not valid TOML: {}", error.message())));
+    }
+    let mut root = TableReader::new("a case", document.get_ref(), None, &mut mistakes);
+    let config = root.get("config").map(|item| table::json(item, "", &mut Vec::new()));
+    let clock = root.get("clock").and_then(|item| time(&mut root, "clock", item));
+    let limits = root.table("limits", "`limits`", stage::limits).unwrap_or_default();
+    let grants = root.table("grants", "`grants`", grants).unwrap_or_default();
+    let finishes = root.bool("finish").unwrap_or(true);
+    let refused = root.string("refused").map(|text| text.value);
+    let mut incomplete = false;
+    let steps = root.tables("input", "an input", &mut incomplete, step);
+    let output = root.tables("output", "an output", &mut incomplete, expected);
+    let rejected = root.tables("rejected", "a rejection", &mut incomplete, rejection);
+    let records: usize = (steps.iter())
+        .map(|step| if let Step::Records(repeated) = step { repeated.times } else { 0 })
+        .fold(0, usize::saturating_add);
+    if records > MOST_RECORDS {
+        let message = format!("a case has at most {MOST_RECORDS} records, and this one {records}");
+        root.mistake(Mistake::new(None, message));
+    }
+    root.finish();
+    let case = Case {
+        config: config.unwrap_or_else(|| serde_json::json!({})),
+        clock: clock.unwrap_or(FIXED_CLOCK),
+        limits,
+        grants,
+        steps,
+        finishes,
+        output,
+        rejected,
+        refused,
+    };
+    (case, mistakes)
+}
+
+fn grants(mut table: TableReader<'_>) -> CaseGrants {
+    let texts = |list: Vec<(String, crate::At<String>)>| {
+        list.into_iter().map(|(name, text)| (name, text.value)).collect::<Vec<_>>()
+    };
+    let grants = CaseGrants {
+        env: texts(table.map("env")),
+        files: (texts(table.map("files")).into_iter())
+            .map(|(path, text)| (path, text.into_bytes()))
+            .collect(),
+    };
+    for (path, _) in &grants.files {
+        let valid = path.starts_with('/') && !path.ends_with('/') && !path.contains("/..");
+        if !valid {
+            let message =
+                format!("`files`: {path:?} is not the path of a file, as in \"/tables/a.csv\"");
+            table.mistake(Mistake::new(table.span(), message));
+        }
+    }
+    table.finish();
+    grants
+}
+
+fn step(mut table: TableReader<'_>) -> Option<Step> {
+    if let Some(item) = table.get("watermark") {
+        let watermark = time(&mut table, "watermark", item);
+        table.finish();
+        return watermark.map(Step::Watermark);
+    }
+    if let Some(item) = table.get("restart") {
+        let config = match item.get_ref() {
+            DeValue::Boolean(true) => None,
+            DeValue::Table(_) => Some(table::json(item, "", &mut Vec::new())),
+            _ => {
+                let message = "`restart` is true, or the configuration of the stage that goes on";
+                table.mistake(Mistake::new(table::span(item), message));
+                return None;
+            }
+        };
+        table.finish();
+        return Some(Step::Restart(config));
+    }
+    let from = table.string("from").map(|name| name.value);
+    let times = table.count("repeat", 1).map_or(1, |n| n as usize);
+    let record = record(&mut table);
+    table.finish();
+    Some(Step::Records(Repeated { record, from, times }))
+}
+
+fn expected(mut table: TableReader<'_>) -> Option<Expected> {
+    let span = table.span().unwrap_or_default();
+    let port = table.string("port").map(|name| name.value);
+    let times = table.count("repeat", 1).map_or(1, |n| n as usize);
+    let record = record(&mut table);
+    table.finish();
+    Some(Expected { port, record, times, span })
+}
+
+fn rejection(mut table: TableReader<'_>) -> Option<ExpectedRejection> {
+    let input = table.count("input", 1);
+    let is = table.string("reason").map(|text| Reason::Is(text.value));
+    let contains = table.string("reason_contains").map(|text| Reason::Contains(text.value));
+    let retryable = table.bool("retryable");
+    let span = table.span();
+    if input.is_none() || is.is_some() == contains.is_some() {
+        let message = "a rejection has `input`, the number of the record from 1, and either \
+                       `reason` or `reason_contains`";
+        table.mistake(Mistake::new(span, message));
+    }
+    table.finish();
+    Some(ExpectedRejection { input: input? as usize, reason: is.or(contains)?, retryable })
+}
+
+fn record(table: &mut TableReader<'_>) -> Record {
+    let timestamp = table.get("time").and_then(|item| time(table, "time", item));
+    let mut bytes = |key| {
+        let item = table.get(key)?;
+        match content(item) {
+            Ok(bytes) => Some(bytes),
+            Err(why) => {
+                table.mistake(Mistake::new(table::span(item), format!("`{key}`: {why:#}")));
+                None
+            }
+        }
+    };
+    let (key, value) = (bytes("key"), bytes("value"));
+    let mut attributes = Vec::new();
+    if let Some(item) = table.get("attributes") {
+        let DeValue::Table(named) = item.get_ref() else {
+            let message = "`attributes` is a table of names and texts";
+            table.mistake(Mistake::new(table::span(item), message));
+            return Record { timestamp, key, value, attributes };
+        };
+        for (name, item) in named.iter() {
+            let name = name.get_ref().to_string();
+            match content(item) {
+                Ok(bytes) => attributes.push((name, bytes)),
+                Err(why) => {
+                    let message = format!("the attribute `{name}`: {why:#}");
+                    table.mistake(Mistake::new(table::span(item), message));
+                }
+            }
+        }
+    }
+    attributes.sort();
+    Record { timestamp, key, value, attributes }
+}
+
+/// A text, `{ base64 = "…" }`, or `{ repeat = "x", times = 1000 }`.
+fn content(item: Item<'_>) -> Result<Vec<u8>> {
+    const FORMS: &str = "write a text, { base64 = \"…\" } or { repeat = \"x\", times = 1000 }";
+    const MOST: usize = 64 << 20;
+    let table = match item.get_ref() {
+        DeValue::String(text) => return Ok(text.as_bytes().to_vec()),
+        DeValue::Table(table) => table,
+        _ => bail!(FORMS),
+    };
+    let text = |key: &str| match table.get(key).map(|item| item.get_ref()) {
+        Some(DeValue::String(text)) => Some(text.as_ref()),
+        _ => None,
+    };
+    if let (Some(base64), 1) = (text("base64"), table.len()) {
+        return BASE64_STANDARD.decode(base64).map_err(|error| anyhow!("not base64: {error}"));
+    }
+    let times = match table.get("times").map(|item| item.get_ref()) {
+        Some(DeValue::Integer(number)) => number.as_str().replace('_', "").parse::<usize>().ok(),
+        _ => None,
+    };
+    let (Some(repeat), Some(times), 2) = (text("repeat"), times, table.len()) else { bail!(FORMS) };
+    let bytes = repeat.len().checked_mul(times).filter(|bytes| *bytes <= MOST);
+    bytes.with_context(|| format!("it would have more than {MOST} bytes"))?;
+    Ok(repeat.repeat(times).into_bytes())
+}
+
+/// A date and time of TOML with its offset, a text of RFC 3339, or nanoseconds since the Unix
+/// epoch.
+fn time(table: &mut TableReader<'_>, key: &str, item: Item<'_>) -> Option<i64> {
+    let text = match item.get_ref() {
+        DeValue::Integer(number) => return number.as_str().replace('_', "").parse().ok(),
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::String(text) => text.to_string(),
+        _ => String::new(),
+    };
+    let time = text.parse::<jiff::Timestamp>().ok();
+    let nanoseconds = time.and_then(|time| i64::try_from(time.as_nanosecond()).ok());
+    if nanoseconds.is_none() {
+        let message =
+            format!("`{key}` is a time as in 2024-02-29T12:00:00Z, or nanoseconds since 1970");
+        table.mistake(Mistake::new(table::span(item), message));
+    }
+    nanoseconds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_is_read() {
+        let (case, mistakes) = read_case(
+            r#"
+            clock = 2024-02-29T12:00:00Z
+            config = { level = "ERROR", number = 9007199254740993 }
+            limits = { memory = "16MiB" }
+            grants = { env = { A = "b" }, files = { "/t/a.csv" = "x" } }
+            [[input]]
+            value = { base64 = "/w==" }
+            attributes = { b = "2", a = { repeat = "x", times = 3 } }
+            time = 1970-01-01T00:00:01Z
+            [[input]]
+            value = "line {n}"
+            repeat = 3
+            [[input]]
+            watermark = 5
+            [[input]]
+            restart = { level = "INFO" }
+            [[output]]
+            port = "long"
+            [[rejected]]
+            input = 2
+            reason_contains = "boom"
+            "#,
+        );
+        assert!(mistakes.is_empty(), "{mistakes:?}");
+        assert_eq!(case.config["number"], 9_007_199_254_740_993_i64);
+        assert_eq!(case.clock, 1_709_208_000_000_000_000);
+        assert_eq!(case.limits.memory_bytes, 16 << 20);
+        let Step::Records(first) = &case.steps[0] else { panic!("{:?}", case.steps) };
+        assert_eq!(first.record.value.as_deref(), Some(&b"\xff"[..]));
+        assert_eq!(first.record.timestamp, Some(1_000_000_000));
+        assert_eq!(first.record.attributes[0], ("a".to_owned(), b"xxx".to_vec()));
+        let Step::Records(lines) = &case.steps[1] else { panic!("{:?}", case.steps) };
+        let third = crate::case::numbered(&lines.record, lines.times, 3);
+        assert_eq!(third.value.as_deref(), Some(&b"line 3"[..]));
+        assert_eq!(case.steps[2], Step::Watermark(5));
+        assert_eq!(case.output[0].port.as_deref(), Some("long"));
+        assert!(case.rejected[0].reason.fits("Error: boom"));
+    }
+
+    #[test]
+    fn every_mistake_is_told() {
+        let (_, mistakes) = read_case(
+            "clock = \"noon\"\n[[input]]\nvalue = 5\nnone = 1\n[[rejected]]\ninput = 0\n\
+             [[input]]\nrestart = 3\n[grants]\nfiles = { \"a\" = \"\" }\n",
+        );
+        let told: Vec<_> = mistakes.iter().map(|mistake| &*mistake.message).collect();
+        for part in
+            ["`clock` is a time", "`value`: write", "`none`", "`input`", "`restart`", "\"a\""]
+        {
+            assert!(told.iter().any(|message| message.contains(part)), "{part}: {told:?}");
+        }
+    }
+}
