@@ -19,8 +19,16 @@ pub struct Project {
 /// A program that a build needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tool {
-    /// A program on the path, or a file relative to the folder if there is a `/` in it.
+    /// A program on the path, or a file relative to the folder if there is a `/` in it. One of
+    /// several, if there are `|` between them.
     pub name: String,
     /// The command that installs it.
     pub install: String,
+}
+
+impl Tool {
+    /// The names of which one must be there.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.name.split('|').map(str::trim)
+    }
 }

@@ -158,6 +158,8 @@ fn config(metering: Metering, instances: u32) -> Config {
         // Clears only the pages that the guest has touched.
         .pagemap_scan(Enabled::Auto);
     let mut config = settings(metering);
+    // Interpreters nest deeply: QuickJS takes about 700 bytes for each call of a JavaScript function.
+    config.max_wasm_stack(1 << 20);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }

@@ -13,6 +13,7 @@ use crate::host::Host;
 use pipehost_record::{Batch, Column};
 
 type Advance<Outcome> = TypedFunc<(i64,), (Result<Outcome, String>,)>;
+type PackedAdvance<Outcome> = TypedFunc<(Vec<u8>,), (Result<Outcome, String>,)>;
 
 /// What a stage answers: an outcome, or an error. A packed outcome may break the contract.
 pub(super) type Answered = Result<Result<records::Outcome, Violation>, String>;
@@ -53,7 +54,7 @@ impl ExportsPre {
 /// The functions of an instance.
 pub(super) enum Exports {
     Plain(Transform, Option<Advance<records::Outcome>>),
-    Packed(PackedTransform, Option<Advance<packed::records::Outcome>>),
+    Packed(PackedTransform, Option<PackedAdvance<packed::records::Outcome>>),
 }
 
 impl Exports {
@@ -164,6 +165,7 @@ impl Exports {
             }
             Self::Packed(_, advance) => {
                 let advance = advance.as_ref().expect(EXPORTED);
+                let watermark = watermark.to_le_bytes().to_vec();
                 advance.call_async(store, (watermark,)).await?.0.map(packing::lift)
             }
         })

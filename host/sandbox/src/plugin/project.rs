@@ -40,8 +40,11 @@ pub(super) fn build(
     say: &mut dyn FnMut(&str),
 ) -> Result<PathBuf> {
     let missing: Vec<_> = (project.tools.iter())
-        .filter(|tool| !is_there(folder, &tool.name))
-        .map(|tool| format!("`{}` is missing; install it: {}", tool.name, tool.install))
+        .filter(|tool| !tool.names().any(|name| is_there(folder, name)))
+        .map(|tool| {
+            let names: Vec<_> = tool.names().map(|name| format!("`{name}`")).collect();
+            format!("{} is missing; install it: {}", names.join(" or "), tool.install)
+        })
         .collect();
     if !missing.is_empty() {
         bail!("{} cannot be built: {}", folder.display(), missing.join("\n"));

@@ -157,7 +157,7 @@ impl packed_stage::Guest for Guest {
 }
 
 impl packed_watermark::Guest for Guest {
-    fn advance(_: i64) -> Result<Outcome, String> {
+    fn advance(_: Vec<u8>) -> Result<Outcome, String> {
         Ok(fresh(&["time passes"]))
     }
 }

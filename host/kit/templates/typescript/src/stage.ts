@@ -1,0 +1,32 @@
+// Shouts the lines that have a word in them.
+import { Reject, Stage, type Field, type Out, type Record, type Setup } from '@pipehost/plugin';
+
+interface Config {
+  word: string;
+}
+
+export default class MyStage extends Stage<Config> {
+  // The JSON Schema of what a pipeline may configure. Descriptions are for operators.
+  static config = {
+    properties: {
+      word: { type: 'string', minLength: 1, description: 'Lines with this word are changed.' },
+    },
+    required: ['word'],
+  };
+
+  private value!: Field;
+  private word!: string;
+
+  open(config: Config, setup: Setup): void {
+    setup.keepsNothing(); // So it runs on all cores.
+    this.value = setup.value();
+    this.word = config.word;
+  }
+
+  process(record: Record, out: Out): void {
+    const line = record.text(this.value);
+    if (line === null) throw new Reject('it has no value');
+    const row = out.keep();
+    if (line.includes(this.word)) row.value(line.toUpperCase());
+  }
+}

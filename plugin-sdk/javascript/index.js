@@ -1,0 +1,4 @@
+// The SDK of pipehost for stages in JavaScript and TypeScript. See README.md.
+
+export { Reject, Stage } from './lib/opened.js';
+export { decode as textOf, encode as bytesOf } from './lib/text.js';
