@@ -668,14 +668,6 @@ static ph_error ph__open(const ph_stage *stage, ph_config config) {
     for (size_t i = 0; i < ph__setup.attributes.len; i++) PH__PUSH(ph__record.attributes, none);
     return why;
 }
-/* The rows without a value, as a byte a row. */
-static uint8_t *ph__null_bytes(const uint32_t *nulls, size_t count, size_t rows, uint8_t *old) {
-    uint8_t *null = (uint8_t *)realloc(old, rows ? rows : 1);
-    if (null == NULL) abort();
-    memset(null, 0, rows);
-    for (size_t i = 0; i < count; i++) null[nulls[i]] = 1;
-    return null;
-}
 /* Columns end where their rows end; what was not set is inherited. */
 static void ph__end_column(ph__changed *column, size_t rows) {
     if (column->is_set) ph__catch_up(column, rows);
@@ -958,6 +950,15 @@ _Static_assert(sizeof(ph__batch) == 92 && sizeof(ph__output) == 132 && sizeof(ph
 #endif
 
 enum { PH__ALL, PH__PICKED, PH__FRESH };
+
+/* The rows without a value, as a byte a row. */
+static uint8_t *ph__null_bytes(const uint32_t *nulls, size_t count, size_t rows, uint8_t *old) {
+    uint8_t *null = (uint8_t *)realloc(old, rows ? rows : 1);
+    if (null == NULL) abort();
+    memset(null, 0, rows);
+    for (size_t i = 0; i < count; i++) null[nulls[i]] = 1;
+    return null;
+}
 
 static ph__list ph__words(const char *text) {
     ph__list list = {text, (uint32_t)strlen(text)};
