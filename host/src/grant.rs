@@ -5,10 +5,11 @@ use std::path::Path;
 
 use crate::error::Error;
 use pipehost_config::At;
-use pipehost_config::grants::{Clock, FIXED_CLOCK, Folder, Grants, Random};
+use pipehost_config::grants::{Clock, FIXED_CLOCK, Folder, Grants, HttpGrant, Origin, Random};
 
 /// What `--grant` takes, for messages and help.
 const FORMS: &str = "write read=/GUEST=FOLDER, write=/GUEST=FOLDER, network=ADDRESS:PORT, \
+                     http=URL, \
                      env=NAME (as it is set for pipehost), env=NAME=VALUE, clock=fixed or random=fixed";
 
 /// These grants, together.
@@ -39,6 +40,10 @@ pub fn add(grants: &mut Grants, text: &str) -> Result<()> {
         "network" => grants.network.push(value.parse().map_err(|_| {
             anyhow!("{value:?} is not an address and a port, as in 127.0.0.1:9000")
         })?),
+        "http" => {
+            let (origin, headers) = (Origin::parse(value)?, Vec::new());
+            grants.http.push(HttpGrant { origin, headers, inside: false, ca: None });
+        }
         "env" => {
             let (name, value) = match value.split_once('=') {
                 Some((name, value)) => (name, value.to_owned()),

@@ -174,6 +174,18 @@ static inline bool ph_equals(ph_bytes bytes, const char *text) {
     return bytes.data != NULL && bytes.len == len && memcmp(bytes.data, text, len) == 0;
 }
 
+/* ---- metrics of the stage's own ---------------------------------------------------------------- */
+
+typedef struct {
+    const char *name, *value;
+} ph_label;
+
+/* Adds to a counter, sets a gauge, adds a value to a histogram. The host shows them as `stage_NAME`. What a call
+ * tells counts once, with the answer that is accepted. In a unit test, they do nothing. */
+static void ph_metric_add(const char *name, const ph_label *labels, size_t len, double by);
+static void ph_metric_set(const char *name, const ph_label *labels, size_t len, double to);
+static void ph_metric_observe(const char *name, const ph_label *labels, size_t len, double value);
+
 /* ---- what a stage uses in `save` and `restore` ------------------------------------------------- */
 
 /* Saves the state of a stage. One that keeps by key: what is the same in all its instances. */
@@ -1176,6 +1188,24 @@ PH__UNUSED static void *ph__call_restore(const uint32_t *groups, uint32_t len, c
     return answer;
 }
 
+typedef struct {
+    ph__list name, value;
+} ph__label;
+#define PH__METRIC(function)                                                                                      \
+    __attribute__((import_module("pipehost:stage/metrics@0.2.0"), import_name(#function))) extern void             \
+        ph__metric_##function(const char *name, size_t name_len, const ph__label *labels, size_t len, double value); \
+    PH__UNUSED static void ph_metric_##function(const char *name, const ph_label *labels, size_t len, double value) { \
+        ph__label *given = (ph__label *)ph__alloc(sizeof(ph__label) * len);                                        \
+        for (size_t i = 0; i < len; i++) {                                                                         \
+            given[i].name = ph__words(labels[i].name);                                                             \
+            given[i].value = ph__words(labels[i].value);                                                           \
+        }                                                                                                          \
+        ph__metric_##function(name, strlen(name), given, len, value);                                              \
+    }
+PH__METRIC(add)
+PH__METRIC(set)
+PH__METRIC(observe)
+
 #ifdef __cplusplus
 #define PH__EXTERN extern "C"
 #else
@@ -1208,6 +1238,14 @@ PH__UNUSED static void *ph__call_restore(const uint32_t *groups, uint32_t len, c
     PH__FUNCTION("watermark", "advance", ph__x_advance, (int64_t watermark), ph__call_advance(watermark))
 
 #else /* ---- unit tests, without WebAssembly ------------------------------------------------------- */
+
+#define PH__METRIC(function)                                                                                      \
+    PH__UNUSED static void ph_metric_##function(const char *name, const ph_label *labels, size_t len, double value) { \
+        (void)name, (void)labels, (void)len, (void)value;                                                          \
+    }
+PH__METRIC(add)
+PH__METRIC(set)
+PH__METRIC(observe)
 
 #define PH_EXPORT(stage) PH__UNUSED static const ph_stage *ph__exported = &stage;
 #define PH_EXPORT_STATEFUL(stage) PH_EXPORT(stage)

@@ -191,3 +191,16 @@ export interface Saved {
 export function textOf(bytes: Uint8Array): string;
 /** The bytes of a text. */
 export function bytesOf(text: string): Uint8Array;
+
+/**
+ * Metrics of the stage's own: the host shows them with those of the pipeline, as `stage_NAME`, with the stage as
+ * a label. What a call tells counts once, with the answer that the host accepts. Names are of a-z, 0-9 and `_`.
+ */
+export const metrics: {
+  /** Adds to a counter: a positive number. */
+  add(name: string, by?: number, labels?: globalThis.Record<string, string>): void;
+  /** Sets a gauge. */
+  set(name: string, to: number, labels?: globalThis.Record<string, string>): void;
+  /** Adds a value to a histogram, whose buckets end at 0.001, 0.01, 0.1, 1, 10, 100 and 1000. */
+  observe(name: string, value: number, labels?: globalThis.Record<string, string>): void;
+};

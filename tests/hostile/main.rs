@@ -14,6 +14,7 @@ mod connections;
 mod deputies;
 mod memory;
 mod peers;
+mod requests;
 mod support;
 mod terminal;
 mod time;

@@ -28,8 +28,18 @@ fn rejects(lang: &str, file: &str, from: &str, to: &str, install: &str, reasons:
 
 #[test]
 fn a_panic_of_rust() {
-    let (from, to) = ("if line.contains", "assert!(line != \"boom\", \"out of sorts\");\n        if line.contains");
-    rejects("rust", "src/lib.rs", from, to, "", &["trap:", "panicked at src/lib.rs", "out of sorts"]);
+    let (from, to) = (
+        "if line.contains",
+        "assert!(line != \"boom\", \"out of sorts\");\n        if line.contains",
+    );
+    rejects(
+        "rust",
+        "src/lib.rs",
+        from,
+        to,
+        "",
+        &["trap:", "panicked at src/lib.rs", "out of sorts"],
+    );
 }
 
 #[test]
@@ -54,6 +64,13 @@ fn an_error_of_javascript_costs_no_restart() {
     if has("npm") {
         let to = "if (line === 'boom') throw new TypeError('out of sorts');\n    const row = out.keep();";
         let reasons = ["TypeError: out of sorts"];
-        rejects("javascript", "src/stage.js", "const row = out.keep();", to, "npm install", &reasons);
+        rejects(
+            "javascript",
+            "src/stage.js",
+            "const row = out.keep();",
+            to,
+            "npm install",
+            &reasons,
+        );
     }
 }

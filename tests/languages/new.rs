@@ -1,20 +1,55 @@
 //! `pipehost new`, and what its folders are good for.
 
 use std::fs;
+use std::path::Path;
 
-use crate::harness::Case;
+use crate::harness::{Case, root};
 use crate::{has, sh};
 
-/// What an author types, besides pipehost's own verbs.
+/// A language, and what is true of it.
 struct Language {
     name: &'static str,
+    /// Its page in `docs/languages`, if it has one of its own.
+    page: Option<&'static str>,
     /// Tools without which nothing can be tried.
     needs: &'static [&'static str],
-    /// Once, before the first build.
+    /// Of one without a page: once, before the first build.
     install: &'static str,
     unit_test: &'static str,
     /// Whether the same source makes the same component.
     is_reproducible: bool,
+}
+
+/// Types the commands of a page, and compares what they print with what the page shows.
+fn type_in(page: &str, case: &Case) {
+    let path = root().join("docs/languages").join(page);
+    let text = fs::read_to_string(&path).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_pipehost")).parent().unwrap().to_owned();
+    let path_of_commands = std::env::join_paths(
+        [program].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    );
+    let mut commands = 0;
+    for block in text.split("```console\n").skip(1) {
+        let block = block.split("```").next().unwrap();
+        let mut lines = block.lines().peekable();
+        while let Some(prompt) = lines.next() {
+            let command = prompt.strip_prefix("$ ").expect("a prompt");
+            let mut shell = case.command_of(Path::new("bash"), &["-c", command]);
+            shell.env("PATH", path_of_commands.as_ref().unwrap());
+            shell.env_remove("CARGO_TARGET_DIR").env("GOPROXY", "off");
+            let ran = case.run_command(shell);
+            assert_eq!(ran.code, 0, "{page}: {prompt}: {}{}", ran.stdout, ran.stderr);
+            let mut shown = Vec::new();
+            while let Some(line) = lines.next_if(|line| !line.starts_with("$ ")) {
+                shown.push(line);
+            }
+            if shown != ["…"] && !shown.is_empty() {
+                assert_eq!(ran.stdout.lines().collect::<Vec<_>>(), shown, "{page}: {prompt}");
+            }
+            commands += 1;
+        }
+    }
+    assert!(commands >= 4, "{page}: {commands} commands");
 }
 
 fn try_it(language: &Language) {
@@ -22,17 +57,20 @@ fn try_it(language: &Language) {
         return; // `tests/run` says so.
     }
     let case = Case::new().stdin("an error\nfine\n");
-    let made = case.run(&["new", "keep-it", "--lang", language.name]).ok();
-    assert!(made.stdout.contains("tests/first.toml"), "{}", made.stdout);
-    case.run(&["new", "keep-it", "--lang", language.name]).code(2).says("keep-it exists");
-    let folder = case.path("keep-it");
-    if !language.install.is_empty() {
-        sh(&folder, language.install);
+    match language.page {
+        // It makes the stage `shout`, and tests it.
+        Some(page) => type_in(page, &case),
+        None => {
+            case.run(&["new", "shout", "--lang", language.name]).ok();
+            sh(&case.path("shout"), language.install);
+            sh(&case.path("shout"), language.unit_test);
+        }
     }
-    sh(&folder, language.unit_test);
+    case.run(&["new", "shout", "--lang", language.name]).code(2).says("shout exists");
+    let folder = case.path("shout");
 
-    let built = case.run(&["build", "keep-it"]).ok();
-    for text in ["name        keep-it 0.1.0\n", "exports     stage\n", "reads       "] {
+    let built = case.run(&["build", "shout"]).ok();
+    for text in ["name        shout 0.1.0\n", "exports     stage\n", "reads       "] {
         // A configuration without `word` is refused, so some do not open without one.
         let told = built.stdout.contains(text) || text.starts_with("reads");
         assert!(told, "{text:?} is not in {}", built.stdout);
@@ -43,13 +81,13 @@ fn try_it(language: &Language) {
         let component = case.path(path.expect("it says where the component is"));
         let first = fs::read(&component).unwrap();
         fs::remove_file(&component).unwrap();
-        case.run(&["build", "keep-it"]).ok();
+        case.run(&["build", "shout"]).ok();
         assert!(first == fs::read(&component).unwrap(), "built again, it differs");
     }
 
-    let tested = case.run(&["test", "keep-it"]).ok().stdout;
+    let tested = case.run(&["test", "shout"]).ok().stdout;
     assert!(tested.contains("\n1 passed, 0 failed\n"), "{tested}");
-    case.run(&["run", "--quiet", "--plugin", "keep-it", "--set", "keep-it.word=error"])
+    case.run(&["run", "--quiet", "--plugin", "shout", "--set", "shout.word=error"])
         .ok()
         .prints("AN ERROR\nfine\n");
 
@@ -57,22 +95,34 @@ fn try_it(language: &Language) {
     let first = folder.join("tests/first.toml");
     let right = fs::read_to_string(&first).unwrap();
     fs::write(&first, right.replace("AN ERROR IN LINE 3", "AN ERROR IN LINE 4")).unwrap();
-    let wrong = case.run(&["test", "keep-it"]).code(1).stdout;
-    for line in ["FAILED", "  - value = \"AN ERROR IN LINE 4\"", "  + value = \"AN ERROR IN LINE 3\""] {
+    let wrong = case.run(&["test", "shout"]).code(1).stdout;
+    for line in
+        ["FAILED", "  - value = \"AN ERROR IN LINE 4\"", "  + value = \"AN ERROR IN LINE 3\""]
+    {
         assert!(wrong.contains(line), "{line:?} is not in {wrong}");
     }
-    case.run(&["test", "keep-it", "--bless"]).ok();
-    case.run(&["test", "keep-it"]).ok();
+    case.run(&["test", "shout", "--bless"]).ok();
+    case.run(&["test", "shout"]).ok();
 }
+
+/// What the commands of a page do.
+const TYPED: Language = Language {
+    name: "",
+    page: None,
+    needs: &[],
+    install: "",
+    unit_test: "",
+    is_reproducible: true,
+};
 
 #[test]
 fn rust() {
     try_it(&Language {
         name: "rust",
+        page: Some("rust.md"),
         needs: &["cargo"],
-        install: "",
-        unit_test: "cargo test --quiet",
         is_reproducible: true,
+        ..TYPED
     });
 }
 
@@ -80,10 +130,10 @@ fn rust() {
 fn c() {
     try_it(&Language {
         name: "c",
+        page: Some("c.md"),
         needs: &["clang", "wasm-ld"],
-        install: "",
-        unit_test: "mkdir -p build && cc -Wall -Wextra -Werror -o build/test stage_test.c && build/test",
         is_reproducible: true,
+        ..TYPED
     });
 }
 
@@ -91,10 +141,10 @@ fn c() {
 fn go() {
     try_it(&Language {
         name: "go",
+        page: Some("go.md"),
         needs: &["go"],
-        install: "",
-        unit_test: "GOFLAGS= go test ./...",
         is_reproducible: true,
+        ..TYPED
     });
 }
 
@@ -102,10 +152,10 @@ fn go() {
 fn zig() {
     try_it(&Language {
         name: "zig",
+        page: Some("zig.md"),
         needs: &["python-zig"],
-        install: "",
-        unit_test: "python-zig test stage.zig",
         is_reproducible: true,
+        ..TYPED
     });
 }
 
@@ -113,10 +163,10 @@ fn zig() {
 fn javascript() {
     try_it(&Language {
         name: "javascript",
+        page: Some("javascript.md"),
         needs: &["npm"],
-        install: "npm install",
-        unit_test: "npm test",
         is_reproducible: false, // The builder puts hash seeds into the snapshot of its engine.
+        ..TYPED
     });
 }
 
@@ -124,6 +174,7 @@ fn javascript() {
 fn typescript() {
     try_it(&Language {
         name: "typescript",
+        page: None,
         needs: &["npm"],
         install: "npm install",
         unit_test: "npm test",
@@ -135,10 +186,10 @@ fn typescript() {
 fn assemblyscript() {
     try_it(&Language {
         name: "assemblyscript",
+        page: Some("assemblyscript.md"),
         needs: &["npm"],
-        install: "npm install",
-        unit_test: "npm test",
         is_reproducible: true,
+        ..TYPED
     });
 }
 
@@ -146,10 +197,10 @@ fn assemblyscript() {
 fn python() {
     try_it(&Language {
         name: "python",
+        page: Some("python.md"),
         needs: &["componentize-py", "pytest"],
-        install: "",
-        unit_test: "pytest --quiet",
         is_reproducible: false, // Python puts its hash seed into the snapshot.
+        ..TYPED
     });
 }
 
@@ -177,8 +228,10 @@ fn a_tool_that_is_missing_is_named_with_what_installs_it() {
 
 #[test]
 fn a_build_that_fails_or_makes_nothing_is_told() {
-    let case = Case::new().file("pipehost.toml", "[build]\ncommand = \"echo hm; exit 3\"\noutput = \"x.wasm\"\n");
+    let case = Case::new()
+        .file("pipehost.toml", "[build]\ncommand = \"echo hm; exit 3\"\noutput = \"x.wasm\"\n");
     case.run(&["build"]).code(1).says("hm").says("failed (exit status: 3)");
-    let case = Case::new().file("pipehost.toml", "[build]\ncommand = \"true\"\noutput = \"x.wasm\"\n");
+    let case =
+        Case::new().file("pipehost.toml", "[build]\ncommand = \"true\"\noutput = \"x.wasm\"\n");
     case.run(&["build"]).code(1).says("made no x.wasm");
 }

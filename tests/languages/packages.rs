@@ -34,7 +34,10 @@ fn a_wheel_of_python() {
     }
     let case = Case::new().stdin("an error\nfine\n");
     let sdk = root().join("plugin-sdk/python").display().to_string();
-    sh(case.folder.path(), &format!("cp -r {sdk} sdk && pip wheel --quiet --no-deps --wheel-dir wheels ./sdk"));
+    sh(
+        case.folder.path(),
+        &format!("cp -r {sdk} sdk && pip wheel --quiet --no-deps --wheel-dir wheels ./sdk"),
+    );
     case.run(&["new", "shout", "--lang", "python"]).ok();
     let folder = case.path("shout");
     fs::remove_dir_all(folder.join("vendor")).unwrap();
@@ -56,7 +59,8 @@ fn a_module_of_go() {
     fs::create_dir_all(&proxy).unwrap();
     let sdk = root().join("plugin-sdk/go");
     fs::copy(sdk.join("go.mod"), proxy.join(format!("{version}.mod"))).unwrap();
-    fs::write(proxy.join(format!("{version}.info")), format!("{{\"Version\":\"{version}\"}}")).unwrap();
+    fs::write(proxy.join(format!("{version}.info")), format!("{{\"Version\":\"{version}\"}}"))
+        .unwrap();
     fs::write(proxy.join("list"), format!("{version}\n")).unwrap();
     let inside = format!("{module}@{version}");
     let zip = proxy.join(format!("{version}.zip")).display().to_string();
@@ -65,7 +69,7 @@ fn a_module_of_go() {
         case.folder.path(),
         &format!(
             "mkdir -p 'z/{inside}' && cp -r {sdk}/. 'z/{inside}' && rm -rf 'z/{inside}/conformance' && \
-             cd z && zip -q -r {zip} ."
+             cd z && zip -q -r -D {zip} ."
         ),
     );
     case.run(&["new", "shout", "--lang", "go"]).ok();
@@ -75,10 +79,19 @@ fn a_module_of_go() {
     let variables = format!("GOPROXY=file://{proxy} GONOSUMDB=* GONOSUMCHECK=1 GOFLAGS=-mod=mod");
     sh(
         &folder,
-        &format!("export {variables} GOMODCACHE={proxy}/../cache GOFLAGS='-mod=mod -modcacherw' && go test ./... && \
-                  GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -o build/shout.wasm ."),
+        &format!(
+            "export {variables} GOMODCACHE={proxy}/../cache GOFLAGS='-mod=mod -modcacherw' && go test ./... && \
+                  GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -o build/shout.wasm ."
+        ),
     );
-    case.run(&["run", "--quiet", "--plugin", "shout/build/shout.wasm", "--set", "shout.word=error"])
-        .ok()
-        .prints("AN ERROR\nfine\n");
+    case.run(&[
+        "run",
+        "--quiet",
+        "--plugin",
+        "shout/build/shout.wasm",
+        "--set",
+        "shout.word=error",
+    ])
+    .ok()
+    .prints("AN ERROR\nfine\n");
 }

@@ -33,7 +33,9 @@ fn c() {
     let (source, test) = (source.display(), case.path("test").display().to_string());
     sh(
         case.folder.path(),
-        &format!("cc -std=c99 -Wall -Wextra -Werror -fsanitize=address,undefined -o {test} {source} && ASAN_OPTIONS=detect_leaks=0 {test}"),
+        &format!(
+            "cc -std=c99 -Wall -Wextra -Werror -fsanitize=address,undefined -o {test} {source} && ASAN_OPTIONS=detect_leaks=0 {test}"
+        ),
     );
 }
 
@@ -59,8 +61,9 @@ fn cplusplus() {
 #[test]
 fn the_contract_is_the_same_everywhere() {
     for folder in ["javascript/wit/deps/pipehost-stage", "python/src/pipehost/wit"] {
-        for file in ["stage.wit", "packed.wit"] {
-            let there = fs::read_to_string(root().join("plugin-sdk").join(folder).join(file)).unwrap();
+        for file in ["stage.wit", "packed.wit", "metrics.wit"] {
+            let there =
+                fs::read_to_string(root().join("plugin-sdk").join(folder).join(file)).unwrap();
             let here = fs::read_to_string(root().join("wit").join(file)).unwrap();
             assert!(there == here, "{folder}/{file} differs: copy it from wit/");
         }

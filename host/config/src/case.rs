@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use crate::grants::Answer;
 use crate::limits::Limits;
 use pipehost_record::Record;
 
@@ -32,6 +33,8 @@ pub struct CaseGrants {
     pub env: Vec<(String, String)>,
     /// Files that it may read: their path in the guest, and their content.
     pub files: Vec<(String, Vec<u8>)>,
+    /// What servers answer to requests over HTTP.
+    pub http: Vec<Answer>,
 }
 
 /// What happens to the stage, in order.

@@ -21,12 +21,30 @@ pub struct Limits {
     pub disk_bytes: u64,
     /// Files, folders and links in these folders.
     pub files: u64,
+    pub http: HttpLimits,
     /// Size of the component.
     pub component_bytes: u64,
     /// Memory for compiling the component, in bytes; `None`: by its size.
     pub compile_memory: Option<u64>,
     /// Time for compiling the component; `None`: by its size.
     pub compile_time: Option<Duration>,
+}
+
+/// Limits of requests over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Requests of one instance at a time.
+    pub requests: usize,
+    /// Bytes of a request's body, and of a response's.
+    pub body: u64,
+    /// Time of a request, from its start until the response has ended.
+    pub timeout: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self { requests: 8, body: 16 << 20, timeout: Duration::from_secs(30) }
+    }
 }
 
 /// Wasmtime's deterministic measure of work: about one unit an instruction, and one
@@ -87,6 +105,7 @@ impl Default for Limits {
             log_bytes: 64 << 10,
             disk_bytes: 10 << 30,
             files: 100_000,
+            http: HttpLimits::default(),
             component_bytes: 32 << 20,
             compile_memory: None,
             compile_time: None,

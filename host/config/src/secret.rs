@@ -1,5 +1,5 @@
-//! Hides secrets where a configuration is shown beside a mistake: the values of `grants.env`, and
-//! user names and passwords in URLs. Each byte is replaced by one other, so that spans stay valid.
+//! Hides secrets where a configuration is shown beside a mistake: the values of `grants.env` and of
+//! `headers`, and user names and passwords in URLs. Each byte is replaced by one other, so that spans stay valid.
 
 /// The quotes of multi-line strings.
 const LONG: [&str; 2] = ["\"\"\"", "'''"];
@@ -25,13 +25,13 @@ pub fn masked(text: &str) -> String {
     in_urls(&out)
 }
 
-/// Whether `env` is one of the names in a key, or may be: with escapes, it can be written in many
+/// Whether `env` or `headers` is one of the names in a key, or may be: with escapes, it can be written in many
 /// ways.
 fn has_env(text: &str) -> bool {
     text.contains('\\')
         || text
             .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-'))
-            .any(|name| name == "env")
+            .any(|name| ["env", "headers"].contains(&name))
 }
 
 /// The length of a statement: to the end of its line, or of the last line of its value. A string
@@ -158,6 +158,8 @@ mod tests {
         check(
             "[stage.grants.env]\nT = \"s3cret\"\nU = \"\"\"s3cret\n s3cret\"\"\"\n[x]\na = \"plain\"",
         );
+        check("[[stage.grants.http]]\nurl = \"plain\"\nheaders = { authorization = \"s3cret\" }\n");
+        check("[stage.grants.http.headers]\nauthorization = \"s3cret\"\n[x]\na = \"plain\"");
         check("grants.env.T = \"s3cret\"\nb = \"plain\"");
         check("grants.\"env\" = { T = \"s3cret\" }\nb = \"plain\"");
         // After a string that is not closed, the rest may belong to it.

@@ -2,6 +2,7 @@
 
 pub mod log;
 pub mod metrics;
+pub mod own;
 pub mod pace;
 pub mod profile;
 pub mod server;

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prometheus::core::Collector;
+
+use crate::own::{OfCall, OwnMetrics};
 use prometheus::{
     Counter, CounterVec, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter,
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -114,6 +116,9 @@ node_metrics! {
     /// Bytes that its guests printed beyond the limit.
     log_dropped: IntCounter = "pipeline_stage_log_dropped_bytes_total",
         "Bytes that a stage printed beyond its rate limit.";
+    /// Metrics of its own that were dropped.
+    own_dropped: IntCounter = "pipeline_stage_own_metrics_dropped_total",
+        "Values of a stage's own metrics that were dropped: beyond a limit, or not valid.";
     /// The state of its breaker, as a number: see [`BreakerState`].
     breaker_state: IntGauge = "pipeline_stage_breaker_state",
         "State of a stage's breaker: 0 closed (calls are made), 1 probing, 2 open.";
@@ -138,10 +143,13 @@ pub struct Metrics {
     duration: HistogramVec,
     batch: HistogramVec,
     seconds: CounterVec,
+    own: OwnMetrics,
 }
 
 /// The metrics of one source, stage or sink.
 pub struct NodeMetrics {
+    name: String,
+    own: OwnMetrics,
     counts: Counts,
     /// Time to process one batch, in seconds.
     pub duration: Histogram,
@@ -321,6 +329,7 @@ impl Default for Metrics {
                 ),
                 &["stage", "doing"],
             )),
+            own: OwnMetrics::default(),
             registry: registrar.0,
         }
     }
@@ -330,6 +339,8 @@ impl Metrics {
     /// The metrics of the node of this name.
     pub fn node(&self, name: &str) -> Arc<NodeMetrics> {
         Arc::new(NodeMetrics {
+            name: name.to_owned(),
+            own: self.own.clone(),
             counts: self.families.node(name),
             duration: self.duration.with_label_values(&[name]),
             batch: self.batch.with_label_values(&[name]),
@@ -372,7 +383,9 @@ impl Metrics {
         TextEncoder::new()
             .encode(&self.registry.gather(), &mut text)
             .expect("the registry holds no metric that cannot be written");
-        String::from_utf8(text).expect("the text format is UTF-8")
+        let mut text = String::from_utf8(text).expect("the text format is UTF-8");
+        self.own.text(&mut text);
+        text
     }
 }
 
@@ -390,6 +403,14 @@ impl NodeMetrics {
     pub fn failures(&self) -> impl Iterator<Item = (Cause, u64)> {
         let counts = self.failures.each_ref().map(IntCounter::get);
         Cause::ALL.into_iter().zip(counts).filter(|(_, count)| *count > 0)
+    }
+
+    /// Counts what an accepted call has told of the stage's own metrics.
+    pub fn count_own(&self, call: &mut OfCall) {
+        let dropped = self.own.count(&self.name, call);
+        if dropped > 0 {
+            self.own_dropped.inc_by(dropped);
+        }
     }
 
     /// Adds time spent on an activity.

@@ -8,7 +8,7 @@ use wasmtime::component::{ComponentExportIndex, Linker};
 use crate::compile::{self, Source};
 use crate::contract::bindings;
 use crate::engine::{Engine, Loaded};
-use crate::host::{Host, Quota, add_to_linker};
+use crate::host::{Host, Quota, Server, add_to_linker};
 use crate::instance::ExportsPre;
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::Limits;
@@ -25,6 +25,8 @@ pub struct Component {
     pub limits: Limits,
     pub(crate) grants: Grants,
     pub(crate) quota: Arc<Quota>,
+    /// Servers that it may send requests to.
+    pub(crate) servers: Arc<[Server]>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) pre: ExportsPre,
     /// `save` and `restore`, if it exports them.
@@ -98,6 +100,8 @@ impl Component {
         let advance = function(pre.watermark(), "advance");
         let written = grants.folders.iter().filter(|folder| folder.writable);
         let written = written.map(|folder| folder.host.value.clone()).collect();
+        let servers: anyhow::Result<Arc<[Server]>> = grants.http.iter().map(Server::new).collect();
+        let servers = servers.map_err(|why| vec![format!("grants.http: {why:#}")])?;
         let quota = Quota::new(written, limits.disk_bytes, limits.files).into();
         Ok(Self {
             name,
@@ -106,6 +110,7 @@ impl Component {
             limits,
             grants,
             quota,
+            servers,
             engine,
             pre,
             checkpoint,
@@ -136,7 +141,8 @@ fn link(
 ) -> wasmtime::Result<ExportsPre> {
     let mut linker = Linker::<Host>::new(&engine.wasmtime);
     add_to_linker(&mut linker)?;
-    for import in imports.iter().filter(|import| import.starts_with("pipehost:")) {
+    let types = |import: &&String| import.starts_with("pipehost:") && *import != bindings::METRICS;
+    for import in imports.iter().filter(types) {
         linker.instance(import)?; // Only types: nothing to define.
     }
     ExportsPre::new(linker.instantiate_pre(component)?)

@@ -5,7 +5,9 @@ import { getStdout } from 'wasi:cli/stdout@0.2.12';
 import { getStderr } from 'wasi:cli/stderr@0.2.12';
 import { insecureSeed } from 'wasi:random/insecure-seed@0.2.12';
 import * as codec from 'pipehost:js/text@0.1.0';
+import * as host from 'pipehost:stage/metrics@0.2.0';
 
+import { useHost } from './metrics.js';
 import { decode, encode, useNative } from './text.js';
 
 /** Whether it can call out: not while it is built. What is printed then is lost; the builder has shown it. */
@@ -17,6 +19,7 @@ export function enter() {
   if (live) return;
   live = true;
   useNative(codec);
+  useHost(host);
   reseed();
   startClock();
 }

@@ -32,6 +32,12 @@ pub mod bindings {
         });
     }
 
+    /// What a stage tells of its own.
+    #[cfg(target_family = "wasm")]
+    pub mod measured {
+        wit_bindgen::generate!({ path: "wit", world: "measured" });
+    }
+
     /// The other part of `timed-transform`.
     pub mod watermark {
         wit_bindgen::generate!({

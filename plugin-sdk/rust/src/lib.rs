@@ -269,6 +269,7 @@ pub mod driver;
 mod error;
 mod export;
 pub mod json;
+pub mod metrics;
 mod opened;
 mod output;
 mod period;

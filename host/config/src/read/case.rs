@@ -11,7 +11,7 @@ use super::table::{self, Item, TableReader};
 use crate::case::{
     Case, CaseGrants, Expected, ExpectedRejection, MOST_RECORDS, Reason, Repeated, Step,
 };
-use crate::grants::FIXED_CLOCK;
+use crate::grants::{Answer, FIXED_CLOCK};
 use crate::mistake::Mistake;
 use pipehost_record::Record;
 
@@ -59,7 +59,10 @@ fn grants(mut table: TableReader<'_>) -> CaseGrants {
     let texts = |list: Vec<(String, crate::At<String>)>| {
         list.into_iter().map(|(name, text)| (name, text.value)).collect::<Vec<_>>()
     };
+    let mut incomplete = false;
+    let http = table.tables("http", "an answer", &mut incomplete, answer);
     let grants = CaseGrants {
+        http,
         env: texts(table.map("env")),
         files: (texts(table.map("files")).into_iter())
             .map(|(path, text)| (path, text.into_bytes()))
@@ -75,6 +78,27 @@ fn grants(mut table: TableReader<'_>) -> CaseGrants {
     }
     table.finish();
     grants
+}
+
+/// What a server answers to a request.
+fn answer(mut table: TableReader<'_>) -> Option<Answer> {
+    let url = table.required("url", "the URL of the request, as in \"https://api.example.com/v1\"");
+    let method = table.string("method").map_or("GET".to_owned(), |method| method.value);
+    let status = table.count("status", 100).unwrap_or(200);
+    let headers = table.map("headers").into_iter().map(|(name, value)| (name, value.value));
+    let headers = headers.collect();
+    let mut bytes = |key| {
+        let item = table.get(key)?;
+        content(item)
+            .map_err(|why| {
+                table.mistake(Mistake::new(table::span(item), format!("`{key}`: {why:#}")));
+            })
+            .ok()
+    };
+    let (wants, body) = (bytes("wants"), bytes("body").unwrap_or_default());
+    table.finish();
+    let status = u16::try_from(status).ok().filter(|status| *status < 1000).unwrap_or(500);
+    Some(Answer { method, url: url?.value, wants, status, headers, body })
 }
 
 fn step(mut table: TableReader<'_>) -> Option<Step> {

@@ -8,8 +8,8 @@ use toml::de::DeValue;
 
 use super::node::{batching, input, name, on_error, retry, watermark};
 use super::table::{self, TableReader};
-use crate::grants::{Clock, FIXED_CLOCK, Folder, Grants, Random};
-use crate::limits::{Fuel, Limits};
+use crate::grants::{Clock, FIXED_CLOCK, Folder, Grants, HttpGrant, Origin, Random};
+use crate::limits::{Fuel, HttpLimits, Limits};
 use crate::mistake::Mistake;
 use crate::{At, Breaker, OnOpen, Partition, Plugin, Retry, Stage, StageConfig};
 
@@ -115,12 +115,44 @@ pub(super) fn limits(mut table: TableReader<'_>) -> Limits {
         log_bytes: table.bytes("log").map_or(default.log_bytes, |n| n as usize),
         disk_bytes: table.bytes("disk").unwrap_or(default.disk_bytes),
         files: table.count("files", 0).unwrap_or(default.files),
+        http: table.table("http", "`http`", http_limits).unwrap_or_default(),
         component_bytes: table.bytes("component").unwrap_or(default.component_bytes),
         compile_memory: compile.0,
         compile_time: compile.1,
     };
     table.finish();
     limits
+}
+
+fn http_limits(mut table: TableReader<'_>) -> HttpLimits {
+    let default = HttpLimits::default();
+    let limits = HttpLimits {
+        requests: table.few("requests").unwrap_or(default.requests),
+        body: table.bytes("body").unwrap_or(default.body),
+        timeout: table.duration("timeout").unwrap_or(default.timeout),
+    };
+    table.finish();
+    limits
+}
+
+/// A server: its URL, and what the host adds to requests to it.
+fn http_grant(mut table: TableReader<'_>, base: &Path) -> Option<HttpGrant> {
+    let url = table.required("url", "the server, as in \"https://api.example.com\"");
+    let origin = url.and_then(|url| table.parse("url", &url, Origin::parse));
+    let headers = table.map("headers").into_iter().map(|(name, value)| (name, value.value));
+    let headers: Vec<_> = headers.collect();
+    for (name, value) in &headers {
+        let of_name = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+        let is_name = !name.is_empty() && name.bytes().all(of_name);
+        if !is_name || value.bytes().any(|b| b < b' ' && b != b'\t') {
+            let message = format!("`headers`: `{name}` is not a header, or its value is none");
+            table.mistake(Mistake::new(table.span(), message));
+        }
+    }
+    let inside = table.bool("inside").unwrap_or(false);
+    let ca = table.string("ca").map(|path| base.join(path.value));
+    table.finish();
+    Some(HttpGrant { origin: origin?, headers, inside, ca })
 }
 
 fn grants(mut table: TableReader<'_>, base: &Path) -> Grants {
@@ -142,6 +174,9 @@ fn grants(mut table: TableReader<'_>, base: &Path) -> Grants {
         });
         grants.network.extend(parsed);
     }
+    let mut incomplete = false;
+    grants.http =
+        table.tables("http", "a server", &mut incomplete, |table| http_grant(table, base));
     let clock = [("real", Clock::Real), ("fixed", Clock::Fixed(FIXED_CLOCK))];
     grants.clock = table.choice("clock", &clock).unwrap_or_default();
     let random = [("real", Random::Real), ("fixed", Random::Fixed)];

@@ -138,6 +138,7 @@ fn groups(plan: &Plan) -> KeyGroups {
 fn granted(case: &CaseGrants, clock: i64) -> Result<(Grants, Option<TempDir>)> {
     let mut grants = Grants {
         env: case.env.clone(),
+        http_answers: Some(case.http.clone()),
         clock: Clock::Fixed(clock),
         random: Random::Fixed,
         ..Grants::default()

@@ -16,7 +16,8 @@ use super::limits::Limits;
 use super::settings::{self, Metering};
 use super::{child, look};
 use crate::contract::bindings::{
-    CHECKPOINT, PACKED_STAGE, PACKED_WATERMARK, STAGE, WATERMARK, built_for_another, other_version,
+    CHECKPOINT, METRICS, PACKED_STAGE, PACKED_WATERMARK, STAGE, WATERMARK, built_for_another,
+    other_version,
 };
 use pipehost_files::content_hash;
 use pipehost_record::foreign::Foreign;
@@ -79,11 +80,16 @@ fn wrap(module: &[u8], file: &impl Display) -> Result<Vec<u8>> {
         let mut contract = SourceMap::default();
         contract.push("stage.wit".as_ref(), include_str!("../../../../wit/stage.wit"));
         contract.push("packed.wit".as_ref(), include_str!("../../../../wit/packed.wit"));
+        contract.push("metrics.wit".as_ref(), include_str!("../../../../wit/metrics.wit"));
         let mut resolve = Resolve::default();
         let package = resolve.push_group(contract.parse().map_err(|(_, error)| error)?)?;
         let world = resolve.select_world(&[package], Some(&names.world()))?;
         let mut module = module.to_vec();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+        if names.imports(METRICS) {
+            let world = resolve.select_world(&[package], Some("measured"))?;
+            embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+        }
         let mut encoder = ComponentEncoder::default().module(&module)?;
         if names.imports(PREVIEW1) {
             encoder = encoder.adapter(PREVIEW1, ADAPTER)?;

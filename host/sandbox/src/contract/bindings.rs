@@ -37,6 +37,9 @@ pub const CHECKPOINT: &str = "pipehost:stage/checkpoint@0.2.0";
 pub const WATERMARK: &str = "pipehost:stage/watermark@0.2.0";
 pub const PACKED_WATERMARK: &str = "pipehost:stage/packed-watermark@0.2.0";
 
+/// What a component may import to tell metrics.
+pub const METRICS: &str = "pipehost:stage/metrics@0.2.0";
+
 /// The version of the contract that an exported name is of, if it is not ours.
 pub fn other_version(name: &str) -> Option<&str> {
     let (interface, version) = name.split_once('@')?;

@@ -5,6 +5,9 @@ mod crossing;
 mod files;
 mod fixed;
 mod guest_log;
+mod http;
+mod metrics;
+mod names;
 mod quota;
 mod store;
 mod turn;
@@ -12,6 +15,7 @@ mod wasi;
 
 pub(crate) use crossing::cross;
 pub(crate) use guest_log::GuestLog;
+pub(crate) use http::Server;
 pub(crate) use quota::Quota;
 pub(crate) use store::{Host, MemoryExceeded};
 pub(crate) use turn::{FUEL, Turns};

@@ -11,14 +11,17 @@ use wasmtime::error::Context as _;
 use wasmtime::{CallHook, ResourceLimiterAsync};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView, async_trait};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::fixed;
 use super::guest_log::GuestLog;
+use super::http::{self, Server};
 use super::quota::Quota;
 use super::turn::{HEAVY, Turn, Turns};
 use crate::compile::Metering;
 use pipehost_config::grants::{Clock, Grants, Random};
 use pipehost_config::limits::Limits;
+use pipehost_observe::own::OfCall;
 
 /// The version of WASI that wasmtime defines. Functions of another version would be added, and
 /// would not replace wasmtime's.
@@ -41,6 +44,10 @@ pub(crate) struct Host {
     pub(crate) memory: Memory,
     pub(crate) log: GuestLog,
     pub(crate) stopwatch: Stopwatch,
+    /// Metrics that the current call has told.
+    pub(crate) told: OfCall,
+    http: WasiHttpCtx,
+    http_hooks: http::Hooks,
 }
 
 /// Measures the time in the guest, without the time to enter and leave it, for sampled calls.
@@ -71,6 +78,7 @@ impl Host {
         limits: &Limits,
         metering: Metering,
         quota: Arc<Quota>,
+        servers: Arc<[Server]>,
         log: GuestLog,
     ) -> wasmtime::Result<Self> {
         let mut wasi = WasiCtx::builder();
@@ -85,6 +93,8 @@ impl Host {
         wasi.max_random_size(RANDOM_BYTES);
         let allowed = grants.network.clone();
         wasi.allow_tcp(!grants.network.is_empty());
+        // Only of addresses that are written as names: see `names`.
+        wasi.allow_ip_name_lookup(true);
         wasi.allow_udp(false).socket_addr_check(move |address, usage| {
             let granted = match usage {
                 SocketAddrUse::TcpConnect => allowed.contains(&address),
@@ -115,6 +125,13 @@ impl Host {
             memory,
             log,
             stopwatch: Stopwatch::default(),
+            told: OfCall::default(),
+            http: http::context(),
+            http_hooks: http::Hooks::new(
+                servers,
+                grants.http_answers.clone().map(Into::into),
+                limits.http.clone(),
+            ),
         })
     }
 }
@@ -122,6 +139,12 @@ impl Host {
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Host {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.http_hooks, table: &mut self.table, ctx: &mut self.http }
     }
 }
 

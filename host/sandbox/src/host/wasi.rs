@@ -11,8 +11,8 @@ use wasmtime_wasi_io::bindings::wasi::io::streams::{
 };
 use wasmtime_wasi_io::streams::StreamResult;
 
-use super::files;
 use super::store::{Host, VERSION};
+use super::{files, metrics, names};
 
 /// Defines every WASI function that a guest may import.
 ///
@@ -20,9 +20,12 @@ use super::store::{Host, VERSION};
 /// If wasmtime lacks a function that is redefined here.
 pub(crate) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     linker.allow_shadowing(true);
     streams(linker)?;
     files::add_to_linker(linker)?;
+    names::add_to_linker(linker)?;
+    metrics::add_to_linker(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }

@@ -33,12 +33,10 @@ const SHAPE: &str = r#"(module
 
 fn module(random: &mut fastrand::Rng) -> Option<Vec<u8>> {
     let shape = match random.bool() {
-        true => SHAPE
-            .replace("stage/stage@", "stage/packed-stage@")
-            .replace(
-                "stage/watermark@0.2.0#advance\") (param i64)",
-                "stage/packed-watermark@0.2.0#advance\") (param i32 i32)",
-            ),
+        true => SHAPE.replace("stage/stage@", "stage/packed-stage@").replace(
+            "stage/watermark@0.2.0#advance\") (param i64)",
+            "stage/packed-watermark@0.2.0#advance\") (param i32 i32)",
+        ),
         false => SHAPE.to_owned(),
     };
     let seed: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(2048).collect();

@@ -13,7 +13,12 @@ use crate::host::Host;
 use pipehost_record::{Batch, Column};
 
 type Advance<Outcome> = TypedFunc<(i64,), (Result<Outcome, String>,)>;
-type PackedAdvance<Outcome> = TypedFunc<(Vec<u8>,), (Result<Outcome, String>,)>;
+
+/// `advance` of `packed-watermark`. Early components of this version of the contract take a number.
+pub(super) enum PackedAdvance {
+    Bytes(TypedFunc<(Vec<u8>,), (Result<packed::records::Outcome, String>,)>),
+    Number(Advance<packed::records::Outcome>),
+}
 
 /// What a stage answers: an outcome, or an error. A packed outcome may break the contract.
 pub(super) type Answered = Result<Result<records::Outcome, Violation>, String>;
@@ -54,7 +59,7 @@ impl ExportsPre {
 /// The functions of an instance.
 pub(super) enum Exports {
     Plain(Transform, Option<Advance<records::Outcome>>),
-    Packed(PackedTransform, Option<PackedAdvance<packed::records::Outcome>>),
+    Packed(PackedTransform, Option<PackedAdvance>),
 }
 
 impl Exports {
@@ -72,7 +77,10 @@ impl Exports {
             }
             ExportsPre::Packed(_) => {
                 let exports = PackedTransform::new(&mut *store, instance)?;
-                let advance = advance.map(|at| instance.get_typed_func(store, at));
+                let advance = advance.map(|at| match instance.get_typed_func(&mut *store, at) {
+                    Ok(advance) => Ok(PackedAdvance::Bytes(advance)),
+                    Err(_) => instance.get_typed_func(store, at).map(PackedAdvance::Number),
+                });
                 Self::Packed(exports, advance.transpose()?)
             }
         })
@@ -165,8 +173,16 @@ impl Exports {
             }
             Self::Packed(_, advance) => {
                 let advance = advance.as_ref().expect(EXPORTED);
-                let watermark = watermark.to_le_bytes().to_vec();
-                advance.call_async(store, (watermark,)).await?.0.map(packing::lift)
+                let answered = match advance {
+                    PackedAdvance::Bytes(advance) => {
+                        let watermark = watermark.to_le_bytes().to_vec();
+                        advance.call_async(store, (watermark,)).await?
+                    }
+                    PackedAdvance::Number(advance) => {
+                        advance.call_async(store, (watermark,)).await?
+                    }
+                };
+                answered.0.map(packing::lift)
             }
         })
     }

@@ -86,7 +86,8 @@ impl Instance {
         let limits = component.limits.clone();
         let metering = component.engine.metering;
         let quota = component.quota.clone();
-        let host = Host::new(&component.grants, &limits, metering, quota, log.clone())
+        let servers = component.servers.clone();
+        let host = Host::new(&component.grants, &limits, metering, quota, servers, log.clone())
             .map_err(|error| Failure::new(Cause::Error, format!("{error:#}")))?;
         let turns = host.turn.turns();
         let mut store = Store::new(&component.engine.wasmtime, host);
@@ -347,6 +348,7 @@ impl Instance {
         self.store.set_epoch_deadline(1);
         let log = self.store.data().log.clone();
         log.begin_call();
+        self.store.data_mut().told.clear();
         let result =
             within(&self.limits, &log, &self.turns, call(&mut self.store, &self.exports)).await;
         count_fuel(&mut self.store, fuel, &self.metrics);
@@ -366,6 +368,11 @@ impl Instance {
         let working = took.mul_f64(share.min(1.0));
         self.metrics.spent(Activity::Working, working);
         self.metrics.spent(Activity::Copying, took.saturating_sub(working));
+    }
+
+    /// Counts the metrics that the last call has told: its answer is accepted.
+    pub(crate) fn count_own_metrics(&mut self) {
+        self.metrics.count_own(&mut self.store.data_mut().told);
     }
 
     /// Whether its memory nears its limit, and it has done some work since it was made. Memory

@@ -325,14 +325,18 @@ impl Worker {
             (Live::Native(_), Call::Advance(_) | Call::Save) => Ok(Reply::default()),
             (Live::Sandboxed(instance), call) => {
                 let instance = instance.as_mut().expect("live");
-                match call {
+                let reply = match call {
                     Call::Finish => instance.finish().await.map(Reply::from),
                     Call::Advance(watermark) => instance.advance(watermark).await.map(Reply::from),
                     Call::Save => (instance.save(&groups).await).map(|groups| Reply {
                         answer: Answer::default(),
                         saved: groups.map(|groups| Saved { groups, by }),
                     }),
+                };
+                if reply.is_ok() {
+                    instance.count_own_metrics();
                 }
+                reply
             }
         };
         if let Err(failure) = &replied {
@@ -467,6 +471,9 @@ impl Worker {
             Some(budget) => budget.take(answer),
             None => Ok(answer),
         });
+        if let (Ok(_), Live::Sandboxed(Some(instance))) = (&result, &mut self.live) {
+            instance.count_own_metrics();
+        }
         match &result {
             Ok(_) if self.keeps_state() => {
                 self.recovery.saw_batch(batch);

@@ -22,6 +22,7 @@
 Build it with ``python -m pipehost build``.
 """
 
+from . import metrics
 from ._config import Period
 from ._errors import Error, Reject
 from ._output import Out, Row
@@ -46,6 +47,7 @@ __all__ = [
     "Setup",
     "Stage",
     "Time",
+    "metrics",
     "parse_rfc3339",
     "rfc3339",
 ]

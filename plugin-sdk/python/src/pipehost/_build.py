@@ -67,7 +67,7 @@ def build(source: str, output: str | None, quiet: bool = True) -> Path:
             f")\n"
         )
         made = Path(folder, "component.wasm")
-        command = [*_componentize(), "-d", str(PACKAGE / "wit"), "-w", world]
+        command = [*_componentize(), "-d", str(PACKAGE / "wit"), "-w", f"measured-{world}"]
         command += ["-q"] if quiet else []
         command += ["componentize", APP, "-o", str(made)]
         for path in _paths(app, root):

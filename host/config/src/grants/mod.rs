@@ -1,9 +1,12 @@
 //! What a stage may reach outside its sandbox: by default, nothing.
 
+mod http;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::mistake::At;
+pub use http::{HttpGrant, Origin};
 
 /// A folder of the host that a stage may reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +23,24 @@ pub struct Grants {
     pub folders: Vec<Folder>,
     /// Addresses to which TCP connections may be opened.
     pub network: Vec<SocketAddr>,
+    /// Servers to which requests may be sent over HTTP.
+    pub http: Vec<HttpGrant>,
+    /// In a test, what is answered instead of these servers.
+    pub http_answers: Option<Vec<Answer>>,
     pub clock: Clock,
     pub random: Random,
+}
+
+/// The answer of a test case to a request over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub method: String,
+    pub url: String,
+    /// The body that the request must have; `None`: any.
+    pub wants: Option<Vec<u8>>,
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
 }
 
 /// The clock that a stage sees.
@@ -50,18 +69,28 @@ pub const FIXED_CLOCK: i64 = 946_684_800_000_000_000;
 
 /// Interfaces that every stage may import, because toolchains import them whether the program uses
 /// them or not. Without a grant they give nothing: no files, no environment, no arguments; what is
-/// printed goes to the log, and what asks for a socket is refused.
-const PROVIDED: [&str; 6] =
-    ["wasi:cli/", "wasi:io/", "wasi:clocks/", "wasi:filesystem/", "wasi:random/", "wasi:sockets/"];
+/// printed goes to the log, and what asks for a socket or a server is refused.
+const PROVIDED: [&str; 7] = [
+    "wasi:cli/",
+    "wasi:io/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:random/",
+    "wasi:sockets/",
+    "wasi:http/",
+];
 
 /// Interfaces of the contract that hold types alone: nothing is given with them.
 const TYPES_OF_THE_CONTRACT: [&str; 3] =
     ["pipehost:stage/records", "pipehost:stage/packed-records", "pipehost:stage/declarations"];
+/// What a stage tells of its own, in the version of the contract that this host runs.
+const METRICS: &str = "pipehost:stage/metrics@0.2.0";
 
 /// Whether this host provides an import, by its name, such as `wasi:sockets/tcp@0.2.6`.
 fn is_provided(import: &str) -> bool {
     let (path, version) = import.split_once('@').unwrap_or((import, ""));
     TYPES_OF_THE_CONTRACT.contains(&path)
+        || import == METRICS
         || version.starts_with("0.2.") && PROVIDED.iter().any(|prefix| path.starts_with(prefix))
 }
 
@@ -72,6 +101,7 @@ impl Grants {
         match path {
             "wasi:filesystem/preopens" => &["read", "write"],
             "wasi:cli/environment" => &["env"],
+            "wasi:http/outgoing-handler" => &["http"],
             _ if path.starts_with("wasi:sockets/") => &["network"],
             _ => &[],
         }
