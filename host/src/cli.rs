@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::verbs::{
-    bench, build, check, completions, dead_letter, dev, graph, inspect, man, new, run, stages,
-    state, test,
+    bench, build, check, completions, dead_letter, dev, graph, inspect, man, new, registry, run,
+    stages, state, test,
 };
 
 /// Runs data pipelines whose stages are sandboxed WebAssembly components.
@@ -48,6 +48,13 @@ enum Verb {
     Dev(dev::Args),
     /// Run the test cases that every SDK must pass, with a stage that is written with it.
     Conformance(test::ConformanceArgs),
+    /// Put a component into a registry, and say its digest.
+    Push(registry::PushArgs),
+    /// Get a component from a registry.
+    Pull(registry::PullArgs),
+    /// Keep which components the tags of a pipeline mean.
+    #[command(long_about = registry::ABOUT_LOCK)]
+    Lock(registry::LockArgs),
     /// List the stages that come with pipehost; `pipehost inspect NAME` says more of each.
     Stages,
     /// Measure a pipeline or a component: sandboxed, and native where there is such a stage.
@@ -77,6 +84,9 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Test(args) => test::test(&args),
         Verb::Dev(args) => dev::dev(args),
         Verb::Conformance(args) => test::conformance(&args),
+        Verb::Push(args) => registry::push(&args),
+        Verb::Pull(args) => registry::pull(&args),
+        Verb::Lock(args) => registry::lock(&args),
         Verb::Stages => stages::stages(),
         Verb::Bench(args) => bench::bench(&args),
         Verb::DeadLetter(verb) => dead_letter::dead_letter(verb),

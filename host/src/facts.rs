@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::remote;
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::Limits;
 use pipehost_config::{Partition, Plugin};
@@ -40,7 +41,11 @@ pub struct Facts {
 
 /// Reads the component that a path names: see [`Plugin`]. Builds it first if it is a folder.
 pub fn source(path: &Path) -> Result<Source, Error> {
-    let plugin = Plugin::new(Path::new(""), path);
+    let mut plugin = Plugin::new(Path::new(""), path);
+    if let Some(reference) = plugin.reference.take() {
+        plugin.path =
+            remote::file(&reference, Limits::default().component_bytes).map_err(Error::Failed)?;
+    }
     let mut say = stderr::say;
     plugin::read(&plugin, STAGES, Limits::default().component_bytes, &mut say).map_err(Error::Usage)
 }

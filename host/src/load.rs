@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::grant;
 use crate::setting::set_member;
+use crate::{grant, remote};
 use pipehost_config::limits::Fuel;
 use pipehost_config::mistake::{self, Mistake};
 use pipehost_config::{
@@ -109,7 +109,8 @@ impl PipelineArgs {
 
     async fn prepare_with(&self, options: Options<'_>, outcome: &str) -> Result<Prepared, Error> {
         let mut loaded = pipeline(self)?;
-        let known = std::mem::take(&mut loaded.mistakes);
+        let mut known = std::mem::take(&mut loaded.mistakes);
+        remote::fetch(&mut loaded.config, self.file(), &mut known).await;
         let mut say = stderr::say;
         let tap = self.development.as_ref().map(|development| development.tap.clone());
         let tapped = |stage: &Stage| tap.clone().filter(|_| self.is_being_written(stage));
@@ -245,16 +246,14 @@ fn chain(args: &PipelineArgs) -> Config {
     };
     let mut last = "stdin".to_owned();
     for plugin in &args.plugins {
-        let stem = plugin.file_stem().map_or("stage".into(), |stem| stem.to_string_lossy());
-        let same = (config.stages.iter())
-            .filter(|stage| stage.plugin.value.path.file_stem() == plugin.file_stem());
-        // A dot would separate a stage from its port.
-        let stem = stem.replace('.', "-");
+        let plugin = Plugin::new(Path::new(""), plugin);
+        let stem = plugin.stem();
+        let same = config.stages.iter().filter(|stage| stage.plugin.value.stem() == stem);
         let name = match same.count() {
             0 => stem,
             n => format!("{stem}-{}", n + 1),
         };
-        let plugin = At::nowhere(Plugin::new(Path::new(""), plugin));
+        let plugin = At::nowhere(plugin);
         let input = Input::from(At::nowhere(last));
         let stage = Stage::new(At::nowhere(name.clone()), plugin, input);
         config.stages.push(Stage { on_error: on_error.clone(), ..stage });

@@ -7,6 +7,7 @@ mod facts;
 mod grant;
 mod load;
 mod progress;
+mod remote;
 mod runtime;
 mod seen;
 mod setting;

@@ -130,6 +130,12 @@ fn notes(node: &Node, out: &mut String) {
             ));
         }
     }
+    let renewed = metrics.renewed.get();
+    if renewed > 0 {
+        let times =
+            if renewed == 1 { "once".to_owned() } else { format!("{} times", number(renewed)) };
+        note(format!("its instances were replaced {times}, as their memory neared limits.memory"));
+    }
     let opened = metrics.breaker_opened.get();
     if opened > 0 {
         let times =

@@ -156,6 +156,7 @@ fn a_component_of_another_world_is_refused() {
         "core-module",
         "is a core module that exports `add`; a stage exports `pipehost:stage/stage@0.2.0#process`",
     );
+    refused("composed", "it is not a stage: it exports `run`");
     refused("program", "is a program with a `main`, and a stage is a library");
     refused("imports-unknown", "it imports `acme:kv/store@1.0.0`, which pipehost does not provide");
 }

@@ -18,6 +18,55 @@ fn fuel() {
     // So much a record: three of them may do together what one may not.
     limits("work", "fuel = 0, fuel_per_record = 20_000_000").passes();
     limits("work", "fuel = 0, fuel_per_record = 1_000_000").refuses("fuel: ");
+    // And so much a byte of what the stage reads, which is one here for each record.
+    let a_byte = |fuel| format!("fuel = 0, fuel_per_record = 0, fuel_per_byte = {fuel}");
+    limits("work", &a_byte("20_000_000")).passes();
+    limits("work", &a_byte("1_000_000")).refuses("fuel: ");
+}
+
+/// Division rescues the records, and costs most of the calls: the summary says what to raise.
+#[test]
+fn a_stage_that_division_rescues_again_and_again_is_told_of() {
+    let lines: Vec<String> = (0..8).map(|n| n.to_string()).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let case = |fuel: &str| {
+        let limits =
+            format!("limits = {{ fuel = {fuel}, fuel_per_record = 0, fuel_per_byte = 0 }}");
+        StageCase::guest("work-each").input(&lines).settings(&limits)
+    };
+    let made = case("30_000_000").run_ok();
+    assert_eq!(made.lines, lines);
+    made.ran.says(
+        "1 of 1 calls failed (fuel) and passed once their batches were divided: raise limits.fuel",
+    );
+    let made = case("100_000_000").run_ok();
+    assert!(!made.ran.stderr.contains("were divided"), "{}", made.ran.stderr);
+}
+
+/// An instance is replaced before its memory reaches its limit: nothing is lost by a leak.
+#[test]
+fn a_runtime_that_leaks_loses_no_record() {
+    let lines: Vec<String> = (0..500).map(|n| n.to_string()).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let settings = "limits = { memory = \"32MiB\" }\nbatch = { records = 1 }\nworkers = 1";
+    let made = StageCase::guest("leaks").input(&lines).settings(settings).run_ok();
+    assert_eq!(made.lines, lines);
+    assert_eq!(made.letters, []);
+    let said = made.ran.says("times, as their memory neared limits.memory");
+    assert!(!said.stderr.contains("failed and was restored"), "{}", said.stderr);
+}
+
+#[test]
+fn the_state_goes_on_in_the_instance_that_replaces_a_full_one() {
+    let lines: Vec<&str> = (0..300).map(|n| if n % 3 == 2 { "count" } else { "leak" }).collect();
+    let wanted: Vec<String> = (0..300)
+        .map(|n| if n % 3 == 2 { (n + 1).to_string() } else { "leaked".to_owned() })
+        .collect();
+    let settings = "limits = { memory = \"128MiB\" }\nbatch = { records = 1 }";
+    let made = StageCase::wasi().input(&lines).settings(settings).run_ok();
+    assert_eq!(made.lines, wanted);
+    let said = made.ran.says("as their memory neared limits.memory");
+    assert!(!said.stderr.contains("failed and was restored"), "{}", said.stderr);
 }
 
 #[test]

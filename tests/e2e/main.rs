@@ -3,12 +3,14 @@
 mod accounts;
 mod arbitrary_bytes;
 mod breaker;
+mod cases;
 mod chaos;
 mod checkpoints;
 mod cli;
 mod configuration;
 mod connectors;
 mod dead_letters;
+mod dev;
 mod documents;
 mod examples;
 mod failures;

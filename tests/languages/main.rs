@@ -9,6 +9,7 @@ mod harness;
 mod last_words;
 mod new;
 mod packages;
+mod registry;
 mod sdk;
 
 use std::path::Path;

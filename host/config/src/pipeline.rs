@@ -121,16 +121,33 @@ pub struct Plugin {
     pub path: PathBuf,
     /// Name of a bundled stage, if it can be one; an existing path takes precedence.
     pub name: Option<String>,
+    /// Where it is in a registry, `oci://…`; the path is then none.
+    pub reference: Option<String>,
 }
 
 impl Plugin {
     /// `typed` is relative to `base`, if it is a path.
     pub fn new(base: &Path, typed: &Path) -> Self {
+        if let Some(reference) = typed.to_str().filter(|text| text.starts_with("oci://")) {
+            let reference = Some(reference.to_owned());
+            return Self { path: typed.to_owned(), name: None, reference };
+        }
         let name = typed.to_str().filter(|text| {
             let is_file = [".wasm", ".wat"].iter().any(|ending| text.ends_with(ending));
             !text.is_empty() && !text.contains('/') && !is_file
         });
-        Self { path: base.join(typed), name: name.map(str::to_owned) }
+        Self { path: base.join(typed), name: name.map(str::to_owned), reference: None }
+    }
+
+    /// What a stage is called that is made of it, if nobody says otherwise.
+    pub fn stem(&self) -> String {
+        let file = self.path.file_stem().map_or("stage".into(), |stem| stem.to_string_lossy());
+        let stem = match &self.reference {
+            Some(reference) => reference.rsplit('/').next().unwrap_or_default(),
+            None => &*file,
+        };
+        // A dot would separate a stage from its port.
+        stem.split([':', '@']).next().unwrap_or("stage").replace('.', "-")
     }
 }
 

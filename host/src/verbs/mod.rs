@@ -10,6 +10,7 @@ pub mod graph;
 pub mod inspect;
 pub mod man;
 pub mod new;
+pub mod registry;
 pub mod run;
 pub mod stages;
 pub mod state;

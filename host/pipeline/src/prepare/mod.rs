@@ -109,7 +109,7 @@ pub async fn prepare(
 
 /// A component that could not be read or built.
 fn not_found(stage: &Stage, why: &anyhow::Error, bundled: &[BundledStage]) -> Mistake {
-    let Plugin { path, name } = &stage.plugin.value;
+    let Plugin { path, name, .. } = &stage.plugin.value;
     let mistake = Mistake::new(stage.plugin.span.clone(), format!("{why:#}"));
     let Some(name) = name.as_ref().filter(|_| !path.exists()) else { return mistake };
     let mistake = mistake.did_you_mean(name, bundled.iter().map(|stage| stage.name));

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::error::{Error, print};
 use crate::runtime::runtime;
-use crate::{grant, load, setting, summary};
+use crate::{grant, load, remote, setting, summary};
 use pipehost_config::grants::Grants;
 use pipehost_config::mistake::Mistake;
 use pipehost_config::{
@@ -108,7 +108,9 @@ pub fn bench(args: &Args) -> Result<u8, Error> {
 }
 
 async fn measure(args: &Args) -> Result<Report, Error> {
-    let (config, known, render) = configuration(args)?;
+    let (mut config, mut known, render) = configuration(args)?;
+    let file = args.target.extension().is_some_and(|ending| ending == "toml");
+    remote::fetch(&mut config, file.then_some(&args.target), &mut known).await;
     let Repeatable { config, mut notes, _folders } = repeatable(config)?;
     let mut say = stderr::say;
     let prepared = prepare(config, known, load::options(), &mut say).await.map_err(render)?;
@@ -173,9 +175,8 @@ fn around(component: &Path, config: serde_json::Value, grants: Grants, args: &Ar
             template: Template::parse(LINE).expect("it is one"),
         }),
     };
-    let name = component.file_stem().map_or("stage".into(), |stem| stem.to_string_lossy());
-    let name = name.replace('.', "-");
     let plugin = At::nowhere(Plugin::new(Path::new(""), component));
+    let name = plugin.value.stem();
     let input = Input::from(At::nowhere("records".to_owned()));
     let stage = Stage::new(At::nowhere(name.clone()), plugin, input);
     Config {

@@ -51,6 +51,10 @@ impl Stage for WasiGuest {
                 }
                 "flooded".to_owned()
             }
+            "leak" => {
+                std::mem::forget(vec![1u8; 1 << 20]);
+                "leaked".to_owned()
+            }
             "panic" => panic!("on purpose"),
             "shout" => panic!("\u{1b}[2J{}", "x:\n".repeat(10_000)),
             "exit" => std::process::exit(3),

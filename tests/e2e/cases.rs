@@ -1,0 +1,72 @@
+//! `pipehost test` and `inspect --diff`: what they find.
+
+use std::fs;
+
+use crate::harness::{Case, assemble};
+
+/// A folder with this guest as its stage, and a case.
+fn test(own: &str, case_text: &str) -> Case {
+    let case = Case::new()
+        .file("stage.wat", assemble(own))
+        .file("pipehost.toml", "[build]\ncommand = \"true\"\noutput = \"stage.wat\"\n");
+    fs::create_dir(case.path("tests")).unwrap();
+    case.file("tests/a.toml", case_text)
+}
+
+#[test]
+fn a_case_says_what_goes_in_and_what_must_come_out() {
+    let right = "[[input]]\nvalue = \"a\"\nkey = \"k\"\n[[output]]\nvalue = \"a\"\nkey = \"k\"\n";
+    let ran = test("", right).run(&["test"]).ok();
+    assert_eq!(
+        ran.stdout,
+        "./tests/a.toml  ok      1 record, 1 way to divide them\n\n1 passed, 0 failed\n"
+    );
+    let wrong = right.replace("[[output]]\nvalue = \"a\"", "[[output]]\nvalue = \"b\"");
+    let told = test("", &wrong).run(&["test"]).code(1).stdout;
+    for line in
+        ["- key = \"k\"  value = \"b\"", "+ key = \"k\"  value = \"a\"", "0 passed, 1 failed"]
+    {
+        assert!(told.contains(line), "{line:?} is not in {told}");
+    }
+    let rejected = "[[input]]\nvalue = \"a\"\n[[rejected]]\ninput = 1\nreason = \"why\"\n";
+    let told = test("", rejected).run(&["test"]).code(1).stdout;
+    assert!(told.contains("- record 1: \"why\"") && told.contains("+ value = \"a\""), "{told}");
+}
+
+/// The counter keeps something, and says in its answer how many calls there were.
+#[test]
+fn a_stage_that_depends_on_how_records_are_divided_is_found() {
+    let counts_calls =
+        fs::read_to_string(crate::harness::root().join("tests/guests/counts-calls.wat"));
+    let text = "[[input]]\nvalue = \"a\"\nrepeat = 4\n";
+    let told = test(&counts_calls.unwrap(), text).run(&["test"]).code(1).stdout;
+    assert!(told.contains("FAILED"), "{told}");
+    let case = test("", text);
+    case.run(&["test", "--bless"]).ok();
+    case.run(&["test"]).ok();
+}
+
+#[test]
+fn every_mistake_in_the_cases_is_told() {
+    let case = test("", "[[input]]\nvalu = \"a\"\n").file("tests/b.toml", "clock = 5.5\n");
+    let told = case.run(&["test"]).code(2).stderr;
+    for text in ["tests/a.toml:2", "`valu`", "did you mean `value`", "tests/b.toml:1", "`clock`"] {
+        assert!(told.contains(text), "{text:?} is not in {told}");
+    }
+    fs::remove_file(case.path("tests/a.toml")).unwrap();
+    fs::remove_file(case.path("tests/b.toml")).unwrap();
+    case.run(&["test"]).code(2).says("there is no case in ./tests");
+}
+
+#[test]
+fn the_difference_of_two_components_is_told() {
+    let case = Case::new();
+    let told = case.run(&["inspect", "filter", "--diff", "to-upper", "--set", "contains=x"]);
+    let told = told.ok().stdout;
+    for line in ["name\n  - to-upper 0.1.0\n  + filter 0.1.0\n", "configuration\n"] {
+        assert!(told.contains(line), "{line:?} is not in {told}");
+    }
+    case.run(&["inspect", "filter", "--diff", "filter"])
+        .ok()
+        .prints("they are the same component\n");
+}

@@ -1,2 +1,0 @@
-;; Wants the network.
-(component (import "wasi:sockets/tcp@0.2.0" (instance)))
