@@ -161,6 +161,24 @@ fn a_component_of_another_world_is_refused() {
     refused("imports-unknown", "it imports `acme:kv/store@1.0.0`, which pipehost does not provide");
 }
 
+/// A component of Python has 38 core instances, if its WASI is stubbed.
+#[test]
+fn a_component_may_have_many_core_instances() {
+    let component = |instances: usize| {
+        let instances = "(core instance (instantiate $m))".repeat(instances);
+        format!("(component (core module $m (memory 1)) {instances})")
+    };
+    let told = |instances: usize| {
+        let case = StageCase::plugin("./many.wat").case().file("many.wat", component(instances));
+        case.pipeline().code(2).stderr
+    };
+    assert!(told(3).contains("it is not a stage"), "{}", told(3));
+    let without_memory = component(64).replace("(memory 1)", "");
+    let case = StageCase::plugin("./many.wat").case().file("many.wat", without_memory);
+    case.pipeline().code(2).says("it is not a stage");
+    assert!(told(65).contains("it does not fit the limits of a stage"), "{}", told(65));
+}
+
 #[test]
 fn what_is_no_component_is_refused() {
     let refused = |name: &str, content: &[u8], why: &str| {

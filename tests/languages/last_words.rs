@@ -74,3 +74,21 @@ fn an_error_of_javascript_costs_no_restart() {
         );
     }
 }
+
+#[test]
+fn an_error_of_python_is_told_with_its_last_frame() {
+    if has("componentize-py") {
+        let (from, to) = ("row = out.keep()", "raise ValueError('boom')");
+        let reasons = ["ValueError: boom (stage.py:", " in process)"];
+        rejects("python", "stage.py", from, to, "", &reasons);
+    }
+}
+
+/// The component imports sockets, as every program in Python does, and loads without a grant.
+#[test]
+fn a_connection_of_python_has_no_permission() {
+    if has("componentize-py") {
+        let to = "import socket\n        socket.create_connection(('127.0.0.1', 9))";
+        rejects("python", "stage.py", "row = out.keep()", to, "", &["PermissionError"]);
+    }
+}

@@ -9,6 +9,7 @@ mod harness;
 mod last_words;
 mod new;
 mod packages;
+mod reference;
 mod registry;
 mod sdk;
 
