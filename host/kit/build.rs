@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// What is not part of an SDK as a project holds it.
-const LEFT_OUT: [&str; 9] = [
+const LEFT_OUT: [&str; 10] = [
     "tests",
     "test",
     "conformance",
@@ -15,6 +15,7 @@ const LEFT_OUT: [&str; 9] = [
     "__pycache__",
     "dist",
     "package-lock.json",
+    "*_test.go",
 ];
 
 fn main() {
@@ -47,10 +48,12 @@ fn find(folder: &Path, left_out: &[&str], files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
-        let is_left_out = left_out.contains(&&*name)
-            || name.starts_with('.')
-            || name.ends_with("_test.go")
-            || name.ends_with(".pyc");
+        let is_named = |left_out: &&str| match left_out.strip_prefix('*') {
+            Some(ending) => name.ends_with(ending),
+            None => name == *left_out,
+        };
+        let is_left_out =
+            left_out.iter().any(is_named) || name.starts_with('.') || name.ends_with(".pyc");
         match is_left_out {
             true => {}
             // Follows links: the contract lies in one place.

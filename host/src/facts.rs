@@ -90,6 +90,15 @@ impl Facts {
         })
     }
 
+    /// The interfaces that it exports.
+    pub fn exports(&self) -> &'static str {
+        match (self.keeps_state, self.has_watermark) {
+            (_, true) => "stage, checkpoint, watermark",
+            (true, false) => "stage, checkpoint",
+            (false, false) => "stage",
+        }
+    }
+
     pub fn state(&self) -> &'static str {
         if self.keeps_state { "kept by the host (checkpoint)" } else { "none kept" }
     }

@@ -9,14 +9,14 @@ use pipehost_config::grants::{Clock, FIXED_CLOCK, Folder, Grants, HttpGrant, Ori
 
 /// What `--grant` takes, for messages and help.
 const FORMS: &str = "write read=/GUEST=FOLDER, write=/GUEST=FOLDER, network=ADDRESS:PORT, \
-                     http=URL, \
-                     env=NAME (as it is set for pipehost), env=NAME=VALUE, clock=fixed or random=fixed";
+                     http=URL, env=NAME (as it is set for pipehost), env=NAME=VALUE, clock=fixed or random=fixed";
 
 /// These grants, together.
 pub fn grants(texts: &[String]) -> Result<Grants, Error> {
     let mut grants = Grants::default();
     for text in texts {
-        add(&mut grants, text).map_err(|why| Error::Usage(anyhow!("--grant {text}: {why:#}")))?;
+        let grant = text.split('=').next().unwrap_or_default();
+        add(&mut grants, text).map_err(|why| Error::Usage(anyhow!("--grant {grant}: {why:#}")))?;
     }
     Ok(grants)
 }

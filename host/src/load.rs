@@ -39,7 +39,7 @@ pub struct PipelineArgs {
     #[arg(long = "set", value_name = "STAGE.NAME=VALUE")]
     set: Vec<String>,
     /// Grant something to a stage: read=/GUEST=FOLDER, write=/GUEST=FOLDER, network=ADDRESS:PORT,
-    /// env=NAME[=VALUE].
+    /// http=URL, env=NAME[=VALUE], clock=fixed, random=fixed.
     #[arg(long = "grant", value_name = "STAGE.GRANT=VALUE")]
     grant: Vec<String>,
     /// How many workers each stage has.

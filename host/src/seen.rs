@@ -35,7 +35,10 @@ pub fn show(mut seen: mpsc::Receiver<Seen>, tap: &Tap) {
             add(&seen, row, &mut text);
         }
         for (port, batch) in fresh(&seen) {
-            for row in 0..batch.len.min(A_SECOND) {
+            let room = A_SECOND - shown;
+            left_out += batch.len.saturating_sub(room) as u64;
+            for row in 0..batch.len.min(room) {
+                shown += 1;
                 let _ = writeln!(
                     text,
                     "{} + {}{}",

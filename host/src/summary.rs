@@ -116,14 +116,14 @@ fn notes(node: &Node, out: &mut String) {
     }
     for cause in Cause::ALL {
         let rescued = metrics.rescued(cause).get();
-        let batches = metrics.duration.get_sample_count();
+        let batches = metrics.batch.get_sample_count();
         if let Some(raise) = what_to_raise(cause)
             && rescued > 0
             && rescued * OFTEN >= batches
         {
             note(format!(
-                "{} of {} calls failed ({}) and passed once their batches were divided: raise \
-                 {raise}, or make its batches smaller",
+                "{} of {} batches failed ({}) and passed once they were divided: raise {raise}, or \
+                 make them smaller",
                 number(rescued),
                 number(batches),
                 cause.name()
@@ -161,7 +161,7 @@ fn notes(node: &Node, out: &mut String) {
     }
 }
 
-/// Division rescues a stage often if it rescues one call in this many.
+/// Division rescues a stage often if it rescues one batch in this many.
 const OFTEN: u64 = 100;
 
 /// The limits that a stage meets again and again, by the cause of its failures.

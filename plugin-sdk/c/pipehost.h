@@ -575,7 +575,14 @@ PH__UNUSED static ph_bytes ph_config_json(ph_config config, const char *name) {
 }
 PH__UNUSED static bool ph_config_text(ph_config config, const char *name, char *to, size_t size) {
     ph_bytes json = ph_config_json(config, name);
-    return size && json.len >= 2 && *json.data == '"' && ph__text(json, to, size) != SIZE_MAX;
+    if (size == 0 || json.len < 2 || *json.data != '"') return false;
+    char *text = (char *)malloc(json.len); /* What it stands for is no longer than how it is written. */
+    if (text == NULL) abort();
+    size_t len = ph__text(json, text, json.len);
+    bool fits = len < size; /* So SIZE_MAX does not. */
+    if (fits) memcpy(to, text, len + 1);
+    free(text);
+    return fits;
 }
 PH__UNUSED static bool ph_config_number(ph_config config, const char *name, double *to) {
     ph_bytes json = ph_config_json(config, name);
@@ -583,13 +590,19 @@ PH__UNUSED static bool ph_config_number(ph_config config, const char *name, doub
     if (json.len == 0 || json.len >= sizeof text) return false;
     memcpy(text, json.data, json.len);
     text[json.len] = 0;
-    *to = strtod(text, &end);
-    return *end == 0;
+    double number = strtod(text, &end);
+    if (end == text || *end != 0) return false;
+    *to = number;
+    return true;
 }
 PH__UNUSED static bool ph_config_int(ph_config config, const char *name, int64_t *to) {
     ph_bytes json = ph_config_json(config, name);
     bool negative = json.len && *json.data == '-';
     uint64_t n = 0, most = (uint64_t)INT64_MAX + negative;
+    /* In JSON Schema, 5.0 is an integer too. */
+    size_t zeros = json.len;
+    while (zeros > 0 && json.data[zeros - 1] == '0') zeros--;
+    if (zeros > 0 && json.data[zeros - 1] == '.') json.len = zeros - 1;
     if (json.len <= negative) return false;
     for (size_t i = negative; i < json.len; i++) {
         uint64_t digit = (uint64_t)(json.data[i] - '0');
@@ -601,8 +614,10 @@ PH__UNUSED static bool ph_config_int(ph_config config, const char *name, int64_t
 }
 PH__UNUSED static bool ph_config_bool(ph_config config, const char *name, bool *to) {
     ph_bytes json = ph_config_json(config, name);
-    *to = ph_equals(json, "true");
-    return *to || ph_equals(json, "false");
+    bool is_true = ph_equals(json, "true");
+    if (!is_true && !ph_equals(json, "false")) return false;
+    *to = is_true;
+    return true;
 }
 
 /* ---- batches ------------------------------------------------------------------------------------ */
@@ -646,17 +661,40 @@ static void ph__take_back(ph__rows *rows, uint32_t row) {
         ph__pop_from(&rows->inherited_times, len);
     }
 }
+/* How many bytes of UTF-8 the text begins with that are one character; 0 if they are none. */
+static size_t ph__character(const uint8_t *at) {
+    uint8_t c = at[0];
+    size_t len = c < 0x80 ? 1 : c < 0xC2 ? 0 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : c < 0xF5 ? 4 : 0;
+    for (size_t i = 1; i < len; i++)
+        if ((at[i] & 0xC0) != 0x80) return 0;
+    bool is_long = (c == 0xE0 && at[1] < 0xA0) || (c == 0xF0 && at[1] < 0x90);
+    bool is_none = (c == 0xED && at[1] > 0x9F) || (c == 0xF4 && at[1] > 0x8F);
+    return is_long || is_none ? 0 : len;
+}
+/* Copies a text to a place with room for three times its length and its end. A reason may hold the bytes of a record:
+ * what is not UTF-8 becomes U+FFFD. */
+static char *ph__copy_utf8(char *to, const char *text) {
+    const uint8_t *at = (const uint8_t *)text;
+    char *end = to;
+    while (*at) {
+        size_t len = ph__character(at);
+        memcpy(end, len ? (const char *)at : "\xEF\xBF\xBD", len ? len : 3);
+        end += len ? len : 3;
+        at += len ? len : 1;
+    }
+    *end = 0;
+    return to;
+}
 PH__COLD static void ph__reject(ph_error why) {
     ph_out *out = &ph__out;
     for (size_t i = 0; i < out->ports.len; i++) {
         ph__take_back(&out->ports.at[i], out->row);
         ph__take_back(&out->created.at[i], out->row);
     }
-    ph__rejection rejection = {out->row, (char *)malloc(strlen(why) + 1), ph__is_retryable};
+    ph__rejection rejection = {out->row, (char *)malloc(3 * strlen(why) + 1), ph__is_retryable};
     if (rejection.reason == NULL) abort();
-    strcpy(rejection.reason, why);
+    ph__copy_utf8(rejection.reason, why);
     PH__PUSH(out->rejected, rejection);
-    ph__is_retryable = false;
 }
 /* Processes the rows of the batch in `ph__record`. */
 static void ph__process(size_t rows) {
@@ -665,6 +703,7 @@ static void ph__process(size_t rows) {
     for (size_t row = 0; row < rows; row++) {
         ph__record.row = row;
         ph__out.row = (uint32_t)row;
+        ph__is_retryable = false;
         ph_error why = ph__stage->process(&ph__record, &ph__out);
         if (why != NULL) ph__reject(why);
     }
@@ -746,7 +785,12 @@ PH__UNUSED static void ph_put(ph_save *save, const void *data, size_t len) {
 }
 PH__UNUSED static void ph_put_key(ph_save *save, ph_bytes key, const void *data, size_t len) {
     uint32_t group = ph__crc32(key.data, key.len) % (save->count ? save->count : 1);
-    if (group < save->first || group >= save->end) return;
+    if (group < save->first || group >= save->end) {
+        fputs("state is saved for a key that is not one of the records of this instance: save it under the bytes of "
+              "the field of ph_keeps_by_key\n",
+              stderr);
+        abort();
+    }
     ph__buffer *buffer = &save->groups.at[group - save->first];
     ph__append_length(buffer, key.len);
     ph__append(buffer, key.data, key.len);
@@ -978,10 +1022,9 @@ static ph__list ph__words(const char *text) {
 }
 /* An error is copied, as its buffer may be used again. */
 static void ph__put_error(uint32_t *at, ph_error why) {
-    char *copy = (char *)ph__alloc(strlen(why) + 1);
-    strcpy(copy, why);
+    char *copy = (char *)ph__alloc(3 * strlen(why) + 1);
     at[0] = 1;
-    *(ph__list *)(at + 1) = ph__words(copy);
+    *(ph__list *)(at + 1) = ph__words(ph__copy_utf8(copy, why));
 }
 static ph__list ph__names_list(const ph__names *names) {
     ph__list *items = (ph__list *)ph__alloc(sizeof(ph__list) * names->len);

@@ -105,6 +105,12 @@ func (o *opened) Save(first, end, count uint32) ([]driver.GroupState, error) {
 	if err := stage.Save(state); err != nil {
 		return nil, err
 	}
+	for group := range state.byKey {
+		if group < first || group >= end {
+			return nil, errors.New("state is saved for a key that is not one of the records of this instance: " +
+				"save it under the bytes of the field of KeepsByKey")
+		}
+	}
 	return state.groups(first, end), nil
 }
 

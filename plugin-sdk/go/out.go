@@ -217,8 +217,6 @@ type attribute struct {
 	changed
 }
 
-const maxAttributes = 1024
-
 func (p *portRows) reset() {
 	p.parents = p.parents[:0]
 	p.key.reset()
@@ -252,8 +250,6 @@ func (p *portRows) addAttribute(name string) *changed {
 		panic("pipehost: the name of an attribute is empty")
 	case !utf8.ValidString(name):
 		panic("pipehost: the name of an attribute is not UTF-8")
-	case len(p.attributes) == maxAttributes:
-		panic("pipehost: the records of one batch get more than 1,024 attributes")
 	}
 	at := len(p.attributes)
 	if at < cap(p.attributes) { // With the buffers of an earlier batch.

@@ -278,32 +278,39 @@ const Rows = struct {
     }
 };
 
-/// A record to be emitted: change what should be different.
+/// A record to be emitted: change what should be different, before the next one of its port is emitted.
 pub const Row = struct {
     rows: *Rows,
     index: usize,
 
+    /// Changing an earlier row would take away what later ones have.
+    fn last(self: Row) *Rows {
+        if (self.index + 1 != self.rows.parents.items.len) @panic("a row is changed after the next one was emitted");
+        return self.rows;
+    }
     pub fn setValue(self: Row, bytes: []const u8) void {
-        self.rows.value.set(self.index, bytes);
+        self.last().value.set(self.index, bytes);
     }
     /// Room for a value of this length, which the stage writes before it does anything else.
     pub fn valueRoom(self: Row, len: usize) []u8 {
-        return self.rows.value.room(self.index, len);
+        return self.last().value.room(self.index, len);
     }
     pub fn setKey(self: Row, bytes: []const u8) void {
-        self.rows.key.set(self.index, bytes);
+        self.last().key.set(self.index, bytes);
     }
     pub fn setAttribute(self: Row, name: []const u8, bytes: []const u8) void {
-        self.rows.attribute(name).set(self.index, bytes);
+        self.last().attribute(name).set(self.index, bytes);
     }
     pub fn removeAttribute(self: Row, name: []const u8) void {
-        self.rows.attribute(name).set(self.index, null);
+        self.last().attribute(name).set(self.index, null);
     }
     /// Nanoseconds since 1970; null takes the time away.
     pub fn setTime(self: Row, nanoseconds: ?i64) void {
-        self.rows.catchUpTimes(self.index);
-        self.rows.times.shrinkRetainingCapacity(self.index);
-        self.rows.times.append(gpa, nanoseconds orelse no_time) catch oom();
+        const rows = self.last();
+        rows.catchUpTimes(self.index);
+        rows.times.shrinkRetainingCapacity(self.index);
+        popFrom(&rows.inherited_times, self.index);
+        rows.times.append(gpa, nanoseconds orelse no_time) catch oom();
     }
 };
 
@@ -364,9 +371,8 @@ pub const Out = struct {
         @branchHint(.cold);
         for (self.ports.items) |*rows| rows.takeBack(self.row);
         for (self.created.items) |*rows| rows.takeBack(self.row);
-        const reason = gpa.dupe(u8, self.message(why)) catch oom();
+        const reason = utf8(gpa, self.message(why));
         self.rejected.append(gpa, .{ .row = self.row, .reason = reason, .retryable = self.retryable }) catch oom();
-        self.retryable = false;
     }
     fn message(self: *const Out, why: anyerror) []const u8 {
         return if (why == error.Rejected) self.reason.items else @errorName(why);
@@ -389,7 +395,7 @@ pub const Save = struct {
     /// Saves what belongs to one key.
     pub fn putKey(self: *Save, of: []const u8, bytes: []const u8) void {
         const group = std.hash.Crc32.hash(of) % @max(self.count, 1);
-        if (group < self.first or group >= self.end) return;
+        if (group < self.first or group >= self.end) @panic("state is saved for a key that is not one of the records of this instance");
         append(&self.groups[group - self.first], of);
         append(&self.groups[group - self.first], bytes);
     }
@@ -432,6 +438,18 @@ pub const Saved = struct {
             return .{ .key = of, .state = take(&self.rest) orelse return null };
         }
     };
+    /// Whether each group is what `Save` writes.
+    fn isWhole(self: *const Saved) bool {
+        for (self.groups) |group| {
+            var rest = group;
+            _ = take(&rest) orelse return false;
+            while (rest.len > 0) {
+                _ = take(&rest) orelse return false;
+                _ = take(&rest) orelse return false;
+            }
+        }
+        return true;
+    }
     fn take(from: *[]const u8) ?[]const u8 {
         if (from.len < 4) return null;
         const len = std.mem.readInt(u32, from.*[0..4], .little);
@@ -462,8 +480,22 @@ fn processRows(comptime S: type, rows: usize) void {
     for (0..rows) |row| {
         the_record.row = row;
         the_out.row = @intCast(row);
+        the_out.retryable = false;
         S.process(&the_record, &the_out) catch |why| the_out.refuse(why);
     }
+}
+
+/// A copy of a text. A reason may hold the bytes of a record: what is not UTF-8 becomes U+FFFD.
+fn utf8(allocator: std.mem.Allocator, text: []const u8) []const u8 {
+    var copy: std.ArrayList(u8) = .empty;
+    var at: usize = 0;
+    while (at < text.len) {
+        const len = std.unicode.utf8ByteSequenceLength(text[at]) catch 0;
+        const fits = len > 0 and at + len <= text.len and std.unicode.utf8ValidateSlice(text[at..][0..len]);
+        copy.appendSlice(allocator, if (fits) text[at..][0..len] else "\u{FFFD}") catch oom();
+        at += if (fits) len else 1;
+    }
+    return copy.toOwnedSlice(allocator) catch oom();
 }
 
 /// Members that differ between two configurations, for a message; empty if none does.
@@ -596,7 +628,7 @@ fn outcome(given: usize) abi.Outcome {
 }
 fn answered(comptime T: type, value: anyerror!T) *abi.Result(T) {
     const result = arena.create(abi.Result(T)) catch oom();
-    result.* = if (value) |ok| .{ .value = .{ .ok = ok } } else |why| .{ .failed = true, .value = .{ .why = .of(arena.dupe(u8, the_out.message(why)) catch oom()) } };
+    result.* = if (value) |ok| .{ .value = .{ .ok = ok } } else |why| .{ .failed = true, .value = .{ .why = .of(utf8(arena, the_out.message(why))) } };
     return result;
 }
 fn loaded(given: Option(abi.GivenColumn)) Column {
@@ -700,6 +732,7 @@ pub fn stage(comptime S: type) void {
                 const message = std.mem.concat(arena, u8, &.{ "it was made with another configuration; what differs: ", told }) catch oom();
                 return the_out.reject(message);
             }
+            if (!from.isWhole()) return the_out.reject("it was saved in another format");
             try S.restore(from);
             return .{};
         }

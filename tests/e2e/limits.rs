@@ -36,9 +36,8 @@ fn a_stage_that_division_rescues_again_and_again_is_told_of() {
     };
     let made = case("30_000_000").run_ok();
     assert_eq!(made.lines, lines);
-    made.ran.says(
-        "1 of 1 calls failed (fuel) and passed once their batches were divided: raise limits.fuel",
-    );
+    made.ran
+        .says("1 of 1 batches failed (fuel) and passed once they were divided: raise limits.fuel");
     let made = case("100_000_000").run_ok();
     assert!(!made.ran.stderr.contains("were divided"), "{}", made.ran.stderr);
 }

@@ -163,3 +163,21 @@ fn headers_of_an_answer_are_bounded() {
     let (out, rejected) = run(&[format!("GET http://{address}/")], &grants, "");
     assert_eq!((out.as_str(), rejected.len()), ("", 1));
 }
+
+#[test]
+fn each_part_of_a_request_is_bounded() {
+    let address = server(|stream, path, _| respond(stream, &path.len().to_string()));
+    let grants = granted(&format!("http://{address}"), "");
+    let path = |len: usize| format!("/{}", "p".repeat(len - 1));
+    let method = |len| "M".repeat(len);
+    let lines = [
+        format!("GET http://{address}{}", path(8 << 10)),
+        format!("{} http://{address}/", method(64)),
+        format!("GET http://{address}{}", path((8 << 10) + 1)),
+        format!("{} http://{address}/", method(65)),
+        format!("GET http://{}/", "h".repeat((8 << 10) + 1)),
+    ];
+    let (out, rejected) = run(&lines, &grants, "");
+    assert_eq!(out, "200 8192\n200 1\n");
+    assert_eq!(rejected, ["set_path", "set_method", "set_authority"]);
+}

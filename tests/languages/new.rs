@@ -1,5 +1,6 @@
 //! `pipehost new`, and what its folders are good for.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -20,14 +21,17 @@ struct Language {
     is_reproducible: bool,
 }
 
+/// The programs of this machine, and pipehost.
+fn path_of_commands() -> OsString {
+    let program = Path::new(env!("CARGO_BIN_EXE_pipehost")).parent().unwrap().to_owned();
+    let others = std::env::var_os("PATH").unwrap();
+    std::env::join_paths([program].into_iter().chain(std::env::split_paths(&others))).unwrap()
+}
+
 /// Types the commands of a page, and compares what they print with what the page shows.
 fn type_in(page: &str, case: &Case) {
     let path = root().join("docs/languages").join(page);
     let text = fs::read_to_string(&path).unwrap();
-    let program = Path::new(env!("CARGO_BIN_EXE_pipehost")).parent().unwrap().to_owned();
-    let path_of_commands = std::env::join_paths(
-        [program].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
-    );
     let mut commands = 0;
     for block in text.split("```console\n").skip(1) {
         let block = block.split("```").next().unwrap();
@@ -35,7 +39,7 @@ fn type_in(page: &str, case: &Case) {
         while let Some(prompt) = lines.next() {
             let command = prompt.strip_prefix("$ ").expect("a prompt");
             let mut shell = case.command_of(Path::new("bash"), &["-c", command]);
-            shell.env("PATH", path_of_commands.as_ref().unwrap());
+            shell.env("PATH", path_of_commands());
             shell.env_remove("CARGO_TARGET_DIR").env("GOPROXY", "off");
             let ran = case.run_command(shell);
             assert_eq!(ran.code, 0, "{page}: {prompt}: {}{}", ran.stdout, ran.stderr);
@@ -87,9 +91,7 @@ fn try_it(language: &Language) {
 
     let tested = case.run(&["test", "shout"]).ok().stdout;
     assert!(tested.contains("\n1 passed, 0 failed\n"), "{tested}");
-    case.run(&["run", "--quiet", "--plugin", "shout", "--set", "shout.word=error"])
-        .ok()
-        .prints("AN ERROR\nfine\n");
+    follow_readme(&case, &folder);
 
     // A case that is wrong is told, and blessed into a right one.
     let first = folder.join("tests/first.toml");
@@ -103,6 +105,25 @@ fn try_it(language: &Language) {
     }
     case.run(&["test", "shout", "--bless"]).ok();
     case.run(&["test", "shout"]).ok();
+}
+
+/// Types the commands of a folder's README, which are indented, and looks for the files that it names.
+fn follow_readme(case: &Case, folder: &Path) {
+    let text = fs::read_to_string(folder.join("README.md")).unwrap();
+    for file in text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()) {
+        assert!(folder.join(file).exists(), "README.md names {file}, which is not there");
+    }
+    let commands: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+    assert!(commands.len() >= 3, "{commands:?}");
+    for command in &commands {
+        let mut shell = case.command_of(Path::new("bash"), &["-c", command]);
+        shell.current_dir(folder).env("PATH", path_of_commands()).env_remove("CARGO_TARGET_DIR");
+        let ran = case.run_command(shell);
+        assert_eq!(ran.code, 0, "{command}: {}{}", ran.stdout, ran.stderr);
+        if command.contains("| pipehost run") {
+            assert_eq!(ran.stdout, "AN ERROR\nfine\n", "{command}");
+        }
+    }
 }
 
 /// What the commands of a page do.
@@ -234,4 +255,10 @@ fn a_build_that_fails_or_makes_nothing_is_told() {
     let case =
         Case::new().file("pipehost.toml", "[build]\ncommand = \"true\"\noutput = \"x.wasm\"\n");
     case.run(&["build"]).code(1).says("made no x.wasm");
+    // What a build leaves running does not hold it.
+    let command = "tail -f /dev/null & echo $! > left";
+    let project = format!("[build]\ncommand = \"{command}\"\noutput = \"x.wasm\"\n");
+    let case = Case::new().file("pipehost.toml", project);
+    case.run(&["build"]).code(1).says("made no x.wasm");
+    sh(&case.path("."), "kill $(cat left)");
 }

@@ -43,7 +43,7 @@ pub struct HttpLimits {
 
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self { requests: 8, body: 16 << 20, timeout: Duration::from_secs(30) }
+        Self { requests: 8, body: 16 << 20, timeout: Duration::from_secs(4) }
     }
 }
 

@@ -141,7 +141,13 @@ impl Plugin {
 
     /// What a stage is called that is made of it, if nobody says otherwise.
     pub fn stem(&self) -> String {
-        let file = self.path.file_stem().map_or("stage".into(), |stem| stem.to_string_lossy());
+        // `.` and `..` are folders with names.
+        let canonical = match self.path.file_name() {
+            Some(_) => None,
+            None => self.path.canonicalize().ok(),
+        };
+        let path = canonical.as_ref().unwrap_or(&self.path);
+        let file = path.file_stem().map_or("stage".into(), |stem| stem.to_string_lossy());
         let stem = match &self.reference {
             Some(reference) => reference.rsplit('/').next().unwrap_or_default(),
             None => &*file,

@@ -130,7 +130,12 @@ pub fn in_urls(text: &str) -> String {
         out.push_str(before);
         let ends = |c: char| c.is_whitespace() || ['"', '\'', '`'].contains(&c);
         let url = &after[..after.find(ends).unwrap_or(after.len())];
-        let user = url.rfind('@').unwrap_or(0);
+        // The digest of a component in a registry is no address.
+        let before_digest = match url.rsplit_once("@sha256:") {
+            Some((component, _)) if before.ends_with("oci://") => component,
+            _ => url,
+        };
+        let user = before_digest.rfind('@').unwrap_or(0);
         mask(&url[..user], &mut out);
         rest = &after[user..];
     }
@@ -149,6 +154,14 @@ mod tests {
         assert_eq!(shown.len(), text.len());
         assert_eq!(shown.lines().count(), text.lines().count());
         assert!(shown.contains("plain"), "{shown}");
+    }
+
+    #[test]
+    fn a_digest_in_a_reference_is_no_password() {
+        let reference = "oci://registry.example.com:5000/team/stage:1@sha256:0123";
+        assert_eq!(in_urls(reference), reference);
+        assert!(!in_urls("oci://u:s3cret@host/stage@sha256:0123").contains("s3cret"));
+        assert!(!in_urls("http://u:s3cret@sha256:0123@host").contains("s3cret"));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The conformance of an SDK: the same cases for every language, which a stage that is written with
 //! the SDK must pass. `tests/conformance/README.md` says what this stage does.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
-use crate::cases::{self, Named};
+use crate::cases::{self, Named, Unreadable};
 use crate::templates;
 
 /// The cases.
@@ -11,7 +11,12 @@ use crate::templates;
 /// # Errors
 /// If one has a mistake, which the tests of this program find.
 pub fn cases() -> Result<Vec<Named>> {
-    templates::conformance().map(|(name, text)| cases::read(name, text.to_owned())).collect()
+    let read = |(name, text): (&str, &str)| match cases::read(name, text.to_owned()) {
+        Ok(case) => Ok(case),
+        Err(Unreadable::Mistakes(told)) => Err(anyhow!("{told}")),
+        Err(Unreadable::Other(error)) => Err(error),
+    };
+    templates::conformance().map(read).collect()
 }
 
 #[cfg(test)]

@@ -66,6 +66,9 @@ const NAME: &str = "my-stage";
 pub fn check_name(name: &str) -> Result<()> {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let starts = name.starts_with(|c: char| c.is_ascii_lowercase());
+    if name == "pipehost-plugin" || name == "pipehost" {
+        bail!("{name:?} is the name of the SDK: give the stage another one");
+    }
     if !starts || !name.chars().all(valid) || name.ends_with('-') || name.len() > 60 {
         bail!(
             "{name:?} is not a name for a stage: use a-z, 0-9 and -, at most 60, and begin with a \
@@ -135,7 +138,8 @@ mod tests {
         for name in ["a", "keep-level", "x2"] {
             check_name(name).unwrap();
         }
-        for name in ["", "2x", "A", "a_b", "a-", "../x", "a b", &"x".repeat(61)] {
+        for name in ["", "2x", "A", "a_b", "a-", "../x", "a b", "pipehost-plugin", &"x".repeat(61)]
+        {
             check_name(name).unwrap_err();
         }
     }

@@ -13,6 +13,8 @@ const MOST_OF_A_CALL: usize = 1024;
 const MOST_LABELS: usize = 8;
 const LONGEST_NAME: usize = 64;
 const LONGEST_VALUE: usize = 128;
+/// What Prometheus's format appends to names: a metric that ends so could be taken for another's.
+const ENDINGS: [&str; 4] = ["_total", "_bucket", "_sum", "_count"];
 /// Upper ends of the buckets of a histogram.
 const BUCKETS: [f64; 7] = [0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0];
 
@@ -53,15 +55,15 @@ impl Value {
         }
     }
 
-    /// Adds what was told later; false if it is of another kind.
+    /// Adds what was told later; false if it is of another kind, or the sum would be infinite.
     fn add(&mut self, later: &Self) -> bool {
         match (self, later) {
-            (Self::Counter(sum), Self::Counter(by)) => *sum += by,
+            (Self::Counter(sum), Self::Counter(by)) if (*sum + by).is_finite() => *sum += by,
             (Self::Gauge(is), Self::Gauge(to)) => *is = *to,
             (
                 Self::Histogram { buckets, count, sum },
                 Self::Histogram { buckets: more, count: n, sum: s },
-            ) => {
+            ) if (*sum + s).is_finite() => {
                 buckets.iter_mut().zip(more).for_each(|(bucket, more)| *bucket += more);
                 *count += n;
                 *sum += s;
@@ -85,6 +87,7 @@ impl OfCall {
     pub fn tell(&mut self, name: String, mut labels: Labels, told: Told) {
         labels.sort();
         let fits = is_name(&name)
+            && !ENDINGS.iter().any(|ending| name.ends_with(ending))
             && labels.len() <= MOST_LABELS
             && labels.iter().all(|(name, value)| is_name(name) && value.len() <= LONGEST_VALUE)
             && labels.is_sorted_by(|a, b| a.0 < b.0)
@@ -186,20 +189,21 @@ impl OwnMetrics {
 
 impl State {
     fn add(&mut self, stage: &str, name: String, labels: Labels, value: Value) -> bool {
-        let family = self.families.entry(name).or_default();
-        if family.values().next().is_some_and(|first| first.kind() != value.kind()) {
-            return false;
-        }
         let key = (stage.to_owned(), labels);
-        if let Some(before) = family.get_mut(&key) {
-            return before.add(&value);
+        if let Some(family) = self.families.get_mut(&name) {
+            if family.values().next().is_some_and(|first| first.kind() != value.kind()) {
+                return false;
+            }
+            if let Some(before) = family.get_mut(&key) {
+                return before.add(&value);
+            }
         }
         let series = self.series.entry(key.0.clone()).or_default();
         if *series >= MOST_SERIES {
             return false;
         }
         *series += 1;
-        family.insert(key, value);
+        self.families.entry(name).or_default().insert(key, value);
         true
     }
 }
@@ -245,7 +249,7 @@ mod tests {
     #[test]
     fn what_is_beyond_the_limits_is_dropped_and_counted() {
         let (own, mut call) = (OwnMetrics::default(), OfCall::default());
-        for name in ["", "Seen", "1st", "a-b", &"x".repeat(65)] {
+        for name in ["", "Seen", "1st", "a-b", &"x".repeat(65), "a_total", "a_count"] {
             call.tell(name.to_owned(), Vec::new(), Told::Add(1.0));
         }
         for told in [Told::Add(-1.0), Told::Add(0.0), Told::Add(f64::NAN), Told::Set(f64::INFINITY)]
@@ -255,7 +259,7 @@ mod tests {
         call.tell("ok".to_owned(), label(&"x".repeat(129)), Told::Add(1.0));
         call.tell("ok".to_owned(), vec![("stage".into(), "other".into())], Told::Add(1.0));
         call.tell("ok".to_owned(), [label("a"), label("b")].concat(), Told::Add(1.0));
-        assert_eq!(own.count("s", &mut call), 12);
+        assert_eq!(own.count("s", &mut call), 14);
         // Series, and kinds.
         for n in 0..MOST_SERIES + 10 {
             call.tell("many".to_owned(), label(&n.to_string()), Told::Add(1.0));
@@ -263,6 +267,15 @@ mod tests {
         assert_eq!(own.count("s", &mut call), 10);
         call.tell("many".to_owned(), label("0"), Told::Set(1.0));
         assert_eq!(own.count("other", &mut call), 1);
+        // A stage at its limit makes no names either.
+        call.tell("more".to_owned(), label("0"), Told::Add(1.0));
+        assert_eq!(own.count("s", &mut call), 1);
+        assert!(!own.state().families.contains_key("more"));
+        for _ in 0..2 {
+            call.tell("most".to_owned(), Vec::new(), Told::Add(f64::MAX));
+            call.tell("span".to_owned(), Vec::new(), Told::Observe(f64::MIN));
+        }
+        assert_eq!(own.count("other", &mut call), 2);
         for n in 0..MOST_OF_A_CALL + 5 {
             call.tell("all".to_owned(), label(&n.to_string()), Told::Add(1.0));
         }

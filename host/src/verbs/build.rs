@@ -29,12 +29,7 @@ pub fn build(args: &Args) -> Result<u8, Error> {
     lines.add("name", &format!("{} {}", facts.name, facts.version));
     lines.add("summary", &facts.summary);
     lines.add("size", &ByteSize::b(source.bytes.len() as u64).to_string());
-    let exports = match (facts.keeps_state, facts.has_watermark) {
-        (_, true) => "stage, checkpoint, watermark",
-        (true, false) => "stage, checkpoint",
-        (false, false) => "stage",
-    };
-    lines.add("exports", exports);
+    lines.add("exports", facts.exports());
     lines.add("grants", &facts.grants());
     lines.add("imports", &facts.imports.join("\n"));
     if let Ok(plan) = &facts.plan {

@@ -63,9 +63,16 @@ pub fn dev(args: Args) -> Result<u8, Error> {
     let (changed, changes) = mpsc::channel(1);
     let shown = tap.clone();
     std::thread::spawn(move || seen::show(seen, &shown));
+    let mut built = before.contents();
     std::thread::spawn(move || {
         loop {
             before = watched.change(before.clone());
+            // Some builds write beside the sources.
+            let contents = before.contents();
+            if contents == built {
+                continue;
+            }
+            built = contents;
             match plugin::build(&watched.folder, &mut |line| stderr::say(line)) {
                 Ok(_) => {
                     if changed.blocking_send("the source has changed").is_err() {

@@ -70,7 +70,10 @@ fn about(facts: &Facts) -> String {
 
 /// What differs: a line for what is gone (`-`) and one for what is new (`+`).
 fn difference(old: &Facts, new: &Facts) -> String {
-    let mut out = String::new();
+    if old.hash == new.hash {
+        return "they are the same component\n".to_owned();
+    }
+    let (mut out, mut unknown) = (String::new(), String::new());
     let mut part = |name: &str, old: Vec<String>, new: Vec<String>| {
         let (before, after) = (BTreeSet::from_iter(&old), BTreeSet::from_iter(&new));
         if before == after {
@@ -91,14 +94,23 @@ fn difference(old: &Facts, new: &Facts) -> String {
         one(&format!("{} {}", new.name, new.version)),
     );
     part("summary", one(&old.summary), one(&new.summary));
+    part("exports", one(old.exports()), one(new.exports()));
     part("state", one(old.state()), one(new.state()));
     match (&old.plan, &new.plan) {
         (Ok(before), Ok(after)) => {
-            part("ports", before.ports.clone(), after.ports.clone());
-            part("inputs", before.inputs.clone(), after.inputs.clone());
+            // Their order counts: the first port is the default.
+            part("ports", one(&before.ports.join(", ")), one(&after.ports.join(", ")));
+            part("inputs", one(&before.inputs.join(", ")), one(&after.inputs.join(", ")));
             let columns = |plan| facts::reads(plan).split(", ").map(str::to_owned).collect();
             part("reads", columns(before), columns(after));
             part("keeps", one(&facts::keeps(before)), one(&facts::keeps(after)));
+        }
+        (Err(_), Err(why)) => {
+            let why = Foreign::new(why);
+            unknown = format!(
+                "ports and columns read are not compared: they depend on the configuration; give it \
+                 with --set NAME=VALUE\n  ({why})\n"
+            );
         }
         (before, after) => {
             let told = |plan: &Result<_, String>| match plan {
@@ -111,13 +123,10 @@ fn difference(old: &Facts, new: &Facts) -> String {
     part("grants", one(&old.grants()), one(&new.grants()));
     part("imports", old.imports.clone(), new.imports.clone());
     part("configuration", leaves(&old.schema), leaves(&new.schema));
-    if out.is_empty() {
-        out = match old.hash == new.hash {
-            true => "they are the same component\n".to_owned(),
-            false => "only their code differs\n".to_owned(),
-        };
+    if out.is_empty() && unknown.is_empty() {
+        out.push_str("only their code differs\n");
     }
-    out
+    out + &unknown
 }
 
 /// Each member of a schema that is no object, with the path to it.

@@ -105,7 +105,8 @@ pub fn lock(args: &LockArgs) -> Result<u8, Error> {
         let Some(typed) = &stage.plugin.value.reference else { continue };
         let reference = remote::reference(typed)?;
         if reference.digest().is_none() && (args.update || lock.pin(&reference).is_none()) {
-            let pulled = wait(pipehost_registry::pull(&reference, most()))?.map_err(failed)?;
+            let limits = remote::limits(stage.limits.component_bytes);
+            let pulled = wait(pipehost_registry::pull(&reference, limits))?.map_err(failed)?;
             let had = lock.pin(&reference);
             lock.keep(&reference, pulled.digest);
             let pinned = reference.pinned(pulled.digest);

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use crate::error::{Error, print};
 use crate::facts;
 use crate::runtime::runtime;
-use pipehost_kit::cases::{self, Named};
+use pipehost_config::limits::Limits;
+use pipehost_kit::cases::{self, Named, Unreadable};
 use pipehost_kit::conformance;
-use pipehost_observe::log;
+use pipehost_observe::log::{self, stderr};
 use pipehost_record::foreign::Foreign;
 use pipehost_sandbox::compile::{Metering, Source};
 use pipehost_sandbox::engine::Engine;
+use pipehost_sandbox::plugin;
 
 pub const ABOUT: &str = "\
 Build a stage and run its test cases: the files tests/*.toml in its folder.
@@ -61,8 +63,17 @@ pub struct ConformanceArgs {
 }
 
 pub fn test(args: &Args) -> Result<u8, Error> {
-    let cases = cases::of_folder(&args.folder.join("tests")).map_err(Error::Usage)?;
-    let source = facts::source(args.component.as_deref().unwrap_or(&args.folder))?;
+    let cases = cases::of_folder(&args.folder.join("tests")).map_err(|why| match why {
+        Unreadable::Mistakes(text) => Error::Mistakes(text.trim_end().to_owned()),
+        Unreadable::Other(error) => Error::Usage(error),
+    })?;
+    let source = match &args.component {
+        Some(component) => facts::source(component)?,
+        None => {
+            let built = plugin::build(&args.folder, &mut stderr::say).map_err(Error::Failed)?;
+            plugin::source(&built, Limits::default().component_bytes).map_err(Error::Failed)?
+        }
+    };
     run(&cases, &source, args.verbose, args.bless)
 }
 
@@ -94,7 +105,7 @@ fn run(cases: &[Named], source: &Source, verbose: bool, bless: bool) -> Result<u
                     "{name:<width$}  ok      {records} record{s}, {divisions} way{t} to divide them\n"
                 ));
             }
-            Some(_) if bless => {
+            Some(_) if bless && verdict.can_be_blessed => {
                 let blessed = cases::blessed(named, &verdict).map_err(Error::Failed)?;
                 fs::write(Path::new(name), blessed)
                     .map_err(|error| Error::Failed(anyhow!("cannot write {name}: {error}")))?;

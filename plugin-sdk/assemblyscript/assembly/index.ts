@@ -204,10 +204,13 @@ export class Record {
     found.length = load<u32>(column.ends + 4 * row) - start;
     return found;
   }
-  /** The text of a field; null if the record has none. */
+  /**
+   * The text of a field; null if the record has none. A byte that is no UTF-8 becomes one unit from U+DC80 to U+DCFF,
+   * and is the same byte again where the text is set.
+   */
   text(field: i32): string | null {
     const bytes = this.bytes(field);
-    return bytes.given ? String.UTF8.decodeUnsafe(bytes.at, bytes.length) : null;
+    return bytes.given ? decoded(bytes.at, bytes.length) : null;
   }
   /** Nanoseconds since 1970, or NO_TIME. */
   time(): i64 { return this.times == 0 ? NO_TIME : load<i64>(this.times + 8 * this.row); }
@@ -379,13 +382,86 @@ export class Row {
     if (!column.isSet || row >= column.ends.count()) return null;
     for (let i: u32 = 0; i < column.inherited.count(); i++) if (column.inherited.number(i) == row) return null;
     const start = row == 0 ? 0 : column.ends.number(row - 1);
-    return String.UTF8.decodeUnsafe(column.data.at + start, column.ends.number(row) - start);
+    return decoded(column.data.at + start, column.ends.number(row) - start);
   }
 }
 function put(column: Changed, row: u32, text: string): void {
   const length = String.UTF8.byteLength(text);
-  String.UTF8.encodeUnsafe(changetype<usize>(text), text.length, column.room(row, length));
+  if (length == text.length || !hasEscapes(text)) {
+    String.UTF8.encodeUnsafe(changetype<usize>(text), text.length, column.room(row, length));
+    return;
+  }
+  const buffer = heap.alloc(length);
+  let to = buffer;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (isEscape(text, i)) { store<u8>(to++, <u8>c); continue; }
+    const units = (c & 0xFC00) == 0xD800 && i + 1 < text.length ? 2 : 1;
+    to += String.UTF8.encodeUnsafe(changetype<usize>(text) + 2 * i, units, to);
+    i += units - 1;
+  }
+  memory.copy(column.room(row, <u32>(to - buffer)), buffer, to - buffer);
+  heap.free(buffer);
 }
+
+// ---- text ----
+
+/** Whether this unit stands for a byte that is no UTF-8: see `decoded`. */
+function isEscape(text: string, i: i32): bool {
+  const c = text.charCodeAt(i);
+  return c >= 0xDC80 && c <= 0xDCFF && (i == 0 || (text.charCodeAt(i - 1) & 0xFC00) != 0xD800);
+}
+function hasEscapes(text: string): bool {
+  for (let i = 0; i < text.length; i++) if (isEscape(text, i)) return true;
+  return false;
+}
+/** How many bytes of UTF-8 are the character that begins here; 0 if they are none. */
+function character(at: usize, end: usize): u32 {
+  const c = load<u8>(at);
+  if (c < 0x80) return 1;
+  const length: u32 = c < 0xC2 ? 0 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : c < 0xF5 ? 4 : 0;
+  if (length == 0 || at + length > end) return 0;
+  for (let i: u32 = 1; i < length; i++) if ((load<u8>(at + i) & 0xC0) != 0x80) return 0;
+  const next = load<u8>(at + 1);
+  const none = (c == 0xE0 && next < 0xA0) || (c == 0xF0 && next < 0x90) || (c == 0xED && next > 0x9F) || (c == 0xF4 && next > 0x8F);
+  return none ? 0 : length;
+}
+/** A text of bytes; those that are no UTF-8 are escaped as PEP 383 does. */
+function decoded(at: usize, length: u32): string {
+  const end = at + length;
+  let from = at;
+  while (from < end) {
+    const n = character(from, end);
+    if (n == 0) break;
+    from += n;
+  }
+  if (from == end) return String.UTF8.decodeUnsafe(at, length);
+  let text = String.UTF8.decodeUnsafe(at, from - at);
+  for (let start = from; start < end;) {
+    if (character(start, end) == 0) { text += String.fromCharCode(0xDC00 | load<u8>(start++)); continue; }
+    let whole = start;
+    for (let n = character(whole, end); n != 0; n = whole < end ? character(whole, end) : 0) whole += n;
+    text += String.UTF8.decodeUnsafe(start, whole - start);
+    start = whole;
+  }
+  return text;
+}
+/** A text for the host, which takes UTF-8 alone: what is none becomes U+FFFD. */
+function wellFormed(text: string): string {
+  let made = "";
+  let from = 0;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if ((c & 0xF800) != 0xD800) continue;
+    if (c < 0xDC00 && i + 1 < text.length && (text.charCodeAt(i + 1) & 0xFC00) == 0xDC00) { i++; continue; }
+    made += text.substring(from, i) + "\uFFFD";
+    from = i + 1;
+  }
+  return from == 0 ? text : made + text.substring(from);
+}
+
+// ---- what is answered ----
+
 function lowerChange(to: usize, column: Changed, rows: u32, fresh: bool): void {
   column.catchUp(rows);
   list(to, column.ends.at, rows);
@@ -429,9 +505,16 @@ export class Out {
   createOn(port: i32): Row { const row = this.created[port]; row.parents.u32(this.row); return row; }
   /** Rejects the current record, and takes back what was emitted for it. */
   reject(reason: string, retryable: bool = false): void {
-    for (let i = 0; i < this.ports.length; i++) { this.ports[i].takeBack(this.row); this.created[i].takeBack(this.row); }
+    this.takeBack();
+    if (this.isRejected()) this.rejected.pop();
     this.rejected.push(new Rejected(this.row, reason, retryable));
   }
+  private isRejected(): bool { return this.rejected.length > 0 && this.rejected[this.rejected.length - 1].row == this.row; }
+  private takeBack(): void {
+    for (let i = 0; i < this.ports.length; i++) { this.ports[i].takeBack(this.row); this.created[i].takeBack(this.row); }
+  }
+  /** The current record is processed: one that was rejected emits nothing. */
+  settle(): void { if (this.isRejected()) this.takeBack(); }
 
   begin(hasBatch: bool): void {
     while (this.ports.length < setup.ports.length) { this.ports.push(new Row()); this.created.push(new Row()); }
@@ -472,7 +555,7 @@ export class Save {
   /** Saves what belongs to one key. */
   putKey(key: Uint8Array, state: Uint8Array): void {
     const group = crc32(key) % max(this.count, 1);
-    if (group < this.first || group >= this.end) return;
+    assert(group >= this.first && group < this.end, "the key is not one of the records of this instance");
     if (!this.groups.has(group)) this.groups.set(group, new Buffer());
     append(this.groups.get(group), key);
     append(this.groups.get(group), state);
@@ -524,7 +607,8 @@ function take(size: usize): usize {
 }
 function zeroed(size: usize): usize { const at = take(size); memory.fill(at, 0, size); return at; }
 function list(to: usize, at: usize, length: u32): void { store<u32>(to, length == 0 ? 0 : <u32>at); store<u32>(to + 4, length); }
-function text(to: usize, s: string): void {
+function text(to: usize, unchecked: string): void {
+  const s = wellFormed(unchecked);
   const length = String.UTF8.byteLength(s), at = take(length);
   String.UTF8.encodeUnsafe(changetype<usize>(s), s.length, at);
   list(to, at, length);
@@ -607,6 +691,7 @@ export function process(batch: usize): usize {
   for (let row: u32 = 0; row < rows; row++) {
     record.row = out.row = row;
     s.process(record, out);
+    out.settle();
   }
   return out.lower(rows);
 }
@@ -644,6 +729,7 @@ export function restore(groups: usize, count: u32, version: usize, versionLength
   for (let i: u32 = 0; why == null && i < count; i++) {
     let at: usize = load<u32>(groups + 12 * i + 4);
     const end = at + load<u32>(groups + 12 * i + 8);
+    if (!isWhole(at, end)) { why = "it was saved in another format"; break; }
     saved.whole = bytesAt(at);
     at += 4 + load<u32>(at);
     while (at < end) {
@@ -660,6 +746,15 @@ export function restore(groups: usize, count: u32, version: usize, versionLength
     text(answer + 4, why);
   }
   return answer;
+}
+/** Whether a group is what `Save` writes: one part, and then two for each key. */
+function isWhole(at: usize, end: usize): bool {
+  let parts = 0;
+  for (; at < end; parts++) {
+    if (end - at < 4 || end - at - 4 < <usize>load<u32>(at)) return false;
+    at += 4 + <usize>load<u32>(at);
+  }
+  return parts % 2 == 1;
 }
 function bytesAt(at: usize): Uint8Array {
   const bytes = new Uint8Array(load<u32>(at));
@@ -704,6 +799,7 @@ export class Driven {
     for (let row = 0; row < values.length; row++) {
       record.row = out.row = row;
       current().process(record, out);
+      out.settle();
     }
   }
   /** How many records were kept or sent on a port. */

@@ -54,14 +54,23 @@ impl Save {
     /// Saves what the stage keeps by key. A key may occur several times.
     ///
     /// # Errors
-    /// If it cannot be encoded.
+    /// If it cannot be encoded, or a key belongs to another instance: it is not what the records
+    /// have in the field that the stage keeps by.
     pub fn put_by_key<'k, V: Serialize>(
         &mut self,
         entries: impl IntoIterator<Item = (&'k [u8], V)>,
     ) -> Result<(), Error> {
         let mut by_group: BTreeMap<u32, Vec<(&[u8], V)>> = BTreeMap::new();
         for (key, value) in entries {
-            by_group.entry(group_of(key, self.groups.count)).or_default().push((key, value));
+            let group = group_of(key, self.groups.count);
+            if !self.groups.held.contains(&group) {
+                let key = String::from_utf8_lossy(key);
+                return Err(Error::from(format!(
+                    "state is saved for {key:?}, which is not one of the keys of this instance: save \
+                     it under the bytes of the field of `keeps_by_key`"
+                )));
+            }
+            by_group.entry(group).or_default().push((key, value));
         }
         for (group, entries) in by_group {
             self.by_group.insert(group, state::encode(&entries)?);

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow, bail};
 use url::Url;
 
+use crate::secret;
+
 /// A server, and what the host adds to requests to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpGrant {
@@ -33,11 +35,12 @@ impl Origin {
     /// If the text is not the URL of a server alone.
     pub fn parse(text: &str) -> Result<Self> {
         const FORM: &str = "the URL of a server, as in \"https://api.example.com\"";
-        let url = Url::parse(text).map_err(|error| anyhow!("{text:?} is not {FORM}: {error}"))?;
+        let shown = secret::in_urls(text);
+        let url = Url::parse(text).map_err(|error| anyhow!("{shown:?} is not {FORM}: {error}"))?;
         let https = match url.scheme() {
             "https" => true,
             "http" => false,
-            _ => bail!("{text:?} is not {FORM}"),
+            _ => bail!("{shown:?} is not {FORM}"),
         };
         let alone = url.path() == "/"
             && url.query().is_none()
@@ -46,7 +49,7 @@ impl Origin {
             && url.password().is_none();
         let (Some(host), Some(port), true) = (url.host_str(), url.port_or_known_default(), alone)
         else {
-            bail!("{text:?} has more than a server; write {FORM}");
+            bail!("{shown:?} has more than a server; write {FORM}");
         };
         Ok(Self { https, host: host.trim_matches(['[', ']']).to_lowercase(), port })
     }

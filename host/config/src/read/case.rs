@@ -36,9 +36,13 @@ pub fn read_case(text: &str) -> (Case, Vec<Mistake>) {
     let records: usize = (steps.iter())
         .map(|step| if let Step::Records(repeated) = step { repeated.times } else { 0 })
         .fold(0, usize::saturating_add);
-    if records > MOST_RECORDS {
-        let message = format!("a case has at most {MOST_RECORDS} records, and this one {records}");
-        root.mistake(Mistake::new(None, message));
+    let wanted = output.iter().map(|expected| expected.times).fold(0, usize::saturating_add);
+    for (what, records) in [("records", records), ("records of output", wanted)] {
+        if records > MOST_RECORDS {
+            let message =
+                format!("a case has at most {MOST_RECORDS} {what}, and this one {records}");
+            root.mistake(Mistake::new(None, message));
+        }
     }
     root.finish();
     let case = Case {
@@ -96,8 +100,12 @@ fn answer(mut table: TableReader<'_>) -> Option<Answer> {
             .ok()
     };
     let (wants, body) = (bytes("wants"), bytes("body").unwrap_or_default());
+    let status = u16::try_from(status).ok().filter(|status| *status < 1000);
+    if status.is_none() {
+        table.mistake(Mistake::new(table.span(), "`status` is a number from 100 to 999"));
+    }
     table.finish();
-    let status = u16::try_from(status).ok().filter(|status| *status < 1000).unwrap_or(500);
+    let status = status?;
     Some(Answer { method, url: url?.value, wants, status, headers, body })
 }
 
@@ -203,7 +211,9 @@ fn content(item: Item<'_>) -> Result<Vec<u8>> {
         return BASE64_STANDARD.decode(base64).map_err(|error| anyhow!("not base64: {error}"));
     }
     let times = match table.get("times").map(|item| item.get_ref()) {
-        Some(DeValue::Integer(number)) => number.as_str().replace('_', "").parse::<usize>().ok(),
+        Some(DeValue::Integer(number)) => {
+            usize::from_str_radix(number.as_str(), number.radix()).ok()
+        }
         _ => None,
     };
     let (Some(repeat), Some(times), 2) = (text("repeat"), times, table.len()) else { bail!(FORMS) };
@@ -216,13 +226,15 @@ fn content(item: Item<'_>) -> Result<Vec<u8>> {
 /// epoch.
 fn time(table: &mut TableReader<'_>, key: &str, item: Item<'_>) -> Option<i64> {
     let text = match item.get_ref() {
-        DeValue::Integer(number) => return number.as_str().replace('_', "").parse().ok(),
         DeValue::Datetime(time) => time.to_string(),
         DeValue::String(text) => text.to_string(),
         _ => String::new(),
     };
-    let time = text.parse::<jiff::Timestamp>().ok();
-    let nanoseconds = time.and_then(|time| i64::try_from(time.as_nanosecond()).ok());
+    let nanoseconds = match item.get_ref() {
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok(),
+        _ => (text.parse::<jiff::Timestamp>().ok())
+            .and_then(|time| i64::try_from(time.as_nanosecond()).ok()),
+    };
     if nanoseconds.is_none() {
         let message =
             format!("`{key}` is a time as in 2024-02-29T12:00:00Z, or nanoseconds since 1970");
@@ -275,6 +287,27 @@ mod tests {
         assert_eq!(case.steps[2], Step::Watermark(5));
         assert_eq!(case.output[0].port.as_deref(), Some("long"));
         assert!(case.rejected[0].reason.fits("Error: boom"));
+    }
+
+    #[test]
+    fn numbers_are_taken_as_they_are_or_not_at_all() {
+        let (case, mistakes) =
+            read_case("[[input]]\ntime = 0x10\nvalue = { repeat = \"x\", times = 0x1_0 }\n");
+        let Step::Records(first) = &case.steps[0] else { panic!("{:?}", case.steps) };
+        assert!(mistakes.is_empty(), "{mistakes:?}");
+        assert_eq!(first.record.timestamp, Some(16));
+        assert_eq!(first.record.value.as_ref().map(Vec::len), Some(16));
+        const LONG: &str = "99999999999999999999";
+        for text in [
+            format!("clock = {LONG}"),
+            format!("[[input]]\ntime = {LONG}"),
+            format!("[[input]]\nwatermark = {LONG}"),
+            "[[grants.http]]\nurl = \"http://a/\"\nstatus = 1500".to_owned(),
+            "[[output]]\nrepeat = 1_000_000_000".to_owned(),
+        ] {
+            let (_, mistakes) = read_case(&text);
+            assert_eq!(mistakes.len(), 1, "{text}: {mistakes:?}");
+        }
     }
 
     #[test]

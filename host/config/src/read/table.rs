@@ -346,7 +346,8 @@ pub(super) fn json(item: Item<'_>, pointer: &str, places: &mut Vec<(String, Span
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
             .map(Value::from)
             .or_else(|_| u64::from_str_radix(number.as_str(), number.radix()).map(Value::from))
-            .unwrap_or(Value::Null),
+            // Beyond what TOML and JSON have. As a text, a message about it shows it.
+            .unwrap_or_else(|_| Value::from(number.as_str())),
         DeValue::Float(number) => number.as_str().parse::<f64>().map_or(Value::Null, Value::from),
         DeValue::Boolean(value) => Value::from(*value),
         DeValue::Datetime(time) => Value::from(time.to_string()),

@@ -47,7 +47,12 @@ pub(super) fn blessed(text: &str, came: &Came, default_port: &str) -> Result<Str
             document.insert(key, Item::ArrayOfTables(tables));
         }
     }
-    Ok(document.to_string())
+    let written = document.to_string();
+    // Comments at the head belong to the file, and go with what was removed if it came first.
+    let is_comment = |line: &&str| line.trim().is_empty() || line.trim().starts_with('#');
+    let head: String = text.split_inclusive('\n').take_while(is_comment).collect();
+    let is_lost = !head.trim().is_empty() && !written.contains(head.trim());
+    Ok(if is_lost { format!("{}\n\n{}", head.trim_end(), written.trim_start()) } else { written })
 }
 
 fn record_table(record: &Record) -> Table {
@@ -119,6 +124,21 @@ mod tests {
         assert_eq!(ports, [None, Some("other")]);
         assert_eq!(case.output[0].record, record, "{text}");
         assert_eq!((case.rejected[0].input, case.rejected[0].retryable), (2, Some(true)));
+    }
+
+    #[test]
+    fn comments_at_the_head_stay() {
+        let refused = || Came { refused: Some("no".to_owned()), ..Came::default() };
+        for rest in ["refused = \"old\"\n", "[[output]]\nvalue = \"old\"\n", "[config]\na = 1\n"] {
+            let text = format!("# about it\n\n# more\n{rest}");
+            for came in [Came::default(), refused()] {
+                let text = blessed(&text, &came, "out").unwrap();
+                assert_eq!(text.matches("# about it").count(), 1, "{text}");
+                assert_eq!(text.matches("# more").count(), 1, "{text}");
+                let (case, mistakes) = pipehost_config::read_case(&text);
+                assert!(mistakes.is_empty() && case.refused == came.refused, "{text}");
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 
 use pipehost_config::case::{Case, Expected, numbered};
 use pipehost_config::mistake;
@@ -31,11 +31,25 @@ pub struct Named {
     pub case: Case,
 }
 
+/// Why cases cannot be read.
+#[derive(Debug)]
+pub enum Unreadable {
+    /// Mistakes in them, rendered.
+    Mistakes(String),
+    Other(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Unreadable {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
 /// Reads the cases of a folder: its files that end with `.toml`, by name.
 ///
 /// # Errors
 /// If there are none, or one has mistakes: every mistake of all files.
-pub fn of_folder(folder: &Path) -> Result<Vec<Named>> {
+pub fn of_folder(folder: &Path) -> Result<Vec<Named>, Unreadable> {
     let entries = fs::read_dir(folder)
         .with_context(|| format!("cannot read the cases in {}", folder.display()))?;
     let mut paths: Vec<PathBuf> = entries
@@ -44,7 +58,9 @@ pub fn of_folder(folder: &Path) -> Result<Vec<Named>> {
         .collect();
     paths.sort();
     if paths.is_empty() {
-        bail!("there is no case in {}: a case is a file such as first.toml", folder.display());
+        let folder = folder.display();
+        let why = anyhow!("there is no case in {folder}: a case is a file such as first.toml");
+        return Err(why.into());
     }
     let (mut cases, mut mistakes) = (Vec::new(), String::new());
     for path in paths {
@@ -52,20 +68,21 @@ pub fn of_folder(folder: &Path) -> Result<Vec<Named>> {
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         match read(&path.display().to_string(), text) {
             Ok(case) => cases.push(case),
-            Err(told) => mistakes.push_str(&told.to_string()),
+            Err(Unreadable::Mistakes(told)) => mistakes.push_str(&told),
+            Err(other) => return Err(other),
         }
     }
-    if mistakes.is_empty() { Ok(cases) } else { Err(anyhow!("{}", mistakes.trim_end())) }
+    if mistakes.is_empty() { Ok(cases) } else { Err(Unreadable::Mistakes(mistakes)) }
 }
 
 /// Reads one case.
 ///
 /// # Errors
 /// Every mistake in it.
-pub fn read(name: &str, text: String) -> Result<Named> {
+pub fn read(name: &str, text: String) -> Result<Named, Unreadable> {
     let (case, mistakes) = pipehost_config::read_case(&text);
     if !mistakes.is_empty() {
-        bail!("{}", mistake::render(&mistakes, Path::new(name), &text, true));
+        return Err(Unreadable::Mistakes(mistake::render(&mistakes, Path::new(name), &text, true)));
     }
     Ok(Named { name: name.to_owned(), text, case })
 }
@@ -79,6 +96,8 @@ pub struct Verdict {
     pub divisions: usize,
     /// What is wrong, for the author; `None` if it passed.
     pub complaint: Option<String>,
+    /// Whether it would pass if it expected what came.
+    pub can_be_blessed: bool,
     /// What came out, record by record.
     pub came: Came,
     /// The default port of the stage.
@@ -97,7 +116,22 @@ pub async fn run(engine: &Arc<Engine>, source: &Source, case: &Case) -> Result<V
     let mut complaint = None;
     let count = divisions.len();
     for division in divisions {
-        let came = subject.run(case, division).await?;
+        let came = match subject.run(case, division).await {
+            Ok(came) => came,
+            Err(why) => {
+                let (came, default_port) = (Came::default(), String::new());
+                let (divisions, complaint) = (count, Some(format!("{why:#}")));
+                let can_be_blessed = false;
+                return Ok(Verdict {
+                    records,
+                    divisions,
+                    complaint,
+                    can_be_blessed,
+                    came,
+                    default_port,
+                });
+            }
+        };
         let Some((as_first, expected)) = &first else {
             first = Some((division, came));
             continue;
@@ -112,8 +146,10 @@ pub async fn run(engine: &Arc<Engine>, source: &Source, case: &Case) -> Result<V
     }
     let (_, came) = first.expect("there is one division at least");
     let default_port = came.ports.first().map_or("out", |port| &port.name).to_owned();
-    let complaint = difference::of_expectation(case, &came).or(complaint);
-    Ok(Verdict { records, divisions: count, complaint, came, default_port })
+    let can_be_blessed = complaint.is_none() && came.failed.is_none();
+    // What does not pass whatever is expected is said first.
+    let complaint = complaint.or_else(|| difference::of_expectation(case, &came));
+    Ok(Verdict { records, divisions: count, complaint, can_be_blessed, came, default_port })
 }
 
 /// The text of a case with what came out as what is expected. The rest stays as it is.

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use pipehost_config::At;
 use pipehost_config::case::{Case, CaseGrants, Step, numbered};
 use pipehost_config::grants::{Clock, Folder, Grants, Random};
+use pipehost_config::limits::Fuel;
 use pipehost_observe::metrics::{Metrics, NodeMetrics};
 use pipehost_record::{BatchBuilder, Record};
 use pipehost_sandbox::compile::{self, Source};
@@ -41,6 +42,20 @@ pub struct Port {
     pub is_new: Vec<bool>,
 }
 
+impl Came {
+    /// Where each port of a plan is among those of the case. One that a new configuration brings is
+    /// added.
+    fn places(&mut self, plan: &Plan) -> Vec<usize> {
+        let place = |name: &String| {
+            self.ports.iter().position(|port| port.name == *name).unwrap_or_else(|| {
+                self.ports.push(Port { name: name.clone(), ..Port::default() });
+                self.ports.len() - 1
+            })
+        };
+        plan.ports.iter().map(place).collect()
+    }
+}
+
 /// A record that was rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
@@ -65,7 +80,10 @@ impl Subject {
     pub(super) fn load(engine: &Arc<Engine>, source: &Source, case: &Case) -> Result<Self> {
         let (grants, files) = granted(&case.grants, case.clock)?;
         let name = source.path.file_stem().unwrap_or_default().to_string_lossy();
-        let limits = case.limits.clone();
+        let mut limits = case.limits.clone();
+        // The engine counts fuel for all cases.
+        const ENDLESS: Fuel = Fuel { base: u64::MAX / 2, per_record: 0, per_byte: 0 };
+        limits.fuel.get_or_insert(ENDLESS);
         let component = Component::load(engine.clone(), name.into(), source, limits, grants)
             .map_err(|reasons| anyhow!("{}: {}", source.path.display(), reasons.join("; ")))?;
         let metrics = Metrics::default().node("test");
@@ -87,9 +105,8 @@ impl Subject {
             Ok(runner) => runner,
             Err(refused) => return Ok(Came { refused: Some(refused), ..came }),
         };
-        let name = |name: &String| Port { name: name.clone(), ..Port::default() };
-        came.ports = runner.plan().ports.iter().map(name).collect();
-        let mut run = Run { subject: self, division, came, waiting: Waiting::default(), seen: 0 };
+        let (ports, waiting) = (came.places(runner.plan()), Waiting::default());
+        let mut run = Run { subject: self, division, came, ports, waiting, seen: 0 };
         if let Err(ended) = run.steps(case, runner).await {
             match ended {
                 Ended::Refused(why) => run.came.refused = Some(why),
@@ -183,6 +200,8 @@ struct Run<'s> {
     subject: &'s Subject,
     division: Division,
     came: Came,
+    /// For each port of the stage as it is now, its place among those of `came`.
+    ports: Vec<usize>,
     waiting: Waiting,
     /// Records before those that wait.
     seen: usize,
@@ -253,17 +272,22 @@ impl Run<'_> {
     }
 
     /// Replaces the instance by one with this configuration, which goes on with its state.
-    async fn restart(&self, worker: &mut Worker, config: &serde_json::Value) -> Result<(), Ended> {
+    async fn restart(
+        &mut self,
+        worker: &mut Worker,
+        config: &serde_json::Value,
+    ) -> Result<(), Ended> {
         let saved = worker.saved().await;
         let saved = saved.map_err(|failure| Ended::Failed(format!("save: {failure}")))?;
         let runner = self.subject.open(config).await?.map_err(Ended::Refused)?;
+        self.ports = self.came.places(runner.plan());
         *worker = self.subject.start(runner, saved).await?;
         Ok(())
     }
 
     fn take(&mut self, answer: Answer) {
         for emitted in answer.emitted {
-            let port = &mut self.came.ports[emitted.port];
+            let port = &mut self.came.ports[self.ports[emitted.port]];
             for row in 0..emitted.batch.len {
                 let mut record = emitted.batch.record(row);
                 record.attributes.sort();

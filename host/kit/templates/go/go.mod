@@ -1,4 +1,5 @@
-module my-stage
+// A name of its own: `my-stage` alone could be that of a package of Go.
+module stages.local/my-stage
 
 go 1.24
 

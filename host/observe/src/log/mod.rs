@@ -33,9 +33,10 @@ pub fn start(format: Format, level: Level) {
         Level::Usual => LevelFilter::INFO,
     };
     // Libraries log much that is of no use to an operator. The names of our own crates all begin
-    // with `pipehost`.
+    // with `pipehost`. What wasmtime's WASI logs, a guest can cause as often as it likes.
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
+        .with_target("wasmtime_wasi", LevelFilter::OFF)
         .with_target("pipehost", level)
         .with_target("guest", level);
     let color = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;

@@ -69,6 +69,9 @@ pub async fn prepare(
     let mut runners = Vec::new();
     for stage in &config.stages {
         let plugin = &stage.plugin.value;
+        if plugin.reference.is_some() {
+            continue; // It was not found, and that is among the known mistakes.
+        }
         let found = sources.entry(plugin.clone()).or_insert_with(|| {
             let same = config.stages.iter().filter(|other| other.plugin.value == *plugin);
             let largest = same.map(|stage| stage.limits.component_bytes).max().unwrap_or(0);

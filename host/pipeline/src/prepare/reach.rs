@@ -84,6 +84,10 @@ fn places<'a>(config: &'a Config, cache: Option<&Path>) -> Vec<HostPath<'a>> {
         let path = &*stage.plugin.value.path;
         let is_folder = path.is_dir();
         add(what, path, &stage.plugin.span, is_folder);
+        for ca in stage.grants.http.iter().filter_map(|grant| grant.ca.as_deref()) {
+            let what = format!("the host reads for the stage `{}`", stage.name.value);
+            add(what, ca, &stage.name.span, false);
+        }
     }
     for sink in &config.sinks {
         let what = |does: &str| format!("the sink `{}` {does}", sink.name.value);

@@ -62,6 +62,8 @@ pub(crate) struct Instance {
     /// What this instance has added to the memory gauge.
     memory: usize,
     calls: u32,
+    /// Its memory after its first batch.
+    first_memory: usize,
     /// Total time of the calls that were measured: in the guest, and overall.
     measured: (Duration, Duration),
 }
@@ -143,6 +145,7 @@ impl Instance {
             turns,
             memory: 0,
             calls: 0,
+            first_memory: 0,
             measured: Default::default(),
         };
         instance.count_memory();
@@ -211,6 +214,9 @@ impl Instance {
             })
             .await;
         self.count_time(took);
+        if self.calls == 1 {
+            self.first_memory = self.memory;
+        }
         self.check(Some((batch, &given)), outcome?)
     }
 
@@ -375,11 +381,15 @@ impl Instance {
         self.metrics.count_own(&mut self.store.data_mut().told);
     }
 
-    /// Whether its memory nears its limit, and it has done some work since it was made. Memory
-    /// never shrinks, and the runtimes of some languages leak: a new instance is then better than
-    /// a call that fails.
+    /// Whether its memory nears its limit, it has grown since its first batch, and it has done some
+    /// work since then. Memory never shrinks, and the runtimes of some languages leak: a new
+    /// instance is then better than a call that fails. One that needs so much from the first batch
+    /// on is left as it is.
     pub(crate) fn is_nearly_full(&self) -> bool {
-        self.memory > self.limits.memory_bytes / 4 * 3 && self.calls >= RENEW_AFTER
+        let limit = self.limits.memory_bytes;
+        self.memory > limit / 4 * 3
+            && self.memory - self.first_memory.min(self.memory) > limit / 8
+            && self.calls >= RENEW_AFTER
     }
 
     fn state_fuel(&self, saved: usize) -> Option<u64> {

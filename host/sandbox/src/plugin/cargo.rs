@@ -25,7 +25,7 @@ pub(super) fn component(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathB
             named.display()
         );
     }
-    if let Some(component) = unchanged::component(&folder) {
+    if let Some(component) = unchanged::of_crate(&folder) {
         return Ok(component);
     }
     add_target(&folder, say)?;
@@ -74,7 +74,7 @@ pub(super) fn component(named: &Path, say: &mut dyn FnMut(&str)) -> Result<PathB
             named.display()
         )
     })?;
-    unchanged::note(&folder, &component);
+    unchanged::note_crate(&folder, &component);
     Ok(component)
 }
 

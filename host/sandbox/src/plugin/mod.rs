@@ -3,6 +3,7 @@
 
 mod cargo;
 mod project;
+mod snapshot;
 mod unchanged;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -14,7 +15,7 @@ use bytesize::ByteSize;
 
 use crate::compile::Source;
 use pipehost_config::Plugin;
-pub use project::Snapshot;
+pub use snapshot::Snapshot;
 
 /// A stage that is bundled with the program.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +52,7 @@ pub fn read(
     let built;
     let file = if metadata.is_dir() {
         built = match project::of(path)? {
-            Some(project) => match project::unchanged(path, &project) {
+            Some(project) => match unchanged::of_project(path, &path.join(&project.output)) {
                 Some(output) => output,
                 None => project::build(path, &project, say)?,
             },
@@ -64,8 +65,8 @@ pub fn read(
     source(file, limit)
 }
 
-/// Builds a source folder, also if it seems unchanged, and gives the path of its component: by the
-/// command in its `pipehost.toml`, or with cargo if it has none and is a crate.
+/// Builds a source folder, and gives the path of its component: by the command in its
+/// `pipehost.toml`, also if its files seem unchanged, or with cargo if it has none and is a crate.
 ///
 /// # Errors
 /// If the folder cannot be built; the message is for its author.

@@ -1,13 +1,15 @@
 //! Source folders with a `pipehost.toml`: built by the command that it names.
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::SystemTime;
-use std::{env, fs};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+use std::{env, fs, thread};
 
-use super::cargo;
+use super::snapshot::Snapshot;
+use super::{cargo, unchanged};
 use pipehost_config::mistake;
 use pipehost_config::project::{FILE, Project};
 
@@ -28,6 +30,9 @@ pub(super) fn of(folder: &Path) -> Result<Option<Project>> {
     }
     Ok(project)
 }
+
+/// How often a build that says nothing is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Runs the command, and gives the path of what it made.
 ///
@@ -52,6 +57,7 @@ pub(super) fn build(
     if folder.join("Cargo.toml").exists() {
         cargo::add_target(folder, say)?;
     }
+    let sources = Snapshot::of(folder, []);
     say(&format!("building {}: {}", folder.display(), project.command));
     let mut command = Command::new("sh");
     command.current_dir(folder).args(["-c", &format!("{{ {}\n}} 2>&1", project.command)]);
@@ -62,19 +68,34 @@ pub(super) fn build(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| anyhow!("cannot run sh to build {}: {error}", folder.display()))?;
-    let said = BufReader::new(child.stdout.take().expect("it is piped"));
-    for line in said.split(b'\n').map_while(Result::ok) {
-        say(&String::from_utf8_lossy(&line));
+    // The build has ended when its shell has. What it left running, such as the server of a compiler,
+    // may hold its end of the pipes for ever.
+    let (told, lines) = mpsc::channel();
+    let outputs: [Box<dyn Read + Send>; 2] = [
+        Box::new(child.stdout.take().expect("it is piped")),
+        // What the shell itself complains about.
+        Box::new(child.stderr.take().expect("it is piped")),
+    ];
+    for output in outputs {
+        let told = told.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+                let _ = told.send(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
     }
-    // What the shell itself complains about.
-    let mut complaint = String::new();
-    if let Some(mut stderr) = child.stderr.take() {
-        let _ = stderr.read_to_string(&mut complaint);
-    }
-    if !complaint.is_empty() {
-        say(complaint.trim_end());
-    }
-    let status = child.wait().context("the build")?;
+    drop(told);
+    let mut status = None;
+    let status = loop {
+        match (lines.recv_timeout(LOOK), status) {
+            (Ok(line), _) => say(&line),
+            (Err(RecvTimeoutError::Timeout), Some(status)) => break status,
+            (Err(RecvTimeoutError::Timeout), None) => {
+                status = child.try_wait().context("the build")?;
+            }
+            (Err(RecvTimeoutError::Disconnected), _) => break child.wait().context("the build")?,
+        }
+    };
     if !status.success() {
         bail!("the command of {} failed ({status}), see above", folder.join(FILE).display());
     }
@@ -86,55 +107,9 @@ pub(super) fn build(
             project.output.display()
         );
     }
+    unchanged::note_project(folder, &output, sources);
     Ok(output)
 }
-
-/// The output, if nothing in the folder has changed since it was made.
-pub(super) fn unchanged(folder: &Path, project: &Project) -> Option<PathBuf> {
-    let output = folder.join(&project.output);
-    let made = output.metadata().and_then(|metadata| metadata.modified()).ok()?;
-    let Snapshot(files) = Snapshot::of(folder, []);
-    let is_older = |(_, state): &(_, Option<(_, SystemTime)>)| {
-        state.is_some_and(|(_, modified)| modified < made)
-    };
-    files.iter().all(is_older).then_some(output)
-}
-
-/// The sources in a folder, and other files: size and time of modification of each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot(Vec<(PathBuf, Option<(u64, SystemTime)>)>);
-
-impl Snapshot {
-    pub fn of(folder: &Path, files: impl IntoIterator<Item = PathBuf>) -> Self {
-        let output = of(folder).ok().flatten().map(|project| folder.join(project.output));
-        let mut all: Vec<PathBuf> = files.into_iter().collect();
-        sources(folder, output.as_deref(), &mut all);
-        all.sort();
-        let state = |path: &Path| {
-            let metadata = path.metadata().ok()?;
-            Some((metadata.len(), metadata.modified().ok()?))
-        };
-        Self(all.into_iter().map(|path| (path.clone(), state(&path))).collect())
-    }
-}
-
-/// The files of a folder that are neither hidden nor made by a build.
-fn sources(folder: &Path, output: Option<&Path>, to: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let (name, path) = (entry.file_name(), entry.path());
-        let name = name.to_string_lossy();
-        if name.starts_with('.') || output == Some(&*path) || NOT_SOURCES.contains(&&*name) {
-            continue;
-        }
-        match path.is_dir() {
-            true => sources(&path, output, to),
-            false => to.push(path),
-        }
-    }
-}
-
-/// Folders that builds and package managers fill.
-const NOT_SOURCES: [&str; 5] = ["target", "build", "dist", "node_modules", "__pycache__"];
 
 /// Whether a program is on the path, or a file in the folder.
 fn is_there(folder: &Path, tool: &str) -> bool {

@@ -1,17 +1,18 @@
-//! Whether a source folder is unchanged since its last build. Then cargo is not started, which
-//! needs some tenths of a second to find that out.
+//! Whether a source folder is unchanged since its last build. Then it is not built again: even where
+//! nothing changed, cargo needs some tenths of a second, and other tools need seconds.
 //!
-//! Each build leaves a note beside the compiled components: the path of the component, and size and
-//! modification time of all files that it was built from. Cargo lists the sources in a file beside
-//! the component (dep-info); manifests and settings are looked for in all folders above.
+//! Each build that succeeds leaves a note beside the compiled components: the path of the component,
+//! and size and modification time of all files that it was built from. Cargo lists the sources in a
+//! file beside the component (dep-info); manifests and settings are looked for in all folders above.
+//! For a folder with a `pipehost.toml`, they are the files of that folder.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::snapshot::{Snapshot, state};
 use crate::compile::Cache;
 use pipehost_files::content_hash;
 
@@ -20,15 +21,7 @@ use pipehost_files::content_hash;
 struct Build {
     component: PathBuf,
     /// Includes the component itself.
-    inputs: Vec<(PathBuf, Option<State>)>,
-}
-
-/// Size and modification time (seconds, nanoseconds) of a file: both together show a change.
-type State = (u64, i64, i64);
-
-fn state(path: &Path) -> Option<State> {
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+    inputs: Snapshot,
 }
 
 /// Name of a folder's note. It includes the environment variables that change cargo's build.
@@ -41,17 +34,25 @@ fn name(folder: &Path) -> String {
     format!("build-{}", content_hash(&of))
 }
 
-/// The component of a folder, if no file that it was built from has changed.
-pub(super) fn component(folder: &Path) -> Option<PathBuf> {
+fn last(folder: &Path) -> Option<Build> {
     let note = Cache::of_user()?.read_note(&name(folder))?;
-    let build: Build = postcard::from_bytes(&note).ok()?;
-    let same = build.inputs.iter().all(|(path, then)| state(path) == *then);
-    (same && build.component.is_file()).then_some(build.component)
+    postcard::from_bytes(&note).ok()
 }
 
-/// Writes a note of the files that a component was built from, if cargo lists them.
-pub(super) fn note(folder: &Path, component: &Path) {
-    let Some(cache) = Cache::of_user() else { return };
+fn keep(folder: &Path, build: &Build) {
+    if let (Some(cache), Ok(note)) = (Cache::of_user(), postcard::to_stdvec(build)) {
+        cache.write_note(&name(folder), &note);
+    }
+}
+
+/// The component of a crate, if no file that it was built from has changed.
+pub(super) fn of_crate(folder: &Path) -> Option<PathBuf> {
+    let build = last(folder)?;
+    (build.inputs.is_as_it_was() && build.component.is_file()).then_some(build.component)
+}
+
+/// Writes a note of the files that the component of a crate was built from, if cargo lists them.
+pub(super) fn note_crate(folder: &Path, component: &Path) {
     let Ok(list) = fs::read_to_string(component.with_extension("d")) else { return };
     let mut inputs: BTreeSet<PathBuf> = sources(&list).collect();
     let folders: BTreeSet<PathBuf> = (inputs.iter().map(PathBuf::as_path).chain([folder]))
@@ -64,14 +65,23 @@ pub(super) fn note(folder: &Path, component: &Path) {
         }
     }
     inputs.insert(component.to_owned());
-    let inputs = inputs.into_iter().map(|path| (state(&path), path));
-    let build = Build {
-        component: component.to_owned(),
-        inputs: inputs.map(|(state, path)| (path, state)).collect(),
-    };
-    if let Ok(note) = postcard::to_stdvec(&build) {
-        cache.write_note(&name(folder), &note);
-    }
+    keep(folder, &Build { component: component.to_owned(), inputs: inputs.into_iter().collect() });
+}
+
+/// The output of a folder with a `pipehost.toml`, if its files and the output are as after its last
+/// build, and there is none more.
+pub(super) fn of_project(folder: &Path, output: &Path) -> Option<PathBuf> {
+    let build = last(&folder.canonicalize().ok()?)?;
+    let now = Snapshot::of(folder, []).with(output);
+    (build.component == output && build.inputs == now && state(output).is_some())
+        .then_some(build.component)
+}
+
+/// Writes a note of a build that succeeded. `sources` are as they were before it: what changed in
+/// the meantime may not be in the output.
+pub(super) fn note_project(folder: &Path, output: &Path, sources: Snapshot) {
+    let Ok(folder) = folder.canonicalize() else { return };
+    keep(&folder, &Build { component: output.to_owned(), inputs: sources.with(output) });
 }
 
 /// Parses cargo's dep-info: `COMPONENT: FILE FILE`, with `\ ` for a space in a name.

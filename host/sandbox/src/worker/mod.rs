@@ -333,7 +333,8 @@ impl Worker {
                         saved: groups.map(|groups| Saved { groups, by }),
                     }),
                 };
-                if reply.is_ok() {
+                // What it tells while it saves is of no answer.
+                if reply.is_ok() && !matches!(call, Call::Save) {
                     instance.count_own_metrics();
                 }
                 reply

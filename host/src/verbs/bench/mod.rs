@@ -58,7 +58,8 @@ pub struct Args {
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
     /// Grant something to the component: read=/GUEST=FOLDER, write=/GUEST=FOLDER,
-    /// network=ADDRESS:PORT, env=NAME[=VALUE].
+    /// network=ADDRESS:PORT, http=URL, env=NAME[=VALUE],
+    /// clock=fixed, random=fixed.
     #[arg(long = "grant", value_name = "GRANT=VALUE")]
     grant: Vec<String>,
     /// A file of lines for the component, instead of generated log lines.

@@ -46,7 +46,13 @@ def encode(state: Any, first: int, end: int, count: int) -> list[tuple[int, byte
     by_group: dict[int, list[tuple[Any, Any]]] = {}
     if isinstance(state, ByKey):
         for entry in state.entries:
-            by_group.setdefault(group_of(entry[0], count), []).append(entry)
+            group = group_of(entry[0], count)
+            if not first <= group < end:
+                raise Error(
+                    f"state is saved for {entry[0]!r}, which is not one of the keys of this instance: save it "
+                    "under what the records have in the field of keeps_by_key"
+                )
+            by_group.setdefault(group, []).append(entry)
         state = state.common
     common = b"" if state is None else _dump(state)
     groups = []

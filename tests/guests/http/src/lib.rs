@@ -50,7 +50,11 @@ fn send(verb: &str, url: &str, body: &[u8]) -> Result<IncomingResponse, Rejectio
     let headers = Fields::new();
     headers.append("authorization", b"of the guest").map_err(said)?;
     let request = OutgoingRequest::new(headers);
-    let method = if verb == "POST" { Method::Post } else { Method::Get };
+    let method = match verb {
+        "POST" => Method::Post,
+        "GET" | "HOLD" => Method::Get,
+        other => Method::Other(other.to_owned()),
+    };
     request.set_method(&method).map_err(|()| "set_method")?;
     let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
     request.set_scheme(Some(&scheme)).map_err(|()| "set_scheme")?;

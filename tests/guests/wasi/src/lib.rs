@@ -52,7 +52,7 @@ impl Stage for WasiGuest {
                 "flooded".to_owned()
             }
             "leak" => {
-                std::mem::forget(vec![1u8; 1 << 20]);
+                std::mem::forget(std::hint::black_box(vec![1u8; 1 << 20]));
                 "leaked".to_owned()
             }
             "panic" => panic!("on purpose"),

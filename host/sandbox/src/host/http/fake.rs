@@ -10,7 +10,6 @@ use pipehost_config::grants::Answer;
 pub(super) async fn answer(
     answers: &[Answer],
     request: http::Request<WasiBody>,
-    most: u64,
 ) -> Result<Exchanged, Error> {
     let (parts, body) = request.into_parts();
     let url = parts.uri.to_string();
@@ -20,9 +19,6 @@ pub(super) async fn answer(
         return Err(Error::InternalError(Some(text)));
     };
     let sent = body.collect().await?.to_bytes();
-    if sent.len() as u64 > most {
-        return Err(Error::HttpRequestBodySize(Some(most)));
-    }
     if answer.wants.as_deref().is_some_and(|wants| wants != sent) {
         let text = format!("{} {url} does not have the body that the case wants", parts.method);
         return Err(Error::InternalError(Some(text)));

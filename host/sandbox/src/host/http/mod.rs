@@ -8,6 +8,7 @@ mod address;
 mod body;
 mod connect;
 mod fake;
+mod requests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use body::Limited;
 use pipehost_config::grants::{Answer, HttpGrant};
 use pipehost_config::limits::HttpLimits;
+pub(super) use requests::add_to_linker;
 
 /// A header section that a guest makes, or that a server answers, in bytes.
 const HEADERS: usize = 16 << 10;
@@ -92,7 +94,8 @@ impl WasiHttpHooks for Hooks {
     ) -> Box<dyn Future<Output = Result<Exchanged, Error>> + Send> {
         let limits = self.limits.clone();
         if let Some(answers) = self.answers.clone() {
-            return Box::new(async move { fake::answer(&answers, request, limits.body).await });
+            let request = request.map(|body| limited_request(body, limits.body));
+            return Box::new(async move { fake::answer(&answers, request).await });
         }
         // A name in the authority would be sent to the server.
         let has_user = request.uri().authority().is_some_and(|a| a.as_str().contains('@'));
@@ -134,7 +137,7 @@ async fn exchange(
     let stream = timeout_at(connecting, connect::connect(server)).await;
     let stream = stream.map_err(|_| Error::ConnectionTimeout)??;
     let handshake = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(64 << 10)
+        .max_buf_size(HEADERS)
         .max_headers(100)
         .handshake(wasmtime_wasi_http::io::TokioIo::new(stream));
     let (mut sender, connection) =
@@ -148,9 +151,7 @@ async fn exchange(
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
     *request.uri_mut() = http::Uri::try_from(path).map_err(|_| Error::HttpRequestUriInvalid)?;
     let most = limits.body;
-    let request = request.map(|body| {
-        Limited::new(body, most, Error::HttpRequestBodySize(Some(most))).boxed_unsync()
-    });
+    let request = request.map(|body| limited_request(body, most));
     let first_byte = until(options.and_then(|options| options.first_byte_timeout));
     // Nothing moves unless the connection is polled.
     let mut connection = Box::pin(connection);
@@ -183,6 +184,11 @@ async fn exchange(
         }
     };
     Ok((response, end))
+}
+
+/// What a guest sends, which fails beyond its limit.
+fn limited_request(body: WasiBody, most: u64) -> WasiBody {
+    Limited::new(body, most, Error::HttpRequestBodySize(Some(most))).boxed_unsync()
 }
 
 /// A body that is there already.
