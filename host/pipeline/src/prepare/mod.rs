@@ -37,6 +37,9 @@ pub struct Prepared {
     pub pace: Option<Arc<Pace>>,
 }
 
+/// Finds the tap of a stage.
+pub type Tapped<'t> = dyn Fn(&Stage) -> Option<Tap> + Sync + 't;
+
 /// Options of [`prepare`].
 #[derive(Default)]
 pub struct Options<'o> {
@@ -47,7 +50,7 @@ pub struct Options<'o> {
     /// Those of the run that it replaces.
     pub metrics: Option<Arc<Metrics>>,
     /// The tap of a stage that somebody looks at.
-    pub tapped: Option<&'o (dyn Fn(&Stage) -> Option<Tap> + Sync)>,
+    pub tapped: Option<&'o Tapped<'o>>,
 }
 
 /// Prepares a pipeline. `say` is called before slow steps; `known` are the mistakes found while

@@ -15,10 +15,11 @@ struct Label {
 }
 
 type Told3 = (String, Vec<Label>, f64);
+type Tells = fn(f64) -> Told;
 
 pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     let mut metrics = linker.instance(bindings::METRICS)?;
-    let functions: [(&str, fn(f64) -> Told); 3] =
+    let functions: [(&str, Tells); 3] =
         [("add", Told::Add), ("set", Told::Set), ("observe", Told::Observe)];
     for (name, told) in functions {
         metrics.func_wrap(
