@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// What is not part of an SDK as a project holds it.
-const LEFT_OUT: [&str; 10] = [
+const LEFT_OUT: [&str; 11] = [
     "tests",
     "test",
     "conformance",
@@ -16,6 +16,7 @@ const LEFT_OUT: [&str; 10] = [
     "dist",
     "package-lock.json",
     "*_test.go",
+    "*_test.zig",
 ];
 
 fn main() {

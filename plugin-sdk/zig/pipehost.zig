@@ -793,6 +793,11 @@ pub const testing = struct {
         const start = if (at == 0) 0 else rows.value.ends.items[at - 1];
         return rows.value.data.items[start..rows.value.ends.items[at]];
     }
+    /// Whether a record was rejected that may succeed later.
+    pub fn isRetryable(row: usize) bool {
+        for (the_out.rejected.items) |rejected| if (rejected.row == row) return rejected.retryable;
+        return false;
+    }
     /// Why a record was rejected; null if it was not.
     pub fn reason(row: usize) ?[]const u8 {
         for (the_out.rejected.items) |rejected| if (rejected.row == row) return rejected.reason;

@@ -27,6 +27,13 @@ fn python() {
 }
 
 #[test]
+fn zig() {
+    if has("python-zig") {
+        sh(&root().join("plugin-sdk/zig"), "python-zig test sdk_test.zig");
+    }
+}
+
+#[test]
 fn c() {
     let source = root().join("plugin-sdk/c/test/sdk_test.c");
     let case = Case::new();

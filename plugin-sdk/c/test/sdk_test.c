@@ -31,6 +31,12 @@ static ph_error process(const ph_record *record, ph_out *out) {
     }
     if (ph_equals(text, "retry")) return ph_retryable("later");
     if (ph_equals(text, "drop")) return NULL;
+    if (ph_equals(text, "retry, but keep")) {
+        ph_retryable("busy");
+        ph_keep(out);
+        return NULL;
+    }
+    if (text.len && text.data[0] == '<') return ph_errorf("bad: %.*s", (int)text.len, (const char *)text.data);
     ph_row row = ph_keep(out);
     if (ph_equals(text, "twice")) ph_set_value(ph_keep(out), "again", 5);
     if (ph_equals(text, "other")) ph_set_key(ph_send(out, other), "k", 1);
@@ -95,6 +101,15 @@ int main(void) {
     assert(ph_config_number(config, "f", &f) && f == 1.5);
     assert(ph_config_bool(config, "yes", &yes) && yes && !ph_config_bool(config, "f", &yes));
     assert(ph_equals(ph_config_json(config, "a"), "[1, {\"b\": \"}\"}]") && ph_equals(ph_config_json(config, "b"), "null"));
+    /* 5.0 is an integer of the schema. What is not there, or not of the type, changes nothing. */
+    ph_config more = {(const uint8_t *)"{\"n\": -50.00, \"dot\": 5., \"zero\": 0.0, \"t\": \"much too long\"}", 0};
+    more.len = strlen((const char *)more.data);
+    assert(ph_config_int(more, "n", &n) && n == -50 && ph_config_int(more, "zero", &n) && n == 0);
+    yes = true;
+    f = 0.5;
+    strcpy(small, "old");
+    assert(!ph_config_bool(more, "yes", &yes) && yes && !ph_config_number(more, "t", &f) && f == 0.5);
+    assert(!ph_config_text(more, "t", small, sizeof small) && strcmp(small, "old") == 0);
     ph_config none = {(const uint8_t *)"", 0}, open_only = {(const uint8_t *)"{\"a\"", 4};
     assert(ph_config_json(none, "a").data == NULL);
     ph_config_json(open_only, "b");
@@ -121,6 +136,16 @@ int main(void) {
     assert(ph_test_rejected() == 2);
     assert(strcmp(ph_test_reason(0), "number 7") == 0 && strcmp(ph_test_reason(1), "later") == 0);
     assert(ph__out.rejected.at[1].retryable && !ph__out.rejected.at[0].retryable);
+
+    /* A flag is for one record. Reasons are UTF-8, also where they are cut. */
+    char long_text[1200] = "<";
+    for (size_t i = 1; i + 2 < sizeof long_text; i += 2) strcpy(long_text + i, "\xc3\xa4");
+    ph_test_record later[5] = {{"retry, but keep", NULL, 0, {NULL}}, {"reject", NULL, 0, {NULL}},
+        {"<\xff\xc3\xa9\xed\xa0\x80", NULL, 0, {NULL}}, {long_text, NULL, 0, {NULL}}, {"kept", NULL, 0, {NULL}}};
+    ph_test_process(later, 5);
+    assert(ph_test_rejected() == 3 && !ph__out.rejected.at[0].retryable);
+    assert(strcmp(ph_test_reason(1), "bad: <\xEF\xBF\xBD\xc3\xa9\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD") == 0);
+    for (const uint8_t *at = (const uint8_t *)ph_test_reason(2); *at; at += ph__character(at)) assert(ph__character(at));
 
     seen = 41;
     assert(strcmp(ph_test_restart("{\"mode\": \"y\", \"more\": 1}"),

@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from pipehost import ByKey, Saved, Stage
+from pipehost import ByKey, Error, Saved, Stage
 from pipehost._stage import description_of, world_of
 from pipehost._state import Saved as State
 from pipehost._state import encode, group_of
@@ -93,6 +93,12 @@ def test_groups_can_be_given_to_other_instances():
     half = State([data for number, data in groups if number < 4], "1", "{}", "{}")
     assert half.get() == 7
     assert sorted(half.by_key()) == sorted((key, len(key)) for key in keys if group_of(key, 8) < 4)
+
+
+def test_a_key_of_another_instance_is_refused():
+    keys = [f"key {n}" for n in range(100)]
+    with pytest.raises(Error, match="not one of the keys of this instance"):
+        encode(ByKey({key: 1 for key in keys}), 0, 4, 8)
 
 
 def test_a_group_without_a_state_is_left_out():

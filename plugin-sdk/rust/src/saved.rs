@@ -224,6 +224,16 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_another_instance_is_refused() {
+        let mut save = Save::new(KeyGroups { held: 0..4, count: 8 });
+        let (mine, other): (Vec<_>, Vec<_>) =
+            (0..100_u8).map(|n| vec![n]).partition(|key| group_of(key, 8) < 4);
+        save.put_by_key(mine.iter().map(|key| (&key[..], 1))).unwrap();
+        let refused = save.put_by_key(other.iter().map(|key| (&key[..], 1))).unwrap_err();
+        assert!(refused.message.contains("not one of the keys of this instance"), "{refused:?}");
+    }
+
+    #[test]
     fn settings_that_changed_are_known_by_name() {
         let saved = |then, now| Saved::new([], "1".to_owned(), then, now).unwrap().changed;
         assert!(saved(r#"{"a":1,"b":2}"#, r#"{"b":2,"a":1}"#).is_empty());
