@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::remote;
+use crate::runtime::one_thread;
 use pipehost_config::grants::Grants;
 use pipehost_config::limits::Limits;
 use pipehost_config::{Partition, Plugin};
@@ -43,8 +44,7 @@ pub struct Facts {
 pub fn source(path: &Path) -> Result<Source, Error> {
     let mut plugin = Plugin::new(Path::new(""), path);
     if let Some(reference) = plugin.reference.take() {
-        plugin.path =
-            remote::file(&reference, Limits::default().component_bytes).map_err(Error::Failed)?;
+        plugin.path = remote::file(&reference, Limits::default().component_bytes)?;
     }
     let mut say = stderr::say;
     plugin::read(&plugin, STAGES, Limits::default().component_bytes, &mut say).map_err(Error::Usage)
@@ -53,11 +53,7 @@ pub fn source(path: &Path) -> Result<Source, Error> {
 impl Facts {
     /// Loads a component, and opens it with this configuration.
     pub fn of(path: &Path, source: &Source, config: &Value) -> Result<Self, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Error::Failed(anyhow!("cannot start the runtime: {error}")))?;
-        runtime.block_on(Self::find(path, source, config))
+        one_thread()?.block_on(Self::find(path, source, config))
     }
 
     async fn find(path: &Path, source: &Source, config: &Value) -> Result<Self, Error> {

@@ -1,10 +1,11 @@
 //! Components in registries: found by their digest, in the store of this user or in the registry.
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::runtime::one_thread;
 use pipehost_config::mistake::Mistake;
 use pipehost_config::{Config, Plugin};
 use pipehost_files::content_hash;
@@ -134,11 +135,7 @@ pub fn reference(text: &str) -> Result<Reference, Error> {
 }
 
 /// The file of a component that is typed as a reference; it must have a digest.
-pub fn file(text: &str, most: u64) -> Result<PathBuf> {
-    let reference: Reference = text.parse()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    if reference.digest().is_none() {
-        bail!("`{text}` has no digest; name it: {text}@sha256:…");
-    }
-    runtime.block_on(stored(&reference, most))
+pub fn file(text: &str, most: u64) -> Result<PathBuf, Error> {
+    let reference = text.parse::<Reference>().map_err(|error| Error::Failed(anyhow!("{error}")))?;
+    one_thread()?.block_on(stored(&reference, most)).map_err(Error::Failed)
 }

@@ -1,6 +1,7 @@
 //! The threads of the host.
 
 use anyhow::anyhow;
+use std::io;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -19,9 +20,7 @@ pub struct Threads {
 
 impl Threads {
     pub fn new() -> Result<Self, Error> {
-        let cannot = |error| Error::Failed(anyhow!("cannot start the runtime: {error}"));
-        let control = Builder::new_current_thread().enable_all().build().map_err(cannot)?;
-        Ok(Self { control, work: runtime()? })
+        Ok(Self { control: one_thread()?, work: runtime()? })
     }
 
     /// Ends the runtimes. A write in progress holds its file, which is removed afterwards, so this
@@ -32,14 +31,19 @@ impl Threads {
     }
 }
 
+/// A runtime on this thread alone.
+pub fn one_thread() -> Result<Runtime, Error> {
+    Builder::new_current_thread().enable_all().build().map_err(cannot)
+}
+
+fn cannot(error: io::Error) -> Error {
+    Error::Failed(anyhow!("cannot start the runtime: {error}"))
+}
+
 pub fn runtime() -> Result<Runtime, Error> {
     // Files that are followed, and the files of a partitioned sink, stay open. The soft limit is
     // low only for programs that use select(2).
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-    Builder::new_multi_thread()
-        .thread_name("work")
-        .enable_all()
-        .build()
-        .map_err(|error| Error::Failed(anyhow!("cannot start the runtime: {error}")))
+    Builder::new_multi_thread().thread_name("work").enable_all().build().map_err(cannot)
 }

@@ -132,14 +132,12 @@ fn notes(node: &Node, out: &mut String) {
     }
     let renewed = metrics.renewed.get();
     if renewed > 0 {
-        let times =
-            if renewed == 1 { "once".to_owned() } else { format!("{} times", number(renewed)) };
+        let times = times(renewed);
         note(format!("its instances were replaced {times}, as their memory neared limits.memory"));
     }
     let opened = metrics.breaker_opened.get();
     if opened > 0 {
-        let times =
-            if opened == 1 { "once".to_owned() } else { format!("{} times", number(opened)) };
+        let times = times(opened);
         let now = if metrics.is_breaker_open() { "is open" } else { "is closed" };
         note(format!("its breaker opened {times}, and {now}"));
     }
@@ -173,6 +171,10 @@ fn what_to_raise(cause: Cause) -> Option<&'static str> {
         Cause::Output => Some("limits.output or limits.output_records"),
         Cause::Trap | Cause::Stack | Cause::Contract | Cause::Error => None,
     }
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{} times", number(count)) }
 }
 
 fn percent(share: f64) -> String {

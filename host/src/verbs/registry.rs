@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::error::{Error, print};
 use crate::facts::{self, Facts};
+use crate::runtime::one_thread;
 use crate::{load, remote};
 use pipehost_config::limits::Limits;
 use pipehost_registry::{Component, Lock, Reference};
@@ -47,13 +48,6 @@ pub struct LockArgs {
     update: bool,
 }
 
-fn wait<T>(work: impl Future<Output = T>) -> Result<T, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Error::Failed(anyhow!("cannot start the runtime: {error}")))?;
-    Ok(runtime.block_on(work))
-}
-
 fn failed(error: pipehost_registry::Error) -> Error {
     Error::Failed(anyhow!("{error}"))
 }
@@ -76,13 +70,15 @@ pub fn push(args: &PushArgs) -> Result<u8, Error> {
             .flatten()
             .collect();
     let component = Component { wasm: source.bytes.into(), annotations };
-    let digest = wait(pipehost_registry::push(&reference, component, most()))?.map_err(failed)?;
+    let push = pipehost_registry::push(&reference, component, most());
+    let digest = one_thread()?.block_on(push).map_err(failed)?;
     print(format!("{}\n", reference.pinned(digest)).as_bytes())
 }
 
 pub fn pull(args: &PullArgs) -> Result<u8, Error> {
     let reference = remote::reference(&args.reference)?;
-    let pulled = wait(pipehost_registry::pull(&reference, most()))?.map_err(failed)?;
+    let pull = pipehost_registry::pull(&reference, most());
+    let pulled = one_thread()?.block_on(pull).map_err(failed)?;
     let last = reference.name.rsplit('/').next().unwrap_or("component");
     let file = args.output.clone().unwrap_or_else(|| format!("{last}.wasm").into());
     fs::write(&file, &pulled.component)
@@ -106,7 +102,8 @@ pub fn lock(args: &LockArgs) -> Result<u8, Error> {
         let reference = remote::reference(typed)?;
         if reference.digest().is_none() && (args.update || lock.pin(&reference).is_none()) {
             let limits = remote::limits(stage.limits.component_bytes);
-            let pulled = wait(pipehost_registry::pull(&reference, limits))?.map_err(failed)?;
+            let pull = pipehost_registry::pull(&reference, limits);
+            let pulled = one_thread()?.block_on(pull).map_err(failed)?;
             let had = lock.pin(&reference);
             lock.keep(&reference, pulled.digest);
             let pinned = reference.pinned(pulled.digest);

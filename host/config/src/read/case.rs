@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use super::stage;
 use super::table::{self, Item, TableReader};
@@ -18,10 +18,7 @@ use pipehost_record::Record;
 /// Reads a test case, and collects its mistakes.
 pub fn read_case(text: &str) -> (Case, Vec<Mistake>) {
     let mut mistakes = Vec::new();
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        mistakes.push(Mistake::new(error.span(), format!("not valid TOML: {}", error.message())));
-    }
+    let document = table::document(text, &mut mistakes);
     let mut root = TableReader::new("a case", document.get_ref(), None, &mut mistakes);
     let config = root.get("config").map(|item| table::json(item, "", &mut Vec::new()));
     let clock = root.get("clock").and_then(|item| time(&mut root, "clock", item));

@@ -12,7 +12,7 @@ mod table;
 use std::path::Path;
 use std::time::Duration;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 pub use case::read_case;
 pub use project::read_project;
@@ -25,10 +25,7 @@ use table::TableReader;
 /// mistakes are left out of the result, so that the rest can be checked too.
 pub fn read(text: &str, base: &Path) -> (Config, Vec<Mistake>) {
     let mut mistakes = Vec::new();
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        mistakes.push(Mistake::new(error.span(), format!("not valid TOML: {}", error.message())));
-    }
+    let document = table::document(text, &mut mistakes);
     let mut config = Config::default();
     let mut root = TableReader::new("a pipeline", document.get_ref(), None, &mut mistakes);
     root.table("pipeline", "`[pipeline]`", |table| pipeline(table, base, &mut config));

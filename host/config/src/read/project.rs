@@ -2,19 +2,14 @@
 
 use std::path::PathBuf;
 
-use toml::de::DeTable;
-
-use super::table::TableReader;
+use super::table::{self, TableReader};
 use crate::mistake::Mistake;
 use crate::project::{Project, Tool};
 
 /// Reads a `pipehost.toml`. `None` without a `[build]`; mistakes are collected.
 pub fn read_project(text: &str) -> (Option<Project>, Vec<Mistake>) {
     let mut mistakes = Vec::new();
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        mistakes.push(Mistake::new(error.span(), format!("not valid TOML: {}", error.message())));
-    }
+    let document = table::document(text, &mut mistakes);
     let mut root = TableReader::new("pipehost.toml", document.get_ref(), None, &mut mistakes);
     let project = root.table("build", "`[build]`", build);
     root.finish();

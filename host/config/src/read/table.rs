@@ -338,6 +338,15 @@ pub(super) fn any_of(words: &[String]) -> String {
     }
 }
 
+/// Parses a file as far as it is TOML; what is not is a mistake.
+pub(super) fn document<'t>(text: &'t str, mistakes: &mut Vec<Mistake>) -> Spanned<DeTable<'t>> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        mistakes.push(Mistake::new(error.span(), format!("not valid TOML: {}", error.message())));
+    }
+    document
+}
+
 /// Converts a TOML value to JSON, and collects the span of each part by JSON pointer.
 pub(super) fn json(item: Item<'_>, pointer: &str, places: &mut Vec<(String, Span)>) -> Value {
     places.push((pointer.to_owned(), span(item)));

@@ -10,7 +10,7 @@ use pipehost_record::time::rfc3339;
 
 use super::run::Came;
 
-pub(super) fn blessed(text: &str, came: &Came, default_port: &str) -> Result<String> {
+pub(super) fn blessed(text: &str, came: &Came) -> Result<String> {
     let mut document: DocumentMut = text.parse().context("the case is not valid TOML")?;
     for key in ["output", "rejected", "refused"] {
         document.remove(key);
@@ -20,10 +20,11 @@ pub(super) fn blessed(text: &str, came: &Came, default_port: &str) -> Result<Str
         document.insert("refused", value(why.as_str()));
     }
     let mut output = ArrayOfTables::new();
-    for port in &came.ports {
+    // The first port is the default one.
+    for (index, port) in came.ports.iter().enumerate() {
         for record in &port.records {
             let mut table = record_table(record);
-            if port.name != default_port {
+            if index > 0 {
                 table.insert("port", value(port.name.as_str()));
             }
             output.push(table);
@@ -116,7 +117,7 @@ mod tests {
             rejected: vec![Rejection { input: 2, reason: "boom".to_owned(), retryable: true }],
             ..Came::default()
         };
-        let text = blessed(text, &came, "out").unwrap();
+        let text = blessed(text, &came).unwrap();
         assert!(text.starts_with("# about it\n[config]") && text.contains("# first"), "{text}");
         let (case, mistakes) = pipehost_config::read_case(&text);
         assert!(mistakes.is_empty(), "{mistakes:?}\n{text}");
@@ -132,7 +133,7 @@ mod tests {
         for rest in ["refused = \"old\"\n", "[[output]]\nvalue = \"old\"\n", "[config]\na = 1\n"] {
             let text = format!("# about it\n\n# more\n{rest}");
             for came in [Came::default(), refused()] {
-                let text = blessed(&text, &came, "out").unwrap();
+                let text = blessed(&text, &came).unwrap();
                 assert_eq!(text.matches("# about it").count(), 1, "{text}");
                 assert_eq!(text.matches("# more").count(), 1, "{text}");
                 let (case, mistakes) = pipehost_config::read_case(&text);
@@ -144,7 +145,7 @@ mod tests {
     #[test]
     fn a_refusal_is_written_before_the_tables() {
         let came = Came { refused: Some("no".to_owned()), ..Came::default() };
-        let text = blessed("[config]\na = 1\n", &came, "out").unwrap();
+        let text = blessed("[config]\na = 1\n", &came).unwrap();
         let (case, mistakes) = pipehost_config::read_case(&text);
         assert!(mistakes.is_empty() && case.refused.as_deref() == Some("no"), "{text}");
     }

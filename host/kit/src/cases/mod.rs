@@ -100,8 +100,6 @@ pub struct Verdict {
     pub can_be_blessed: bool,
     /// What came out, record by record.
     pub came: Came,
-    /// The default port of the stage.
-    pub default_port: String,
 }
 
 /// Runs a case.
@@ -119,16 +117,12 @@ pub async fn run(engine: &Arc<Engine>, source: &Source, case: &Case) -> Result<V
         let came = match subject.run(case, division).await {
             Ok(came) => came,
             Err(why) => {
-                let (came, default_port) = (Came::default(), String::new());
-                let (divisions, complaint) = (count, Some(format!("{why:#}")));
-                let can_be_blessed = false;
                 return Ok(Verdict {
                     records,
-                    divisions,
-                    complaint,
-                    can_be_blessed,
-                    came,
-                    default_port,
+                    divisions: count,
+                    complaint: Some(format!("{why:#}")),
+                    can_be_blessed: false,
+                    came: Came::default(),
                 });
             }
         };
@@ -145,11 +139,10 @@ pub async fn run(engine: &Arc<Engine>, source: &Source, case: &Case) -> Result<V
         }
     }
     let (_, came) = first.expect("there is one division at least");
-    let default_port = came.ports.first().map_or("out", |port| &port.name).to_owned();
     let can_be_blessed = complaint.is_none() && came.failed.is_none();
     // What does not pass whatever is expected is said first.
     let complaint = complaint.or_else(|| difference::of_expectation(case, &came));
-    Ok(Verdict { records, divisions: count, complaint, can_be_blessed, came, default_port })
+    Ok(Verdict { records, divisions: count, complaint, can_be_blessed, came })
 }
 
 /// The text of a case with what came out as what is expected. The rest stays as it is.
@@ -157,7 +150,7 @@ pub async fn run(engine: &Arc<Engine>, source: &Source, case: &Case) -> Result<V
 /// # Errors
 /// If the text is not TOML, which a case that was read is.
 pub fn blessed(named: &Named, verdict: &Verdict) -> Result<String> {
-    bless::blessed(&named.text, &verdict.came, &verdict.default_port)
+    bless::blessed(&named.text, &verdict.came)
 }
 
 /// The records that are expected on a port, in order.

@@ -63,7 +63,7 @@ impl Snapshot {
 }
 
 /// The files of a folder that are neither hidden nor made by a build. A link to a folder is not
-/// followed: it may lead back.
+/// followed: it may lead back. A pipe or a device is no source: reading one may never end.
 fn sources(folder: &Path, output: Option<&Path>, to: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let (name, path) = (entry.file_name(), entry.path());
@@ -71,12 +71,37 @@ fn sources(folder: &Path, output: Option<&Path>, to: &mut Vec<PathBuf>) {
         if name.starts_with('.') || output == Some(&*path) || NOT_SOURCES.contains(&&*name) {
             continue;
         }
-        match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            true => sources(&path, output, to),
-            false => to.push(path),
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            sources(&path, output, to);
+        } else if path.is_file() {
+            to.push(path);
         }
     }
 }
 
 /// Folders that builds and package managers fill.
 const NOT_SOURCES: [&str; 5] = ["target", "build", "dist", "node_modules", "__pycache__"];
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_no_source() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("a"), "1").unwrap();
+        symlink(path("a"), path("b")).unwrap();
+        let before = Snapshot::of(folder.path(), []);
+        assert_eq!(before.0.len(), 2);
+        symlink(folder.path(), path("loop")).unwrap();
+        symlink(path("nothing"), path("dangling")).unwrap();
+        symlink("/dev/zero", path("endless")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+        let after = Snapshot::of(folder.path(), []);
+        assert_eq!(after, before);
+        assert_eq!(after.contents(), before.contents());
+    }
+}
