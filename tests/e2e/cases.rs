@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Case, assemble};
+use crate::harness::{Case, assemble, plugin_folder};
 
 /// A folder with this guest as its stage, and a case.
 fn test(own: &str, case_text: &str) -> Case {
@@ -50,6 +50,53 @@ fn a_stage_that_depends_on_how_records_are_divided_is_found() {
     let case = test("", text);
     case.run(&["test", "--bless"]).ok();
     case.run(&["test"]).ok();
+}
+
+/// One instance holds all keys, so it finds its state under any of them.
+#[test]
+fn a_state_that_is_saved_under_another_key_is_found() {
+    let other = crate::harness::root().join("tests/guests/saves-by-another-key.wat");
+    let text = "[[input]]\nvalue = \"{n}\"\nrepeat = 9\n[[output]]\nvalue = \"{n}\"\nrepeat = 9\n";
+    let told = test(&fs::read_to_string(other).unwrap(), text).run(&["test"]).code(1).stdout;
+    for text in ["its keys shared by several instances", "it saved the key group 0"] {
+        assert!(told.contains(text), "{text:?} is not in {told}");
+    }
+}
+
+#[test]
+fn instances_that_share_the_keys_may_say_last_things_in_any_order() {
+    let mut text = "[config]\nsize = \"1h\"\n".to_owned();
+    for key in ["a", "b", "c", "d", "e", "f", "a", "b", "e"] {
+        text += &format!("[[input]]\nkey = \"{key}\"\ntime = 2024-02-29T12:00:00Z\n");
+    }
+    let case = test("", &text);
+    case.run(&["test", "--component", "window-count", "--bless"]).ok();
+    let ran = case.run(&["test", "--component", "window-count"]).ok();
+    assert!(ran.stdout.contains("9 records, 7 ways to divide them"), "{}", ran.stdout);
+    let blessed = case.read("tests/a.toml");
+    assert_eq!(blessed.matches("[[output]]").count(), 6, "{blessed}");
+}
+
+/// The guest connects to the address in each record, and answers what it was told.
+#[test]
+fn what_servers_say_over_tcp_is_in_the_case() {
+    let guest = plugin_folder("tests/guests/network");
+    let text = |more: &str| {
+        format!(
+            "[[input]]\nvalue = \"192.0.2.1:9000\"\n[[input]]\nvalue = \"[2001:db8::1]:9000\"\n\
+             [[input]]\nvalue = \"192.0.2.2:9000\"\n\
+             [[output]]\nvalue = \"hello\"\n[[output]]\nvalue = \"\"\n\
+             [[rejected]]\ninput = 3\nreason_contains = \"refused: permission denied\"\n\
+             [[grants.tcp]]\naddress = \"192.0.2.1:9000\"\nanswer = \"hello\"\nclose = true\n\
+             [[grants.tcp]]\naddress = \"[2001:db8::1]:9000\"\nclose = true\n{more}"
+        )
+    };
+    test("", &text("")).run(&["test", "--component", &guest]).ok();
+    let wrong = "[[grants.tcp]]\naddress = \"localhost\"\nwant = \"a\"\n";
+    let told = test("", &text(wrong)).run(&["test", "--component", &guest]).code(2).stderr;
+    for text in ["an IP address and a port", "`want`"] {
+        assert!(told.contains(text), "{text:?} is not in {told}");
+    }
 }
 
 #[test]

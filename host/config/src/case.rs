@@ -1,6 +1,7 @@
 //! A test case of a stage, as `pipehost test` and `pipehost conformance` run it: a file with what
 //! goes in and what is expected.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -35,6 +36,19 @@ pub struct CaseGrants {
     pub files: Vec<(String, Vec<u8>)>,
     /// What servers answer to requests over HTTP.
     pub http: Vec<Answer>,
+    /// What servers say over TCP.
+    pub tcp: Vec<Exchange>,
+}
+
+/// What a server says over TCP to what it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    pub address: SocketAddr,
+    /// What it is sent; empty: it speaks first, when the stage connects.
+    pub wants: Vec<u8>,
+    pub answer: Vec<u8>,
+    /// Whether it then closes the connection.
+    pub close: bool,
 }
 
 /// What happens to the stage, in order.

@@ -258,7 +258,7 @@ pub fn own_bytes(rows: usize, attributes: usize) -> usize {
 }
 
 /// One record on its own, as frames and dead letters store it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Record {
     /// Nanoseconds since the Unix epoch.
     pub timestamp: Option<i64>,

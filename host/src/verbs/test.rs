@@ -85,7 +85,7 @@ pub fn conformance(args: &ConformanceArgs) -> Result<u8, Error> {
 fn run(cases: &[Named], source: &Source, verbose: bool, bless: bool) -> Result<u8, Error> {
     log::start(log::Format::Text, if verbose { log::Level::Usual } else { log::Level::Warnings });
     // A case has one instance at a time, one that takes over, and one that describes itself.
-    let engine = Engine::new(Metering::Fuel, 4).map_err(Error::Failed)?;
+    let engine = Engine::new(Metering::Fuel, cases::INSTANCES).map_err(Error::Failed)?;
     let engine = Arc::new(engine);
     let runtime = runtime()?;
     let width = cases.iter().map(|named| named.name.chars().count()).max().unwrap_or(0);

@@ -25,8 +25,7 @@ impl<'a> Out<'a> {
     /// For `process`.
     pub(crate) fn of_batch(ports: usize, input: &'a Input<'a>) -> Self {
         let mut out = Self::fresh(ports);
-        // So that the answer of a filter grows no vector inside the sandbox.
-        out.ports[0].parents.reserve(input.len());
+        out.ports[0].parents.expected = input.len();
         Self { input: Some(input), ..out }
     }
 
@@ -48,8 +47,7 @@ impl<'a> Out<'a> {
     #[inline]
     pub fn send(&mut self, port: Port) -> Row<'_> {
         let rows = &mut self.ports[port.0];
-        let index = rows.parents.len();
-        rows.parents.push(self.row);
+        let index = rows.parents.push(self.row);
         Row { rows, index, input: self.input }
     }
 
@@ -67,8 +65,7 @@ impl<'a> Out<'a> {
         let ports = self.ports.len();
         self.created.resize_with(ports, PortRows::default);
         let rows = &mut self.created[port.0];
-        let index = rows.parents.len();
-        rows.parents.push(self.row); // To remove them if the record is rejected.
+        let index = rows.parents.push(self.row); // To remove them if the record is rejected.
         // A new record has no input that it could hold parts of.
         Row { rows, index, input: None }
     }
@@ -94,7 +91,7 @@ impl<'a> Out<'a> {
         let created = (0..).zip(self.created).map(|(port, rows)| (port, rows, true));
         let outputs = kept
             .chain(created)
-            .filter(|(_, rows, _)| !rows.parents.is_empty())
+            .filter(|(_, rows, _)| rows.parents.len > 0)
             .map(|(port, rows, fresh)| rows.into_output(port, fresh, input_len))
             .collect();
         crate::driver::contract::Outcome { outputs, rejected: self.rejected }
@@ -114,7 +111,7 @@ impl Row<'_> {
     /// a word of a line, are not copied.
     #[inline]
     pub fn value(self, bytes: impl AsRef<[u8]>) -> Self {
-        let rows = self.rows.parents.capacity();
+        let rows = self.rows.parents.expected;
         let value = self.rows.value.get_or_insert_with(|| ChangedColumn::with_capacity(rows));
         value.set(self.index, bytes.as_ref(), self.input);
         self
@@ -124,7 +121,7 @@ impl Row<'_> {
     /// in the vector belong to other records.
     #[inline]
     pub fn value_with(self, write: impl FnOnce(&mut Vec<u8>)) -> Self {
-        let rows = self.rows.parents.capacity();
+        let rows = self.rows.parents.expected;
         let value = self.rows.value.get_or_insert_with(|| ChangedColumn::with_capacity(rows));
         value.set_with(self.index, self.input, write);
         self
@@ -133,7 +130,7 @@ impl Row<'_> {
     /// Sets the key.
     #[inline]
     pub fn key(self, bytes: impl AsRef<[u8]>) -> Self {
-        let rows = self.rows.parents.capacity();
+        let rows = self.rows.parents.expected;
         let key = self.rows.key.get_or_insert_with(|| ChangedColumn::with_capacity(rows));
         key.set(self.index, bytes.as_ref(), self.input);
         self
@@ -156,7 +153,7 @@ impl Row<'_> {
     /// Sets the timestamp, in nanoseconds since the Unix epoch.
     #[inline]
     pub fn timestamp(self, nanoseconds: i64) -> Self {
-        let rows = self.rows.parents.capacity();
+        let rows = self.rows.parents.expected;
         let times = self.rows.times.get_or_insert_with(|| Times::with_capacity(rows));
         times.catch_up(self.index);
         times.nanoseconds.truncate(self.index);
@@ -165,11 +162,59 @@ impl Row<'_> {
     }
 }
 
+/// The input rows that the rows of a port descend from.
+#[derive(Debug, Default)]
+struct Parents {
+    len: usize,
+    /// `None` while they are the first rows of the batch, each once: most stages keep every record
+    /// that they are given, and then write no list.
+    picked: Option<Vec<u32>>,
+    /// How many there will be, if that is known: so that no vector grows inside the sandbox.
+    expected: usize,
+}
+
+impl Parents {
+    /// Adds one, and returns its index.
+    #[inline(always)]
+    fn push(&mut self, row: u32) -> usize {
+        let index = self.len;
+        match &mut self.picked {
+            None if row as usize == index => {}
+            None => self.pick(row),
+            Some(picked) => picked.push(row),
+        }
+        self.len += 1;
+        index
+    }
+
+    #[cold]
+    fn pick(&mut self, row: u32) {
+        let mut picked = Vec::with_capacity(self.expected.max(self.len + 1));
+        picked.extend(0..self.len as u32);
+        picked.push(row);
+        self.picked = Some(picked);
+    }
+
+    /// Removes those at the end that are this row.
+    fn take_back(&mut self, row: u32) {
+        match &mut self.picked {
+            None if self.len == row as usize + 1 => self.len -= 1,
+            None => {}
+            Some(picked) => {
+                while picked.last() == Some(&row) {
+                    picked.pop();
+                }
+                self.len = picked.len();
+            }
+        }
+    }
+}
+
 /// The rows of one port, and the columns that some of them change.
 #[derive(Debug, Default)]
 struct PortRows {
     /// The input row of each; meaningless without a batch.
-    parents: Vec<u32>,
+    parents: Parents,
     times: Option<Times>,
     key: Option<ChangedColumn>,
     value: Option<ChangedColumn>,
@@ -186,17 +231,15 @@ impl PortRows {
 
     #[cold]
     fn add_attribute(&mut self, name: &str) -> usize {
-        let column = ChangedColumn::with_capacity(self.parents.capacity());
+        let column = ChangedColumn::with_capacity(self.parents.expected);
         self.attributes.push((name.to_owned(), column));
         self.attributes.len() - 1
     }
 
     /// Removes the rows at the end that descend from `row`.
     fn take_back(&mut self, row: u32) {
-        while self.parents.last() == Some(&row) {
-            self.parents.pop();
-        }
-        let len = self.parents.len();
+        self.parents.take_back(row);
+        let len = self.parents.len;
         let columns = self.key.iter_mut().chain(&mut self.value);
         for column in columns.chain(self.attributes.iter_mut().map(|(_, column)| column)) {
             column.truncate(len);
@@ -208,8 +251,7 @@ impl PortRows {
     }
 
     fn into_output(self, port: u32, fresh: bool, input_len: usize) -> Output {
-        let len = self.parents.len();
-        let identity = len == input_len && (0..).zip(&self.parents).all(|(i, &parent)| i == parent);
+        let len = self.parents.len;
         let (removed, changed): (Vec<_>, Vec<_>) =
             self.attributes.into_iter().partition(|(_, column)| column.is_all_null(len));
         let key = self.key.map(|column| (Target::Key, column));
@@ -222,10 +264,11 @@ impl PortRows {
             value: None,
             attributes: Vec::new(),
             removed: removed.into_iter().map(|(name, _)| name).collect(),
-            rows: match (fresh, identity) {
-                (true, _) => Rows::Fresh(len as u32),
-                (false, true) => Rows::All,
-                (false, false) => Rows::Picked(self.parents),
+            rows: match self.parents.picked {
+                _ if fresh => Rows::Fresh(len as u32),
+                None if len == input_len => Rows::All,
+                None => Rows::Picked((0..len as u32).collect()),
+                Some(picked) => Rows::Picked(picked),
             },
             excerpts: Vec::new(),
         };

@@ -27,6 +27,8 @@ pub struct Grants {
     pub http: Vec<HttpGrant>,
     /// In a test, what is answered instead of these servers.
     pub http_answers: Option<Vec<Answer>>,
+    /// In a test: a connection to the first address goes to the second instead.
+    pub stand_ins: Vec<(SocketAddr, SocketAddr)>,
     pub clock: Clock,
     pub random: Random,
 }

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::stage;
 use super::table::{self, Item, TableReader};
 use crate::case::{
-    Case, CaseGrants, Expected, ExpectedRejection, MOST_RECORDS, Reason, Repeated, Step,
+    Case, CaseGrants, Exchange, Expected, ExpectedRejection, MOST_RECORDS, Reason, Repeated, Step,
 };
 use crate::grants::{Answer, FIXED_CLOCK};
 use crate::mistake::Mistake;
@@ -62,8 +62,10 @@ fn grants(mut table: TableReader<'_>) -> CaseGrants {
     };
     let mut incomplete = false;
     let http = table.tables("http", "an answer", &mut incomplete, answer);
+    let tcp = table.tables("tcp", "an exchange", &mut incomplete, exchange);
     let grants = CaseGrants {
         http,
+        tcp,
         env: texts(table.map("env")),
         files: (texts(table.map("files")).into_iter())
             .map(|(path, text)| (path, text.into_bytes()))
@@ -88,15 +90,7 @@ fn answer(mut table: TableReader<'_>) -> Option<Answer> {
     let status = table.count("status", 100).unwrap_or(200);
     let headers = table.map("headers").into_iter().map(|(name, value)| (name, value.value));
     let headers = headers.collect();
-    let mut bytes = |key| {
-        let item = table.get(key)?;
-        content(item)
-            .map_err(|why| {
-                table.mistake(Mistake::new(table::span(item), format!("`{key}`: {why:#}")));
-            })
-            .ok()
-    };
-    let (wants, body) = (bytes("wants"), bytes("body").unwrap_or_default());
+    let (wants, body) = (bytes(&mut table, "wants"), bytes(&mut table, "body").unwrap_or_default());
     let status = u16::try_from(status).ok().filter(|status| *status < 1000);
     if status.is_none() {
         table.mistake(Mistake::new(table.span(), "`status` is a number from 100 to 999"));
@@ -104,6 +98,22 @@ fn answer(mut table: TableReader<'_>) -> Option<Answer> {
     table.finish();
     let status = status?;
     Some(Answer { method, url: url?.value, wants, status, headers, body })
+}
+
+/// What a server says over TCP.
+fn exchange(mut table: TableReader<'_>) -> Option<Exchange> {
+    let address = table.required("address", "an address and a port, as in \"10.0.0.5:6379\"");
+    let address = address.and_then(|text| {
+        table.parse("address", &text, |text| {
+            text.parse()
+                .map_err(|_| anyhow!("write an IP address and a port, as in \"10.0.0.5:6379\""))
+        })
+    });
+    let wants = bytes(&mut table, "wants").unwrap_or_default();
+    let answer = bytes(&mut table, "answer").unwrap_or_default();
+    let close = table.bool("close").unwrap_or(false);
+    table.finish();
+    Some(Exchange { address: address?, wants, answer, close })
 }
 
 fn step(mut table: TableReader<'_>) -> Option<Step> {
@@ -158,17 +168,7 @@ fn rejection(mut table: TableReader<'_>) -> Option<ExpectedRejection> {
 
 fn record(table: &mut TableReader<'_>) -> Record {
     let timestamp = table.get("time").and_then(|item| time(table, "time", item));
-    let mut bytes = |key| {
-        let item = table.get(key)?;
-        match content(item) {
-            Ok(bytes) => Some(bytes),
-            Err(why) => {
-                table.mistake(Mistake::new(table::span(item), format!("`{key}`: {why:#}")));
-                None
-            }
-        }
-    };
-    let (key, value) = (bytes("key"), bytes("value"));
+    let (key, value) = (bytes(table, "key"), bytes(table, "value"));
     let mut attributes = Vec::new();
     if let Some(item) = table.get("attributes") {
         let DeValue::Table(named) = item.get_ref() else {
@@ -189,6 +189,16 @@ fn record(table: &mut TableReader<'_>) -> Record {
     }
     attributes.sort();
     Record { timestamp, key, value, attributes }
+}
+
+/// Bytes that a case gives under this key.
+fn bytes<'a>(table: &mut TableReader<'a>, key: &'a str) -> Option<Vec<u8>> {
+    let item = table.get(key)?;
+    let bytes = content(item);
+    if let Err(why) = &bytes {
+        table.mistake(Mistake::new(table::span(item), format!("`{key}`: {why:#}")));
+    }
+    bytes.ok()
 }
 
 /// A text, `{ base64 = "…" }`, or `{ repeat = "x", times = 1000 }`.

@@ -59,12 +59,17 @@ pub(super) fn of_expectation(case: &Case, came: &Came) -> Option<String> {
 }
 
 /// What differs between two divisions. Records that a stage creates come behind those that it keeps
-/// of the same batch, so both kinds are compared by themselves.
-pub(super) fn of_divisions(first: &Came, other: &Came) -> Option<String> {
+/// of the same batch, so both kinds are compared by themselves. What instances that share the keys
+/// say last comes in any order.
+pub(super) fn of_divisions(first: &Came, other: &Came, in_any_order: bool) -> Option<String> {
     let mut told = String::new();
     let kind = |port: &Port, new: bool| -> Vec<Record> {
         let of = port.records.iter().zip(&port.is_new).filter(|(_, is_new)| **is_new == new);
-        of.map(|(record, _)| record.clone()).collect()
+        let mut records: Vec<Record> = of.map(|(record, _)| record.clone()).collect();
+        if in_any_order {
+            records.sort();
+        }
+        records
     };
     for (port, others) in first.ports.iter().zip(&other.ports) {
         for new in [false, true] {

@@ -5,6 +5,7 @@ mod bless;
 mod difference;
 mod division;
 mod run;
+mod tcp;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,10 @@ use pipehost_sandbox::engine::Engine;
 use division::Division;
 pub use run::Came;
 use run::Subject;
+
+/// Room for instances that running a case needs: those that share the keys, and those that describe
+/// the stage and open it.
+pub const INSTANCES: u32 = 4 + 4;
 
 /// A case, and where it comes from.
 #[derive(Debug, Clone)]
@@ -107,9 +112,10 @@ pub struct Verdict {
 /// # Errors
 /// If the component cannot be loaded: then no case can be run.
 pub async fn run(engine: &Arc<Engine>, source: &Source, case: &Case) -> Result<Verdict> {
-    let subject = Subject::load(engine, source, case)?;
+    let subject = Subject::load(engine, source, case).await?;
     let records = division::records(&case.steps);
-    let divisions = Division::all(records, subject.has_checkpoint());
+    let keeps_by_key = subject.keeps_by_key(case).await;
+    let divisions = Division::all(records, subject.has_checkpoint(), keeps_by_key);
     let mut first: Option<(Division, Came)> = None;
     let mut complaint = None;
     let count = divisions.len();
@@ -130,7 +136,7 @@ pub async fn run(engine: &Arc<Engine>, source: &Source, case: &Case) -> Result<V
             first = Some((division, came));
             continue;
         };
-        if let Some(difference) = difference::of_divisions(expected, &came) {
+        if let Some(difference) = difference::of_divisions(expected, &came, division.shares) {
             complaint = Some(format!(
                 "what comes out depends on how the records are divided into batches:\n\
                  - {as_first}\n+ {division}\n{difference}"

@@ -6,20 +6,21 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use pipehost_config::At;
 use pipehost_config::case::{Case, CaseGrants, Step, numbered};
 use pipehost_config::grants::{Clock, Folder, Grants, Random};
 use pipehost_config::limits::Fuel;
+use pipehost_config::{At, Partition};
 use pipehost_observe::metrics::{Metrics, NodeMetrics};
 use pipehost_record::{BatchBuilder, Record};
 use pipehost_sandbox::compile::{self, Source};
 use pipehost_sandbox::contract::outcome::Answer;
 use pipehost_sandbox::contract::plan::{Keeps, Plan};
-use pipehost_sandbox::contract::state::{KeyGroups, Saved};
+use pipehost_sandbox::contract::state::{KeyGroups, Saved, group_of};
 use pipehost_sandbox::engine::Engine;
 use pipehost_sandbox::{Component, Program, Runner, Worker, WorkerOptions, describe};
 
 use super::division::Division;
+use super::tcp::Servers;
 
 /// What came of a case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,11 +75,14 @@ pub(super) struct Subject {
     metrics: Arc<NodeMetrics>,
     /// Holds the files of the case.
     _files: Option<TempDir>,
+    servers: Servers,
 }
 
 impl Subject {
-    pub(super) fn load(engine: &Arc<Engine>, source: &Source, case: &Case) -> Result<Self> {
-        let (grants, files) = granted(&case.grants, case.clock)?;
+    pub(super) async fn load(engine: &Arc<Engine>, source: &Source, case: &Case) -> Result<Self> {
+        let (mut grants, files) = granted(&case.grants, case.clock)?;
+        let servers = Servers::start(&case.grants.tcp).await?;
+        grants.stand_ins.clone_from(&servers.places);
         let name = source.path.file_stem().unwrap_or_default().to_string_lossy();
         let mut limits = case.limits.clone();
         // The engine counts fuel for all cases.
@@ -87,11 +91,17 @@ impl Subject {
         let component = Component::load(engine.clone(), name.into(), source, limits, grants)
             .map_err(|reasons| anyhow!("{}: {}", source.path.display(), reasons.join("; ")))?;
         let metrics = Metrics::default().node("test");
-        Ok(Self { component: component.into(), metrics, _files: files })
+        Ok(Self { component: component.into(), metrics, _files: files, servers })
     }
 
     pub(super) fn has_checkpoint(&self) -> bool {
         self.component.has_checkpoint()
+    }
+
+    /// Whether it keeps by key, with the configuration of the case.
+    pub(super) async fn keeps_by_key(&self, case: &Case) -> bool {
+        let opened = self.open(&case.config).await;
+        matches!(opened, Ok(Ok(runner)) if matches!(runner.plan().keeps, Keeps::ByKey(_)))
     }
 
     /// Runs a case.
@@ -105,8 +115,10 @@ impl Subject {
             Ok(runner) => runner,
             Err(refused) => return Ok(Came { refused: Some(refused), ..came }),
         };
-        let (ports, waiting) = (came.places(runner.plan()), Waiting::default());
-        let mut run = Run { subject: self, division, came, ports, waiting, seen: 0 };
+        let ports = came.places(runner.plan());
+        let waiting = Waiting::default();
+        let mut run =
+            Run { subject: self, division, came, ports, waiting, seen: 0, starts: 0, restarted: 0 };
         if let Err(ended) = run.steps(case, runner).await {
             match ended {
                 Ended::Refused(why) => run.came.refused = Some(why),
@@ -114,7 +126,10 @@ impl Subject {
                 Ended::Wrong(error) => return Err(error),
             }
         }
-        Ok(run.came)
+        match self.servers.unexpected() {
+            Some(sent) => Err(anyhow!(sent)),
+            None => Ok(run.came),
+        }
     }
 
     /// Opens the stage; the inner error is that it refuses its configuration.
@@ -135,20 +150,52 @@ impl Subject {
         })
     }
 
-    /// An instance that begins with this state.
-    async fn start(&self, runner: Runner, saved: Option<Saved>) -> Result<Worker, Ended> {
-        let groups = groups(runner.plan());
-        let options = WorkerOptions { groups, saved, ..WorkerOptions::default() };
-        let started = Worker::start(runner, 0, self.metrics.clone(), options).await;
-        started.map_err(|failure| Ended::Refused(failure.message))
+    /// Instances that begin with this state, and share it.
+    async fn start(
+        &self,
+        runner: Runner,
+        saved: Option<Saved>,
+        shares: usize,
+    ) -> Result<Vec<Worker>, Ended> {
+        let mut workers = Vec::new();
+        for groups in groups(runner.plan(), shares) {
+            let saved = if groups.held.len() < groups.count as usize {
+                saved.as_ref().map(|saved| saved.of(&groups))
+            } else {
+                saved.clone()
+            };
+            let options = WorkerOptions { groups, saved, ..WorkerOptions::default() };
+            let started = Worker::start(runner.clone(), 0, self.metrics.clone(), options).await;
+            workers.push(started.map_err(|failure| Ended::Refused(failure.message))?);
+        }
+        Ok(workers)
     }
 }
 
-fn groups(plan: &Plan) -> KeyGroups {
+/// The key groups of each of so many instances.
+fn groups(plan: &Plan, shares: usize) -> Vec<KeyGroups> {
     match plan.keeps {
-        Keeps::ByKey(_) => KeyGroups { held: 0..KEY_GROUPS, count: KEY_GROUPS },
-        Keeps::Anything | Keeps::Nothing => KeyGroups::ONE,
+        Keeps::ByKey(_) => {
+            (0..shares).map(|number| KeyGroups::share(number, shares, KEY_GROUPS)).collect()
+        }
+        Keeps::Anything | Keeps::Nothing => vec![KeyGroups::ONE],
     }
+}
+
+/// Which of these instances gets a record.
+fn holder(workers: &[Worker], record: &Record) -> usize {
+    let Keeps::ByKey(by) = &workers[0].plan().keeps else { return 0 };
+    let value = match by {
+        Partition::Key => record.key.as_deref(),
+        Partition::Value => record.value.as_deref(),
+        Partition::Attribute(name) => {
+            let of_name = |(other, _): &&(String, Vec<u8>)| other == name;
+            record.attributes.iter().find(of_name).map(|(_, value)| &**value)
+        }
+    };
+    let group = group_of(value.unwrap_or_default(), KEY_GROUPS);
+    let holds = |worker: &Worker| worker.groups().held.contains(&group);
+    workers.iter().position(holds).expect("each group is held by one instance")
 }
 
 /// The grants of a case, and the folder that holds its files.
@@ -193,7 +240,10 @@ impl From<anyhow::Error> for Ended {
 #[derive(Default)]
 struct Waiting {
     builder: BatchBuilder,
+    /// The input by which they come.
     from: u32,
+    /// The instance that gets them.
+    to: usize,
 }
 
 struct Run<'s> {
@@ -205,55 +255,78 @@ struct Run<'s> {
     waiting: Waiting,
     /// Records before those that wait.
     seen: usize,
+    /// How often instances were started.
+    starts: usize,
+    /// Records before the last restart that the division asked for.
+    restarted: usize,
 }
 
 impl Run<'_> {
     async fn steps(&mut self, case: &Case, runner: Runner) -> Result<(), Ended> {
         let mut config = case.config.clone();
-        let mut worker = self.subject.start(runner, None).await?;
+        let mut workers = self.start(runner, None).await?;
         let place: Arc<str> = "case".into();
         for step in &case.steps {
             match step {
                 Step::Records(repeated) => {
-                    let from = input(worker.plan(), repeated.from.as_deref())?;
-                    if from != self.waiting.from {
-                        self.flush(&mut worker, &config).await?;
-                        self.waiting.from = from;
-                    }
+                    let from = input(workers[0].plan(), repeated.from.as_deref())?;
                     for n in 1..=repeated.times {
                         let record = numbered(&repeated.record, repeated.times, n);
+                        let to = holder(&workers, &record);
+                        if from != self.waiting.from || to != self.waiting.to {
+                            self.flush(&mut workers, &config).await?;
+                            // A restart may have moved the key.
+                            let to = holder(&workers, &record);
+                            (self.waiting.from, self.waiting.to) = (from, to);
+                        }
                         let number = (self.seen + self.waiting.builder.len() + 1) as u64;
                         self.waiting.builder.push_record(&place, number, &record);
                         if self.waiting.builder.len() >= self.division.size {
-                            self.flush(&mut worker, &config).await?;
+                            self.flush(&mut workers, &config).await?;
                         }
                     }
                 }
                 Step::Watermark(watermark) => {
-                    self.flush(&mut worker, &config).await?;
-                    let answer = worker.advance(*watermark).await;
-                    let answer = answer.map_err(|f| Ended::Failed(format!("advance: {f}")))?;
-                    self.take(answer);
+                    self.flush(&mut workers, &config).await?;
+                    for worker in &mut workers {
+                        let answer = worker.advance(*watermark).await;
+                        let answer = answer.map_err(|f| Ended::Failed(format!("advance: {f}")))?;
+                        self.take(answer);
+                    }
                 }
                 Step::Restart(with) => {
-                    self.flush(&mut worker, &config).await?;
+                    self.flush(&mut workers, &config).await?;
                     config = with.clone().unwrap_or(config);
-                    self.restart(&mut worker, &config).await?;
+                    self.restart(&mut workers, &config).await?;
                 }
             }
         }
-        self.flush(&mut worker, &config).await?;
+        self.flush(&mut workers, &config).await?;
         if case.finishes {
-            let answer = worker.finish().await;
-            self.take(answer.map_err(|f| Ended::Failed(format!("finish: {f}")))?);
+            for worker in &mut workers {
+                let answer = worker.finish().await;
+                self.take(answer.map_err(|f| Ended::Failed(format!("finish: {f}")))?);
+            }
         }
         Ok(())
+    }
+
+    /// Starts instances. Where several share the keys, each time another number of them does, so
+    /// that keys move from one to another.
+    async fn start(&mut self, runner: Runner, saved: Option<Saved>) -> Result<Vec<Worker>, Ended> {
+        let shares = match (self.division.shares, self.starts % 2) {
+            (false, _) => 1,
+            (true, 0) => 4,
+            (true, _) => 3,
+        };
+        self.starts += 1;
+        self.subject.start(runner, saved, shares).await
     }
 
     /// Gives the stage what waits.
     async fn flush(
         &mut self,
-        worker: &mut Worker,
+        workers: &mut Vec<Worker>,
         config: &serde_json::Value,
     ) -> Result<(), Ended> {
         if self.waiting.builder.is_empty() {
@@ -261,27 +334,38 @@ impl Run<'_> {
         }
         let mut batch = self.waiting.builder.take();
         batch.input = self.waiting.from;
-        let answer = worker.process(&batch).await;
+        let answer = workers[self.waiting.to].process(&batch).await;
         let answer = answer.map_err(|error| Ended::Failed(format!("{error:#}")))?;
         self.take(answer);
         self.seen += batch.len;
-        if self.division.restarts {
-            self.restart(worker, config).await?;
+        if self.division.restarts && self.seen - self.restarted >= self.division.size {
+            self.restarted = self.seen;
+            self.restart(workers, config).await?;
         }
         Ok(())
     }
 
-    /// Replaces the instance by one with this configuration, which goes on with its state.
+    /// Replaces the instances by ones with this configuration, which go on with their state.
     async fn restart(
         &mut self,
-        worker: &mut Worker,
+        workers: &mut Vec<Worker>,
         config: &serde_json::Value,
     ) -> Result<(), Ended> {
-        let saved = worker.saved().await;
-        let saved = saved.map_err(|failure| Ended::Failed(format!("save: {failure}")))?;
+        let mut saved: Option<Saved> = None;
+        for worker in &mut *workers {
+            let of_worker = worker.saved().await;
+            let of_worker =
+                of_worker.map_err(|failure| Ended::Failed(format!("save: {failure}")))?;
+            match (&mut saved, of_worker) {
+                (Some(saved), Some(more)) => saved.groups.extend(more.groups),
+                (saved, Some(first)) => *saved = Some(first),
+                (_, None) => {}
+            }
+        }
+        workers.clear();
         let runner = self.subject.open(config).await?.map_err(Ended::Refused)?;
         self.ports = self.came.places(runner.plan());
-        *worker = self.subject.start(runner, saved).await?;
+        *workers = self.start(runner, saved).await?;
         Ok(())
     }
 

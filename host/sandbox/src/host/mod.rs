@@ -9,6 +9,7 @@ mod http;
 mod metrics;
 mod names;
 mod quota;
+mod stand_ins;
 mod store;
 mod turn;
 mod wasi;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub(crate) struct Host {
     pub(crate) stopwatch: Stopwatch,
     /// Metrics that the current call has told.
     pub(crate) told: OfCall,
+    /// Where connections go in a test.
+    pub(crate) stand_ins: HashMap<SocketAddr, SocketAddr>,
     http: WasiHttpCtx,
     http_hooks: http::Hooks,
 }
@@ -91,8 +94,9 @@ impl Host {
         }
         // Making random bytes is work of the host, which neither fuel nor a yield can interrupt.
         wasi.max_random_size(RANDOM_BYTES);
-        let allowed = grants.network.clone();
-        wasi.allow_tcp(!grants.network.is_empty());
+        let stand_ins = grants.stand_ins.iter().map(|(_, place)| *place);
+        let allowed: Vec<SocketAddr> = grants.network.iter().copied().chain(stand_ins).collect();
+        wasi.allow_tcp(!allowed.is_empty());
         // Only of addresses that are written as names: see `names`.
         wasi.allow_ip_name_lookup(true);
         wasi.allow_udp(false).socket_addr_check(move |address, usage| {
@@ -126,6 +130,7 @@ impl Host {
             log,
             stopwatch: Stopwatch::default(),
             told: OfCall::default(),
+            stand_ins: grants.stand_ins.iter().copied().collect(),
             http: http::context(),
             http_hooks: http::Hooks::new(
                 servers,

@@ -12,7 +12,7 @@ use wasmtime_wasi_io::bindings::wasi::io::streams::{
 use wasmtime_wasi_io::streams::StreamResult;
 
 use super::store::{Host, VERSION};
-use super::{files, http, metrics, names};
+use super::{files, http, metrics, names, stand_ins};
 
 /// Defines every WASI function that a guest may import.
 ///
@@ -25,6 +25,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     streams(linker)?;
     files::add_to_linker(linker)?;
     names::add_to_linker(linker)?;
+    stand_ins::add_to_linker(linker)?;
     http::add_to_linker(linker)?;
     metrics::add_to_linker(linker)?;
     linker.allow_shadowing(false);
