@@ -41,7 +41,7 @@ fn record(n: u64) -> (u64, String, String) {
 }
 
 fn pipeline(component: impl Fn(&str) -> String) -> String {
-    let [double, dedupe, count] = ["double", "dedupe", "window-count"].map(component);
+    let [double, dedupe, count] = ["double", "dedupe", "aggregate"].map(component);
     format!(
         r#"
 [pipeline]

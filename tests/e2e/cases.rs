@@ -70,8 +70,8 @@ fn instances_that_share_the_keys_may_say_last_things_in_any_order() {
         text += &format!("[[input]]\nkey = \"{key}\"\ntime = 2024-02-29T12:00:00Z\n");
     }
     let case = test("", &text);
-    case.run(&["test", "--component", "window-count", "--bless"]).ok();
-    let ran = case.run(&["test", "--component", "window-count"]).ok();
+    case.run(&["test", "--component", "aggregate", "--bless"]).ok();
+    let ran = case.run(&["test", "--component", "aggregate"]).ok();
     assert!(ran.stdout.contains("9 records, 7 ways to divide them"), "{}", ran.stdout);
     let blessed = case.read("tests/a.toml");
     assert_eq!(blessed.matches("[[output]]").count(), 6, "{blessed}");

@@ -56,7 +56,7 @@ fn pipeline(rate: u64) -> Pipeline {
     .stage("once", "dedupe", r#"config = { attribute = "level", keys = 2 }"#)
     .stage(
         "count",
-        "window-count",
+        "aggregate",
         &format!("input = \"poison\"\nworkers = 2\npartition = \"attribute:level\"\n{sized}"),
     )
     .sink(

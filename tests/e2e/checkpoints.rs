@@ -129,7 +129,7 @@ fn a_signal_suspends_a_run_and_windows_stay_open() {
     let pipeline = Pipeline::with(r#"state = "state""#)
         .source("in", "file", source)
         .stage("parse", "parse-log", "watermark = {}")
-        .stage("count", "window-count", r#"config = { size = "10s", attribute = "level" }"#)
+        .stage("count", "aggregate", r#"config = { size = "10s", attribute = "level" }"#)
         .sink("out", "file", "path = \"out.txt\"\ninput = \"parse\"")
         .sink("windows", "file", r#"path = "windows.txt""#)
         .sink("late", "null", r#"input = "count.late""#);
@@ -312,7 +312,7 @@ fn a_stage_comes_back_with_all_that_it_may_hold() {
     let pipeline = Pipeline::with(r#"state = "state""#)
         .source("in", "file", "paths = \"in.json\"\nfollow = true")
         .stage("parse", "parse-json", &format!("watermark = {{}}\n{config}"))
-        .stage("count", "window-count", r#"config = { size = "1h" }"#)
+        .stage("count", "aggregate", r#"config = { size = "1h" }"#)
         .sink("windows", "file", r#"path = "windows.txt""#)
         .sink("late", "null", r#"input = "count.late""#)
         .sink("out", "file", "path = \"out.txt\"\ninput = \"parse\"");

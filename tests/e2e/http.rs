@@ -244,7 +244,7 @@ fn a_pipeline_that_does_not_keep_up_says_when_to_come_back() {
 fn queued_is_answered_before_anything_is_durable() {
     let counted = |pipeline: &str, source: &str| {
         let counted = posted(pipeline, source)
-            .stage("count", "window-count", r#"config = { size = "1h" }"#)
+            .stage("count", "aggregate", r#"config = { size = "1h" }"#)
             .sink("out", "file", "path = \"out.txt\"\ninput = [\"count\", \"count.late\"]");
         case(&counted)
     };

@@ -308,7 +308,7 @@ fn a_configuration_or_a_component_that_changed_is_said() {
     let pipeline = |config: &str| {
         Pipeline::with("name = \"p\"\nstate = \"state\"")
             .source("in", "file", source)
-            .stage("count", "window-count", &format!("config = {config}"))
+            .stage("count", "aggregate", &format!("config = {config}"))
             .sink("all", "file", "path = \"out.txt\"\ninput = \"in\"")
             .sink("out", "file", r#"path = "windows""#)
             .sink("late", "null", r#"input = "count.late""#)

@@ -213,7 +213,7 @@ fn lanes_by_key_hand_their_groups_on() {
             let count = "config = { size = \"60s\" }";
             from_stdin(state)
                 .stage("parse", "parse-json", &format!("{parse}\nwatermark = {{ lag = \"0s\" }}"))
-                .stage("count", "window-count", &format!("workers = {workers}\n{count}"))
+                .stage("count", "aggregate", &format!("workers = {workers}\n{count}"))
                 .sink("out", "stdout", "")
                 .sink("late", "null", "input = \"count.late\"")
                 .sink("tap", "file", "path = \"tap.txt\"\nappend = true\ninput = \"parse\"")
@@ -543,7 +543,7 @@ fn time_goes_on_although_one_input_is_quiet() {
                 .source("in", "stdin", &format!("batch = {{ linger = \"0s\" }}\n{codec}"))
                 .stage(
                     "count",
-                    "window-count",
+                    "aggregate",
                     "input = [\"quiet\", \"in\"]\nconfig = { size = \"1m\" }",
                 )
                 .sink("out", "stdout", &format!("rate = {rate}"))

@@ -20,7 +20,7 @@ const AT_ONCE: &str = "batch = { linger = \"0s\" }\nwatermark = {}";
 fn counting(sources: Pipeline, inputs: &str) -> Case {
     let count = format!("input = {inputs}\nconfig = {{ size = \"10s\" }}");
     let pipeline = sources
-        .stage("count", "window-count", &count)
+        .stage("count", "aggregate", &count)
         .sink("out", "file", &format!("path = \"out.txt\"\ninput = {inputs}"))
         .sink("windows", "file", r#"path = "windows""#)
         .sink("late", "file", "path = \"late\"\ninput = \"count.late\"");

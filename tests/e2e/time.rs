@@ -46,7 +46,7 @@ fn a_window_closes_while_no_record_comes_and_what_comes_then_is_late() {
     let codec = r#"codec = { type = "lines", template = "{key} {value}" }"#;
     let pipeline = Pipeline::new()
         .source("in", "stdin", &format!("{CODEC}\n{timed}"))
-        .stage("count", "window-count", r#"config = { size = "1s" }"#)
+        .stage("count", "aggregate", r#"config = { size = "1s" }"#)
         .sink("out", "stdout", &format!("input = [\"count\", \"count.late\"]\n{codec}"));
     let case = Case::new().file("pipeline.toml", pipeline.to_string());
     let mut child = case.spawn(&["run", "pipeline.toml"]);
@@ -90,7 +90,7 @@ fn a_timed_stage_without_time_is_a_mistake() {
     let source = |settings: &str| Pipeline::new().source("in", "file", &lines("in", settings));
     let counted = |before: Pipeline, settings: &str| {
         let pipeline = before
-            .stage("t", "window-count", &format!("config = {{ size = \"1s\" }}\n{settings}"))
+            .stage("t", "aggregate", &format!("config = {{ size = \"1s\" }}\n{settings}"))
             .sink("out", "file", r#"path = "out""#)
             .sink("late", "file", "path = \"late\"\ninput = \"t.late\"");
         Case::new().file("in.json", "").file("pipeline.toml", pipeline.to_string()).pipeline()
@@ -146,7 +146,7 @@ fn a_record_of_the_far_future_does_not_make_others_late() {
     let input = event(1, "a", "x") + far + &event(2, "a", "y") + &event(30, "a", "z");
     let pipeline = Pipeline::with(r#"state = "state""#)
         .source("in", "file", &lines("in", "watermark = {}\nbatch = { records = 1 }"))
-        .stage("count", "window-count", r#"config = { size = "10s" }"#)
+        .stage("count", "aggregate", r#"config = { size = "10s" }"#)
         .sink("windows", "file", r#"path = "windows""#)
         .sink("late", "file", "path = \"late\"\ninput = \"count.late\"");
     let case = Case::new().file("in.json", &input).file("pipeline.toml", pipeline.to_string());
@@ -174,7 +174,7 @@ fn time_is_taken_where_order_still_holds() {
     let pipeline = Pipeline::new()
         .source("in", "file", &lines("in", "batch = { records = 64 }"))
         .stage("work", "double", work)
-        .stage("count", "window-count", r#"config = { size = "1s" }"#)
+        .stage("count", "aggregate", r#"config = { size = "1s" }"#)
         .sink("windows", "file", r#"path = "windows""#)
         .sink("late", "file", "path = \"late\"\ninput = \"count.late\"");
     let case = Case::new().file("in.json", input).file("pipeline.toml", pipeline.to_string());

@@ -270,22 +270,28 @@ mod error;
 mod export;
 pub mod json;
 pub mod metrics;
+mod number;
 mod opened;
 mod output;
+mod part;
 mod period;
 mod record;
 mod saved;
 mod setup;
 mod state;
+mod template;
 pub mod testing;
 mod time;
 
 pub use error::{Error, Rejection};
+pub use number::Number;
 pub use output::{Out, Row};
+pub use part::Part;
 pub use period::Period;
 pub use record::Record;
 pub use saved::{Save, Saved};
 pub use setup::{Field, InputId, Port, Setup, Time};
+pub use template::Template;
 pub use time::{TimeError, parse_rfc3339, rfc3339};
 
 pub use {schemars, serde, serde_json};
@@ -306,6 +312,10 @@ pub trait Stage: Sized {
     /// Builds the stage and declares, through `setup`, what it reads and which
     /// ports it has. An error is shown to the operator, and nothing runs.
     fn open(config: Self::Config, setup: &mut Setup) -> Result<Self, Error>;
+
+    /// Called before the records of each batch: a place for what costs too much to be done for
+    /// each record, such as to look whether a file has changed.
+    fn begin_batch(&mut self) {}
 
     /// Processes one record. The record is emitted each time it is [kept](Out::keep); one that is
     /// never kept is dropped. Records that descend from no single record are

@@ -36,6 +36,7 @@ impl<S: Stage> Opened<S> {
     /// Gives every record of a batch to the stage.
     pub fn process(&mut self, input: &Input<'_>) -> Outcome {
         let mut out = Out::of_batch(self.plan.ports.len(), input);
+        self.stage.begin_batch();
         for row in 0..input.len() {
             out.at(row);
             if let Err(rejection) = self.stage.process(&input.record(row), &mut out) {

@@ -38,10 +38,14 @@ use crate::{Field, NO_TIME, Stage};
 /// A record of a test: build it with [`record`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TestRecord {
-    timestamp: Option<i64>,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    attributes: BTreeMap<String, Vec<u8>>,
+    /// In nanoseconds since the Unix epoch.
+    pub timestamp: Option<i64>,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value.
+    pub value: Option<Vec<u8>>,
+    /// The attributes, by name.
+    pub attributes: BTreeMap<String, Vec<u8>>,
 }
 
 /// A record with this value and nothing else.

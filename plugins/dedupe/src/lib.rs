@@ -1,11 +1,12 @@
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use pipehost_plugin::schemars::{self, JsonSchema};
 use pipehost_plugin::serde::Deserialize;
 use pipehost_plugin::{
-    Checkpoint, Error, Field, Out, Record, Rejection, Save, Saved, Setup, Stage,
+    Checkpoint, Error, Field, Out, Period, Record, Rejection, Save, Saved, Setup, Stage, Time,
 };
 
 #[derive(Deserialize, JsonSchema)]
@@ -21,6 +22,22 @@ pub struct Config {
     /// Bytes that these keys may take; beyond, the oldest are forgotten sooner.
     #[serde(default = "bytes")]
     bytes: usize,
+    /// A record is dropped only if the one that went on with its key is at most so old; without
+    /// it, however old that is.
+    within: Option<Period>,
+    /// What time it is when a record comes.
+    #[serde(default)]
+    clock: Clock,
+}
+
+#[derive(Deserialize, JsonSchema, Default, PartialEq, Eq)]
+#[serde(crate = "pipehost_plugin::serde", rename_all = "lowercase")]
+enum Clock {
+    /// That of the machine.
+    #[default]
+    Machine,
+    /// The timestamp of the record.
+    Timestamp,
 }
 
 fn keys() -> NonZeroUsize {
@@ -35,28 +52,53 @@ pub struct Dedupe {
     key: Field,
     keys: usize,
     bytes: usize,
-    seen: HashSet<Rc<[u8]>>,
-    /// Oldest first.
-    order: VecDeque<Rc<[u8]>>,
+    /// Nanoseconds.
+    within: Option<u64>,
+    time: Option<Time>,
+    /// When the batch came.
+    now: i64,
+    /// When a record with this key last went on.
+    seen: HashMap<Rc<[u8]>, i64>,
+    /// Oldest first. A key is there again each time that it goes on.
+    order: VecDeque<(Rc<[u8]>, i64)>,
     held: usize,
 }
 
 impl Dedupe {
     /// Whether the key is new, from now on remembered.
-    fn is_new(&mut self, key: &[u8]) -> bool {
-        if self.seen.contains(key) {
+    fn is_new(&mut self, key: &[u8], now: i64) -> bool {
+        if let Some(seen) = self.seen.get(key)
+            && self.within.is_none_or(|within| seen.abs_diff(now) <= within)
+        {
             return false;
         }
         let key: Rc<[u8]> = key.into();
         self.held += key.len();
-        self.seen.insert(key.clone());
-        self.order.push_back(key);
+        self.seen.insert(key.clone(), now);
+        self.order.push_back((key, now));
         while self.order.len() > self.keys || (self.held > self.bytes && self.order.len() > 1) {
-            let oldest = self.order.pop_front().expect("there is more than one");
-            self.held -= oldest.len();
-            self.seen.remove(&oldest);
+            self.forget_oldest();
         }
         true
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((oldest, time)) = self.order.pop_front() else { return };
+        self.held -= oldest.len();
+        // Unless it went on again since.
+        if self.seen.get(&oldest) == Some(&time) {
+            self.seen.remove(&oldest);
+        }
+    }
+
+    /// Forgets what is too old to make a record a duplicate.
+    fn forget_before(&mut self, now: i64) {
+        let Some(within) = self.within else { return };
+        while (self.order.front())
+            .is_some_and(|(_, time)| *time < now && time.abs_diff(now) > within)
+        {
+            self.forget_oldest();
+        }
     }
 }
 
@@ -68,14 +110,29 @@ impl Stage for Dedupe {
             key: setup.attribute_or_key(config.attribute.as_deref()),
             keys: config.keys.get(),
             bytes: config.bytes,
-            seen: HashSet::new(),
+            within: config.within.map(|within| within.0.unsigned_abs()),
+            time: (config.clock == Clock::Timestamp).then(|| setup.timestamp()),
+            now: 0,
+            seen: HashMap::new(),
             order: VecDeque::new(),
             held: 0,
         })
     }
 
+    fn begin_batch(&mut self) {
+        if self.within.is_some() && self.time.is_none() {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.now = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+            self.forget_before(self.now);
+        }
+    }
+
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
-        if record.get(self.key).is_none_or(|key| self.is_new(key)) {
+        let now = match self.time {
+            Some(time) => record.timestamp(time).ok_or("the record has no timestamp")?,
+            None => self.now,
+        };
+        if record.get(self.key).is_none_or(|key| self.is_new(key, now)) {
             out.keep();
         }
         Ok(())
@@ -84,15 +141,20 @@ impl Stage for Dedupe {
 
 impl Checkpoint for Dedupe {
     fn save(&self, state: &mut Save) -> Result<(), Error> {
-        let keys: Vec<&[u8]> = self.order.iter().map(|key| &**key).collect();
+        let keys: Vec<(&[u8], i64)> =
+            self.order.iter().map(|(key, time)| (&**key, *time)).collect();
         state.put(&keys)
     }
 
     fn restore(&mut self, saved: &Saved) -> Result<(), Error> {
-        for key in saved.get::<Vec<Vec<u8>>>()? {
-            self.is_new(&key);
+        for (key, time) in saved.get::<Vec<(Vec<u8>, i64)>>()? {
+            self.is_new(&key, time);
         }
         Ok(())
+    }
+
+    fn accepts(&self, saved: &Saved) -> Result<(), Error> {
+        saved.accept_changes_of(&["keys", "bytes", "within"])
     }
 }
 
@@ -125,6 +187,25 @@ mod tests {
         let records = [record("x"), record("x"), record("x").attribute("id", "1")];
         let out = run::<Dedupe>(json!({ "attribute": "id" }), records.clone());
         assert_eq!(out.port("out"), records);
+    }
+
+    #[test]
+    fn by_time_a_key_is_forgotten_after_it_went_on() {
+        let at = |second: i64| record("x").key("a").timestamp(second * 1_000_000_000);
+        let config = json!({ "within": "10s", "clock": "timestamp" });
+        let mut stage = Driven::<Dedupe>::open(config.clone());
+        let out = stage.process([0, 5, 10, 11, 4].map(at));
+        assert_eq!(out.port("out"), [at(0), at(11)]);
+        let out = stage.restarted(config.clone()).process([12, 21, 22].map(at));
+        assert_eq!(out.port("out"), [at(22)]);
+        let out = run::<Dedupe>(config, [record("x").key("a")]);
+        assert_eq!(out.rejected, [(0, "the record has no timestamp".to_owned())]);
+        // By the clock of the machine.
+        let out = run::<Dedupe>(json!({ "within": "1h" }), keyed("aba"));
+        assert_eq!(out.port("out"), keyed("ab"));
+        let out =
+            run::<Dedupe>(json!({ "within": "0s", "clock": "timestamp" }), [at(1), at(1), at(2)]);
+        assert_eq!(out.port("out"), [at(1), at(2)]);
     }
 
     #[test]

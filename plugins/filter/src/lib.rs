@@ -1,47 +1,14 @@
-use pipehost_plugin::schemars::{self, JsonSchema};
-use pipehost_plugin::serde::Deserialize;
-use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
-use regex::bytes::Regex;
+mod condition;
+mod config;
 
-#[derive(Deserialize, JsonSchema)]
-#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
-pub struct Config {
-    /// Looks at the attribute of this name. One of `attribute` and `field` is needed.
-    attribute: Option<String>,
-    /// Looks at the key or at the value.
-    field: Option<Which>,
-    /// Keeps a record that equals this text.
-    equals: Option<String>,
-    /// Keeps a record that equals one of these texts.
-    one_of: Option<Vec<String>>,
-    /// Keeps a record that has this text in it.
-    contains: Option<String>,
-    /// Keeps a record in which this regular expression (the syntax of Rust's `regex`
-    /// crate) matches somewhere.
-    matches: Option<String>,
-    /// Short for `attribute = "level"` with `equals`.
-    level: Option<String>,
-    /// Keeps the records that do not match, and drops the others.
-    #[serde(default)]
-    invert: bool,
-}
+use pipehost_plugin::{Error, Out, Record, Rejection, Setup, Stage};
 
-#[derive(Deserialize, JsonSchema)]
-#[serde(crate = "pipehost_plugin::serde", rename_all = "lowercase")]
-enum Which {
-    Key,
-    Value,
-}
+use condition::Condition;
+pub use config::Config;
 
+/// Keeps the records that fit, and drops the others.
 pub struct Filter {
-    field: Field,
     condition: Condition,
-    invert: bool,
-}
-
-enum Condition {
-    OneOf(Vec<Vec<u8>>),
-    Matches(Regex),
 }
 
 impl Stage for Filter {
@@ -49,50 +16,16 @@ impl Stage for Filter {
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         setup.keeps_nothing();
-        let (attribute, equals) = match config.level {
-            Some(_) if config.attribute.is_some() || config.equals.is_some() => {
-                return Err("`level` already says attribute and equals; leave those out".into());
-            }
-            Some(level) => (Some("level".to_owned()), Some(level)),
-            None => (config.attribute, config.equals),
-        };
-        let field = match (attribute, config.field) {
-            (Some(name), None) => setup.attribute(&name),
-            (None, Some(Which::Key)) => setup.key(),
-            (None, Some(Which::Value)) => setup.value(),
-            _ => {
-                return Err("give either `attribute` or `field`, to say what to look at".into());
-            }
-        };
-        let condition = match (equals, config.one_of, config.contains, config.matches) {
-            (Some(text), None, None, None) => Condition::OneOf(vec![text.into_bytes()]),
-            (None, Some(texts), None, None) => {
-                Condition::OneOf(texts.into_iter().map(String::into_bytes).collect())
-            }
-            (None, None, Some(text), None) => Condition::Matches(regex(&regex::escape(&text))?),
-            (None, None, None, Some(pattern)) => Condition::Matches(regex(&pattern)?),
-            _ => {
-                return Err("give exactly one of `equals`, `one_of`, `contains`, `matches`".into());
-            }
-        };
-        Ok(Self { field, condition, invert: config.invert })
+        Ok(Self { condition: Condition::open(config, setup)? })
     }
 
     #[inline(always)]
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
-        let matches = record.get(self.field).is_some_and(|bytes| match &self.condition {
-            Condition::OneOf(texts) => texts.iter().any(|text| bytes == text),
-            Condition::Matches(regex) => regex.is_match(bytes),
-        });
-        if matches != self.invert {
+        if self.condition.holds(record)? {
             out.keep();
         }
         Ok(())
     }
-}
-
-fn regex(pattern: &str) -> Result<Regex, String> {
-    Regex::new(pattern).map_err(|error| format!("`matches`: {error}"))
 }
 
 pipehost_plugin::export!(Filter);
@@ -128,6 +61,10 @@ mod tests {
         keeps(json!({ "field": "value", "contains": "." }), &[]);
         keeps(json!({ "field": "value", "matches": "^.{7}$" }), &[1, 2]);
         keeps(json!({ "field": "key", "one_of": ["a", "d"] }), &[0, 3]);
+        keeps(json!({ "field": "value", "starts_with": "no" }), &[3]);
+        keeps(json!({ "field": "value", "ends_with": "ed" }), &[1]);
+        keeps(json!({ "attribute": "level", "exists": true }), &[0, 1, 2]);
+        keeps(json!({ "attribute": "level", "exists": false }), &[3]);
     }
 
     #[test]
@@ -136,15 +73,76 @@ mod tests {
     }
 
     #[test]
+    fn several_tests_must_all_hold_and_conditions_nest() {
+        keeps(json!({ "field": "value", "starts_with": "d", "ends_with": "l" }), &[0]);
+        let error = json!({ "level": "ERROR" });
+        let fire = json!({ "field": "value", "contains": "fire" });
+        let keyed = json!({ "field": "key", "equals": "a" });
+        keeps(json!({ "any": [error, fire] }), &[0, 2]);
+        keeps(json!({ "all": [error, fire] }), &[]);
+        keeps(json!({ "any": [{ "all": [error, keyed] }, fire], "invert": true }), &[1, 3]);
+        keeps(json!({ "all": [] }), &[0, 1, 2, 3]);
+        keeps(json!({ "any": [] }), &[]);
+    }
+
+    /// The texts of those of 0, 9.5, 10, 1e2, a large number, and what is no number, that are kept.
+    #[track_caller]
+    fn keeps_numbers(test: Value, kept: &[&str]) {
+        let texts = ["0", "9.5", "10", "1e2", "9007199254740993", "ten", "", "NaN", "-3"];
+        let mut config = json!({ "field": "value" });
+        config.as_object_mut().unwrap().extend(test.as_object().unwrap().clone());
+        let out = run::<Filter>(config.clone(), texts.map(record));
+        assert_eq!(out.port("out"), kept.iter().copied().map(record).collect::<Vec<_>>());
+        assert!(out.rejected.is_empty());
+        config["not_a_number"] = "reject".into();
+        let out = run::<Filter>(config, texts.map(record));
+        let rejected: Vec<_> = out.rejected.iter().map(|(row, _)| *row).collect();
+        assert_eq!(rejected, [5, 6, 7]);
+        assert_eq!(out.rejected[0].1, "the value is no number: \"ten\"");
+    }
+
+    #[test]
+    fn numbers_are_compared_as_numbers() {
+        keeps_numbers(json!({ "at_least": 10 }), &["10", "1e2", "9007199254740993"]);
+        keeps_numbers(json!({ "greater_than": 10 }), &["1e2", "9007199254740993"]);
+        keeps_numbers(json!({ "at_most": 9.5 }), &["0", "9.5", "-3"]);
+        keeps_numbers(json!({ "less_than": 0 }), &["-3"]);
+        keeps_numbers(json!({ "between": [9.5, 100] }), &["9.5", "10", "1e2"]);
+        keeps_numbers(json!({ "at_least": 1, "less_than": 100 }), &["9.5", "10"]);
+        // A double cannot tell them apart.
+        keeps_numbers(json!({ "greater_than": 9007199254740992_u64 }), &["9007199254740993"]);
+        keeps_numbers(json!({ "at_least": 9007199254740994_u64 }), &[]);
+    }
+
+    #[test]
+    fn times_are_compared_with_times() {
+        let at = |second: i64| record("x").timestamp(second * 1_000_000_000);
+        let records = [at(0), at(59), at(60), record("no time")];
+        let config = json!({ "field": "timestamp", "at_least": "1970-01-01T00:01:00Z" });
+        assert_eq!(run::<Filter>(config, records.clone()).port("out"), [at(60)]);
+        let between = ["1970-01-01T00:00:01Z", "1970-01-01T00:00:59Z"];
+        let config = json!({ "field": "timestamp", "between": between });
+        assert_eq!(run::<Filter>(config, records.clone()).port("out"), [at(59)]);
+        let config = json!({ "field": "timestamp", "exists": false });
+        assert_eq!(run::<Filter>(config, records).port("out"), [record("no time")]);
+    }
+
+    #[test]
     fn refuses_an_ambiguous_configuration() {
-        let refused = |config: Value| Opened::<Filter>::open(&config.to_string()).err().unwrap();
-        assert!(refused(json!({ "equals": "x" })).message.contains("`attribute` or `field`"));
-        assert!(refused(json!({ "field": "key" })).message.contains("exactly one of"));
-        assert!(
-            refused(json!({ "field": "key", "matches": "(" })).message.contains("unclosed group")
-        );
-        assert!(
-            refused(json!({ "level": "A", "equals": "B" })).message.contains("leave those out")
-        );
+        let told = |config: Value, part: &str| {
+            let refused = Opened::<Filter>::open(&config.to_string()).err().unwrap();
+            assert!(refused.message.contains(part), "{}", refused.message);
+        };
+        told(json!({ "equals": "x" }), "`attribute` or `field`");
+        told(json!({ "field": "key" }), "give a test");
+        told(json!({ "field": "key", "matches": "(" }), "unclosed group");
+        told(json!({ "level": "A", "equals": "B" }), "leave those out");
+        told(json!({ "field": "timestamp", "at_least": 5 }), "RFC 3339");
+        told(json!({ "field": "timestamp", "contains": "5" }), "a timestamp");
+        told(json!({ "field": "key", "at_least": "5" }), "a number without quotes");
+        told(json!({ "field": "key", "between": [2, 1] }), "nothing lies between");
+        told(json!({ "any": [{ "field": "key" }] }), "`any`, number 1: give a test");
+        told(json!({ "any": [], "field": "key" }), "either");
+        told(json!({ "field": "key", "equals": "a", "not_a_number": "reject" }), "no number");
     }
 }

@@ -1,0 +1,179 @@
+//! Assignments and divisions as jq has them. jaq refuses `.a.b = 1` where there is no `.a`; jq makes it.
+//!
+//! An update of a path becomes one of each of its steps, and before each step, what is null becomes
+//! an object or an array: `.a.b |= f` is `_init("a") | .a |= (_init("b") | .b |= f)`. And jaq divides by
+//! zero, which is an error in jq.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jaq_core::load::lex::StrPart;
+use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
+use jaq_core::ops::Math;
+use jaq_core::path::{Part, Path};
+
+/// Stands for the right side of an assignment. No program can name it.
+const VALUE: &str = "$ value";
+
+/// A program with its assignments rewritten.
+pub fn rewritten<'s>(term: Term<&'s str>) -> Term<&'s str> {
+    use Term::*;
+    let boxed = |term: Box<Term<&'s str>>| Box::new(rewritten(*term));
+    let option = |term: Option<Box<Term<&'s str>>>| term.map(boxed);
+    let all = |terms: Vec<Term<&'s str>>| terms.into_iter().map(rewritten).collect::<Vec<_>>();
+    match term {
+        BinOp(left, operation, right) => {
+            let (left, right) = (rewritten(*left), rewritten(*right));
+            let value = || Box::new(Var(VALUE));
+            match operation {
+                BinaryOp::Update => update(left, right),
+                BinaryOp::Assign => bound(right, VALUE, update(left, Var(VALUE))),
+                BinaryOp::UpdateMath(math) => {
+                    let new = BinOp(Box::new(Id), BinaryOp::Math(math), value());
+                    bound(divisor(math, right), VALUE, update(left, new))
+                }
+                BinaryOp::UpdateAlt => {
+                    let new = BinOp(Box::new(Id), BinaryOp::Alt, value());
+                    bound(right, VALUE, update(left, new))
+                }
+                BinaryOp::Math(math) => {
+                    BinOp(Box::new(left), operation, Box::new(divisor(math, right)))
+                }
+                BinaryOp::Pipe(Some(pattern)) => BinOp(
+                    Box::new(left),
+                    BinaryOp::Pipe(Some(in_pattern(pattern))),
+                    Box::new(right),
+                ),
+                other => BinOp(Box::new(left), other, Box::new(right)),
+            }
+        }
+        Str(format, parts) => {
+            let part = |part| match part {
+                StrPart::Term(term) => StrPart::Term(rewritten(term)),
+                other => other,
+            };
+            Str(format, parts.into_iter().map(part).collect())
+        }
+        Arr(term) => Arr(option(term)),
+        Obj(members) => Obj((members.into_iter())
+            .map(|(name, value)| (rewritten(name), value.map(rewritten)))
+            .collect()),
+        Neg(term) => Neg(boxed(term)),
+        Label(name, term) => Label(name, boxed(term)),
+        Fold(name, over, pattern, terms) => {
+            Fold(name, boxed(over), in_pattern(pattern), all(terms))
+        }
+        TryCatch(term, catch) => TryCatch(boxed(term), option(catch)),
+        IfThenElse(branches, otherwise) => {
+            let branch = |(condition, term)| (rewritten(condition), rewritten(term));
+            IfThenElse(branches.into_iter().map(branch).collect(), option(otherwise))
+        }
+        Def(definitions, term) => {
+            Def(definitions.into_iter().map(in_definition).collect(), boxed(term))
+        }
+        Call(name, arguments) => Call(name, all(arguments)),
+        Path(base, path) => Path(boxed(base), in_path(path)),
+        Id | Recurse | Num(_) | Break(_) | Var(_) => term,
+    }
+}
+
+fn in_definition<'s>(definition: Def<&'s str>) -> Def<&'s str> {
+    Def { body: rewritten(definition.body), ..definition }
+}
+
+fn in_pattern<'s>(pattern: Pattern<&'s str>) -> Pattern<&'s str> {
+    match pattern {
+        Pattern::Var(name) => Pattern::Var(name),
+        Pattern::Arr(patterns) => Pattern::Arr(patterns.into_iter().map(in_pattern).collect()),
+        Pattern::Obj(members) => Pattern::Obj(
+            (members.into_iter())
+                .map(|(name, pattern)| (rewritten(name), in_pattern(pattern)))
+                .collect(),
+        ),
+    }
+}
+
+fn in_path<'s>(path: Path<Term<&'s str>>) -> Path<Term<&'s str>> {
+    let part = |part| match part {
+        Part::Index(term) => Part::Index(rewritten(term)),
+        Part::Range(from, to) => Part::Range(from.map(rewritten), to.map(rewritten)),
+    };
+    Path(path.0.into_iter().map(|(one, optional)| (part(one), optional)).collect())
+}
+
+/// `value as $name | term`
+fn bound<'s>(value: Term<&'s str>, name: &'s str, term: Term<&'s str>) -> Term<&'s str> {
+    Term::BinOp(Box::new(value), BinaryOp::Pipe(Some(Pattern::Var(name))), Box::new(term))
+}
+
+/// A name that no other index has. It stays in memory, as the program does.
+fn name_of_index() -> &'static str {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    Box::leak(format!("$ index {}", COUNT.fetch_add(1, Ordering::Relaxed)).into_boxed_str())
+}
+
+/// What is divided by: an error if it is zero.
+fn divisor<'s>(math: Math, value: Term<&'s str>) -> Term<&'s str> {
+    match math {
+        Math::Div => pipe(value, Term::Call("_divisor", Vec::new())),
+        _ => value,
+    }
+}
+
+fn pipe<'s>(first: Term<&'s str>, second: Term<&'s str>) -> Term<&'s str> {
+    Term::BinOp(Box::new(first), BinaryOp::Pipe(None), Box::new(second))
+}
+
+/// `place |= new`
+fn update<'s>(place: Term<&'s str>, new: Term<&'s str>) -> Term<&'s str> {
+    match place {
+        Term::BinOp(left, BinaryOp::Comma, right) => {
+            pipe(update(*left, new.clone()), update(*right, new))
+        }
+        Term::BinOp(left, BinaryOp::Pipe(None), right) => update(*left, update(*right, new)),
+        Term::Path(base, path) => {
+            let mut steps = path.0;
+            // An index is computed of what the whole path begins with.
+            let mut computed = Vec::new();
+            for (step, _) in &mut steps {
+                let indices = match step {
+                    Part::Index(index) => [Some(index), None],
+                    Part::Range(from, to) => [from.as_mut(), to.as_mut()],
+                };
+                for index in indices.into_iter().flatten().filter(|index| !is_constant(index)) {
+                    let name = name_of_index();
+                    computed.push((name, std::mem::replace(index, Term::Var(name))));
+                }
+            }
+            let mut new = new;
+            while let Some(step) = steps.pop() {
+                let init = match &step.0 {
+                    Part::Index(index) => Some(Term::Call("_init", vec![index.clone()])),
+                    Part::Range(..) => None,
+                };
+                let updated = native(Term::Path(Box::new(Term::Id), Path(vec![step])), new);
+                new = match init {
+                    Some(init) => pipe(init, updated),
+                    None => updated,
+                };
+            }
+            let updated = match *base {
+                Term::Id => new,
+                base => update(base, new),
+            };
+            computed.into_iter().rev().fold(updated, |term, (name, index)| bound(index, name, term))
+        }
+        place => native(place, new),
+    }
+}
+
+fn native<'s>(place: Term<&'s str>, new: Term<&'s str>) -> Term<&'s str> {
+    Term::BinOp(Box::new(place), BinaryOp::Update, Box::new(new))
+}
+
+fn is_constant(term: &Term<&str>) -> bool {
+    match term {
+        Term::Num(_) | Term::Var(_) => true,
+        Term::Str(None, parts) => parts.iter().all(|part| !matches!(part, StrPart::Term(_))),
+        _ => false,
+    }
+}

@@ -1,0 +1,116 @@
+//! Pairs of names and values in a text, as in logfmt.
+
+use std::borrow::Cow;
+
+use pipehost_plugin::Rejection;
+
+/// What stands between names and values, and between pairs.
+pub struct Pairs {
+    pub between: u8,
+    pub delimiter: u8,
+}
+
+pub struct Pair<'t> {
+    pub name: &'t [u8],
+    pub value: Cow<'t, [u8]>,
+}
+
+impl Pairs {
+    /// Takes the next pair from the begin of a text.
+    pub fn next<'t>(&self, text: &mut &'t [u8]) -> Option<Result<Pair<'t>, Rejection>> {
+        let is_separator = |&byte: &u8| byte == self.delimiter || byte == b' ';
+        let begin = text.iter().position(|byte| !is_separator(byte))?;
+        *text = &text[begin..];
+        let ends = |&byte: &u8| byte == self.between || byte == self.delimiter;
+        let end = text.iter().position(ends).unwrap_or(text.len());
+        let name = text[..end].trim_ascii_end();
+        let has_value = text.get(end) == Some(&self.between);
+        *text = &text[end + usize::from(has_value)..];
+        if name.is_empty() {
+            return Some(Err("a value has no name".into()));
+        }
+        if !has_value {
+            return Some(Ok(Pair { name, value: Cow::Borrowed(b"true") }));
+        }
+        Some(self.value(text).map(|value| Pair { name, value }))
+    }
+
+    fn value<'t>(&self, text: &mut &'t [u8]) -> Result<Cow<'t, [u8]>, Rejection> {
+        // With spaces between pairs, `a= b=1` gives `a` an empty value.
+        if self.delimiter != b' ' {
+            *text = text.trim_ascii_start();
+        }
+        if let Some(quoted) = text.strip_prefix(b"\"") {
+            let (value, rest) = unquoted(quoted)?;
+            let rest = if self.delimiter == b' ' { rest } else { rest.trim_ascii_start() };
+            if rest.first().is_some_and(|byte| *byte != self.delimiter) {
+                let wanted = match self.delimiter {
+                    b' ' => "a space".to_owned(),
+                    other => format!("{:?}", char::from(other)),
+                };
+                return Err(format!("a closing quote is not followed by {wanted}").into());
+            }
+            *text = rest;
+            return Ok(value);
+        }
+        let end = text.iter().position(|byte| *byte == self.delimiter).unwrap_or(text.len());
+        let (value, rest) = text.split_at(end);
+        *text = rest;
+        Ok(value.trim_ascii_end().into())
+    }
+}
+
+/// What stands before the closing quote, and what is behind it.
+fn unquoted(text: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), Rejection> {
+    let special = |text: &[u8]| {
+        text.iter().position(|byte| b"\"\\".contains(byte)).ok_or("a quote is not closed")
+    };
+    let first = special(text)?;
+    if text[first] == b'"' {
+        return Ok((text[..first].into(), &text[first + 1..]));
+    }
+    let (mut value, mut rest) = (Vec::new(), text);
+    loop {
+        let at = special(rest)?;
+        value.extend_from_slice(&rest[..at]);
+        if rest[at] == b'"' {
+            return Ok((value.into(), &rest[at + 1..]));
+        }
+        rest = &rest[at + 1..];
+        let (&kind, behind) = rest.split_first().ok_or("a quote is not closed")?;
+        rest = behind;
+        match kind {
+            b'"' | b'\\' | b'/' => value.push(kind),
+            b'n' => value.push(b'\n'),
+            b'r' => value.push(b'\r'),
+            b't' => value.push(b'\t'),
+            b'u' => {
+                let (c, behind) = character(rest)?;
+                value.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = behind;
+            }
+            other => return Err(format!("`\\{}` is no escape", char::from(other)).into()),
+        }
+    }
+}
+
+/// A character in four hexadecimal digits; or in twice four, as UTF-16 has it.
+fn character(text: &[u8]) -> Result<(char, &[u8]), Rejection> {
+    let unit = |text: &[u8]| {
+        let digits = std::str::from_utf8(text.get(..4)?).ok()?;
+        let valid = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        valid.then(|| u16::from_str_radix(digits, 16).ok())?
+    };
+    let none =
+        || format!("`\\u{}` is no character", String::from_utf8_lossy(&text[..text.len().min(4)]));
+    let first = unit(text).ok_or_else(none)?;
+    if let Some(Ok(c)) = char::decode_utf16([first]).next() {
+        return Ok((c, &text[4..]));
+    }
+    let second =
+        text.get(4..).and_then(|rest| unit(rest.strip_prefix(b"\\u")?)).ok_or_else(none)?;
+    match char::decode_utf16([first, second]).next() {
+        Some(Ok(c)) => Ok((c, &text[10..])),
+        _ => Err(none().into()),
+    }
+}

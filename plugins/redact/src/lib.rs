@@ -1,0 +1,250 @@
+mod find;
+
+use std::collections::BTreeMap;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use pipehost_plugin::schemars::{self, JsonSchema};
+use pipehost_plugin::serde::Deserialize;
+use pipehost_plugin::{Error, Field, Out, Part, Record, Rejection, Setup, Stage};
+use regex::bytes::Regex;
+use sha2::Sha256;
+
+use find::{Finder, Found, Kind};
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+pub struct Config {
+    /// What is looked for; without it, all of them.
+    #[serde(default = "all")]
+    kinds: Vec<Kind>,
+    /// Regular expressions (the syntax of Rust's `regex` crate) of what else is looked for, by
+    /// a name.
+    #[serde(default)]
+    patterns: BTreeMap<String, String>,
+    /// Where: `value`, `key`, or attributes by their names.
+    #[serde(default = "value")]
+    fields: Vec<Part>,
+    /// What stands in the place of what was found; `{kind}` in it is its kind, such as `email`.
+    mask: Option<String>,
+    /// Instead of a mask, a hash with a secret key: this environment variable holds it, and
+    /// `grants.env` gives it to the stage. The same text has the same hash.
+    hash_key_env: Option<String>,
+}
+
+fn all() -> Vec<Kind> {
+    vec![Kind::Email, Kind::Card, Kind::Ip]
+}
+
+fn value() -> Vec<Part> {
+    vec![Part::Value]
+}
+
+/// A card number is 12 to 19 digits, which may stand in groups, with a check digit that is right.
+pub struct Redact {
+    finders: Vec<(String, Finder)>,
+    fields: Vec<(Part, Field)>,
+    by: By,
+    found: Vec<Found>,
+}
+
+enum By {
+    /// The text before and behind each `{kind}`.
+    Mask(Vec<String>),
+    Hash(Hmac<Sha256>),
+}
+
+impl Stage for Redact {
+    type Config = Config;
+
+    fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
+        setup.keeps_nothing();
+        let Config { kinds, patterns, fields, mask, hash_key_env } = config;
+        let mut finders = Vec::new();
+        for (name, pattern) in patterns {
+            let regex = Regex::new(&pattern).map_err(|why| format!("`patterns.{name}`: {why}"))?;
+            if regex.is_match(b"") {
+                return Err(format!(
+                    "`patterns.{name}` finds nothing, everywhere: {pattern:?} fits \
+                                    an empty text"
+                )
+                .into());
+            }
+            finders.push((name, Finder::Pattern(regex)));
+        }
+        for kind in kinds {
+            let name = kind.name();
+            if finders.iter().any(|(other, _)| other == name) {
+                return Err(format!("`{name}` is named twice").into());
+            }
+            finders.push((name.to_owned(), Finder::of(kind)));
+        }
+        if finders.is_empty() || fields.is_empty() {
+            return Err(
+                "nothing is looked for: `kinds` and `patterns`, or `fields`, are empty".into()
+            );
+        }
+        let by = match (mask, hash_key_env) {
+            (Some(_), Some(_)) => return Err("give either `mask` or `hash_key_env`".into()),
+            (mask, None) => {
+                let mask = mask.unwrap_or_else(|| "[{kind}]".to_owned());
+                By::Mask(mask.split("{kind}").map(str::to_owned).collect())
+            }
+            (None, Some(name)) => {
+                let key = std::env::var(&name).ok().filter(|key| !key.is_empty()).ok_or_else(|| {
+                    format!(
+                        "the environment variable `{name}` of `hash_key_env` is not there: grant \
+                         it with grants = {{ env = {{ {name} = \"…\" }} }}"
+                    )
+                })?;
+                By::Hash(Hmac::new_from_slice(key.as_bytes()).map_err(|why| why.to_string())?)
+            }
+        };
+        let fields = fields.into_iter().map(|part| {
+            let field = setup.part(&part);
+            (part, field)
+        });
+        Ok(Self { finders, fields: fields.collect(), by, found: Vec::new() })
+    }
+
+    fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
+        let mut row = out.keep();
+        for (part, field) in &self.fields {
+            let Some(text) = record.get(*field) else { continue };
+            find::all(&self.finders, text, &mut self.found);
+            if self.found.is_empty() {
+                continue;
+            }
+            let mut redacted = Vec::with_capacity(text.len());
+            let mut at = 0;
+            for found in &self.found {
+                redacted.extend_from_slice(&text[at..found.start]);
+                at = found.end;
+                let (name, finder) = &self.finders[found.by];
+                self.by.write(
+                    name,
+                    finder.same(&text[found.start..found.end]).as_ref(),
+                    &mut redacted,
+                );
+            }
+            redacted.extend_from_slice(&text[at..]);
+            row = row.part(part, redacted);
+        }
+        Ok(())
+    }
+}
+
+impl By {
+    fn write(&self, kind: &str, found: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Mask(pieces) => out.extend_from_slice(pieces.join(kind).as_bytes()),
+            Self::Hash(mac) => {
+                // 64 bits: two of a billion texts have the same with a chance of 3 per cent.
+                const BYTES: usize = 8;
+                let mut mac = mac.clone();
+                mac.update(found);
+                let hash = mac.finalize().into_bytes();
+                let digits: String =
+                    hash[..BYTES].iter().map(|byte| format!("{byte:02x}")).collect();
+                out.extend_from_slice(format!("[{kind}:{digits}]").as_bytes());
+            }
+        }
+    }
+}
+
+pipehost_plugin::export!(Redact);
+
+#[cfg(test)]
+mod tests {
+    use super::{By, Redact};
+    use hmac::{Hmac, KeyInit as _};
+    use pipehost_plugin::driver::Opened;
+    use pipehost_plugin::serde_json::{Value, json};
+    use pipehost_plugin::testing::{record, run};
+
+    #[track_caller]
+    fn becomes(config: Value, text: &str, expected: &str) {
+        let out = run::<Redact>(config, [record(text)]);
+        assert_eq!(out.port("out"), [record(expected)]);
+    }
+
+    #[test]
+    fn addresses_are_found() {
+        for (text, expected) in [
+            ("from jo.smith+x@mail.example.com, to", "from [email], to"),
+            ("<a@b.c>", "<[email]>"),
+            ("jürgen@bücher.example", "[email]"),
+            ("user@localhost is none, @home neither", "user@localhost is none, @home neither"),
+            ("client 192.0.2.17:8080 and 10.0.0.1.", "client [ip]:8080 and [ip]."),
+            ("version 1.2.3.4.5, 999.1.1.1, 1.2.3", "version 1.2.3.4.5, 999.1.1.1, 1.2.3"),
+            ("[2001:db8::1]:443 fe80::1%eth0 ::1", "[[ip]]:443 [ip]%eth0 [ip]"),
+            ("at 12:30:45 std::fmt a:b ::", "at 12:30:45 std::fmt a:b ::"),
+            ("::ffff:192.0.2.1", "[ip]"),
+        ] {
+            becomes(json!({}), text, expected);
+        }
+    }
+
+    #[test]
+    fn card_numbers_have_a_check_digit_that_is_right() {
+        for (text, expected) in [
+            ("4111111111111111", "[card]"),
+            ("card 4111 1111 1111 1111, next", "card [card], next"),
+            ("3782-822463-10005", "[card]"),
+            ("6011000990139424 5555555555554444", "[card] [card]"),
+            ("4111111111111112", "4111111111111112"),
+            // Of 20 digits, and the time in milliseconds.
+            ("41111111111111111111", "41111111111111111111"),
+            ("1700000000004", "1700000000004"),
+            ("order 17 4111 1111 1111 1111", "order 17 [card]"),
+            ("id-4111111111111111x", "id-[card]x"),
+        ] {
+            becomes(json!({ "kinds": ["card"] }), text, expected);
+        }
+    }
+
+    #[test]
+    fn own_patterns_and_another_mask() {
+        let config =
+            json!({ "patterns": { "token": "tok_[a-z0-9]+" }, "kinds": [], "mask": "***" });
+        becomes(config, "use tok_abc1 or a@b.c", "use *** or a@b.c");
+        let config = json!({ "patterns": { "user": "user=[^ ]+" }, "mask": "<{kind}|{kind}>" });
+        // Where two overlap, all of both goes.
+        becomes(config, "user=a@b.c x", "<user|user> x");
+        becomes(json!({ "patterns": { "x": "1111 .*" } }), "4111 1111 1111 1111 y", "[card]");
+    }
+
+    #[test]
+    fn fields_that_are_named_are_redacted_and_no_others() {
+        let config = json!({ "fields": ["client", "key"] });
+        let given =
+            record("a@b.c").key("a@b.c").attribute("client", "10.0.0.1").attribute("x", "10.0.0.1");
+        let expected =
+            record("a@b.c").key("[email]").attribute("client", "[ip]").attribute("x", "10.0.0.1");
+        assert_eq!(run::<Redact>(config, [given, record("")]).port("out"), [expected, record("")]);
+    }
+
+    /// The expected hashes are those of `openssl dgst -sha256 -hmac secret`.
+    #[test]
+    fn a_hash_has_a_key_and_cards_are_hashed_by_their_digits() {
+        let by = By::Hash(Hmac::new_from_slice(b"secret").unwrap());
+        let mut out = Vec::new();
+        by.write("email", b"a@b.c", &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "[email:0ce3629b4ac1ef13]");
+        let card = super::Finder::of(super::Kind::Card);
+        assert_eq!(&*card.same(b"4111 1111-11"), b"4111111111");
+    }
+
+    #[test]
+    fn mistakes_in_the_configuration_are_told() {
+        let told = |config: Value, part: &str| {
+            let refused = Opened::<Redact>::open(&config.to_string()).err().unwrap();
+            assert!(refused.message.contains(part), "{}", refused.message);
+        };
+        told(json!({ "patterns": { "a": "(" } }), "`patterns.a`");
+        told(json!({ "patterns": { "a": "x*" } }), "an empty text");
+        told(json!({ "patterns": { "email": "x" } }), "twice");
+        told(json!({ "kinds": [] }), "nothing is looked for");
+        told(json!({ "mask": "", "hash_key_env": "A" }), "either");
+        told(json!({ "hash_key_env": "NO_SUCH_KEY" }), "NO_SUCH_KEY");
+    }
+}
