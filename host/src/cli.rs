@@ -6,7 +6,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::verbs::{
     bench, build, check, completions, dead_letter, dev, graph, inspect, man, new, registry, run,
-    stages, state, test,
+    schema, stages, state, test,
 };
 
 /// Runs data pipelines whose stages are sandboxed WebAssembly components.
@@ -57,6 +57,8 @@ enum Verb {
     Lock(registry::LockArgs),
     /// List the stages that come with pipehost; `pipehost inspect NAME` says more of each.
     Stages,
+    /// Print the JSON Schema of a pipeline's file, for editors.
+    Schema,
     /// Measure a pipeline or a component: sandboxed, and native where there is such a stage.
     #[command(long_about = bench::ABOUT)]
     Bench(bench::Args),
@@ -88,6 +90,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Verb::Pull(args) => registry::pull(&args),
         Verb::Lock(args) => registry::lock(&args),
         Verb::Stages => stages::stages(),
+        Verb::Schema => schema::schema(),
         Verb::Bench(args) => bench::bench(&args),
         Verb::DeadLetter(verb) => dead_letter::dead_letter(verb),
         Verb::State(verb) => state::state(verb),

@@ -1,7 +1,9 @@
 //! From the arguments to a configuration.
 
 use anyhow::{Context as _, Result, anyhow};
+use std::env::VarError;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,8 +13,8 @@ use crate::{grant, remote};
 use pipehost_config::limits::Fuel;
 use pipehost_config::mistake::{self, Mistake};
 use pipehost_config::{
-    At, Batching, Config, DeadLetters, Decoding, Encoding, Input, OnError, Plugin, Sink, SinkKind,
-    Source, SourceKind, Stage,
+    At, Batching, Config, DeadLetters, Decoding, Encoding, Input, OnError, Plugin, Reference, Sink,
+    SinkKind, Source, SourceKind, Stage,
 };
 use pipehost_observe::log::stderr;
 use pipehost_observe::metrics::Metrics;
@@ -181,14 +183,56 @@ pub fn file(path: &Path) -> Result<Loaded, Error> {
         let at = error.utf8_error().valid_up_to();
         Error::Usage(anyhow!("the pipeline {} is not UTF-8, from byte {at} on", path.display()))
     })?;
+    let base = path.parent().unwrap_or(Path::new(""));
     let (mut config, mistakes) =
-        pipehost_config::read(&text, path.parent().unwrap_or(Path::new("")));
+        pipehost_config::read_expanded(&text, base, &mut |reference| resolve(base, reference));
     if config.name == Config::default().name
         && let Some(stem) = path.file_stem()
     {
         config.name = stem.to_string_lossy().into_owned();
     }
     Ok(Loaded { config, mistakes, path: path.to_owned(), text })
+}
+
+/// What a reference in a pipeline stands for: a variable of this process, or the content of a file,
+/// which is relative to the folder of the pipeline.
+fn resolve(base: &Path, reference: &Reference<'_>) -> Result<Option<String>> {
+    match reference {
+        Reference::Variable(name) => match std::env::var(name) {
+            Ok(value) => {
+                if is_secret(name) {
+                    stderr::hide(&value, &format!("${{{name}}}"));
+                }
+                Ok(Some(value))
+            }
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => Err(anyhow!("the variable is not UTF-8")),
+        },
+        Reference::File(file) => {
+            const MOST: u64 = 1 << 20;
+            let path = base.join(file);
+            let mut value = String::new();
+            let read = fs::File::open(&path)
+                .and_then(|file| file.take(MOST + 1).read_to_string(&mut value))
+                .map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
+            if read as u64 > MOST {
+                return Err(anyhow!("{} has more than 1 MiB", path.display()));
+            }
+            // An editor puts it there.
+            let value = value.strip_suffix('\n').unwrap_or(&value);
+            let value = value.strip_suffix('\r').unwrap_or(value);
+            stderr::hide(value, &format!("${{file:{file}}}"));
+            Ok(Some(value.to_owned()))
+        }
+    }
+}
+
+/// Whether the name of a variable says that nobody should see it.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "CREDENTIAL", "AUTH"]
+        .iter()
+        .any(|part| name.contains(part))
 }
 
 /// Reads the pipeline that the arguments name, and applies what they override.

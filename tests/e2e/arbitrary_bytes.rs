@@ -3,10 +3,13 @@
 
 use std::path::Path;
 
-use pipehost_codec::{Decoded, Decoder, encode, frames};
+use pipehost_codec::{Decoded, Decoder, Start, encode, frames};
 use pipehost_config::graph::{self, DeclaredStages};
 use pipehost_config::mistake;
-use pipehost_config::{self as config, DecodeFormat, Decoding, Encoding, JsonMembers};
+use pipehost_config::{
+    self as config, Charset, Csv, CsvColumns, DecodeFormat, Decoding, Encoding, JsonMembers,
+    LineRule, Multiline, TooLong,
+};
 use pipehost_record::{BatchBuilder, Record};
 use pipehost_sandbox::contract::bindings::records as contract;
 use pipehost_sandbox::contract::outcome;
@@ -35,12 +38,29 @@ fn input() -> impl Strategy<Value = Vec<u8>> {
 
 fn decoding() -> impl Strategy<Value = Decoding> {
     let members = JsonMembers { timestamp: Some("at".to_owned()), ..JsonMembers::default() };
+    let csv = |columns| DecodeFormat::Csv(Csv { delimiter: b',', columns, key: None });
+    let multiline = |rule| DecodeFormat::Multiline(Multiline { rule, timeout: None, most: 3 });
     let format = prop_oneof![
         Just(DecodeFormat::Lines),
+        Just(multiline(LineRule::Begins("^[a-z]".into()))),
+        Just(multiline(LineRule::Continues("^[^a]".into()))),
+        Just(multiline(LineRule::Ends("[a-m]$".into()))),
+        Just(csv(CsvColumns::None)),
+        Just(csv(CsvColumns::Header)),
         Just(DecodeFormat::Json(members)),
         Just(DecodeFormat::Frames)
     ];
-    format.prop_map(|format| Decoding { format, max_line_bytes: 30 })
+    let charset = prop_oneof![
+        3 => Just(Charset::Utf8),
+        1 => Just(Charset::Utf16),
+        1 => Just(Charset::Other(encoding_rs::WINDOWS_1252)),
+    ];
+    (format, charset, any::<bool>()).prop_map(|(format, charset, truncates)| {
+        let is_lines = matches!(format, DecodeFormat::Lines | DecodeFormat::Multiline(_));
+        let too_long = if is_lines && truncates { TooLong::Truncate } else { TooLong::Reject };
+        let charset = if format == DecodeFormat::Frames { Charset::Utf8 } else { charset };
+        Decoding { format, max_line_bytes: 30, too_long, charset, ..Decoding::default() }
+    })
 }
 
 /// What comes out of a decoder: records and what is none, in order, with their numbers.
@@ -64,16 +84,15 @@ proptest! {
         limit in 1usize..4,
     ) {
         let mut whole = Vec::new();
-        let mut decoder = Decoder::new(&decoding, "test".into(), 0);
+        let mut decoder = Decoder::new(&decoding, "test".into(), &Start::default());
         let mut out = Decoded::default();
-        let complete = decoder.decode(&bytes, &mut out, |_| false).is_ok();
-        if complete {
-            decoder.end(&mut out);
-        }
+        let complete = decoder.decode(&bytes, &mut out, |_| false)
+            .and_then(|_| decoder.end(&mut out))
+            .is_ok();
         drain(&mut out, &mut whole);
 
         let mut parts = Vec::new();
-        let mut decoder = Decoder::new(&decoding, "test".into(), 0);
+        let mut decoder = Decoder::new(&decoding, "test".into(), &Start::default());
         let mut fed = 0;
         let stop = cut.index(bytes.len() + 1);
         let mut failed = false;
@@ -86,11 +105,16 @@ proptest! {
         }
         if !failed {
             let position = fed - decoder.begun() as usize;
-            let mut decoder = Decoder::new(&decoding, "test".into(), decoder.number());
-            failed = decoder.decode(&bytes[position..], &mut out, |_| false).is_err();
-            if !failed {
-                decoder.end(&mut out);
-            }
+            let start = Start {
+                number: decoder.number(),
+                offset: position as u64,
+                begins: position == 0,
+                head: bytes.clone(),
+            };
+            let mut decoder = Decoder::new(&decoding, "test".into(), &start);
+            failed = decoder.decode(&bytes[position..], &mut out, |_| false)
+                .and_then(|_| decoder.end(&mut out))
+                .is_err();
             drain(&mut out, &mut parts);
         }
         prop_assert_eq!(failed, !complete);

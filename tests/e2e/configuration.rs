@@ -51,3 +51,103 @@ fn a_pipeline_that_is_no_text() {
         .code(2)
         .says("the pipeline has no source");
 }
+
+#[test]
+fn references_stand_for_variables_and_files_and_are_never_shown() {
+    let pipeline = |more: &str| {
+        format!(
+            "[[source]]\nname = \"in\"\ntype = \"generate\"\ncount = \"${{COUNT:-2}}\"\n\
+             [[stage]]\nname = \"prefix\"\nplugin = \"add-prefix\"\ninput = \"in\"\n\
+             config = {{ prefix = \"${{file:key.txt}}-$${{x}}-${{1}}-\" }}\n\
+             [[stage]]\nname = \"filter\"\nplugin = \"filter\"\ninput = \"prefix\"\n\
+             config = {{ field = \"value\", exists = \"${{YES:-true}}\" }}\n\
+             [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"filter\"\n{more}\n"
+        )
+    };
+    let case = Case::new().file("key.txt", "s3cret\n").file("pipeline.toml", pipeline(""));
+    case.pipeline().ok().prints("s3cret-${x}-${1}-1\ns3cret-${x}-${1}-2\n");
+    let with = |variables: &[(&str, &str)]| {
+        let mut command = case.command(&["run", "pipeline.toml"]);
+        command.envs(variables.iter().copied());
+        case.run_command(command)
+    };
+    with(&[("COUNT", "1")]).ok().prints("s3cret-${x}-${1}-1\n");
+    with(&[("COUNT", "many")]).code(2).says("`count` must be a whole number").says("${COUNT:-2}");
+    with(&[("YES", "maybe")]).code(2).says("stage `filter`").says("exists");
+    // All that is not there is told at once, with its place.
+    let case = case.file("pipeline.toml", pipeline("rate = \"${RATE}\"\ncodec = \"${file:none}\""));
+    let told = case.pipeline().code(2);
+    for text in [
+        "${RATE}: the environment variable `RATE` is not set",
+        "write ${RATE:-default}",
+        "${file:none}: cannot read",
+        "2 mistakes",
+    ] {
+        assert!(told.stderr.contains(text), "{text:?} is not in {}", told.stderr);
+    }
+    // A message that would show a secret shows the reference.
+    for (variable, secret) in [("API_TOKEN", "t0ken-of-mine"), ("file:key.txt", "s3cret")] {
+        let text = pipeline(&format!(
+            "codec = \"${{{variable}}}\"\nbatch = {{ linger = \"${{{variable}}}\" }}"
+        ));
+        let case = Case::new().file("key.txt", "s3cret\n").file("pipeline.toml", text);
+        let mut command = case.command(&["check", "pipeline.toml"]);
+        command.env("API_TOKEN", "t0ken-of-mine");
+        let told = case.run_command(command).code(2);
+        assert!(!told.stderr.contains(secret), "{}", told.stderr);
+        assert!(told.stderr.contains(&format!("${{{variable}}}")), "{}", told.stderr);
+    }
+}
+
+/// The schema accepts the pipelines of the examples and of the documents' settings, and refuses what
+/// the program refuses for its names and types.
+#[test]
+fn the_schema_is_that_of_the_program() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&Case::new().run(&["schema"]).ok().stdout).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let json = |text: &str| {
+        let value: toml::Value = toml::from_str(text).unwrap();
+        serde_json::to_value(value).unwrap()
+    };
+    let mut count = 0;
+    let examples = crate::harness::root().join("host/examples");
+    let mut folders = vec![examples];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "toml") {
+                let value = json(&fs::read_to_string(&path).unwrap());
+                let errors: Vec<_> =
+                    validator.iter_errors(&value).map(|error| error.to_string()).collect();
+                assert!(errors.is_empty(), "{}: {errors:?}", path.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 10, "{count}");
+    let source = "[[source]]\nname = \"a\"\ntype = \"stdin\"\n";
+    for wrong in [
+        "[pipelin]\n".to_owned(),
+        "[[source]]\nname = \"a\"\ntype = \"tape\"\n".to_owned(),
+        "[[source]]\ntype = \"stdin\"\n".to_owned(),
+        format!("{source}paths = \"x\"\n"),
+        format!("{source}codec = {{ type = \"csv\", template = \"x\" }}\n"),
+        format!("{source}batch = {{ records = \"many\" }}\n"),
+        format!("{source}batch = {{ linger = \"5\" }}\n"),
+        "[[stage]]\nname = \"s\"\ninput = \"a\"\n".to_owned(),
+    ] {
+        assert!(!validator.is_valid(&json(&wrong)), "{wrong}");
+    }
+    for right in [
+        format!("{source}codec = {{ type = \"lines\", max_line = {{ bytes = \"1KiB\", then = \"truncate\" }} }}\n"),
+        format!("{source}batch = {{ records = \"${{N}}\", linger = \"1s\" }}\n"),
+        "[pipeline]\ndead_letters = { path = \"x\" }\n[[stage]]\nname = \"s\"\nplugin = \"filter\"\ninput = [\"a\"]\n\
+         limits = { fuel = false }\nretry = { attempts = \"unlimited\" }\nconfig = { x = 1 }\n".to_owned(),
+    ] {
+        let errors: Vec<_> = validator.iter_errors(&json(&right)).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{right}: {errors:?}");
+    }
+}

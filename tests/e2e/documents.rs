@@ -52,7 +52,7 @@ fn commands_run_as_they_are_written() {
             for file in fs::read_dir(root().join("host/examples")).unwrap() {
                 let file = file.unwrap().path();
                 let name = file.file_name().unwrap();
-                if !name.to_string_lossy().ends_with(".dead") {
+                if file.is_file() && !name.to_string_lossy().ends_with(".dead") {
                     fs::copy(&file, case.path("host/examples").join(name)).unwrap();
                 }
             }

@@ -283,3 +283,79 @@ fn compressed_files_are_known_by_what_they_hold() {
     let text = case.read("pipeline.toml").replace("\"packed\"", "\"cut.gz\"");
     case.file("pipeline.toml", text).pipeline().code(1).says("cut.gz: ");
 }
+
+#[test]
+fn files_that_are_there_may_be_read_from_their_end_on() {
+    let pipeline = |state: &str| {
+        let source =
+            "paths = \"*.log\"\nfollow = true\nbegin_at = \"end\"\nbatch = { linger = \"0s\" }";
+        Pipeline::with(state).source("in", "file", source).sink("out", "stdout", "").to_string()
+    };
+    for state in ["", "state = \"state\""] {
+        let case = Case::new().file("a.log", "old\nol").file("pipeline.toml", pipeline(state));
+        let mut run = Run::start(&case);
+        // A file that comes later is new, and is read from its begin.
+        fs::write(case.path("b.log"), "new\n").unwrap();
+        run.expect(&["new"]);
+        case.append("a.log", "d but not ended\n");
+        run.expect(&["old but not ended"]);
+        run.stop(Signal::TERM);
+        if !state.is_empty() {
+            // The next run goes on, and does not begin at the end again.
+            case.append("a.log", "meanwhile\n");
+            let mut run = Run::start(&case);
+            run.expect(&["meanwhile"]);
+            run.stop(Signal::TERM);
+        }
+    }
+    let text = pipeline("").replace("follow = true\n", "");
+    Case::new().file("pipeline.toml", text).pipeline().code(2).says("it needs `follow = true`");
+}
+
+#[test]
+fn old_files_and_those_that_are_excluded_are_left_out() {
+    let source = "paths = [\"*.log\", \"sub/**/*.log\"]\nexclude = [\"debug*\", \"sub/x/*\"]\nignore_older = \"1h\"\n\
+                  metadata = { path = \"file\", offset = \"at\" }";
+    let pipeline = Pipeline::new().source("in", "file", source).sink(
+        "out",
+        "stdout",
+        "codec = { type = \"lines\", template = \"{file}@{at} {value}\" }",
+    );
+    let case = Case::new().file("pipeline.toml", pipeline.to_string());
+    fs::create_dir_all(case.path("sub/x")).unwrap();
+    for file in ["a.log", "debug.log", "old.log", "sub/b.log", "sub/x/c.log"] {
+        fs::write(case.path(file), "é1\n2\n").unwrap();
+    }
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+    fs::File::open(case.path("old.log")).unwrap().set_modified(old).unwrap();
+    case.pipeline().ok().prints("a.log@0 é1\na.log@4 2\nsub/b.log@0 é1\nsub/b.log@4 2\n");
+}
+
+#[test]
+fn lines_of_a_record_are_given_when_no_other_comes() {
+    let codec =
+        "codec = { type = \"lines\", multiline = { continues = \"^ \", timeout = \"50ms\" } }";
+    let source =
+        format!("paths = \"in.log\"\nfollow = true\n{codec}\nbatch = {{ linger = \"0s\" }}");
+    for state in ["", "state = \"state\""] {
+        let pipeline = Pipeline::with(state)
+            .source("in", "file", &source)
+            .sink("out", "stdout", "codec = \"json\"")
+            .to_string();
+        let case = Case::new().file("pipeline.toml", pipeline).file("in.log", "a\n 1\n 2\n");
+        let mut run = Run::start(&case);
+        run.expect(&["{\"value\":\"a\\n 1\\n 2\"}"]);
+        // Half a line is none, and its record waits for it.
+        case.append("in.log", "b\n 1\nc");
+        run.expect(&["{\"value\":\"b\\n 1\"}"]);
+        case.append("in.log", "\n");
+        run.expect(&["{\"value\":\"c\"}"]);
+        run.stop(Signal::TERM);
+        if !state.is_empty() {
+            case.append("in.log", "d\n");
+            let mut run = Run::start(&case);
+            run.expect(&["{\"value\":\"d\"}"]);
+            run.stop(Signal::TERM);
+        }
+    }
+}

@@ -68,7 +68,7 @@ fn utf16(text: &str, big: bool) -> Vec<u8> {
 }
 
 #[test]
-fn utf16_is_recognised_and_refused() {
+fn utf16_is_recognised_and_read_if_the_codec_says_so() {
     for codec in ["\"lines\"", "\"csv\"", MEMBERS] {
         for text in ["a line\n", "Жа\n", "漢字\n"] {
             for big in [false, true] {
@@ -76,10 +76,18 @@ fn utf16_is_recognised_and_refused() {
                     .pipeline()
                     .code(1)
                     .prints("")
-                    .says("it is UTF-16, and only UTF-8 is read: convert it first, as with iconv");
+                    .says("it is UTF-16, and the codec reads UTF-8: set charset = \"utf-16\"");
             }
         }
     }
+    for text in ["a line", "Жа", "漢字", "\u{1f600}"] {
+        for big in [false, true] {
+            let codec = "{ type = \"lines\", charset = \"utf-16\" }";
+            values(&through(codec, "", utf16(&format!("{text}\r\nb"), big)), &[text, "b"]);
+        }
+    }
+    let latin = "{ type = \"csv\", charset = \"latin1\" }";
+    values(&through(latin, "", b"\xe9,\"\xfc\n\"\n"), &["é,\"ü\n\""]);
     // What a pipe brings is looked at, too.
     let case = through("\"lines\"", "", "").stdin(utf16("a\n", false));
     let text = case.read("pipeline.toml").replace("\"file\"\npaths = \"in.txt\"", "\"stdin\"");
@@ -279,4 +287,184 @@ fn json_path_matches_and_searches_in_the_sandbox_too() {
     );
     let input = "[{\"a\":\"xbc\",\"n\":1},{\"a\":\"bd\",\"n\":2}]\n";
     values(&through("\"lines\"", &stage, input), &["2"]);
+}
+
+/// The parts of a record in JSON, a line each.
+#[track_caller]
+fn prints(pipeline: &str, input: impl AsRef<[u8]>, expected: &[&str]) {
+    let case = Case::new().file("in.txt", input).file("pipeline.toml", pipeline);
+    let ran = case.pipeline().ok();
+    assert_eq!(ran.stdout.lines().collect::<Vec<_>>(), expected, "{}", ran.stderr);
+}
+
+#[test]
+fn json_values_over_lines_and_in_arrays_are_records() {
+    let codec = "{ type = \"json\", layout = \"values\", value = \"v\" }";
+    let input =
+        "[\n  { \"v\": 1 },\n  { \"v\": \"a\\nb\",\n    \"w\": [1] }\n]\n{\"v\":3}{\"v\":4}";
+    values(&through(codec, "", input), &["1", "a\nb", "3", "4"]);
+    let case = through(codec, "", "[{\"v\":1},");
+    case.pipeline().ok().says("in: 1 record was rejected");
+    assert_eq!(
+        crate::harness::letters(&case, "dead")[0].reason,
+        "the input ends within an array: its `]` is missing"
+    );
+}
+
+#[test]
+fn csv_is_written_with_a_header_in_each_file() {
+    let pipeline = |sink: &str| {
+        format!(
+            "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
+             codec = {{ type = \"csv\", header = true, key = \"id\" }}\nbatch = {{ records = 1 }}\n\
+             [[sink]]\nname = \"out\"\ninput = \"in\"\n{sink}\n\
+             codec = {{ type = \"csv\", columns = [\"key\", \"name\", \"none\"], delimiter = \";\" }}\n"
+        )
+    };
+    let input = "id,name\n1,\"a;b\"\n2,\"c\"\"d\ne\"\n3,\n";
+    let rows = ["1;\"a;b\";", "2;\"c\"\"d", "e\";", "3;;"];
+    let all = ["key;name;none", rows[0], rows[1], rows[2], rows[3]];
+    prints(&pipeline("type = \"stdout\""), input, &all);
+    let sink = "type = \"file\"\npath = \"out.csv\"\nrotate = { size = \"1B\" }";
+    let case = Case::new().file("in.txt", input).file("pipeline.toml", pipeline(sink));
+    case.pipeline().ok();
+    for (file, rows) in
+        [("out.csv.1", &rows[..1]), ("out.csv.2", &rows[1..3]), ("out.csv", &rows[3..])]
+    {
+        assert_eq!(case.read(file), format!("key;name;none\n{}\n", rows.join("\n")));
+    }
+    // What is added to a file has no second header.
+    let sink = "type = \"file\"\npath = \"out.csv\"\nappend = true";
+    let case = Case::new().file("in.txt", input).file("pipeline.toml", pipeline(sink));
+    case.pipeline().ok();
+    case.pipeline().ok();
+    assert_eq!(case.read("out.csv").matches("key;name;none").count(), 1);
+    assert_eq!(case.read("out.csv").lines().count(), 9);
+}
+
+#[test]
+fn a_header_that_cannot_be_right_ends_the_run() {
+    let pipeline = "[[source]]\nname = \"in\"\ntype = \"file\"\npaths = \"in.txt\"\n\
+                    codec = { type = \"csv\", header = true }\n\
+                    [[sink]]\nname = \"out\"\ninput = \"in\"\ntype = \"stdout\"\n";
+    for (input, why) in [
+        ("a,a\n1,2\n", "in.txt, line 1: the header has the name \"a\" twice"),
+        ("a,\"b\n1,2\n", "in.txt, line 1: in the header, a quote is not closed"),
+    ] {
+        let case = Case::new().file("in.txt", input).file("pipeline.toml", pipeline);
+        case.pipeline().code(1).says(why).prints("");
+    }
+}
+
+#[test]
+fn what_is_compressed_is_read_from_stdin_and_written_to_files() {
+    let text = "one\ntwo\nthree\n";
+    for (name, bytes) in [
+        ("gzip", gzip(text)),
+        ("zstd", zstd::encode_all(text.as_bytes(), 3).unwrap()),
+        ("none", text.as_bytes().to_vec()),
+    ] {
+        let compression =
+            if name == "none" { String::new() } else { format!("compression = \"{name}\"") };
+        let pipeline = Pipeline::new().source("in", "stdin", "").sink(
+            "out",
+            "file",
+            &format!("path = \"out\"\n{compression}"),
+        );
+        let case = Case::new().stdin(&bytes).file("pipeline.toml", pipeline.to_string());
+        case.pipeline().ok();
+        let written = fs::read(case.path("out")).unwrap();
+        let read = match name {
+            "gzip" => {
+                std::io::read_to_string(flate2::read::MultiGzDecoder::new(&*written)).unwrap()
+            }
+            "zstd" => String::from_utf8(zstd::decode_all(&*written).unwrap()).unwrap(),
+            _ => String::from_utf8(written).unwrap(),
+        };
+        assert_eq!(read, text, "{name}");
+        // A stream that breaks off says so.
+        if name != "none" {
+            let torn = Case::new()
+                .stdin(&bytes[..bytes.len() - 4])
+                .file("pipeline.toml", pipeline.to_string());
+            torn.pipeline().code(1).says("cannot read stdin: ");
+        }
+    }
+    // Bytes that only begin like it.
+    let pipeline = Pipeline::new().source("in", "stdin", "").sink("out", "stdout", "");
+    for bytes in [&b"\x1f"[..], b"\x28\xb5", b"\x28\n"] {
+        let ran =
+            Case::new().stdin(bytes).file("pipeline.toml", pipeline.to_string()).pipeline().ok();
+        assert_eq!(ran.stdout.lines().count(), 1);
+    }
+}
+
+#[test]
+fn a_compressed_file_goes_on_in_the_next_run_and_is_not_mixed() {
+    let pipeline = |compression: &str| {
+        Pipeline::with("state = \"state\"")
+            .source("in", "file", "paths = \"in.txt\"\nfollow = false")
+            .sink("out", "file", &format!("path = \"out.gz\"\n{compression}"))
+            .to_string()
+    };
+    let gzip = "compression = \"gzip\"";
+    let case = Case::new().file("in.txt", "a\n").file("pipeline.toml", pipeline(gzip));
+    case.pipeline().ok();
+    case.append("in.txt", "b\n");
+    case.pipeline().ok();
+    let read = || {
+        let written = fs::read(case.path("out.gz")).unwrap();
+        std::io::read_to_string(flate2::read::MultiGzDecoder::new(&*written)).unwrap()
+    };
+    assert_eq!(read(), "a\nb\n");
+    fs::write(case.path("pipeline.toml"), pipeline("")).unwrap();
+    case.append("in.txt", "c\n");
+    case.pipeline()
+        .code(1)
+        .says("will not add to")
+        .says("was written in gzip, and `compression` says without");
+    assert_eq!(read(), "a\nb\n");
+    fs::write(case.path("pipeline.toml"), pipeline(gzip)).unwrap();
+    case.pipeline().ok();
+    assert_eq!(read(), "a\nb\nc\n");
+}
+
+#[test]
+fn a_long_line_is_truncated_if_the_codec_says_so() {
+    let codec = |then: &str| {
+        format!("{{ type = \"lines\", max_line = {{ bytes = \"3B\", then = \"{then}\" }} }}")
+    };
+    let case = through(&codec("truncate"), "", "abcdef\nab\n");
+    let out = case.pipeline().ok().stdout;
+    assert_eq!(
+        out,
+        "{\"value\":\"abc\",\"attributes\":{\"truncated\":\"6\"}}\n{\"value\":\"ab\"}\n"
+    );
+    values(&through(&codec("reject"), "", "abcdef\nab\n"), &["ab"]);
+    let json = codec("truncate").replace("lines", "json");
+    through(&json, "", "").pipeline().code(2).says("only `lines` can be truncated");
+}
+
+#[test]
+fn mistakes_in_codecs_are_told() {
+    for (codec, why) in [
+        ("{ type = \"lines\", charset = \"utf-9\" }", "\"utf-9\" is not known"),
+        ("{ type = \"lines\", charset = \"shift_jis\" }", "\"shift_jis\" is not known"),
+        ("{ type = \"lines\", multiline = {} }", "needs one of `begins`, `continues` and `ends`"),
+        ("{ type = \"lines\", multiline = { begins = \"a\", ends = \"b\" } }", "needs one of"),
+        ("{ type = \"lines\", multiline = { begins = \"(\" } }", "unclosed group"),
+        (
+            "{ type = \"csv\", header = true, columns = [\"a\"] }",
+            "give either `header = true` or `columns`",
+        ),
+        ("{ type = \"csv\", key = \"a\" }", "`key`, \"a\", needs"),
+        ("{ type = \"csv\", columns = [\"a\", \"a\"] }", "names \"a\" twice"),
+        ("{ type = \"csv\", columns = [\"a\"], key = \"b\" }", "is none of `columns`"),
+        ("{ type = \"json\", layout = \"array\" }", "`layout` is \"lines\" or \"values\""),
+    ] {
+        through(codec, "", "").pipeline().code(2).says(why);
+    }
+    let sink = "[[source]]\nname = \"in\"\ntype = \"stdin\"\n\
+                [[sink]]\nname = \"out\"\ntype = \"stdout\"\ninput = \"in\"\ncodec = \"csv\"\n";
+    Case::new().file("pipeline.toml", sink).pipeline().code(2).says("needs `columns`");
 }

@@ -40,13 +40,15 @@ fn read_message(stream: &mut BufReader<&TcpStream>) -> Message {
 
 /// Posts a body without waiting for the answer.
 fn post(address: SocketAddr, headers: &str, body: &str) -> TcpStream {
+    post_bytes(address, headers, body.as_bytes())
+}
+
+fn post_bytes(address: SocketAddr, headers: &str, body: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     let length = body.len();
-    write!(
-        stream,
-        "POST /logs HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
-    )
-    .unwrap();
+    let head =
+        format!("POST /logs HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n{headers}\r\n");
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
     stream
 }
 
@@ -128,16 +130,38 @@ fn an_answer_says_that_the_records_are_in_the_file() {
 }
 
 #[test]
-fn a_body_that_is_encoded_is_refused() {
-    let case = to_file("", "");
+fn a_body_that_is_compressed_is_taken_within_the_same_limits() {
+    let case = to_file("", "max_body = \"100KiB\"");
     let run = Run::start(&case, &[]);
-    let text = "a body is taken as it is: send it without Content-Encoding\n";
+    let text = "this Content-Encoding is not known: send gzip, zstd, or none\n";
     let refused = "415 Unsupported Media Type";
-    expect(post(run.address, "Content-Encoding: gzip\r\n", "a\n"), refused, text);
+    expect(post(run.address, "Content-Encoding: br\r\n", "a\n"), refused, text);
+    let gzip = |text: &[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gzip.write_all(text).unwrap();
+        gzip.finish().unwrap()
+    };
+    let ok = "{\"records\":1}\n";
+    for (name, body) in
+        [("gzip", gzip(b"g\n")), ("zstd", zstd::encode_all(&b"z\n"[..], 3).unwrap())]
+    {
+        let encoding = format!("Content-Encoding: {name}\r\n");
+        expect(post_bytes(run.address, &encoding, &body), "200 OK", ok);
+        // One that breaks off, and one that swells.
+        let torn = answer(&post_bytes(run.address, &encoding, &body[..body.len() - 3]));
+        assert_eq!(torn.first, "HTTP/1.1 400 Bad Request");
+        assert!(torn.body.contains("cannot be decompressed"), "{}", torn.body);
+        let zeros = vec![0; 10 << 20];
+        let bomb =
+            if name == "gzip" { gzip(&zeros) } else { zstd::encode_all(&*zeros, 19).unwrap() };
+        assert!(bomb.len() < 100 << 10);
+        let large = answer(&post_bytes(run.address, &encoding, &bomb));
+        assert_eq!(large.first, "HTTP/1.1 413 Payload Too Large");
+    }
     let identity = "Content-Encoding: identity\r\n";
     expect(post(run.address, identity, "a\n"), "200 OK", "{\"records\":1}\n");
     run.stop(Signal::TERM);
-    assert_eq!(case.read("out.txt"), "a\n");
+    assert_eq!(case.read("out.txt"), "g\nz\na\n");
 }
 
 #[test]

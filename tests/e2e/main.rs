@@ -25,6 +25,7 @@ mod limits;
 mod observability;
 mod outputs;
 mod plugins;
+mod recipes;
 mod replacing;
 mod restarts;
 mod rotation;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pipehost_codec::{Decoded, Decoder, encode};
+use pipehost_codec::{Decoded, Decoder, Start, encode};
 use pipehost_config::{DecodeFormat, Decoding, Encoding, JsonAttributes, JsonMembers};
 use pipehost_record::Batch;
 use tokio::runtime::Runtime;
@@ -17,7 +17,7 @@ pub fn figures(_: &Runtime) {
     let log = folder.path().join("in.log");
     write_log(&log);
     let lines = std::fs::read(&log).expect("it was just written");
-    let decoding = |format| Decoding { format, max_line_bytes: 1 << 20 };
+    let decoding = |format| Decoding { format, max_line_bytes: 1 << 20, ..Decoding::default() };
 
     let plain = decoding(DecodeFormat::Lines);
     let [decoded, copied] = alternate(5, || decode(&plain, &lines, drop), || copy(&lines));
@@ -76,7 +76,7 @@ pub fn figures(_: &Runtime) {
 /// The time to make batches of the usual size.
 fn decode(decoding: &Decoding, bytes: &[u8], mut take: impl FnMut(Batch)) -> Duration {
     let full = |out: &Decoded| out.batch.len() >= 4096 || out.bytes() >= 1 << 20;
-    let mut decoder = Decoder::new(decoding, "bench".into(), 0);
+    let mut decoder = Decoder::new(decoding, "bench".into(), &Start::default());
     let mut out = Decoded::default();
     let start = std::time::Instant::now();
     for mut chunk in bytes.chunks(CHUNK) {
@@ -88,7 +88,7 @@ fn decode(decoding: &Decoding, bytes: &[u8], mut take: impl FnMut(Batch)) -> Dur
             }
         }
     }
-    decoder.end(&mut out);
+    decoder.end(&mut out).expect("it decodes");
     take(out.batch.take());
     start.elapsed()
 }

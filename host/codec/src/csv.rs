@@ -2,23 +2,31 @@
 //!
 //! A field may be quoted, and may then hold delimiters, line breaks, and doubled quotes. A record
 //! ends with a line end (`\n` or `\r\n`) outside of quotes; the last one may lack it. The value is
-//! the record as written; the stage `parse-csv` splits it into fields. A malformed record is
-//! refused whole: a quote inside an unquoted field, something other than a delimiter after a
+//! the record as written; its fields become attributes if the configuration names them, or with the
+//! stage `parse-csv`. A malformed record is refused whole: a quote inside an unquoted field, something other than a delimiter after a
 //! closing quote, a quote that is never closed.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use anyhow::{Result, anyhow, bail};
+
 use crate::begun::PartialRecord;
+use crate::decoded::Place;
 use crate::lines::without_return;
 use crate::{Decoded, Undecodable};
-use pipehost_record::Record;
+use pipehost_config::{Csv, CsvColumns, CsvFields, TooLong};
+use pipehost_record::template::without_prefix;
+use pipehost_record::time::rfc3339;
+use pipehost_record::{Batch, MAX_ATTRIBUTES, Record, check_name};
 
 /// Splits an input into records, and never holds more than `max_bytes` of one.
 pub struct CsvSplitter {
-    place: Arc<str>,
+    input: Arc<str>,
     delimiter: u8,
-    /// Lines before the current record.
+    /// Lines and bytes before the current record.
     lines: u64,
+    offset: u64,
     /// Line ends within the current record.
     within: u64,
     /// The part of the current record that came in earlier calls.
@@ -48,14 +56,21 @@ const BEHIND: &str = "a closing quote is not followed by a delimiter";
 const OPEN: &str = "a quote is not closed";
 
 impl CsvSplitter {
-    /// `lines`: the lines of the input before this one.
-    pub(super) fn new(place: Arc<str>, max_bytes: usize, delimiter: u8, lines: u64) -> Self {
+    /// `lines` and `offset` bytes of the input come before this record.
+    pub(super) fn new(
+        input: Arc<str>,
+        max_bytes: usize,
+        delimiter: u8,
+        lines: u64,
+        offset: u64,
+    ) -> Self {
         Self {
-            place,
+            input,
             delimiter,
             lines,
+            offset,
             within: 0,
-            begun: PartialRecord::new(max_bytes),
+            begun: PartialRecord::new(max_bytes, TooLong::Reject),
             last: 0,
             state: State::Plain,
         }
@@ -77,18 +92,19 @@ impl CsvSplitter {
         bytes: &[u8],
         out: &mut Decoded,
         full: impl Fn(&Decoded) -> bool,
-    ) -> usize {
+        fields: &mut Fields,
+    ) -> Result<usize> {
         // Where the current record starts or continues, and where the scan is.
         let (mut start, mut at) = (0, 0);
         while let Some(end) = self.end_of_record(bytes, start, at) {
-            self.end_record(&bytes[start..end], out);
+            self.end_record(&bytes[start..end], 1, out, fields)?;
             (start, at) = (end + 1, end + 1);
             if full(out) {
-                return start;
+                return Ok(start);
             }
         }
         self.extend(&bytes[start..]);
-        bytes.len()
+        Ok(bytes.len())
     }
 
     /// Scans from `at` on for the line end that ends the record.
@@ -133,13 +149,14 @@ impl CsvSplitter {
         None
     }
 
-    pub(super) fn end(&mut self, out: &mut Decoded) {
-        if !self.begun.is_empty() {
-            if self.state == State::Quoted {
-                self.state = State::Wrong(OPEN);
-            }
-            self.end_record(&[], out);
+    pub(super) fn end(&mut self, out: &mut Decoded, fields: &mut Fields) -> Result<()> {
+        if self.begun.is_empty() {
+            return Ok(());
         }
+        if self.state == State::Quoted {
+            self.state = State::Wrong(OPEN);
+        }
+        self.end_record(&[], 0, out, fields)
     }
 
     fn extend(&mut self, bytes: &[u8]) {
@@ -147,20 +164,41 @@ impl CsvSplitter {
         self.begun.extend(bytes);
     }
 
-    /// Ends the current record with these bytes.
-    fn end_record(&mut self, bytes: &[u8], out: &mut Decoded) {
-        let number = self.lines + 1;
-        self.lines += 1 + std::mem::take(&mut self.within);
+    /// Ends the current record with these bytes, behind which its line end is so long.
+    fn end_record(
+        &mut self,
+        bytes: &[u8],
+        line_end: u64,
+        out: &mut Decoded,
+        fields: &mut Fields,
+    ) -> Result<()> {
+        let place = Place { input: &self.input, number: self.lines + 1, offset: self.offset };
+        let number = place.number;
         let state = std::mem::replace(&mut self.state, State::Plain);
-        let joined = !self.begun.is_empty();
-        if joined {
-            self.extend(bytes);
+        let mut length = bytes.len() as u64;
+        let mut record = bytes;
+        if !self.begun.is_empty() {
+            self.last = bytes.last().copied().unwrap_or(self.last);
+            self.begun.extend(bytes);
+            length = self.begun.len();
+            record = self.begun.bytes();
         }
-        let record = without_return(if joined { self.begun.bytes() } else { bytes });
-        let length = self.begun.passed().unwrap_or(record.len() as u64);
+        self.lines += 1 + std::mem::take(&mut self.within);
+        self.offset += length + line_end;
+        let record = without_return(record);
+        let passed = self.begun.passed().unwrap_or(record.len() as u64);
         let limit = self.begun.max_bytes();
-        if length > limit as u64 {
-            let mut reason = format!("the record has {length} bytes, and max_line allows {limit}");
+        let mut taken = Ok(());
+        let wrong = match state {
+            _ if passed > limit as u64 => Some("it is too long"),
+            State::Wrong(why) => Some(why),
+            _ => None,
+        };
+        if let Some(why) = wrong.filter(|_| matches!(fields.names, Names::Come)) {
+            // Another record is no header in its place.
+            taken = Err(anyhow!("{}, line {number}: in the header, {why}", self.input));
+        } else if passed > limit as u64 {
+            let mut reason = format!("the record has {passed} bytes, and max_line allows {limit}");
             if let State::Wrong(why) = state {
                 reason = format!("{reason}; {why}");
             }
@@ -169,10 +207,206 @@ impl CsvSplitter {
             let record = Record { value: Some(record.to_vec()), ..Record::default() };
             out.refuse(Undecodable { number, reason: why.to_owned(), record });
         } else if !record.is_empty() {
-            out.batch.push_value(&self.place, number, record);
+            taken = fields.take(place, record, out);
         }
         self.begun.clear();
+        taken
     }
+}
+
+/// The attributes that take the fields of a record.
+pub struct Fields {
+    delimiter: u8,
+    names: Names,
+    key: Option<String>,
+}
+
+enum Names {
+    None,
+    Are(Vec<String>),
+    /// The next record has them.
+    Come,
+    /// They were in a record that is not there any more.
+    Unknown,
+}
+
+impl Fields {
+    pub(super) fn new(csv: &Csv) -> Self {
+        let names = match &csv.columns {
+            CsvColumns::None => Names::None,
+            CsvColumns::Named(names) => Names::Are(names.clone()),
+            CsvColumns::Header => Names::Come,
+        };
+        Self { delimiter: csv.delimiter, names, key: csv.key.clone() }
+    }
+
+    /// The input does not begin here: `head` is how it begins, or nothing if that is not known.
+    pub(super) fn go_on(&mut self, head: &[u8]) {
+        if !matches!(self.names, Names::Come) {
+            return;
+        }
+        let mut splitter = CsvSplitter::new("".into(), head.len(), self.delimiter, 0, 0);
+        let (mut out, mut is_found) = (Decoded::default(), false);
+        let mut at = 0;
+        while at < head.len() && matches!(self.names, Names::Come) {
+            match splitter.split(&head[at..], &mut out, |_| true, self) {
+                Ok(taken) => at += taken,
+                Err(_) => break,
+            }
+            is_found = matches!(self.names, Names::Are(_));
+        }
+        if !is_found {
+            self.names = Names::Unknown;
+        }
+    }
+
+    /// Makes a record of a CSV record, or takes its fields as names.
+    fn take(&mut self, place: Place<'_>, record: &[u8], out: &mut Decoded) -> Result<()> {
+        let refuse = |reason: String, out: &mut Decoded| {
+            let record = Record { value: Some(record.to_vec()), ..Record::default() };
+            out.refuse(Undecodable { number: place.number, reason, record });
+        };
+        match &self.names {
+            Names::None => out.push_value(place, record),
+            Names::Come => {
+                let names = split_fields(record, self.delimiter).map(|field| {
+                    String::from_utf8(field.into_owned()).map_err(|_| anyhow!("a name is not UTF-8"))
+                });
+                let names = names.collect::<Result<Vec<_>>>().and_then(|names| self.check(names));
+                let names = names
+                    .map_err(|why| anyhow!("{}, line {}: {why:#}", place.input, place.number))?;
+                self.names = Names::Are(names);
+            }
+            Names::Unknown => refuse(
+                "the names of its fields are not known here: they are in the header of its file. Name \
+                 them with `columns` in the codec"
+                    .to_owned(),
+                out,
+            ),
+            Names::Are(names) => {
+                let fields: Vec<Cow<'_, [u8]>> = split_fields(record, self.delimiter).collect();
+                if fields.len() != names.len() {
+                    let (found, wanted) = (fields.len(), names.len());
+                    refuse(format!("it has {found} fields, and there are {wanted} columns"), out);
+                    return Ok(());
+                }
+                let named = || names.iter().zip(&fields).filter(|(name, _)| !name.is_empty());
+                let key = self.key.as_ref().and_then(|key| named().find(|(name, _)| *name == key));
+                let key = key.map(|(_, field)| &**field);
+                let attributes = named().map(|(name, field)| (&**name, &**field));
+                out.push(place, None, key, Some(record), attributes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the names of a header.
+    fn check(&self, names: Vec<String>) -> Result<Vec<String>> {
+        let of_attributes = || names.iter().filter(|name| !name.is_empty());
+        if of_attributes().count() > MAX_ATTRIBUTES {
+            bail!(
+                "the header has {} names, and at most {MAX_ATTRIBUTES} can be attributes",
+                names.len()
+            );
+        }
+        let mut seen = std::collections::HashSet::new();
+        for name in of_attributes() {
+            check_name(name)?;
+            if !seen.insert(name) {
+                bail!("the header has the name {name:?} twice");
+            }
+        }
+        if let Some(key) = self.key.as_ref().filter(|key| !names.contains(key)) {
+            bail!("the header has no name {key:?}, which `key` wants");
+        }
+        Ok(names)
+    }
+}
+
+/// The fields of a well-formed record, without their quotes.
+fn split_fields(record: &[u8], delimiter: u8) -> impl Iterator<Item = Cow<'_, [u8]>> {
+    let mut rest = Some(record);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        if let Some(quoted) = text.strip_prefix(b"\"") {
+            let (field, behind) = unquoted(quoted);
+            rest = behind.get(1..); // Behind the delimiter.
+            return Some(field);
+        }
+        let end = memchr::memchr(delimiter, text).unwrap_or(text.len());
+        rest = text.get(end + 1..);
+        Some(text[..end].into())
+    })
+}
+
+/// What stands before the quote that closes a field, and what is behind that.
+fn unquoted(text: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
+    let mut field = Cow::Borrowed(&[][..]);
+    let mut rest = text;
+    loop {
+        let end = memchr::memchr(b'"', rest).unwrap_or(rest.len());
+        let is_doubled = rest.get(end + 1) == Some(&b'"');
+        let part = &rest[..end + usize::from(is_doubled)];
+        if field.is_empty() {
+            field = Cow::Borrowed(part);
+        } else {
+            field.to_mut().extend_from_slice(part);
+        }
+        if !is_doubled {
+            return (field, rest.get(end + 1..).unwrap_or_default());
+        }
+        rest = &rest[end + 2..];
+    }
+}
+
+/// The record with the names of the columns.
+pub(super) fn header(fields: &CsvFields, out: &mut Vec<u8>) {
+    if fields.header {
+        let names = fields.columns.iter().map(|name| Some(without_prefix(name).as_bytes()));
+        write(fields, names, out);
+    }
+}
+
+/// Writes a row as a CSV record of RFC 4180, which ends with `\n`.
+pub(super) fn encode(fields: &CsvFields, batch: &Batch, row: usize, out: &mut Vec<u8>) {
+    let time = batch.timestamps.as_ref().and_then(|times| times.get(row)).map(rfc3339);
+    let columns = fields.columns.iter().map(|name| match &**name {
+        "timestamp" => time.as_deref().map(str::as_bytes),
+        "value" => batch.value.as_ref()?.get(row),
+        "key" => batch.key.as_ref()?.get(row),
+        name => batch.attribute(without_prefix(name))?.get(row),
+    });
+    write(fields, columns, out);
+}
+
+fn write<'f>(
+    fields: &CsvFields,
+    columns: impl Iterator<Item = Option<&'f [u8]>>,
+    out: &mut Vec<u8>,
+) {
+    let is_alone = fields.columns.len() == 1;
+    for (index, field) in columns.enumerate() {
+        if index > 0 {
+            out.push(fields.delimiter);
+        }
+        let field = field.unwrap_or_default();
+        let special = |byte: &u8| *byte == fields.delimiter || b"\"\r\n".contains(byte);
+        // An empty line would be no record.
+        let needs_quotes = field.iter().any(special) || is_alone && field.is_empty();
+        if !needs_quotes && !fields.quotes_all {
+            out.extend_from_slice(field);
+            continue;
+        }
+        out.push(b'"');
+        for part in field.split_inclusive(|byte| *byte == b'"') {
+            out.extend_from_slice(part);
+            if part.ends_with(b"\"") {
+                out.push(b'"');
+            }
+        }
+        out.push(b'"');
+    }
+    out.push(b'\n');
 }
 
 #[cfg(test)]
@@ -184,15 +418,19 @@ mod tests {
 
     /// Splits an input that arrives in pieces: records and refused ones, with their lines.
     fn split(input: &[u8], piece: usize, max: usize) -> Vec<(u64, String, Option<String>)> {
-        let mut splitter = CsvSplitter::new("test".into(), max, b',', 0);
+        let mut splitter = CsvSplitter::new("test".into(), max, b',', 0, 0);
+        let csv = Csv { delimiter: b',', columns: CsvColumns::None, key: None };
+        let mut fields = Fields::new(&csv);
         let mut out = Decoded::default();
         for mut bytes in input.chunks(piece) {
             while !bytes.is_empty() {
-                let taken = splitter.split(bytes, &mut out, |out| out.batch.len() == 1);
+                let taken =
+                    splitter.split(bytes, &mut out, |out| out.batch.len() == 1, &mut fields);
+                let taken = taken.unwrap();
                 bytes = &bytes[taken..];
             }
         }
-        splitter.end(&mut out);
+        splitter.end(&mut out, &mut fields).unwrap();
         let text = |bytes: Option<Vec<u8>>| String::from_utf8(bytes.unwrap_or_default()).unwrap();
         let batch = out.batch.take();
         let good = (0..batch.len)
@@ -243,6 +481,54 @@ mod tests {
                 ],
                 "in pieces of {piece}"
             );
+        }
+    }
+
+    #[test]
+    fn the_fields_of_a_record_are_what_the_table_says() {
+        for line in TABLE.lines() {
+            let case: serde_json::Value = serde_json::from_str(line).unwrap();
+            for record in case["records"].as_array().unwrap() {
+                let Some(expected) = record["fields"].as_array() else { continue };
+                let raw = record["raw"].as_str().unwrap();
+                let found: Vec<_> = split_fields(raw.as_bytes(), b',')
+                    .map(|field| String::from_utf8(field.into_owned()).unwrap())
+                    .collect();
+                assert_eq!(
+                    found,
+                    expected.iter().map(|f| f.as_str().unwrap()).collect::<Vec<_>>(),
+                    "{raw:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let texts = ["", "a", "a,b", "say \"hi\"", "\"", "two\nlines", "cr\r", " x ", "é"];
+        let mut builder = pipehost_record::BatchBuilder::default();
+        for first in texts {
+            for second in texts {
+                let attributes = [("a", first.as_bytes()), ("b", second.as_bytes())];
+                builder.push(&"t".into(), 1, None, None, None, attributes.into_iter());
+            }
+        }
+        let batch = builder.take();
+        for quotes_all in [false, true] {
+            let columns = vec!["a".to_owned(), "attribute:b".to_owned()];
+            let fields = CsvFields { delimiter: b',', columns, header: true, quotes_all };
+            let mut text = Vec::new();
+            header(&fields, &mut text);
+            (0..batch.len).for_each(|row| encode(&fields, &batch, row, &mut text));
+            let csv = Csv { delimiter: b',', columns: CsvColumns::Header, key: None };
+            let mut splitter = CsvSplitter::new("t".into(), 1000, b',', 0, 0);
+            let (mut out, mut names) = (Decoded::default(), Fields::new(&csv));
+            assert_eq!(splitter.split(&text, &mut out, |_| false, &mut names).unwrap(), text.len());
+            let found = out.batch.take();
+            assert_eq!(found.len, batch.len, "{:?}", out.undecodable());
+            for row in 0..batch.len {
+                assert_eq!(found.record(row).attributes, batch.record(row).attributes);
+            }
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -12,8 +11,9 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::decoded::Place;
 use crate::{Decoded, Undecodable};
-use pipehost_config::{JsonAttributes, JsonMembers, JsonNumbers};
+use pipehost_config::{JsonAttributes, JsonMembers, JsonParts, PartSet};
 use pipehost_record::check_name;
 use pipehost_record::time::rfc3339;
 use pipehost_record::{Batch, MAX_ATTRIBUTES, Record};
@@ -27,7 +27,7 @@ impl Members {
     }
 
     /// Decodes a line; skips an empty one.
-    pub(super) fn decode(&self, place: &Arc<str>, number: u64, line: &[u8], out: &mut Decoded) {
+    pub(super) fn decode(&self, place: Place<'_>, line: &[u8], out: &mut Decoded) {
         if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
             return;
         }
@@ -37,11 +37,12 @@ impl Members {
                 // If no member is configured as the value, the value is the line.
                 let value = value.as_ref().map_or(Some(line), |v| v.as_deref().map(str::as_bytes));
                 let attributes = attributes.iter().map(|(name, text)| (&**name, text.as_bytes()));
-                out.batch.push(place, number, timestamp, key, value, attributes);
+                out.push(place, timestamp, key, value, attributes);
             }
             Err(reason) => {
                 let record = Record { value: Some(line.to_vec()), ..Record::default() };
-                out.refuse(Undecodable { number, reason: reason.to_string(), record });
+                let (number, reason) = (place.number, reason.to_string());
+                out.refuse(Undecodable { number, reason, record });
             }
         }
     }
@@ -113,30 +114,34 @@ fn time(member: Member<'_>) -> Result<i64, Malformed> {
 
 /// Writes those of `timestamp`, `key`, `value` and `attributes` that a record has.
 /// Bytes that are not UTF-8 become `{"base64": "…"}`.
-pub(super) fn encode(numbers: &JsonNumbers, batch: &Batch, row: usize, out: &mut Vec<u8>) {
-    serde_json::to_writer(&mut *out, &Row { numbers, batch, row })
+pub(super) fn encode(parts: &JsonParts, batch: &Batch, row: usize, out: &mut Vec<u8>) {
+    serde_json::to_writer(&mut *out, &Row { parts, batch, row })
         .expect("a vector takes all, and keys are texts");
     out.push(b'\n');
 }
 
 /// Serializes a record as an object, without copying it first.
 struct Row<'a> {
-    numbers: &'a JsonNumbers,
+    parts: &'a JsonParts,
     batch: &'a Batch,
     row: usize,
 }
 
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { numbers, batch, row } = *self;
+        let Self { parts, batch, row } = *self;
         let mut object = serializer.serialize_map(None)?;
         if let Some(time) = batch.timestamps.as_ref().and_then(|times| times.get(row)) {
             object.serialize_entry("timestamp", &rfc3339(time))?;
         }
-        let parts = [("key", &batch.key, numbers.key), ("value", &batch.value, numbers.value)];
-        for (name, column, is_number) in parts {
+        let kind = |of: fn(&PartSet) -> bool| Kind::of(of(&parts.numbers), of(&parts.raw));
+        let columns = [
+            ("key", &batch.key, kind(|parts| parts.key)),
+            ("value", &batch.value, kind(|parts| parts.value)),
+        ];
+        for (name, column, kind) in columns {
             if let Some(bytes) = column.as_ref().and_then(|column| column.get(row)) {
-                object.serialize_entry(name, &Text { bytes, is_number })?;
+                object.serialize_entry(name, &Text { bytes, kind })?;
             }
         }
         if batch.attributes_of(row).next().is_some() {
@@ -150,31 +155,59 @@ struct Attributes<'a>(&'a Row<'a>);
 
 impl Serialize for Attributes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Row { numbers, batch, row } = self.0;
-        let is_number = |name: &str| numbers.attributes.iter().any(|number| number == name);
-        serializer.collect_map(
-            batch
-                .attributes_of(*row)
-                .map(|(name, bytes)| (name, Text { bytes, is_number: is_number(name) })),
-        )
+        let Row { parts, batch, row } = self.0;
+        let has = |set: &PartSet, name: &str| set.attributes.iter().any(|other| other == name);
+        let kind = |name: &str| Kind::of(has(&parts.numbers, name), has(&parts.raw, name));
+        let attributes = batch.attributes_of(*row);
+        serializer
+            .collect_map(attributes.map(|(name, bytes)| (name, Text { bytes, kind: kind(name) })))
     }
 }
 
 struct Text<'a> {
     bytes: &'a [u8],
-    /// Written as a number, if it is one in JSON.
-    is_number: bool,
+    kind: Kind,
+}
+
+/// As what a part is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    /// As a number, if it is one in JSON.
+    Number,
+    /// As it is, if it is JSON.
+    Raw,
+}
+
+impl Kind {
+    fn of(is_number: bool, is_raw: bool) -> Self {
+        match (is_raw, is_number) {
+            (true, _) => Self::Raw,
+            (false, true) => Self::Number,
+            (false, false) => Self::Text,
+        }
+    }
+
+    /// Whether a text that begins like this may be written without quotes.
+    fn fits(self, text: &str) -> bool {
+        match self {
+            Self::Text => false,
+            Self::Number => text.starts_with(|c: char| c == '-' || c.is_ascii_digit()),
+            Self::Raw => true,
+        }
+    }
 }
 
 impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(self.bytes) {
-            Ok(text)
-                if self.is_number && text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) =>
-            {
-                // Written raw, with all of its digits.
+            Ok(text) if self.kind.fits(text) => {
+                // Written as it is, with all digits of a number. A line break in it would be one
+                // in the line.
                 match serde_json::from_str::<&RawValue>(text) {
-                    Ok(number) if number.get() == text => number.serialize(serializer),
+                    Ok(json) if json.get() == text && !text.contains(['\n', '\r']) => {
+                        json.serialize(serializer)
+                    }
                     _ => serializer.serialize_str(text),
                 }
             }

@@ -1,127 +1,178 @@
 //! Bytes to batches and back: lines, CSV, JSON, frames.
 
 mod begun;
+mod charset;
 mod csv;
+mod decoded;
 pub mod frames;
 mod json;
+mod labels;
 mod lines;
+mod multiline;
 mod prefix;
+mod values;
 
 use anyhow::Result;
 use std::sync::Arc;
+use std::time::Duration;
 
-use pipehost_config::{DecodeFormat, Decoding, Encoding};
-use pipehost_record::{Batch, BatchBuilder, Record};
+use charset::Transcoder;
+pub use decoded::{Decoded, Undecodable};
+use labels::Labels;
+use pipehost_config::{
+    Charset, CsvColumns, DecodeFormat, Decoding, Encoding, JsonLayout, Metadata,
+};
+use pipehost_record::Batch;
 use prefix::Prefix;
 pub use prefix::{CONVERT, HEAD, is_utf16};
 
-/// A piece of input that does not decode.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undecodable {
-    /// Its number among the records of its input, from 1.
+/// How much of the begin of an input a decoder wants that goes on in its middle: the byte order
+/// mark, and the names in a header.
+pub const BEGIN: usize = 64 << 10;
+
+/// Where a decoder begins in an input.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// Records (in text formats, lines) and bytes before it.
     pub number: u64,
-    pub reason: String,
-    /// Its bytes, as the value; none if it was too long to hold.
-    pub record: Record,
+    pub offset: u64,
+    /// Whether the input begins here. If not, `head` is how it begins, [`BEGIN`] bytes at most, as
+    /// far as that is known.
+    pub begins: bool,
+    pub head: Vec<u8>,
 }
 
-/// What a decoder has found: records, and input that does not decode.
-#[derive(Debug, Default)]
-pub struct Decoded {
-    pub batch: BatchBuilder,
-    undecodable: Vec<Undecodable>,
-    /// Bytes that `undecodable` takes.
-    undecodable_bytes: usize,
+impl Default for Start {
+    /// The begin of an input.
+    fn default() -> Self {
+        Self { number: 0, offset: 0, begins: true, head: Vec::new() }
+    }
 }
 
-impl Decoded {
-    /// Whether nothing was found yet.
-    pub fn is_empty(&self) -> bool {
-        self.batch.is_empty() && self.undecodable.is_empty()
-    }
-
-    /// Bytes that records and undecodable input take.
-    pub fn bytes(&self) -> usize {
-        self.batch.bytes() + self.undecodable_bytes
-    }
-
-    /// Adds a piece of input that does not decode.
-    pub fn refuse(&mut self, undecodable: Undecodable) {
-        const ITSELF: usize = 128;
-        let Undecodable { reason, record, .. } = &undecodable;
-        let value = record.value.as_ref().map_or(0, Vec::len);
-        self.undecodable_bytes += ITSELF + reason.len() + value;
-        self.undecodable.push(undecodable);
-    }
-
-    pub fn undecodable(&self) -> &[Undecodable] {
-        &self.undecodable
-    }
-
-    pub fn take_undecodable(&mut self) -> Vec<Undecodable> {
-        self.undecodable_bytes = 0;
-        std::mem::take(&mut self.undecodable)
-    }
+/// Whether a decoder that goes on in the middle of an input has to know how that begins.
+pub fn needs_head(decoding: &Decoding) -> bool {
+    let has_header =
+        matches!(&decoding.format, DecodeFormat::Csv(csv) if csv.columns == CsvColumns::Header);
+    has_header || decoding.charset == Charset::Utf16
 }
 
 /// Decodes one input: a file, or stdin.
 pub struct Decoder {
+    input: Arc<str>,
+    metadata: Metadata,
     /// Looks for a byte order mark before a text, until the first bytes have come.
     prefix: Prefix,
+    transcoder: Option<Transcoder>,
     splitter: RecordSplitter,
 }
 
 enum RecordSplitter {
     Lines(lines::LineSplitter),
-    Csv(csv::CsvSplitter),
+    Multiline(Box<multiline::MultilineSplitter>),
+    Csv(Box<(csv::CsvSplitter, csv::Fields)>),
     Json(lines::LineSplitter, json::Members),
+    Values(values::ValueSplitter, json::Members),
     Frames(frames::FrameSplitter),
 }
 
 impl Decoder {
-    /// `place` is the origin that the records carry; `number` of them came before. 0 means that
-    /// this is the start of the input.
-    pub fn new(decoding: &Decoding, place: Arc<str>, number: u64) -> Self {
-        let max = decoding.max_line_bytes;
-        let lines = || lines::LineSplitter::new(place.clone(), max, number);
+    /// `input` is the origin that the records carry.
+    pub fn new(decoding: &Decoding, input: Arc<str>, start: &Start) -> Self {
+        let (max, too_long) = (decoding.max_line_bytes, decoding.too_long);
+        let (number, offset) = (start.number, start.offset);
+        let begins = start.begins;
+        let lines = || lines::LineSplitter::new(input.clone(), max, too_long, number, offset);
         let splitter = match &decoding.format {
             DecodeFormat::Lines => RecordSplitter::Lines(lines()),
-            DecodeFormat::Csv { delimiter } => {
-                RecordSplitter::Csv(csv::CsvSplitter::new(place.clone(), max, *delimiter, number))
+            DecodeFormat::Multiline(multiline) => {
+                let splitter = multiline::MultilineSplitter::new(
+                    input.clone(),
+                    multiline,
+                    max,
+                    too_long,
+                    number,
+                    offset,
+                );
+                RecordSplitter::Multiline(splitter.into())
+            }
+            DecodeFormat::Csv(csv) => {
+                let splitter =
+                    csv::CsvSplitter::new(input.clone(), max, csv.delimiter, number, offset);
+                let mut fields = csv::Fields::new(csv);
+                if !begins {
+                    let head = text_of(decoding.charset, &start.head);
+                    fields.go_on(&head);
+                }
+                RecordSplitter::Csv((splitter, fields).into())
             }
             DecodeFormat::Json(members) => {
-                RecordSplitter::Json(lines(), json::Members::new(members.clone()))
+                let splitter = json::Members::new(members.clone());
+                match members.layout {
+                    JsonLayout::Lines => RecordSplitter::Json(lines(), splitter),
+                    JsonLayout::Values => {
+                        let values =
+                            values::ValueSplitter::new(input.clone(), max, begins, number, offset);
+                        RecordSplitter::Values(values, splitter)
+                    }
+                }
             }
             DecodeFormat::Frames => {
-                RecordSplitter::Frames(frames::FrameSplitter::new(place.clone(), number))
+                RecordSplitter::Frames(frames::FrameSplitter::new(input.clone(), number))
             }
         };
-        Self { prefix: Prefix::new(place), splitter }.at_begin(number == 0)
-    }
-
-    /// Sets whether this is the start of the input, where a byte order mark may stand.
-    pub fn at_begin(mut self, begin: bool) -> Self {
-        self.prefix.look(begin && !matches!(self.splitter, RecordSplitter::Frames(_)));
-        self
+        let is_text = !matches!(splitter, RecordSplitter::Frames(_));
+        let transcoder = Transcoder::new(decoding.charset, begins, &start.head);
+        let mut prefix = Prefix::new(input.clone());
+        prefix.look(begins && is_text && transcoder.is_none());
+        Self { input, metadata: decoding.metadata.clone(), prefix, transcoder, splitter }
     }
 
     /// Records so far (in text formats, lines), including those before this decoder.
     pub fn number(&self) -> u64 {
         match &self.splitter {
             RecordSplitter::Lines(lines) | RecordSplitter::Json(lines, _) => lines.number(),
-            RecordSplitter::Csv(csv) => csv.number(),
+            RecordSplitter::Multiline(lines) => lines.number(),
+            RecordSplitter::Csv(csv) => csv.0.number(),
+            RecordSplitter::Values(values, _) => values.number(),
             RecordSplitter::Frames(frames) => frames.number(),
         }
     }
 
     /// Bytes that were taken of a record that is still incomplete.
     pub fn begun(&self) -> u64 {
-        let begun = match &self.splitter {
-            RecordSplitter::Lines(lines) | RecordSplitter::Json(lines, _) => lines.begun(),
-            RecordSplitter::Csv(csv) => csv.begun(),
-            RecordSplitter::Frames(frames) => frames.begun(),
-        };
-        begun + self.prefix.begun()
+        match &self.transcoder {
+            Some(transcoder) => transcoder.begun(),
+            None => self.splitter.begun() + self.prefix.begun(),
+        }
+    }
+
+    /// Bytes of a line that has not ended yet: of those that are begun, the last.
+    pub fn line_begun(&self) -> u64 {
+        match (&self.transcoder, &self.splitter) {
+            (Some(transcoder), _) => transcoder.line_begun(),
+            (None, RecordSplitter::Multiline(lines)) => lines.line_begun(),
+            (None, _) => self.begun(),
+        }
+    }
+
+    /// How long whole lines are held that may be a record, if no more come; then they are to be
+    /// [given](Self::give).
+    pub fn waits(&self) -> Option<Duration> {
+        match &self.splitter {
+            RecordSplitter::Multiline(lines) => lines.waits(),
+            _ => None,
+        }
+    }
+
+    /// Gives whole lines that are held, as a record.
+    pub fn give(&mut self, out: &mut Decoded) {
+        self.label(out);
+        if let RecordSplitter::Multiline(lines) = &mut self.splitter {
+            lines.give(out);
+            if let Some(transcoder) = &mut self.transcoder {
+                transcoder.give();
+            }
+        }
     }
 
     /// Takes bytes until they end or `full` says to send the batch first. Returns how many were
@@ -135,6 +186,20 @@ impl Decoder {
         out: &mut Decoded,
         full: impl Fn(&Decoded) -> bool,
     ) -> Result<usize> {
+        self.label(out);
+        if let Some(transcoder) = &mut self.transcoder {
+            let mut taken = 0;
+            while taken < bytes.len() {
+                let piece = transcoder.next(&bytes[taken..]);
+                taken += piece.taken;
+                self.splitter.split(piece.text.as_bytes(), out, |_| false)?;
+                transcoder.note(&piece, self.splitter.begun());
+                if full(out) {
+                    break;
+                }
+            }
+            return Ok(taken);
+        }
         let (taken, first) = self.prefix.take(bytes)?;
         if let Some(first) = first {
             // They are too few to end a record, so all are taken.
@@ -144,15 +209,56 @@ impl Decoder {
     }
 
     /// Ends the input: decodes or refuses a record that is still incomplete.
-    pub fn end(&mut self, out: &mut Decoded) {
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn end(&mut self, out: &mut Decoded) -> Result<()> {
+        self.label(out);
         if let Some(first) = self.prefix.end() {
-            self.splitter.split(&first, out, |_| false).expect("texts always split");
+            self.splitter.split(&first, out, |_| false)?;
         }
-        self.splitter.end(out);
+        if let Some(transcoder) = &mut self.transcoder {
+            let last = transcoder.end();
+            self.splitter.split(last.as_bytes(), out, |_| false)?;
+        }
+        self.splitter.end(out)
+    }
+
+    /// What the records that are found now have beside their bytes.
+    fn label(&self, out: &mut Decoded) {
+        if self.metadata != Metadata::default() {
+            out.labels = Labels::of_input(&self.metadata, &self.input).into();
+        } else if !out.labels.is_empty() {
+            out.labels = Arc::default();
+        }
     }
 }
 
+/// The begin of an input in UTF-8.
+fn text_of(charset: Charset, head: &[u8]) -> Vec<u8> {
+    let Some(mut transcoder) = Transcoder::new(charset, true, &[]) else {
+        return head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).to_vec();
+    };
+    let (mut text, mut taken) = (Vec::new(), 0);
+    while taken < head.len() {
+        let piece = transcoder.next(&head[taken..]);
+        taken += piece.taken;
+        text.extend_from_slice(piece.text.as_bytes());
+    }
+    text
+}
+
 impl RecordSplitter {
+    fn begun(&self) -> u64 {
+        match self {
+            Self::Lines(lines) | Self::Json(lines, _) => lines.begun(),
+            Self::Multiline(lines) => lines.begun(),
+            Self::Csv(csv) => csv.0.begun(),
+            Self::Values(values, _) => values.begun(),
+            Self::Frames(frames) => frames.begun(),
+        }
+    }
+
     fn split(
         &mut self,
         bytes: &[u8],
@@ -161,25 +267,41 @@ impl RecordSplitter {
     ) -> Result<usize> {
         match self {
             Self::Lines(lines) => Ok(lines.split(bytes, out, full, lines::value)),
-            Self::Csv(csv) => Ok(csv.split(bytes, out, full)),
-            Self::Json(lines, members) => {
-                Ok(lines.split(bytes, out, full, |place, number, line, out| {
-                    members.decode(place, number, line, out);
+            Self::Multiline(lines) => Ok(lines.split(bytes, out, full)),
+            Self::Csv(csv) => csv.0.split(bytes, out, full, &mut csv.1),
+            Self::Json(lines, members) => Ok(lines.split(bytes, out, full, |place, line, out| {
+                members.decode(place, line, out);
+            })),
+            Self::Values(values, members) => {
+                Ok(values.split(bytes, out, full, |place, value, out| {
+                    members.decode(place, value, out);
                 }))
             }
             Self::Frames(frames) => frames.split(bytes, out, full),
         }
     }
 
-    fn end(&mut self, out: &mut Decoded) {
+    fn end(&mut self, out: &mut Decoded) -> Result<()> {
         match self {
             Self::Lines(lines) => lines.end(out, lines::value),
-            Self::Csv(csv) => csv.end(out),
-            Self::Json(lines, members) => lines.end(out, |place, number, line, out| {
-                members.decode(place, number, line, out);
+            Self::Multiline(lines) => lines.end(out),
+            Self::Csv(csv) => csv.0.end(out, &mut csv.1)?,
+            Self::Json(lines, members) => lines.end(out, |place, line, out| {
+                members.decode(place, line, out);
+            }),
+            Self::Values(values, members) => values.end(out, |place, value, out| {
+                members.decode(place, value, out);
             }),
             Self::Frames(frames) => frames.end(out),
         }
+        Ok(())
+    }
+}
+
+/// Appends what stands before the first record of an output: the header of CSV.
+pub fn begin(encoding: &Encoding, out: &mut Vec<u8>) {
+    if let Encoding::Csv(fields) = encoding {
+        csv::header(fields, out);
     }
 }
 
@@ -221,7 +343,8 @@ fn encode_from(
     while row < batch.len && out.len() - start < most {
         match encoding {
             Encoding::Lines(template) => lines::encode(template.as_ref(), batch, row, out),
-            Encoding::Json(numbers) => json::encode(numbers, batch, row, out),
+            Encoding::Json(parts) => json::encode(parts, batch, row, out),
+            Encoding::Csv(fields) => csv::encode(fields, batch, row, out),
             Encoding::Frames => frames::write_row(batch, row, out),
         }
         row += 1;
@@ -232,6 +355,8 @@ fn encode_from(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pipehost_config::{Csv, TooLong};
+    use pipehost_record::{BatchBuilder, Record};
 
     /// Decodes an input that arrives in pieces of `piece` bytes.
     fn decode(
@@ -239,7 +364,7 @@ mod tests {
         input: &[u8],
         piece: usize,
     ) -> (Vec<Record>, Vec<(u64, String)>) {
-        let mut decoder = Decoder::new(decoding, "test".into(), 0);
+        let mut decoder = Decoder::new(decoding, "test".into(), &Start::default());
         let mut out = Decoded::default();
         let mut records = Vec::new();
         let take = |out: &mut Decoded, records: &mut Vec<Record>| {
@@ -253,14 +378,14 @@ mod tests {
                 take(&mut out, &mut records);
             }
         }
-        decoder.end(&mut out);
+        decoder.end(&mut out).unwrap();
         take(&mut out, &mut records);
         let wrong = out.take_undecodable().into_iter().map(|u| (u.number, u.reason)).collect();
         (records, wrong)
     }
 
     fn lines(max_line_bytes: usize) -> Decoding {
-        Decoding { format: DecodeFormat::Lines, max_line_bytes }
+        Decoding { max_line_bytes, ..Decoding::default() }
     }
 
     #[track_caller]
@@ -301,8 +426,13 @@ mod tests {
             key: Some("id".into()),
             timestamp: Some("at".into()),
             value: Some("text".into()),
+            ..JsonMembers::default()
         };
-        let decoding = Decoding { format: DecodeFormat::Json(members), max_line_bytes: 1000 };
+        let decoding = Decoding {
+            format: DecodeFormat::Json(members),
+            max_line_bytes: 1000,
+            ..Decoding::default()
+        };
         let input = br#"{"id":7,"at":"1970-01-01T00:00:01Z","text":"hi","level":"INFO","code":[12345678901234567890.10],"none":null}
 not json
 [1]
@@ -337,7 +467,8 @@ not json
         for record in &records {
             frames::write_record(record, &mut bytes);
         }
-        let decoding = Decoding { format: DecodeFormat::Frames, max_line_bytes: 1 };
+        let decoding =
+            Decoding { format: DecodeFormat::Frames, max_line_bytes: 1, ..Decoding::default() };
         for piece in 1..bytes.len() {
             assert_eq!(decode(&decoding, &bytes, piece), (records.clone(), vec![]));
         }
@@ -355,5 +486,196 @@ not json
         encode(&Encoding::Json(Default::default()), &builder.take(), &mut out);
         let expected = r#"{"timestamp":"1970-01-01T00:00:00Z","value":"a \"quote\"","attributes":{"level":"INFO","raw":{"base64":"/w=="}}}"#;
         assert_eq!(String::from_utf8(out).unwrap(), format!("{expected}\n"));
+    }
+
+    #[test]
+    fn json_holds_numbers_booleans_and_what_is_nested_if_it_is_told_to() {
+        use pipehost_config::{JsonParts, PartSet};
+        let mut builder = BatchBuilder::default();
+        let attributes = [
+            ("n", &b"1.50"[..]),
+            ("ok", b"true"),
+            ("tags", b"[\"a\", 1]"),
+            ("bad", b"{"),
+            ("text", b"7"),
+            ("none", b"null"),
+            ("lines", b"[1,\n2]"),
+        ];
+        builder.push(&"t".into(), 1, None, Some(b"8"), Some(b"{\"a\":1}"), attributes.into_iter());
+        let set = |names: &[&str]| PartSet {
+            attributes: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..PartSet::default()
+        };
+        let raw = PartSet { value: true, ..set(&["ok", "tags", "bad", "none", "lines"]) };
+        let parts = JsonParts { numbers: PartSet { key: true, ..set(&["n"]) }, raw };
+        let mut out = Vec::new();
+        encode(&Encoding::Json(parts), &builder.take(), &mut out);
+        let expected = r#"{"key":8,"value":{"a":1},"attributes":{"n":1.50,"ok":true,"tags":["a", 1],"bad":"{","text":"7","none":null,"lines":"[1,\n2]"}}"#;
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{expected}\n"));
+    }
+
+    #[test]
+    fn a_long_line_may_be_truncated_and_says_how_long_it_was() {
+        let decoding =
+            Decoding { max_line_bytes: 5, too_long: TooLong::Truncate, ..Decoding::default() };
+        for piece in 1..30 {
+            let (records, wrong) =
+                decode(&decoding, "12345\r\n1234567\nééé\nx\n1234567".as_bytes(), piece);
+            let shown: Vec<_> = (records.iter())
+                .map(|record| {
+                    let text = String::from_utf8(record.value.clone().unwrap()).unwrap();
+                    let length = record.attributes.first().map(|(name, length)| {
+                        assert_eq!(name, "truncated");
+                        String::from_utf8(length.clone()).unwrap()
+                    });
+                    (text, length)
+                })
+                .collect();
+            let truncated = |text: &str, length: &str| (text.to_owned(), Some(length.to_owned()));
+            let whole = |text: &str| (text.to_owned(), None);
+            // Half of an é is none.
+            assert_eq!(
+                shown,
+                [
+                    whole("12345"),
+                    truncated("12345", "7"),
+                    truncated("éé", "6"),
+                    whole("x"),
+                    truncated("12345", "7")
+                ],
+                "in pieces of {piece}"
+            );
+            assert!(wrong.is_empty());
+        }
+    }
+
+    /// The header and the records of an input, however it comes, and from each record on.
+    #[test]
+    fn a_header_names_the_fields_and_is_known_where_reading_goes_on() {
+        let csv = |columns, key: Option<&str>| {
+            let csv = Csv { delimiter: b';', columns, key: key.map(str::to_owned) };
+            Decoding { format: DecodeFormat::Csv(csv), ..Decoding::default() }
+        };
+        let input = "\u{feff}id;\"full; name\";\n1;\"Jo\nDoe\";x\n2;;y\n3;z\n";
+        let decoding = csv(CsvColumns::Header, Some("id"));
+        let expected = |id: &str, name: &str, value: &str| Record {
+            key: Some(id.into()),
+            value: Some(value.into()),
+            attributes: vec![("id".into(), id.into()), ("full; name".into(), name.into())],
+            ..Record::default()
+        };
+        let all = [expected("1", "Jo\nDoe", "1;\"Jo\nDoe\";x"), expected("2", "", "2;;y")];
+        for piece in 1..input.len() {
+            let (records, wrong) = decode(&decoding, input.as_bytes(), piece);
+            assert_eq!(records, all, "in pieces of {piece}");
+            assert_eq!(wrong, [(5, "it has 2 fields, and there are 3 columns".to_owned())]);
+        }
+        let at = input.find("2;;y").unwrap();
+        let rest = |head: &str| {
+            let start = Start { number: 3, offset: at as u64, begins: false, head: head.into() };
+            let mut decoder = Decoder::new(&decoding, "test".into(), &start);
+            let mut out = Decoded::default();
+            decoder.decode(b"2;;y\n", &mut out, |_| false).unwrap();
+            let reasons: Vec<_> = out.take_undecodable().into_iter().map(|u| u.reason).collect();
+            (out.batch.take(), reasons)
+        };
+        assert_eq!(rest(input).0.record(0), all[1]);
+        assert!(rest("").1[0].contains("are not known here"));
+        // A file of a header that cannot be right says so, and is not read.
+        for (wrong, why) in [("a;a\n", "twice"), ("a;b\n", "\"id\"")] {
+            let mut decoder = Decoder::new(&decoding, "x.csv".into(), &Start::default());
+            let error = decoder.decode(wrong.as_bytes(), &mut Decoded::default(), |_| false);
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("x.csv, line 1") && error.contains(why), "{error}");
+        }
+        let named = csv(CsvColumns::Named(vec!["a".into(), String::new()]), None);
+        let (records, _) = decode(&named, b"1;2\n", 2);
+        assert_eq!(records[0].attributes, [("a".to_owned(), b"1".to_vec())]);
+    }
+
+    #[test]
+    fn other_characters_become_utf_8_and_positions_stay_those_of_the_input() {
+        let lines = ["é€\u{1f600}", "", "plain", "a\rb", "last"];
+        let text = lines.join("\n");
+        let wide = |order: fn(u16) -> [u8; 2], mark: bool| -> Vec<u8> {
+            let units = mark.then_some(0xfeff).into_iter().chain(text.encode_utf16());
+            units.flat_map(order).collect()
+        };
+        let other = |label: &str| {
+            Charset::Other(encoding_rs::Encoding::for_label(label.as_bytes()).unwrap())
+        };
+        let latin: Vec<u8> = "é\n\nü\nlast".chars().map(|c| c as u8).collect();
+        for (charset, input, expected) in [
+            (Charset::Utf16, wide(u16::to_le_bytes, true), &lines[..]),
+            (Charset::Utf16, wide(u16::to_be_bytes, true), &lines[..]),
+            (Charset::Utf16, wide(u16::to_le_bytes, false), &lines[..]),
+            (other("utf-16le"), wide(u16::to_le_bytes, true), &lines[..]),
+            (other("utf-16be"), wide(u16::to_be_bytes, false), &lines[..]),
+            (other("latin1"), latin, &["é", "", "ü", "last"][..]),
+        ] {
+            let decoding = Decoding { charset, ..Decoding::default() };
+            for piece in 1..12 {
+                let (records, _) = decode(&decoding, &input, piece);
+                let found: Vec<_> = (records.iter())
+                    .map(|record| String::from_utf8(record.value.clone().unwrap()).unwrap())
+                    .collect();
+                assert_eq!(found, expected, "{charset:?} in pieces of {piece}");
+            }
+            // From each place at which a run may have ended.
+            let mut decoder = Decoder::new(&decoding, "test".into(), &Start::default());
+            let mut out = Decoded::default();
+            for at in 0..input.len() {
+                decoder.decode(&input[at..=at], &mut out, |_| false).unwrap();
+                let offset = at + 1 - decoder.begun() as usize;
+                let start = Start {
+                    number: decoder.number(),
+                    offset: offset as u64,
+                    begins: offset == 0,
+                    head: input.clone(),
+                };
+                let mut second = Decoder::new(&decoding, "test".into(), &start);
+                let mut rest = Decoded::default();
+                second.decode(&input[offset..], &mut rest, |_| false).unwrap();
+                second.end(&mut rest).unwrap();
+                assert_eq!(
+                    out.batch.len() + rest.batch.len(),
+                    expected.len(),
+                    "{charset:?} at {at}"
+                );
+                let batch = rest.batch.take();
+                let last = batch.record(batch.len - 1);
+                assert_eq!(last.value.as_deref(), Some(&b"last"[..]), "{charset:?} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn records_say_where_they_came_from_if_they_are_told_to() {
+        let name = |name: &str| Some(name.to_owned());
+        let metadata = Metadata {
+            path: name("file"),
+            offset: name("at"),
+            host: name("host"),
+            ingested: name("when"),
+        };
+        let decoding = Decoding { metadata, ..Decoding::default() };
+        let start = Start { number: 2, offset: 10, begins: false, head: Vec::new() };
+        let mut decoder = Decoder::new(&decoding, "a.log".into(), &start);
+        let mut out = Decoded::default();
+        decoder.decode(b"one\r\nt", &mut out, |_| false).unwrap();
+        decoder.decode(b"wo\nthree", &mut out, |_| false).unwrap();
+        decoder.end(&mut out).unwrap();
+        let batch = out.batch.take();
+        let text = |row: usize, name: &str| {
+            String::from_utf8(batch.attribute(name).unwrap().get(row).unwrap().to_vec()).unwrap()
+        };
+        for (row, offset) in [(0, "10"), (1, "15"), (2, "19")] {
+            assert_eq!(
+                (text(row, "file"), text(row, "at")),
+                ("a.log".to_owned(), offset.to_owned())
+            );
+            assert!(!text(row, "host").is_empty());
+            pipehost_plugin::parse_rfc3339(text(row, "when").as_bytes()).unwrap();
+        }
     }
 }

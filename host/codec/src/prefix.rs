@@ -22,7 +22,7 @@ pub fn is_utf16(head: &[u8]) -> bool {
 
 /// What to tell the operator about UTF-16.
 pub const CONVERT: &str =
-    "it is UTF-16, and only UTF-8 is read: convert it first, as with iconv -f UTF-16 -t UTF-8";
+    "it is UTF-16, and the codec reads UTF-8: set charset = \"utf-16\" in the codec";
 
 /// Holds back the first bytes of an input until they show whether they are a mark.
 pub(super) struct Prefix {

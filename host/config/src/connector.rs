@@ -59,7 +59,22 @@ pub struct FileSource {
     pub rotate_wait: Duration,
     /// Whether a pattern also matches links that lead out of its folder.
     pub links: bool,
+    /// What the patterns find and these find too is left out.
+    pub exclude: Vec<At<PathBuf>>,
+    /// Where reading begins in a file that is there when the first run begins.
+    pub begin_at: BeginAt,
+    /// Files that were last changed longer ago than this are left out.
+    pub ignore_older: Option<Duration>,
     pub codec: Decoding,
+}
+
+/// Where reading begins in a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BeginAt {
+    #[default]
+    Begin,
+    /// Behind its last line end: only what is added is read.
+    End,
 }
 
 /// Takes records from HTTP POST requests.
@@ -125,26 +140,109 @@ pub struct Generate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decoding {
     pub format: DecodeFormat,
-    /// A longer line is rejected.
     pub max_line_bytes: usize,
+    /// What becomes of a longer line.
+    pub too_long: TooLong,
+    pub charset: Charset,
+    pub metadata: Metadata,
+}
+
+/// What becomes of a line that is longer than allowed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TooLong {
+    #[default]
+    Reject,
+    /// Its begin is a record, with its length in the attribute `truncated`.
+    Truncate,
+}
+
+/// The characters of a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Charset {
+    #[default]
+    Utf8,
+    /// The byte order mark says which byte comes first; without one, the lower one does.
+    Utf16,
+    /// One byte for each character, or UTF-16 with its byte order.
+    Other(&'static encoding_rs::Encoding),
+}
+
+/// Attributes that a source adds to each record, by their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// The path of the file.
+    pub path: Option<String>,
+    /// Bytes of the file before the record.
+    pub offset: Option<String>,
+    /// The name of this machine.
+    pub host: Option<String>,
+    /// When the record was read, in RFC 3339.
+    pub ingested: Option<String>,
 }
 
 impl Default for Decoding {
     /// Lines of up to a mebibyte.
     fn default() -> Self {
-        Self { format: DecodeFormat::Lines, max_line_bytes: 1 << 20 }
+        Self {
+            format: DecodeFormat::Lines,
+            max_line_bytes: 1 << 20,
+            too_long: TooLong::Reject,
+            charset: Charset::Utf8,
+            metadata: Metadata::default(),
+        }
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeFormat {
     Lines,
-    /// RFC 4180; fields may hold line breaks.
-    Csv {
-        delimiter: u8,
-    },
+    /// Several lines make a record.
+    Multiline(Multiline),
+    Csv(Csv),
     Json(JsonMembers),
     Frames,
+}
+
+/// Which lines make a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Multiline {
+    pub rule: LineRule,
+    /// A record is given after so long without another line; `None`: it waits for one.
+    pub timeout: Option<Duration>,
+    /// Lines of a record at most.
+    pub most: u64,
+}
+
+/// A regular expression, which is valid, and what a line does in which it matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LineRule {
+    /// It begins a record.
+    Begins(String),
+    /// It belongs to the record before it.
+    Continues(String),
+    /// It ends a record.
+    Ends(String),
+}
+
+/// RFC 4180: fields may hold line breaks. The value of a record is the CSV record as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Csv {
+    pub delimiter: u8,
+    pub columns: CsvColumns,
+    /// The column that becomes the key.
+    pub key: Option<String>,
+}
+
+/// Whose names the attributes have that take the fields.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum CsvColumns {
+    /// There are no such attributes.
+    #[default]
+    None,
+    /// Those of the first record.
+    Header,
+    /// These; `""` skips a field.
+    Named(Vec<String>),
 }
 
 /// What the members of a JSON object become. By default, the value is the whole line.
@@ -156,6 +254,17 @@ pub struct JsonMembers {
     pub timestamp: Option<String>,
     /// The member that becomes the value, instead of the line.
     pub value: Option<String>,
+    pub layout: JsonLayout,
+}
+
+/// How the objects of an input stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum JsonLayout {
+    /// One in each line.
+    #[default]
+    Lines,
+    /// One behind the other, each over any number of lines, or in an array.
+    Values,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -171,16 +280,38 @@ pub enum JsonAttributes {
 pub enum Encoding {
     /// One line per record: the value, or a template.
     Lines(Option<Template>),
-    Json(JsonNumbers),
+    Json(JsonParts),
+    Csv(CsvFields),
     Frames,
 }
 
-/// Parts that become JSON numbers where they are numbers: `value`, `key` or attributes.
+/// Parts of a record that do not become JSON texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct JsonNumbers {
+pub struct JsonParts {
+    /// Numbers, where they are.
+    pub numbers: PartSet,
+    /// What they are in JSON, where they are JSON.
+    pub raw: PartSet,
+}
+
+/// Some of `value`, `key` and attributes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PartSet {
     pub value: bool,
     pub key: bool,
     pub attributes: Vec<String>,
+}
+
+/// The fields of a CSV record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CsvFields {
+    pub delimiter: u8,
+    /// What each takes: `value`, `key`, `timestamp`, or an attribute.
+    pub columns: Vec<String>,
+    /// Whether a record with their names comes first.
+    pub header: bool,
+    /// Whether each field is quoted, and not those alone that need it.
+    pub quotes_all: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -211,9 +342,19 @@ pub struct FileSink {
     pub path: At<PathBuf>,
     pub append: bool,
     pub encoding: Encoding,
+    pub compression: Option<Compression>,
     pub rotate: Rotate,
     /// Set if the path contains the key or attributes: one file for each of their values.
     pub partition: Option<FilePartition>,
+}
+
+/// How what is written is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// RFC 1952.
+    Gzip,
+    /// Zstandard, RFC 8878.
+    Zstd,
 }
 
 /// The file of a record, by the record's key or attributes.
@@ -238,6 +379,7 @@ pub struct Rotate {
 pub struct HttpSink {
     pub url: At<Url>,
     pub encoding: Encoding,
+    pub compression: Option<Compression>,
     /// The environment variable that holds the bearer token.
     pub token_env: Option<String>,
     /// Time limit of one request.

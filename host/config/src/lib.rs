@@ -20,4 +20,4 @@ pub use connector::*;
 pub use mistake::At;
 pub use node::*;
 pub use pipeline::*;
-pub use read::{read, read_case, read_project};
+pub use read::{Reference, Resolve, read, read_case, read_expanded, read_project, schema};

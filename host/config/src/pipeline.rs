@@ -224,11 +224,13 @@ pub struct StageConfig {
     pub span: Span,
     /// Span of each part, by JSON pointer; with `#` appended, the span of its name.
     pub places: Vec<(String, Span)>,
+    /// Texts that may stand for a number or a boolean, by JSON pointer: they came from references.
+    pub references: Vec<String>,
 }
 
 impl StageConfig {
     pub fn new(value: Value) -> Self {
-        Self { value, span: None, places: Vec::new() }
+        Self { value, span: None, places: Vec::new(), references: Vec::new() }
     }
 
     /// The span of the part that a JSON pointer names.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::connector::SourceConnector;
-use pipehost_codec::{Decoded, Decoder, Undecodable};
+use pipehost_codec::{Decoded, Decoder, Start, Undecodable};
 use pipehost_config::{DecodeFormat, Decoding};
 use pipehost_record::Letter;
 
@@ -47,9 +47,9 @@ impl SourceConnector for LetterSource {
                 out.batch.push_record(&self.place, letter.number, &letter.record);
                 continue;
             };
-            let mut decoder =
-                Decoder::new(decoding, self.place.clone(), letter.number.saturating_sub(1))
-                    .at_begin(false);
+            let number = letter.number.saturating_sub(1);
+            let start = Start { number, begins: false, ..Start::default() };
+            let mut decoder = Decoder::new(decoding, self.place.clone(), &start);
             let before = out.batch.len() + out.undecodable().len();
             if let Some(bytes) = &letter.record.value {
                 decoder.decode(bytes, out, |_| false)?;
@@ -57,7 +57,7 @@ impl SourceConnector for LetterSource {
                 if !matches!(decoding.format, DecodeFormat::Frames) {
                     decoder.decode(b"\n", out, |_| false)?;
                 }
-                decoder.end(out);
+                decoder.end(out)?;
             }
             if out.batch.len() + out.undecodable().len() == before {
                 // Nothing to decode, as of a line that was too long to hold: refuse it again.

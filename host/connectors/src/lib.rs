@@ -3,6 +3,7 @@
 //! A connector knows no stage and no pipeline: it opens what the configuration names, reads or
 //! writes batches, and reports its position.
 
+mod compressed;
 mod connector;
 mod file;
 mod generate;

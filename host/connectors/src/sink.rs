@@ -77,7 +77,7 @@ impl Sink {
         written: &WrittenFiles,
     ) -> Result<Self> {
         Ok(Self(match kind {
-            SinkKind::Stdout { encoding } => Connector::Stdout(Stdout(encoding.clone())),
+            SinkKind::Stdout { encoding } => Connector::Stdout(Stdout::new(encoding.clone())),
             SinkKind::File(file) => Connector::File(FileSink::open(file, resume, written.clone())?),
             SinkKind::Http(http) => {
                 Connector::Http(HttpSink::open(name.into(), http, metrics.clone())?.into())

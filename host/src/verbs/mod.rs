@@ -12,6 +12,7 @@ pub mod man;
 pub mod new;
 pub mod registry;
 pub mod run;
+pub mod schema;
 pub mod stages;
 pub mod state;
 pub mod test;

@@ -20,7 +20,8 @@ pub fn read_case(text: &str) -> (Case, Vec<Mistake>) {
     let mut mistakes = Vec::new();
     let document = table::document(text, &mut mistakes);
     let mut root = TableReader::new("a case", document.get_ref(), None, &mut mistakes);
-    let config = root.get("config").map(|item| table::json(item, "", &mut Vec::new()));
+    let config =
+        root.get("config").map(|item| table::json(item, "", &mut table::Places::default()));
     let clock = root.get("clock").and_then(|item| time(&mut root, "clock", item));
     let limits = root.table("limits", "`limits`", stage::limits).unwrap_or_default();
     let grants = root.table("grants", "`grants`", grants).unwrap_or_default();
@@ -125,7 +126,7 @@ fn step(mut table: TableReader<'_>) -> Option<Step> {
     if let Some(item) = table.get("restart") {
         let config = match item.get_ref() {
             DeValue::Boolean(true) => None,
-            DeValue::Table(_) => Some(table::json(item, "", &mut Vec::new())),
+            DeValue::Table(_) => Some(table::json(item, "", &mut table::Places::default())),
             _ => {
                 let message = "`restart` is true, or the configuration of the stage that goes on";
                 table.mistake(Mistake::new(table::span(item), message));

@@ -2,8 +2,10 @@
 
 mod case;
 mod codec;
+mod expand;
 mod node;
 mod project;
+mod shape;
 mod sink;
 mod source;
 mod stage;
@@ -12,22 +14,44 @@ mod table;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+use toml::Spanned;
 use toml::de::DeValue;
 
 pub use case::read_case;
+pub use expand::{Reference, Resolve};
 pub use project::read_project;
 
 use crate::mistake::Mistake;
 use crate::{At, Config, DeadLetters, WhenLettersFull};
+use shape::Type;
 use table::TableReader;
 
 /// Reads a pipeline. Relative paths are relative to `base`, the folder of the file. Parts with
 /// mistakes are left out of the result, so that the rest can be checked too.
 pub fn read(text: &str, base: &Path) -> (Config, Vec<Mistake>) {
+    read_document(text, base, None)
+}
+
+/// As [`read`], with the references in texts replaced by what they stand for. Only for who may see
+/// the environment and the files of this process.
+pub fn read_expanded(text: &str, base: &Path, resolve: Resolve<'_>) -> (Config, Vec<Mistake>) {
+    read_document(text, base, Some(resolve))
+}
+
+fn read_document(text: &str, base: &Path, resolve: Option<Resolve<'_>>) -> (Config, Vec<Mistake>) {
     let mut mistakes = Vec::new();
-    let document = table::document(text, &mut mistakes);
+    let mut document = table::document(text, &mut mistakes);
+    if let Some(resolve) = resolve {
+        expand::expand(document.get_mut(), resolve, &mut mistakes);
+    }
+    let root = TableReader::new("a pipeline", document.get_ref(), None, &mut mistakes);
+    let config = root_table(root, base);
+    (config, mistakes)
+}
+
+fn root_table(mut root: TableReader<'_>, base: &Path) -> Config {
     let mut config = Config::default();
-    let mut root = TableReader::new("a pipeline", document.get_ref(), None, &mut mistakes);
     root.table("pipeline", "`[pipeline]`", |table| pipeline(table, base, &mut config));
     let mut incomplete = !root.is_whole();
     config.sources =
@@ -37,7 +61,17 @@ pub fn read(text: &str, base: &Path) -> (Config, Vec<Mistake>) {
     config.sinks = root.tables("sink", "a sink", &mut incomplete, |table| sink::sink(table, base));
     root.finish();
     config.incomplete = incomplete;
-    (config, mistakes)
+    config
+}
+
+/// A JSON Schema (draft 2020-12) of the configuration of a pipeline, for editors. It says less than
+/// [`read`] checks: names, types and what is required.
+pub fn schema() -> Value {
+    let shapes = TableReader::record(|table| drop(root_table(table, Path::new(""))));
+    let mut schema = shapes[0].schema();
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("A pipeline of pipehost");
+    schema
 }
 
 fn pipeline(mut table: TableReader<'_>, base: &Path, config: &mut Config) {
@@ -57,9 +91,10 @@ fn pipeline(mut table: TableReader<'_>, base: &Path, config: &mut Config) {
 
 /// `dead_letters = "FILE"`, or `dead_letters = { path = "FILE", … }`.
 fn dead_letters(table: &mut TableReader<'_>, base: &Path) -> Option<At<DeadLetters>> {
-    let item = table.get("dead_letters")?;
-    let span = table::span(item);
-    if let DeValue::String(path) = item.get_ref() {
+    table.note("dead_letters", || Type::Text);
+    let item = table.get("dead_letters");
+    let span = item.and_then(table::span);
+    if let Some(DeValue::String(path)) = item.map(Spanned::get_ref) {
         return Some(At::new(DeadLetters::new(base.join(&**path)), span));
     }
     let letters = table.table("dead_letters", "`dead_letters`", |mut table| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::shape::Type;
 use super::table::TableReader;
 use crate::mistake::Mistake;
 use crate::{At, Batching, DEFAULT_QUEUE, Input, OnError, Retry, Watermark, WhenFull};
@@ -25,7 +26,7 @@ pub(super) fn name(table: &mut TableReader<'_>) -> Option<At<String>> {
 }
 
 pub(super) fn on_error(table: &mut TableReader<'_>) -> At<OnError> {
-    let Some(text) = table.string("on_error") else { return At::nowhere(OnError::Fail) };
+    let Some(text) = table.word("on_error", &ON_ERROR) else { return At::nowhere(OnError::Fail) };
     let chosen = table.choose("on_error", &text, &ON_ERROR);
     At::new(chosen.unwrap_or(OnError::Fail), text.span)
 }
@@ -74,6 +75,7 @@ pub(super) fn watermark(table: &mut TableReader<'_>) -> Option<Watermark> {
 }
 
 pub(super) fn retry(mut table: TableReader<'_>, default: &Retry) -> Retry {
+    table.note("attempts", || Type::OneOf(vec!["unlimited".to_owned()]));
     let unlimited = matches!(
         table.get("attempts").map(|item| item.get_ref()),
         Some(DeValue::String(text)) if text == "unlimited"

@@ -11,8 +11,8 @@ use super::node::{batching, input, name, on_error, path_of, retry};
 use super::table::TableReader;
 use crate::mistake::Mistake;
 use crate::{
-    At, FilePartition, FileSink, HttpSink, OnConflict, OnError, Retry, Rotate, Sink, SinkKind,
-    SqliteColumn, SqliteSink, SqliteType,
+    At, Compression, FilePartition, FileSink, HttpSink, OnConflict, OnError, Retry, Rotate, Sink,
+    SinkKind, SqliteColumn, SqliteSink, SqliteType,
 };
 use pipehost_record::template::Template;
 
@@ -61,6 +61,7 @@ fn file_sink(table: &mut TableReader<'_>, base: &Path) -> FileSink {
     });
     let append = table.bool("append").unwrap_or(false);
     let encoding = encoding(table);
+    let compression = compression(table);
     let rotate = table.table("rotate", "`rotate`", |mut table| {
         let rotate = Rotate {
             bytes: table.bytes("size").map(|bytes| bytes.max(1)),
@@ -70,7 +71,11 @@ fn file_sink(table: &mut TableReader<'_>, base: &Path) -> FileSink {
         rotate
     });
     let (path, rotate) = (path_of(path, base), rotate.unwrap_or_default());
-    FileSink { base: base.to_owned(), path, append, encoding, rotate, partition }
+    FileSink { base: base.to_owned(), path, append, encoding, compression, rotate, partition }
+}
+
+fn compression(table: &mut TableReader<'_>) -> Option<Compression> {
+    table.choice("compression", &[("gzip", Compression::Gzip), ("zstd", Compression::Zstd)])
 }
 
 /// The default retries of a sink.
@@ -99,6 +104,7 @@ fn http_sink(table: &mut TableReader<'_>, base: &Path) -> HttpSink {
     HttpSink {
         url: url.unwrap_or_else(nowhere),
         encoding: encoding(table),
+        compression: compression(table),
         token_env: table.string("token_env").map(|name| name.value),
         timeout: table.duration("timeout").unwrap_or(Duration::from_secs(30)),
         retry: table

@@ -8,7 +8,10 @@ use super::codec::decoding;
 use super::node::{batching, name, on_error, path_of, watermark};
 use super::table::TableReader;
 use crate::mistake::Mistake;
-use crate::{Ack, At, FileSource, Generate, HttpSource, Source, SourceKind, SqliteSource, Tls};
+use crate::{
+    Ack, At, BeginAt, Charset, DecodeFormat, Decoding, FileSource, Generate, HttpSource, Metadata,
+    Source, SourceKind, SqliteSource, Tls,
+};
 use pipehost_record::template::Template;
 
 /// Reads what is special to a kind of source.
@@ -16,7 +19,7 @@ type ReadKind = fn(&mut TableReader<'_>, &Path) -> SourceKind;
 
 /// Every kind of source, and the function that reads its settings.
 const KINDS: [(&str, ReadKind); 5] = [
-    ("stdin", |table, _| SourceKind::Stdin { codec: decoding(table) }),
+    ("stdin", |table, _| SourceKind::Stdin { codec: with_metadata(table, false) }),
     ("file", |table, base| SourceKind::File(file_source(table, base))),
     ("http", |table, base| SourceKind::Http(http_source(table, base))),
     ("sqlite", |table, base| SourceKind::Sqlite(sqlite_source(table, base))),
@@ -44,14 +47,53 @@ fn file_source(table: &mut TableReader<'_>, base: &Path) -> FileSource {
         table.mistake(mistake);
     }
     let paths = paths.unwrap_or_default().into_iter();
+    let follow = table.bool("follow").unwrap_or(false);
+    let begin_at = table.choice("begin_at", &[("begin", BeginAt::Begin), ("end", BeginAt::End)]);
+    if begin_at == Some(BeginAt::End) && !follow {
+        let message = "`begin_at = \"end\"` reads what is added, so it needs `follow = true`";
+        table.mistake(Mistake::new(table.span(), message));
+    }
     FileSource {
         base: base.to_owned(),
         paths: paths.map(|path| At::new(base.join(path.value), path.span)).collect(),
-        follow: table.bool("follow").unwrap_or(false),
+        follow,
         links: table.bool("follow_links").unwrap_or(false),
         rotate_wait: table.duration("rotate_wait").unwrap_or(Duration::from_secs(2)),
-        codec: decoding(table),
+        exclude: table
+            .strings("exclude")
+            .unwrap_or_default()
+            .into_iter()
+            .map(|path| At::new(base.join(path.value), path.span))
+            .collect(),
+        begin_at: begin_at.unwrap_or_default(),
+        ignore_older: table.duration("ignore_older"),
+        codec: with_metadata(table, true),
     }
+}
+
+/// The codec, and the attributes that the source adds.
+fn with_metadata(table: &mut TableReader<'_>, is_file: bool) -> Decoding {
+    let mut codec = decoding(table);
+    let metadata = table.table("metadata", "`metadata`", |mut table| {
+        let mut name = |key| table.string(key).map(|name| name.value);
+        let mut metadata =
+            Metadata { host: name("host"), ingested: name("ingested"), ..Metadata::default() };
+        if is_file {
+            (metadata.path, metadata.offset) = (name("path"), name("offset"));
+        }
+        if metadata.offset.is_some() && codec.charset != Charset::Utf8 {
+            let message = "`offset` is known in UTF-8 alone, not with another `charset`";
+            table.mistake(Mistake::new(table.span(), message));
+        }
+        if codec.format == DecodeFormat::Frames {
+            let message = "`frames` have all that a record has: nothing is added to it";
+            table.mistake(Mistake::new(table.span(), message));
+        }
+        table.finish();
+        metadata
+    });
+    codec.metadata = metadata.unwrap_or_default();
+    codec
 }
 
 fn http_source(table: &mut TableReader<'_>, base: &Path) -> HttpSource {
@@ -75,7 +117,7 @@ fn http_source(table: &mut TableReader<'_>, base: &Path) -> HttpSource {
     HttpSource {
         listen: listen.unwrap_or_else(|| ([127, 0, 0, 1], 0).into()),
         path,
-        codec: decoding(table),
+        codec: with_metadata(table, false),
         ack: table.choice("ack", &ack).unwrap_or(Ack::Durable),
         max_body_bytes: table.column_bytes("max_body").unwrap_or(10 << 20),
         queue: table.few("queue").unwrap_or(16),

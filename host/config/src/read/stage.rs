@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::node::{batching, input, name, on_error, retry, watermark};
+use super::shape::Type;
 use super::table::{self, TableReader};
 use crate::grants::{Clock, FIXED_CLOCK, Folder, Grants, HttpGrant, Origin, Random};
 use crate::limits::{Fuel, HttpLimits, Limits};
@@ -59,12 +60,14 @@ fn partition(table: &mut TableReader<'_>) -> Option<Partition> {
 
 fn stage_config(table: &mut TableReader<'_>) -> StageConfig {
     let span = table.span();
+    table.note("config", || Type::Anything);
     match table.get("config") {
         None => StageConfig { span, ..StageConfig::new(serde_json::json!({})) },
         Some(item) => {
-            let mut places = Vec::new();
+            let mut places = table::Places::default();
             let value = table::json(item, "", &mut places);
-            StageConfig { value, span: table::span(item), places }
+            let table::Places { spans: places, references } = places;
+            StageConfig { value, span: table::span(item), places, references }
         }
     }
 }
@@ -86,6 +89,7 @@ pub(super) fn limits(mut table: TableReader<'_>) -> Limits {
     let default = Limits::default();
     let fuel = default.fuel.expect("fuel is limited by default");
     // `fuel = false`: fuel is not counted.
+    table.note("fuel", || Type::Boolean);
     let unlimited =
         matches!(table.get("fuel").map(|item| item.get_ref()), Some(DeValue::Boolean(false)));
     let compile = table.table("compile", "`compile`", |mut table| {

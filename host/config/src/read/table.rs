@@ -2,12 +2,15 @@
 //! the first.
 
 use anyhow::{Result, anyhow};
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::time::Duration;
 
 use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::shape::{Shape, Type};
 use crate::At;
 use crate::mistake::{Mistake, Span};
 use crate::quantity;
@@ -20,6 +23,8 @@ pub(super) struct TableReader<'a> {
     span: Span,
     asked: Vec<&'a str>,
     mistakes: &'a mut Vec<Mistake>,
+    /// Set if what is asked for is recorded, and the table is empty.
+    shape: Option<&'a RefCell<Shape>>,
 }
 
 pub(super) type Item<'a> = &'a Spanned<DeValue<'a>>;
@@ -31,7 +36,30 @@ impl<'a> TableReader<'a> {
         span: Span,
         mistakes: &'a mut Vec<Mistake>,
     ) -> Self {
-        Self { what, table, span, asked: Vec::new(), mistakes }
+        Self { what, table, span, asked: Vec::new(), mistakes, shape: None }
+    }
+
+    /// Records what `read` asks for.
+    pub(super) fn record(read: impl FnMut(TableReader<'_>)) -> Vec<Shape> {
+        let mut read = read;
+        Shape::all(|shape| {
+            let (empty, mut mistakes) = (DeTable::default(), Vec::new());
+            let reader = TableReader::new("", &empty, None, &mut mistakes);
+            read(TableReader { shape: Some(shape), ..reader });
+        })
+    }
+
+    /// Whether what is asked for is recorded.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.shape.is_some()
+    }
+
+    /// Records that a setting may have a type.
+    pub(super) fn note(&self, key: &str, of: impl FnOnce() -> Type) {
+        if let Some(shape) = self.shape {
+            let of = of();
+            shape.borrow_mut().note(key, of);
+        }
     }
 
     /// Whether there are no mistakes so far.
@@ -52,6 +80,11 @@ impl<'a> TableReader<'a> {
         self.table.get(key)
     }
 
+    /// Whether there is a table of this name, and not a text or a number.
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        matches!(self.table.get(key).map(Spanned::get_ref), Some(DeValue::Table(_)))
+    }
+
     fn wrong<T>(&mut self, item: Item<'_>, key: &str, wanted: &str) -> Option<T> {
         let found = item.get_ref().type_str();
         let message = format!("`{key}` must be {wanted}, not {} {found}", article(found));
@@ -60,6 +93,7 @@ impl<'a> TableReader<'a> {
     }
 
     pub(super) fn string(&mut self, key: &'a str) -> Option<At<String>> {
+        self.note(key, || Type::Text);
         self.text(key, "a text in quotes")
     }
 
@@ -73,6 +107,10 @@ impl<'a> TableReader<'a> {
 
     /// A string that is required.
     pub(super) fn required(&mut self, key: &'a str, help: &str) -> Option<At<String>> {
+        if let Some(shape) = self.shape {
+            shape.borrow_mut().note(key, Type::Text);
+            shape.borrow_mut().require(key);
+        }
         if self.table.get(key).is_none() {
             self.asked.push(key);
             let message = format!("{} needs `{key}`", self.what);
@@ -88,6 +126,11 @@ impl<'a> TableReader<'a> {
         key: &'a str,
         choices: &[(&str, T)],
     ) -> Option<T> {
+        if let Some(shape) = self.shape {
+            let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+            let pick = shape.borrow_mut().choose(key, &words);
+            return Some(choices[pick].1);
+        }
         let words: Vec<_> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let text = self.required(key, &any_of(&words))?;
         self.choose(key, &text, choices)
@@ -95,6 +138,7 @@ impl<'a> TableReader<'a> {
 
     /// A string, or a list of strings.
     pub(super) fn strings(&mut self, key: &'a str) -> Option<Vec<At<String>>> {
+        self.note(key, || Type::Texts);
         let item = self.get(key)?;
         match item.get_ref() {
             DeValue::String(text) => Some(vec![At::new(text.to_string(), span(item))]),
@@ -112,9 +156,12 @@ impl<'a> TableReader<'a> {
     }
 
     pub(super) fn bool(&mut self, key: &'a str) -> Option<bool> {
+        self.note(key, || Type::Boolean);
         let item = self.get(key)?;
-        match item.get_ref() {
-            DeValue::Boolean(value) => Some(*value),
+        match (item.get_ref(), of_reference(item)) {
+            (DeValue::Boolean(value), _) => Some(*value),
+            (_, Some("true")) => Some(true),
+            (_, Some("false")) => Some(false),
             _ => self.wrong(item, key, "true or false"),
         }
     }
@@ -123,6 +170,7 @@ impl<'a> TableReader<'a> {
     /// and places in a queue.
     pub(super) fn few(&mut self, key: &'a str) -> Option<usize> {
         const MOST: u64 = 4096;
+        self.note(key, || Type::Count { least: 1, most: Some(MOST) });
         let count = self.count(key, 1)?;
         if count > MOST {
             let span = self.table.get(key).and_then(span);
@@ -134,9 +182,13 @@ impl<'a> TableReader<'a> {
 
     /// An integer that is at least `least`.
     pub(super) fn count(&mut self, key: &'a str, least: u64) -> Option<u64> {
+        self.note(key, || Type::Count { least, most: None });
         let item = self.get(key)?;
-        let value = match item.get_ref() {
-            DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
+        let value = match (item.get_ref(), of_reference(item)) {
+            (DeValue::Integer(number), _) => {
+                u64::from_str_radix(number.as_str(), number.radix()).ok()
+            }
+            (_, Some(text)) => text.parse().ok(),
             _ => return self.wrong(item, key, "a whole number"),
         };
         match value {
@@ -150,6 +202,7 @@ impl<'a> TableReader<'a> {
     }
 
     pub(super) fn duration(&mut self, key: &'a str) -> Option<Duration> {
+        self.note(key, || Type::Duration);
         let text = self.text(key, "a duration in quotes, such as \"500ms\"")?;
         self.parse(key, &text, |text| match quantity::duration(text)? {
             // A longer one could overflow when it is added to a time.
@@ -161,12 +214,14 @@ impl<'a> TableReader<'a> {
     }
 
     pub(super) fn bytes(&mut self, key: &'a str) -> Option<u64> {
+        self.note(key, || Type::Size);
         let text = self.text(key, "a size in quotes, such as \"16MiB\"")?;
         self.parse(key, &text, quantity::bytes)
     }
 
     /// The size of something that must fit into a column: offsets have 32 bits.
     pub(super) fn column_bytes(&mut self, key: &'a str) -> Option<usize> {
+        self.note(key, || Type::Size);
         let text = self.text(key, "a size in quotes, such as \"16MiB\"")?;
         self.parse(key, &text, |text| match quantity::bytes(text)? {
             0 => Err(anyhow!("{text:?} is nothing; it must be at least 1 byte")),
@@ -193,8 +248,15 @@ impl<'a> TableReader<'a> {
 
     /// One of a few words.
     pub(super) fn choice<T: Copy>(&mut self, key: &'a str, choices: &[(&str, T)]) -> Option<T> {
-        let text = self.string(key)?;
+        let text = self.word(key, choices)?;
         self.choose(key, &text, choices)
+    }
+
+    /// The text of a setting that is to be one of a few words.
+    pub(super) fn word<T>(&mut self, key: &'a str, choices: &[(&str, T)]) -> Option<At<String>> {
+        let words = || choices.iter().map(|(word, _)| (*word).to_owned()).collect();
+        self.note(key, || Type::OneOf(words()));
+        self.string(key)
     }
 
     pub(super) fn choose<T: Copy>(
@@ -219,8 +281,9 @@ impl<'a> TableReader<'a> {
         &mut self,
         key: &'a str,
         what: &'a str,
-        read: impl FnOnce(TableReader<'_>) -> T,
+        mut read: impl FnMut(TableReader<'_>) -> T,
     ) -> Option<T> {
+        self.note(key, || Type::Table(TableReader::record(|table| drop(read(table)))));
         let item = self.get(key)?;
         match item.get_ref() {
             DeValue::Table(table) => {
@@ -239,6 +302,7 @@ impl<'a> TableReader<'a> {
         incomplete: &mut bool,
         mut read: impl FnMut(TableReader<'_>) -> Option<T>,
     ) -> Vec<T> {
+        self.note(key, || Type::Tables(TableReader::record(|table| drop(read(table)))));
         let Some(item) = self.get(key) else { return Vec::new() };
         let DeValue::Array(items) = item.get_ref() else {
             *incomplete = true;
@@ -260,6 +324,7 @@ impl<'a> TableReader<'a> {
 
     /// Strings by name, in the order of the file.
     pub(super) fn map(&mut self, key: &'a str) -> Vec<(String, At<String>)> {
+        self.note(key, || Type::Map);
         let Some(item) = self.get(key) else { return Vec::new() };
         let DeValue::Table(table) = item.get_ref() else {
             return self.wrong(item, key, "a table of names and texts").unwrap_or_default();
@@ -284,6 +349,10 @@ impl<'a> TableReader<'a> {
         wanted: &str,
         mut read: impl FnMut(&str, Result<At<String>, TableReader<'_>>) -> Option<T>,
     ) -> Vec<T> {
+        self.note(key, || {
+            let mut shapes = TableReader::record(|table| drop(read("", Err(table))));
+            Type::Named(shapes.remove(0))
+        });
         let Some(item) = self.get(key) else { return Vec::new() };
         let DeValue::Table(table) = item.get_ref() else {
             return self.wrong(item, key, "a table of names").unwrap_or_default();
@@ -322,6 +391,14 @@ impl<'a> TableReader<'a> {
     }
 }
 
+/// A text that is not as it was written: one with references, which may stand for a number.
+fn of_reference<'a>(item: Item<'a>) -> Option<&'a str> {
+    match item.get_ref() {
+        DeValue::String(Cow::Owned(text)) => Some(text),
+        _ => None,
+    }
+}
+
 pub(super) fn span(item: Item<'_>) -> Span {
     Some(item.span())
 }
@@ -347,9 +424,20 @@ pub(super) fn document<'t>(text: &'t str, mistakes: &mut Vec<Mistake>) -> Spanne
     document
 }
 
-/// Converts a TOML value to JSON, and collects the span of each part by JSON pointer.
-pub(super) fn json(item: Item<'_>, pointer: &str, places: &mut Vec<(String, Span)>) -> Value {
-    places.push((pointer.to_owned(), span(item)));
+/// The places of the parts of a JSON value, by JSON pointer.
+#[derive(Default)]
+pub(super) struct Places {
+    pub spans: Vec<(String, Span)>,
+    /// Texts with references.
+    pub references: Vec<String>,
+}
+
+/// Converts a TOML value to JSON, and collects the places of its parts.
+pub(super) fn json(item: Item<'_>, pointer: &str, places: &mut Places) -> Value {
+    places.spans.push((pointer.to_owned(), span(item)));
+    if of_reference(item).is_some() {
+        places.references.push(pointer.to_owned());
+    }
     match item.get_ref() {
         DeValue::String(text) => Value::from(text.as_ref()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
@@ -370,7 +458,7 @@ pub(super) fn json(item: Item<'_>, pointer: &str, places: &mut Vec<(String, Span
                 let inner = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
                 map.insert(name.to_owned(), json(item, &inner, places));
                 // For an unknown name, it is better to point at the name than at its value.
-                places.push((format!("{inner}#"), Some(key.span())));
+                places.spans.push((format!("{inner}#"), Some(key.span())));
             }
             Value::Object(map)
         }

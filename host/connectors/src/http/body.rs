@@ -6,8 +6,8 @@ use std::fmt::{self, Write as _};
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use pipehost_codec::{Decoded, Decoder, Undecodable};
-use pipehost_config::{DecodeFormat, Decoding};
+use pipehost_codec::{Decoded, Decoder, Start, Undecodable};
+use pipehost_config::{DecodeFormat, Decoding, JsonLayout};
 use pipehost_record::{Batch, MAX_ATTRIBUTES};
 
 /// The most undecodable records that the response lists.
@@ -27,10 +27,10 @@ pub(crate) enum Checked {
 /// Decodes a whole body, and returns its number of records, or says what is wrong with it. With the
 /// JSON codec, it may be an array of objects too.
 pub(crate) fn check(decoding: &Decoding, bytes: Vec<u8>) -> Result<(Checked, usize)> {
-    let is_array = matches!(decoding.format, DecodeFormat::Json(_))
+    let is_array = matches!(&decoding.format, DecodeFormat::Json(members) if members.layout == JsonLayout::Lines)
         && bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     let bytes = if is_array { array_to_lines(&bytes)? } else { bytes };
-    let mut decoder = Decoder::new(decoding, "http".into(), 0);
+    let mut decoder = Decoder::new(decoding, "http".into(), &Start::default());
     let full = |out: &Decoded| {
         out.batch.len() >= ROWS || out.bytes() >= BYTES || out.batch.attributes() >= MAX_ATTRIBUTES
     };
@@ -45,7 +45,7 @@ pub(crate) fn check(decoding: &Decoding, bytes: Vec<u8>) -> Result<(Checked, usi
             found.records += out.batch.take().len;
         }
     }
-    decoder.end(&mut out);
+    decoder.end(&mut out).map_err(|why| anyhow!("{why:#}\n"))?;
     found.take_mistakes(&mut out);
     if found.mistakes > 0 {
         return Err(anyhow!(found.told()));

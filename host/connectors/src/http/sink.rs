@@ -4,11 +4,12 @@ use anyhow::{Context as _, Result, anyhow};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Certificate, Client, Response, StatusCode};
 
+use crate::compressed::compress;
 use crate::connector::{SinkConnector, SinkError};
-use pipehost_config::{Encoding, HttpSink as Config};
+use pipehost_config::{Compression, Encoding, HttpSink as Config};
 use pipehost_files::content_hash;
 use pipehost_observe::metrics::NodeMetrics;
 use pipehost_record::foreign::Foreign;
@@ -96,13 +97,18 @@ impl HttpSink {
     /// Posts a part of a batch, and retries as long as that may help.
     async fn deliver(&mut self, part: &Batch, key: &str) -> Result<(), PostError> {
         let (encoding, part) = (self.config.encoding.clone(), part.clone());
+        let compression = self.config.compression;
         // On a blocking thread: a batch can become much text.
         let body = tokio::task::spawn_blocking(move || {
             let mut body = Vec::new();
+            pipehost_codec::begin(&encoding, &mut body);
             pipehost_codec::encode(&encoding, &part, &mut body);
-            bytes::Bytes::from(body)
+            match compression {
+                None => body,
+                Some(compression) => compress(compression, &body).expect("a vector takes all"),
+            }
         });
-        let body = body.await.expect("encoding does not panic");
+        let body = bytes::Bytes::from(body.await.expect("encoding does not panic"));
         for attempt in 1.. {
             self.attempts = attempt;
             let (why, after) = match self.post(body.clone(), key).await {
@@ -126,6 +132,7 @@ impl HttpSink {
         let content = match self.config.encoding {
             Encoding::Lines(_) => "text/plain; charset=utf-8",
             Encoding::Json(_) => "application/x-ndjson",
+            Encoding::Csv(_) => "text/csv; charset=utf-8",
             Encoding::Frames => "application/octet-stream",
         };
         let mut request = self
@@ -134,6 +141,13 @@ impl HttpSink {
             .header(CONTENT_TYPE, content)
             .header("idempotency-key", key)
             .body(body);
+        if let Some(compression) = self.config.compression {
+            let name = match compression {
+                Compression::Gzip => "gzip",
+                Compression::Zstd => "zstd",
+            };
+            request = request.header(CONTENT_ENCODING, name);
+        }
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
         }

@@ -9,13 +9,14 @@
 //! as the pipeline takes it; only one that fits into a batch is kept as a batch.
 
 use anyhow::{Result, anyhow};
+use std::io::Read as _;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
@@ -29,10 +30,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::acknowledgements::Acknowledgements;
+use crate::compressed::decompress;
 use crate::connector::SourceConnector;
 use crate::http::body::{self, Checked};
-use pipehost_codec::{Decoded, Decoder};
-use pipehost_config::{Ack, Decoding, HttpSource as Config};
+use pipehost_codec::{Decoded, Decoder, Start};
+use pipehost_config::{Ack, Compression, Decoding, HttpSource as Config};
 use pipehost_http::{ConnectionSlot, Server};
 
 /// How long requests in progress may take once the source has ended.
@@ -147,8 +149,11 @@ impl SourceConnector for HttpSource {
             let delivery = self.deliveries.recv().await;
             self.current = delivery.map(|delivery| Current {
                 delivery,
-                decoder: Decoder::new(&self.decoding, self.place.clone(), self.number)
-                    .at_begin(true),
+                decoder: Decoder::new(
+                    &self.decoding,
+                    self.place.clone(),
+                    &Start { number: self.number, ..Start::default() },
+                ),
                 given: 0,
             });
         }
@@ -174,7 +179,7 @@ impl SourceConnector for HttpSource {
                 if *given < bytes.len() {
                     return Ok(());
                 }
-                decoder.end(out);
+                decoder.end(out)?;
                 self.number = decoder.number();
             }
         }
@@ -256,7 +261,7 @@ async fn take(
 
 /// The error is a response too, to a request that failed.
 async fn deliver(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     place: &ConnectionSlot,
     headers: &HeaderMap,
     body: Body,
@@ -271,10 +276,16 @@ async fn deliver(
             );
         }
     }
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        let text = "a body is taken as it is: send it without Content-Encoding\n";
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, text).into_response());
-    }
+    let compression = match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => None,
+        Some(b"gzip" | b"x-gzip") => Some(Compression::Gzip),
+        Some(b"zstd") => Some(Compression::Zstd),
+        Some(_) => {
+            let accepted = [(header::ACCEPT_ENCODING, "gzip, zstd")];
+            let text = "this Content-Encoding is not known: send gzip, zstd, or none\n";
+            return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, accepted, text).into_response());
+        }
+    };
     // Do not read a body that cannot be taken.
     if shared.deliveries.is_closed() {
         return Err(ended());
@@ -287,18 +298,22 @@ async fn deliver(
     let _busy = place.busy();
     let decoder = shared.decoders.clone().acquire_owned().await;
     let decoder = decoder.expect("the semaphore is never closed");
-    let decoding = shared.decoding.clone();
+    let (decoding, shared_by) = (shared.decoding.clone(), shared.clone());
     // Decoding may take long, and must not block a thread of the runtime. It goes on if the client
     // hangs up, and holds its permits until it is done.
     let checked = tokio::task::spawn_blocking(move || {
-        let checked = body::check(&decoding, bytes);
-        drop(decoder);
-        (checked, permit)
+        let _decoder = decoder;
+        let (bytes, permit) = match compression {
+            None => (bytes, permit),
+            Some(compression) => inflate(&shared_by, compression, &bytes, permit)?,
+        };
+        match body::check(&decoding, bytes) {
+            Ok(checked) => Ok((checked, permit)),
+            Err(why) => Err((StatusCode::BAD_REQUEST, format!("{why:#}")).into_response()),
+        }
     });
-    let (checked, permit) =
-        checked.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
-    let (body, records) =
-        checked.map_err(|why| (StatusCode::BAD_REQUEST, format!("{why:#}")).into_response())?;
+    let checked = checked.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
+    let ((body, records), permit) = checked?;
     let answer = format!("{{\"records\":{records}}}\n");
     let json = [(header::CONTENT_TYPE, "application/json")];
     if records == 0 {
@@ -323,10 +338,6 @@ async fn read(
     shared: &Shared,
     mut body: Body,
 ) -> Result<(Vec<u8>, OwnedSemaphorePermit), Response> {
-    let too_large = || {
-        let text = format!("the body has more than {} bytes (max_body)\n", shared.max_body);
-        (StatusCode::PAYLOAD_TOO_LARGE, text).into_response()
-    };
     let too_slow = |received: usize| {
         let text = format!(
             "the body took too long: {received} bytes came, and in {WINDOW:?} it must end or come \
@@ -336,7 +347,7 @@ async fn read(
     };
     let hint = axum::body::HttpBody::size_hint(&body);
     if hint.lower() > shared.max_body as u64 {
-        return Err(too_large());
+        return Err(too_large(shared));
     }
     let (mut window, mut before) = (Instant::now(), 0);
     let mut bytes = Vec::new();
@@ -359,7 +370,7 @@ async fn read(
         let Some(data) = frame.data_ref() else { continue };
         let length = bytes.len() + data.len();
         if length > shared.max_body {
-            return Err(too_large());
+            return Err(too_large(shared));
         }
         if length > room {
             let more = (length - room).div_ceil(UNIT);
@@ -369,6 +380,38 @@ async fn read(
         bytes.extend_from_slice(data);
     }
     Ok((bytes, permit))
+}
+
+/// Decompresses a body, within the same limits of size.
+fn inflate(
+    shared: &Shared,
+    compression: Compression,
+    body: &[u8],
+    mut permit: OwnedSemaphorePermit,
+) -> Result<(Vec<u8>, OwnedSemaphorePermit), Response> {
+    const PIECE: usize = 64 << 10;
+    let wrong = |error: std::io::Error| {
+        let text = format!("the body cannot be decompressed: {error}\n");
+        (StatusCode::BAD_REQUEST, text).into_response()
+    };
+    let mut reader = decompress(compression, body).map_err(wrong)?;
+    let (mut bytes, mut piece) = (Vec::new(), vec![0; PIECE]);
+    loop {
+        let read = reader.read(&mut piece).map_err(wrong)?;
+        if read == 0 {
+            return Ok((bytes, permit));
+        }
+        if bytes.len() + read > shared.max_body {
+            return Err(too_large(shared));
+        }
+        permit.merge(units(shared, read.div_ceil(UNIT)).ok_or_else(later)?);
+        bytes.extend_from_slice(&piece[..read]);
+    }
+}
+
+fn too_large(shared: &Shared) -> Response {
+    let text = format!("the body has more than {} bytes (max_body)\n", shared.max_body);
+    (StatusCode::PAYLOAD_TOO_LARGE, text).into_response()
 }
 
 /// A share of the limit for all bodies; `None` if too little is left.

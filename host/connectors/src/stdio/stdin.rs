@@ -2,22 +2,28 @@
 
 use anyhow::{Context as _, Result};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FileType, SeekFrom, fstat, seek};
 use rustix::stdio::stdin;
 
 use crate::connector::Progress;
 use crate::connector::SourceConnector;
-use crate::file::{AtStop, BytesSource, InputStart, Piece};
+use crate::file::{AtStop, BytesSource, Head, InputStart, Piece};
 use pipehost_codec::Decoded;
 use pipehost_config::Decoding;
 
-/// Bytes that are read from stdin.
-pub(crate) struct Stdin(BytesSource);
+/// Bytes that are read from stdin: if they are compressed, what they were.
+pub(crate) struct Stdin {
+    source: BytesSource,
+    is_compressed: Arc<AtomicBool>,
+}
 
 impl Stdin {
     pub(crate) fn open(decoding: Decoding, progress: Arc<Progress>) -> Result<Self> {
-        let source = BytesSource::spawn(decoding, progress, None, AtStop::Decode, |pieces| {
+        let is_compressed = Arc::new(AtomicBool::new(false));
+        let compressed = is_compressed.clone();
+        let source = BytesSource::spawn(decoding, progress, None, AtStop::Decode, move |pieces| {
             let place = "stdin".into();
             let begin = InputStart {
                 place,
@@ -25,38 +31,46 @@ impl Stdin {
                 offset: 0,
                 records: 0,
                 tail: Vec::new(),
+                head: Vec::new(),
                 known: None,
             };
             pieces.send(Ok(Piece::Begin(0, begin.into())))?;
-            match pieces.read_stream(0, "stdin", &stdin())? {
-                true => pieces.send(Ok(Piece::End(0))),
-                false => Ok(()),
-            }
+            let has_ended = match pieces.head_of_stream(0, "stdin", &stdin())? {
+                Head::Ended => true,
+                Head::Stopped => false,
+                Head::Plain => pieces.read_stream(0, "stdin", &stdin())?,
+                Head::Compressed(compression, head) => {
+                    compressed.store(true, Ordering::Relaxed);
+                    pieces.read_compressed_stream(0, "stdin", &stdin(), compression, &head)?
+                }
+            };
+            if has_ended { pieces.send(Ok(Piece::End(0))) } else { Ok(()) }
         });
-        Ok(Self(source.context("cannot read stdin")?))
+        Ok(Self { source: source.context("cannot read stdin")?, is_compressed })
     }
 }
 
 impl SourceConnector for Stdin {
     async fn ready(&mut self) -> Result<bool> {
-        self.0.ready().await
+        self.source.ready().await
     }
 
     fn decode(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) -> Result<()> {
-        self.0.decode(out, full)
+        self.source.decode(out, full)
     }
 
     fn place(&self) -> Arc<str> {
-        self.0.place()
+        self.source.place()
     }
 
     fn stop(&mut self) -> bool {
-        self.0.stop()
+        self.source.stop()
     }
 
     /// If stdin is a file, seeks back to before the incomplete record instead.
     fn torn(&self) -> u64 {
-        if give_back(self.0.torn_bytes()) { 0 } else { self.0.torn() }
+        let is_compressed = self.is_compressed.load(Ordering::Relaxed);
+        if !is_compressed && give_back(self.source.torn_bytes()) { 0 } else { self.source.torn() }
     }
 }
 

@@ -8,6 +8,8 @@ use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use pipehost_config::grants::Folder;
 use pipehost_config::graph::{self, Declared, DeclaredStages, Graph};
 use pipehost_config::mistake::Mistake;
@@ -154,8 +156,8 @@ async fn open(
     let node = metrics.node(&name);
     let description = (describe(&component, &node).await)
         .map_err(|failure| vec![at_plugin(format!("its `describe` failed: {failure}"))])?;
-    check_config(stage, description.config_schema, engine.clone()).await?;
-    let (version, config) = (description.version, stage.config.value.to_string());
+    let config = check_config(stage, description.config_schema, engine.clone()).await?;
+    let (version, config) = (description.version, config.to_string());
     Program::open(component.into(), version, config, &node).await.map_err(|failure| {
         let message = format!("stage `{}` does not open: {failure}", stage.name.value);
         vec![Mistake::new(stage.config.span.clone(), message)]
@@ -163,19 +165,39 @@ async fn open(
 }
 
 /// Checks a stage's configuration against the schema from its component, which is not trusted.
+/// Returns it with the types that the schema wants for texts that came from references.
 async fn check_config(
     stage: &Stage,
     schema: String,
     engine: Arc<Engine>,
-) -> Result<(), Vec<Mistake>> {
+) -> Result<Value, Vec<Mistake>> {
     let at = |span, why: String| Mistake::new(span, format!("stage `{}`: {why}", stage.name.value));
-    let (config, limits) = (stage.config.value.clone(), compile::Limits::of_schema(&stage.limits));
-    let checked = tokio::task::spawn_blocking(move || {
-        compile::check(&schema, &config, &limits, engine.cache())
-    });
-    let checked = checked.await.unwrap_or_else(|_| Err(anyhow!("its schema cannot be checked")));
-    let complaints =
-        checked.map_err(|why| vec![at(stage.config.span.clone(), format!("{why:#}"))])?;
+    let complaints_about = async |config: Value| {
+        let limits = compile::Limits::of_schema(&stage.limits);
+        let (schema, engine) = (schema.clone(), engine.clone());
+        let checked = tokio::task::spawn_blocking(move || {
+            compile::check(&schema, &config, &limits, engine.cache())
+        });
+        let checked = checked.await;
+        let checked = checked.unwrap_or_else(|_| Err(anyhow!("its schema cannot be checked")));
+        checked.map_err(|why| vec![at(stage.config.span.clone(), format!("{why:#}"))])
+    };
+    let mut config = stage.config.value.clone();
+    let mut complaints = complaints_about(config.clone()).await?;
+    let mut typed = config.clone();
+    for complaint in &complaints {
+        if stage.config.references.contains(&complaint.place)
+            && let Some(part) = typed.pointer_mut(&complaint.place)
+            && let Some(text) = part.as_str()
+            && let Ok(value @ (Value::Number(_) | Value::Bool(_))) = serde_json::from_str(text)
+        {
+            *part = value;
+        }
+    }
+    if typed != config {
+        complaints = complaints_about(typed.clone()).await?;
+        config = typed;
+    }
     let mistakes: Vec<_> = (complaints.into_iter())
         .map(|Complaint { place, message, help, unknown }| {
             let mut mistake = at(stage.config.place(&place), message);
@@ -186,7 +208,7 @@ async fn check_config(
             }
         })
         .collect();
-    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
 }
 
 /// The most lanes of a stage that is not configured.

@@ -14,10 +14,11 @@ pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => {
-            return Failure::new(
-                Cause::Fuel,
-                "it used up its fuel (for a batch: limits.fuel, fuel_per_record and fuel_per_byte)",
+            let message = format!(
+                "it used up its fuel (for a batch: limits.fuel, fuel_per_record and fuel_per_byte){}",
+                place(error)
             );
+            return Failure::new(Cause::Fuel, message);
         }
         Some(Trap::StackOverflow) => {
             return Failure::new(Cause::Stack, "its stack overflowed");
@@ -41,4 +42,24 @@ pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
     let reason = error.root_cause().to_string();
     let reason = reason.strip_prefix("wasm trap: ").unwrap_or(&reason);
     Failure::new(Cause::Trap, format!("it trapped: {reason}{said}"))
+}
+
+/// In which functions of the guest an error happened, if it has names: the innermost first.
+fn place(error: &wasmtime::Error) -> String {
+    const FUNCTIONS: usize = 4;
+    const LONGEST: usize = 80;
+    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let names = trace.frames().iter().filter_map(|frame| frame.func_name()).take(FUNCTIONS);
+    let shown = names.map(|name| {
+        let name = format!("{:#}", rustc_demangle::demangle(name));
+        match name.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("`{}…`", &name[..end]),
+            None => format!("`{name}`"),
+        }
+    });
+    match shown.collect::<Vec<_>>().as_slice() {
+        [] => String::new(),
+        [one] => format!(", in {one}"),
+        [first, callers @ ..] => format!(", in {first}, called by {}", callers.join(", ")),
+    }
 }

@@ -93,7 +93,12 @@ pub fn source(file: &Path, limit: u64) -> Result<Source> {
     Ok(Source { path: file.to_owned(), bytes, is_text })
 }
 
+/// Names that stages had before. Pipelines with them go on working.
+const RENAMED: [(&str, &str); 1] = [("window-count", "aggregate")];
+
 fn bundled_stage(name: &str, path: &Path, bundled: &[BundledStage]) -> Result<Source> {
+    let renamed = RENAMED.iter().find(|(before, _)| *before == name);
+    let name = renamed.map_or(name, |(_, name)| name);
     let found = bundled.iter().find(|stage| stage.name == name);
     let stage = found.with_context(|| {
         format!(

@@ -39,8 +39,10 @@ enum SeenCall {
 }
 
 impl Recovery {
-    /// Starts with the state of an earlier run.
+    /// Starts with the state of an earlier run. If nothing was saved of its key groups, the instance
+    /// begins anew: it is not asked to restore nothing.
     pub(super) fn new(groups: KeyGroups, saved: Option<Saved>) -> Self {
+        let saved = saved.filter(|saved| !saved.groups.is_empty());
         Self { groups, saved, since: Vec::new(), bytes: 0, changed: true }
     }
 

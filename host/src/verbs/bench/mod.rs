@@ -17,8 +17,8 @@ use crate::{grant, load, remote, setting, summary};
 use pipehost_config::grants::Grants;
 use pipehost_config::mistake::Mistake;
 use pipehost_config::{
-    At, Batching, Config, Decoding, FileSource, Generate, Input, OnError, Plugin, Rotate, Sink,
-    SinkKind, Source, SourceKind, Stage, StageConfig,
+    At, Batching, BeginAt, Config, Decoding, FileSource, Generate, Input, OnError, Plugin, Rotate,
+    Sink, SinkKind, Source, SourceKind, Stage, StageConfig,
 };
 use pipehost_observe::log::stderr;
 use pipehost_observe::metrics::Metrics;
@@ -166,6 +166,9 @@ fn around(component: &Path, config: serde_json::Value, grants: Grants, args: &Ar
                 follow: false,
                 rotate_wait: Duration::ZERO,
                 links: false,
+                exclude: Vec::new(),
+                begin_at: BeginAt::Begin,
+                ignore_older: None,
                 codec: Decoding::default(),
             })
         }

@@ -9,7 +9,7 @@
 use anyhow::{Result, anyhow};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
+use crate::compressed::{Compressor, known_by};
 use crate::file::WrittenFiles;
-use pipehost_config::Rotate;
+use pipehost_config::{Compression, FileSink, Rotate};
 use pipehost_files::fingerprint::{FileMark, is_at};
 use pipehost_files::folder;
 use pipehost_files::rename::{Rename, cannot_write, in_the_way};
@@ -30,12 +31,55 @@ pub(crate) struct SinkFile {
     target: Target,
     /// Its length in bytes.
     length: u64,
+    /// Whether what stands before the first record is written.
+    has_head: bool,
+    compressor: Option<Compressor>,
     begun: FileAge,
     /// Whether it was written to since the last sync.
     dirty: bool,
-    rotate: Rotate,
+    layout: Layout,
     /// The highest number of a rotated file.
     rotated: u64,
+}
+
+/// How files are written.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    pub rotate: Rotate,
+    pub compression: Option<Compression>,
+    /// What stands before the first record of a file.
+    pub head: Vec<u8>,
+}
+
+impl Layout {
+    pub(crate) fn new(config: &FileSink) -> Self {
+        let mut head = Vec::new();
+        pipehost_codec::begin(&config.encoding, &mut head);
+        Self { rotate: config.rotate.clone(), compression: config.compression, head }
+    }
+
+    /// Whether a file can be added to: what is in it must be compressed as what will be.
+    fn check_what_is_there(&self, path: &Path) -> Result<()> {
+        let failed = |error: io::Error| cannot_write(path, &error);
+        let mut head = Vec::new();
+        File::open(path).and_then(|file| file.take(4).read_to_end(&mut head)).map_err(failed)?;
+        let found = known_by(&head);
+        if head.is_empty() || found == self.compression {
+            return Ok(());
+        }
+        let named = |compression: Option<Compression>| match compression {
+            None => "without compression",
+            Some(Compression::Gzip) => "in gzip",
+            Some(Compression::Zstd) => "in zstd",
+        };
+        Err(anyhow!(
+            "will not add to {}: what is in it was written {}, and `compression` says {}. Move it away, \
+             or write another file",
+            path.display(),
+            named(found),
+            named(self.compression)
+        ))
+    }
 }
 
 enum Target {
@@ -237,7 +281,7 @@ impl GoOn {
     /// Does the missing renames, truncates the file, and resumes writing.
     pub(crate) fn begin(
         self,
-        rotate: &Rotate,
+        layout: &Layout,
         temporaries: &Temporaries,
         written: &WrittenFiles,
     ) -> Result<SinkFile> {
@@ -246,6 +290,9 @@ impl GoOn {
         let failed = |error: io::Error| cannot_write(&path, &error);
         let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
         written.note(&file);
+        if position.mark.length > 0 {
+            layout.check_what_is_there(&path)?;
+        }
         file.set_len(position.mark.length).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
         let temporaries = temporaries.clone();
@@ -260,7 +307,9 @@ impl GoOn {
             length: position.mark.length,
             begun: FileAge::at(position.begun),
             dirty: true,
-            rotate: rotate.clone(),
+            has_head: position.mark.length > 0,
+            compressor: layout.compression.map(Compressor::new),
+            layout: layout.clone(),
             rotated: position.highest,
             path,
         })
@@ -289,7 +338,7 @@ impl SinkFile {
     pub(crate) fn new(
         path: &Path,
         new: New<'_>,
-        rotate: &Rotate,
+        layout: &Layout,
         written: &WrittenFiles,
     ) -> Result<Self> {
         let failed = |error: io::Error| cannot_write(path, &error);
@@ -324,6 +373,7 @@ impl SinkFile {
             New::Append => {
                 let file = OpenOptions::new().create(true).append(true).open(&path);
                 let file = file.map_err(failed)?;
+                layout.check_what_is_there(&path)?;
                 folder::keep_name(&path).map_err(failed)?;
                 length = file.metadata().map_err(failed)?.len();
                 Target::Appended(file)
@@ -331,6 +381,9 @@ impl SinkFile {
             New::Checkpointed { temporaries, appends } => {
                 let mut options = OpenOptions::new();
                 options.create(true).read(true).write(true).truncate(!appends);
+                if appends && path.exists() {
+                    layout.check_what_is_there(&path)?;
+                }
                 let mut file = options.open(&path).map_err(failed)?;
                 length = file.seek(SeekFrom::End(0)).map_err(failed)?;
                 folder::keep_name(&path).map_err(failed)?;
@@ -342,8 +395,20 @@ impl SinkFile {
             }
         };
         let begun = FileAge::now();
-        let rotate = rotate.clone();
-        let file = Self { target, length, begun, dirty: true, rotate, rotated, path };
+        let compressor = layout.compression.map(Compressor::new);
+        let layout = layout.clone();
+        let has_head = length > 0;
+        let file = Self {
+            target,
+            length,
+            has_head,
+            compressor,
+            begun,
+            dirty: true,
+            layout,
+            rotated,
+            path,
+        };
         written.note(file.file());
         Ok(file)
     }
@@ -354,8 +419,36 @@ impl SinkFile {
             written.note(self.file());
         }
         self.dirty = true;
+        if !std::mem::replace(&mut self.has_head, true) {
+            let head = self.layout.head.clone();
+            self.encode(&head)?;
+        }
+        self.encode(bytes)
+    }
+
+    /// Writes bytes, compressed if they should be.
+    fn encode(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.compressor {
+            None => self.append(bytes),
+            Some(compressor) => {
+                let compressed = compressor.write(bytes)?;
+                self.append(&compressed)
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file_mut().write_all(bytes)?;
         self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Ends what is compressed, so that a file can be cut here and read.
+    fn end_member(&mut self) -> io::Result<()> {
+        if let Some(compressor) = &mut self.compressor {
+            let rest = compressor.end()?;
+            self.append(&rest)?;
+        }
         Ok(())
     }
 
@@ -378,8 +471,8 @@ impl SinkFile {
     fn is_due(&self) -> bool {
         !matches!(self.target, Target::Stream(_))
             && self.length > 0
-            && (self.rotate.bytes.is_some_and(|bytes| self.length >= bytes)
-                || self.rotate.every.is_some_and(|every| self.begun.age() >= every))
+            && (self.layout.rotate.bytes.is_some_and(|bytes| self.length >= bytes)
+                || self.layout.rotate.every.is_some_and(|every| self.begun.age() >= every))
     }
 
     /// Gives the file a number, and begins a new one.
@@ -410,6 +503,7 @@ impl SinkFile {
         }
         self.rotated = number;
         (self.length, self.begun, self.dirty) = (0, FileAge::now(), true);
+        self.has_head = false;
         folder::keep_name(&self.path)
     }
 
@@ -417,6 +511,7 @@ impl SinkFile {
         if !std::mem::take(&mut self.dirty) {
             return Ok(());
         }
+        self.end_member()?;
         match self.file().sync_all() {
             // Pipes and terminals have nothing to sync.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::connector::{Resume, SinkConnector, SinkError, Synced};
 use crate::file::WrittenFiles;
-use file::{GoOn, New, SinkFile, SinkPosition, Temporaries};
+use file::{GoOn, Layout, New, SinkFile, SinkPosition, Temporaries};
 use names::{divide, make_folder};
 use pipehost_config::FileSink as Config;
 use pipehost_files::folder::{self, kept};
@@ -182,7 +182,7 @@ impl FileSink {
     /// Creates the file, or resumes it.
     fn begin_files(&mut self) -> Result<()> {
         let files = self.files.as_mut().expect("nothing is written yet");
-        let (path, rotate) = (&self.target, &self.config.rotate);
+        let (path, layout) = (&self.target, &Layout::new(&self.config));
         match self.plan.take() {
             None => {}
             Some(Plan::GoOn(known)) => {
@@ -195,7 +195,7 @@ impl FileSink {
                     removed.map_err(|error| cannot_write(&folder, &error))?;
                 }
                 for (path, go_on) in known {
-                    let file = go_on.begin(rotate, &keeping.temporaries, &self.written)?;
+                    let file = go_on.begin(layout, &keeping.temporaries, &self.written)?;
                     files.open.insert(path, file);
                 }
             }
@@ -207,7 +207,7 @@ impl FileSink {
                         New::Checkpointed { temporaries, appends: self.config.append }
                     }
                 };
-                let file = SinkFile::new(path, new, rotate, &self.written)?;
+                let file = SinkFile::new(path, new, layout, &self.written)?;
                 files.open.insert(self.config.path.value.clone(), file);
             }
         }
@@ -313,19 +313,20 @@ impl Files {
             bail!("{path} makes more than {MOST_FILES} files");
         }
         make_folder(&config.path.value, path)?;
+        let layout = Layout::new(config);
         let Some(keeping) = &self.keeping else {
             let new = complete_or_append(path, config, written);
-            return SinkFile::new(path, new, &config.rotate, written);
+            return SinkFile::new(path, new, &layout, written);
         };
         let temporaries = &keeping.temporaries;
         if let Some(position) = self.gone.remove(path).filter(|_| path.exists()) {
             let go_on = GoOn::check(path, &position, keeping.replaces(path))?;
-            return go_on.begin(&config.rotate, temporaries, written);
+            return go_on.begin(&layout, temporaries, written);
         }
         if path.symlink_metadata().is_ok() && !keeping.replaces(path) {
             return Err(in_the_way(path));
         }
-        SinkFile::new(path, New::KeptUnnamed { temporaries }, &config.rotate, written)
+        SinkFile::new(path, New::KeptUnnamed { temporaries }, &layout, written)
     }
 
     fn sync(&mut self, base: &Path, last: bool) -> Result<Synced> {

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
-use std::io::{self, PipeReader, PipeWriter, Read};
+use std::io::{self, BufReader, PipeReader, PipeWriter, Read};
 use std::ops::Deref;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -14,13 +14,15 @@ use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+use crate::compressed::{decompress, known_by, may_be_compressed};
 use crate::connector::Progress;
 use crate::connector::SourceConnector;
 use crate::file::source::compression::keep_tail;
 use crate::file::source::positions::{FilePosition, FilePositions};
-use pipehost_codec::{Decoded, Decoder};
-use pipehost_config::Decoding;
+use pipehost_codec::{Decoded, Decoder, Start};
+use pipehost_config::{Compression, Decoding};
 use pipehost_files::fingerprint::Fingerprint;
 
 const CHUNK: usize = 256 << 10;
@@ -53,6 +55,8 @@ pub(crate) struct InputStart {
     pub records: u64,
     /// The last bytes before the start.
     pub tail: Vec<u8>,
+    /// How the content begins, if the decoder needs that to go on.
+    pub head: Vec<u8>,
     /// The file's saved position; this input now reports it.
     pub known: Option<FilePosition>,
 }
@@ -154,6 +158,60 @@ impl Pieces {
         }
     }
 
+    /// Reads the first bytes of a stream, and sends them unless they are compressed.
+    pub(crate) fn head_of_stream(
+        &self,
+        number: usize,
+        place: &str,
+        stream: &impl AsFd,
+    ) -> Result<Head, ReceiverGone> {
+        let mut head = Vec::new();
+        let mut reader = Polled { stream, stop: &self.stop };
+        // Both begin with bytes that no text does: the first one decides mostly.
+        while known_by(&head).is_none() && may_be_compressed(&head) {
+            let mut byte = [0];
+            match reader.read(&mut byte) {
+                Ok(0) => break,
+                Ok(_) => head.push(byte[0]),
+                Err(error) => return self.failed(place, &error).map(|()| Head::Stopped),
+            }
+        }
+        if let Some(compression) = known_by(&head) {
+            return Ok(Head::Compressed(compression, head));
+        }
+        if head.is_empty() {
+            return Ok(Head::Ended);
+        }
+        let len = head.len();
+        self.send(Ok(Piece::Bytes(number, Chunk { buffer: head, len })))?;
+        Ok(Head::Plain)
+    }
+
+    /// As [`Self::read_stream`], of what was compressed; `head` was read of it.
+    pub(crate) fn read_compressed_stream(
+        &self,
+        number: usize,
+        place: &str,
+        stream: &impl AsFd,
+        compression: Compression,
+        head: &[u8],
+    ) -> Result<bool, ReceiverGone> {
+        let rest = Polled { stream, stop: &self.stop };
+        let reader = BufReader::new(head.chain(rest));
+        match decompress(compression, reader) {
+            Ok(mut reader) => self.read_to_end(number, place, &mut reader),
+            Err(error) => self.failed(place, &error).map(|()| false),
+        }
+    }
+
+    /// Sends an error, unless it comes from a stop.
+    fn failed(&self, place: &str, error: &io::Error) -> Result<(), ReceiverGone> {
+        if self.are_unwanted() {
+            return Ok(());
+        }
+        self.send(Err(anyhow!("cannot read {place}: {error}")))
+    }
+
     /// The bytes of one read; empty at the end.
     pub(crate) fn read(&self, reader: &mut dyn Read) -> io::Result<Chunk> {
         let mut buffer = self.spent.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
@@ -181,10 +239,47 @@ impl Pieces {
             match self.read(reader) {
                 Ok(chunk) if chunk.is_empty() => return Ok(true),
                 Ok(chunk) => self.send(Ok(Piece::Bytes(number, chunk)))?,
-                Err(error) => {
-                    self.send(Err(anyhow!("cannot read {place}: {error}")))?;
-                    return Ok(false);
-                }
+                Err(error) => return self.failed(place, &error).map(|()| false),
+            }
+        }
+    }
+}
+
+/// How a stream begins.
+pub(crate) enum Head {
+    /// There is nothing in it.
+    Ended,
+    Stopped,
+    /// It is not compressed; its first bytes are sent.
+    Plain,
+    Compressed(Compression, Vec<u8>),
+}
+
+/// A stream, until reading must stop.
+struct Polled<'a, T> {
+    stream: &'a T,
+    stop: &'a PipeReader,
+}
+
+impl<T: AsFd> Read for Polled<'_, T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = [
+                PollFd::new(self.stream, PollFlags::IN),
+                PollFd::new(self.stop, PollFlags::empty()),
+            ];
+            let polled = poll(&mut ready, None);
+            if !ready[1].revents().is_empty() {
+                return Err(io::Error::other("reading was stopped"));
+            }
+            let read = polled.and_then(|_| rustix::io::read(self.stream, &mut *buffer));
+            match read.map_err(io::Error::from) {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                read => return read,
             }
         }
     }
@@ -240,6 +335,12 @@ struct Input {
     last: Vec<u8>,
     /// The last bytes before the record that is still incomplete.
     tail: Vec<u8>,
+    /// The same before the line that is still incomplete, and the bytes that were begun then: the
+    /// last lines may turn out to be a record.
+    line_tail: Vec<u8>,
+    begun: u64,
+    /// When the last bytes came.
+    changed: Instant,
 }
 
 impl Input {
@@ -253,12 +354,37 @@ impl Input {
     /// Updates the offset and the tails after the decoder took bytes.
     fn take(&mut self, taken: &[u8]) {
         self.fed += taken.len() as u64;
-        let begun = self.decoder.begun() as usize;
-        if let Some(ended) = taken.len().checked_sub(begun) {
-            self.tail.clone_from(&self.last);
-            keep_tail(&mut self.tail, &taken[..ended]);
+        self.changed = Instant::now();
+        let begun = self.decoder.begun();
+        let before = |tail: &mut Vec<u8>, begun: u64| {
+            let ended = taken.len().checked_sub(begun as usize);
+            if let Some(ended) = ended {
+                tail.clone_from(&self.last);
+                keep_tail(tail, &taken[..ended]);
+            }
+            ended.is_some()
+        };
+        // If a record was given that ends before these bytes, the next one begins with the line
+        // that was incomplete.
+        if !before(&mut self.tail, begun) && begun != self.begun + taken.len() as u64 {
+            self.tail.clone_from(&self.line_tail);
         }
+        before(&mut self.line_tail, self.decoder.line_begun());
+        self.begun = begun;
         keep_tail(&mut self.last, taken);
+    }
+
+    /// When whole lines that are held are given.
+    fn gives_at(&self) -> Option<Instant> {
+        Some(self.changed + self.decoder.waits()?)
+    }
+
+    /// Gives whole lines that are held.
+    fn give(&mut self, out: &mut Decoded) {
+        self.decoder.give(out);
+        self.begun = 0;
+        self.tail.clone_from(&self.last);
+        self.line_tail.clone_from(&self.last);
     }
 }
 
@@ -303,14 +429,15 @@ impl BytesSource {
     }
 
     /// Ends an input, unless it has ended already.
-    fn end(&mut self, number: usize, out: &mut Decoded) {
-        let Some(mut input) = self.inputs.remove(&number) else { return };
+    fn end(&mut self, number: usize, out: &mut Decoded) -> Result<()> {
+        let Some(mut input) = self.inputs.remove(&number) else { return Ok(()) };
         self.place = input.begin.place.clone();
-        input.decoder.end(out);
+        input.decoder.end(out)?;
         if let Some(position) = input.position() {
             let tail = crc32fast::hash(&input.last);
             self.ended.insert(FilePosition { offset: input.fed, tail, ..position });
         }
+        Ok(())
     }
 }
 
@@ -330,24 +457,57 @@ impl SourceConnector for BytesSource {
             std::thread::spawn(read);
         }
         if self.piece.is_none() {
-            self.piece = self.pieces.recv().await.transpose()?;
+            let next = self.pieces.recv();
+            let piece = match self.inputs.values().filter_map(Input::gives_at).min() {
+                None => next.await,
+                Some(at) => match tokio::time::timeout_at(at, next).await {
+                    Ok(piece) => piece,
+                    Err(_) => return Ok(true),
+                },
+            };
+            self.piece = piece.transpose()?;
         }
         Ok(self.piece.is_some())
     }
 
     fn decode(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) -> Result<()> {
         match &self.piece {
-            None => return Ok(()),
+            None => {
+                let now = Instant::now();
+                for input in self.inputs.values_mut() {
+                    if input.gives_at().is_some_and(|at| at <= now) {
+                        self.place = input.begin.place.clone();
+                        input.give(out);
+                        // An origin of the batch is of one input.
+                        break;
+                    }
+                }
+                return Ok(());
+            }
             Some(Piece::Begin(number, begin)) => {
                 self.place = begin.place.clone();
-                let decoder = Decoder::new(&self.decoding, begin.place.clone(), begin.records)
-                    .at_begin(begin.offset == 0);
+                let start = Start {
+                    number: begin.records,
+                    offset: begin.offset,
+                    begins: begin.offset == 0,
+                    head: begin.head.clone(),
+                };
+                let decoder = Decoder::new(&self.decoding, begin.place.clone(), &start);
                 let fed = begin.offset;
                 // From now on this input, not `ended`, reports the position of the file.
                 let inode = begin.file.as_ref().map(|(_, file)| file.inode());
                 self.ended.replace(inode, begin.known.as_ref());
                 let (begin, tail) = ((**begin).clone(), begin.tail.clone());
-                let input = Input { begin, decoder, fed, last: tail.clone(), tail };
+                let input = Input {
+                    begin,
+                    decoder,
+                    fed,
+                    last: tail.clone(),
+                    line_tail: tail.clone(),
+                    tail,
+                    begun: 0,
+                    changed: Instant::now(),
+                };
                 self.inputs.insert(*number, input);
             }
             Some(Piece::Known(number, fingerprint)) => {
@@ -371,11 +531,11 @@ impl SourceConnector for BytesSource {
             }
             Some(Piece::End(number)) => {
                 let number = *number;
-                self.end(number, out);
+                self.end(number, out)?;
             }
             Some(Piece::Gone(number, inode)) => {
                 let (number, inode) = (*number, *inode);
-                self.end(number, out);
+                self.end(number, out)?;
                 self.ended.take_inode(inode);
             }
             Some(Piece::Missing(files)) => self.ended.note_gone(files.iter().copied()),

@@ -6,19 +6,16 @@ use std::os::unix::fs::FileExt;
 
 use flate2::bufread::GzDecoder;
 
+use crate::compressed::{known_by, may_be_compressed};
+use pipehost_config::Compression;
 use pipehost_files::fingerprint::TAIL;
-
-/// RFC 1952, section 2.3.1.
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// RFC 8878, section 3.1.1.
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Whether a file is too short to tell whether it is compressed.
 pub(crate) fn is_too_short(file: &File) -> io::Result<bool> {
     let mut head = [0; 4];
     let read = file.read_at(&mut head, 0)?;
     let head = &head[..read];
-    Ok(head.is_empty() || read < 4 && (GZIP.starts_with(head) || ZSTD.starts_with(head)))
+    Ok(head.is_empty() || read < 4 && may_be_compressed(head))
 }
 
 /// A reader of the decompressed content; `None` if the file is not compressed. Concatenated streams
@@ -40,13 +37,13 @@ pub(crate) fn decompress(file: &File) -> io::Result<Option<Box<dyn Read + Send>>
         file.rewind()?;
         Ok(file)
     };
-    Ok(if head.starts_with(&GZIP) {
-        let file = BufReader::new(from_its_begin()?);
-        Some(Box::new(Gzip { member: Some(GzDecoder::new(file)) }))
-    } else if head.starts_with(&ZSTD) {
-        Some(Box::new(zstd::Decoder::new(from_its_begin()?)?))
-    } else {
-        None
+    Ok(match known_by(head) {
+        Some(Compression::Gzip) => {
+            let file = BufReader::new(from_its_begin()?);
+            Some(Box::new(Gzip { member: Some(GzDecoder::new(file)) }))
+        }
+        Some(Compression::Zstd) => Some(Box::new(zstd::Decoder::new(from_its_begin()?)?)),
+        None => None,
     })
 }
 
@@ -56,12 +53,19 @@ pub(crate) fn decompress(file: &File) -> io::Result<Option<Box<dyn Read + Send>>
 /// # Errors
 /// If it cannot be read.
 pub(crate) fn skip(reader: &mut dyn Read, bytes: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut reader = reader.take(bytes);
-    let (mut tail, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
-    let mut passed = 0;
+    let (passed, tail) = pass(&mut reader.take(bytes))?;
+    Ok((passed == bytes).then_some(tail))
+}
+
+/// Reads decompressed content to its end. Returns how much it was, and the last bytes of it.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn pass(reader: &mut dyn Read) -> io::Result<(u64, Vec<u8>)> {
+    let (mut tail, mut buffer, mut passed) = (Vec::new(), vec![0; 64 << 10], 0);
     loop {
         match reader.read(&mut buffer)? {
-            0 => return Ok((passed == bytes).then_some(tail)),
+            0 => return Ok((passed, tail)),
             read => {
                 passed += read as u64;
                 keep_tail(&mut tail, &buffer[..read]);

@@ -14,12 +14,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::file::source::bytes::{InputStart, Piece, Pieces, ReceiverGone, SendOutcome};
 use crate::file::source::compression::{self, keep_tail};
-use crate::file::source::input::{begins_as_utf16, is_text, is_written, tail_of, warn_rewritten};
+use crate::file::source::input::{
+    begins_as_utf16, end_of_lines, head_of, is_too_old, is_utf8, is_written, tail_of,
+    warn_rewritten,
+};
 use crate::file::source::paths::{FoundFile, Paths};
 use crate::file::source::positions::{FilePosition, FilePositions, KnownFile};
 use crate::file::written::WrittenFiles;
 use pipehost_codec::{CONVERT, is_utf16};
-use pipehost_config::FileSource as Config;
+use pipehost_config::{BeginAt, FileSource as Config};
 use pipehost_files::fingerprint::{Fingerprint, inode, is_at};
 use pipehost_files::folder::{self, kept};
 use pipehost_files::paths::cannot_read;
@@ -37,7 +40,7 @@ struct Followed {
     path: PathBuf,
     /// The path as saved in the state.
     kept: PathBuf,
-    is_text: bool,
+    is_utf8: bool,
     /// The path of its first find: files found there one after the other are one rotation.
     rotation: PathBuf,
     file: File,
@@ -125,6 +128,8 @@ struct Follower<'a> {
     /// Files that cannot be read, and were warned about.
     told: HashSet<PathBuf>,
     keeps_state: bool,
+    /// Whether files that no run has read are read from their end on.
+    begins_at_end: bool,
 }
 
 /// Follows files until the run is over.
@@ -132,6 +137,7 @@ pub(crate) fn follow(
     config: &Config,
     mut paths: Paths,
     known: FilePositions,
+    is_first_run: bool,
     written: WrittenFiles,
     keeps_state: bool,
     pieces: &Pieces,
@@ -146,6 +152,7 @@ pub(crate) fn follow(
         out: VecDeque::new(),
         told: HashSet::new(),
         keeps_state,
+        begins_at_end: is_first_run && config.begin_at == BeginAt::End,
     };
     let named = paths.files_so_far();
     follower.catch_up(&named);
@@ -153,6 +160,8 @@ pub(crate) fn follow(
     while !pieces.are_unwanted() {
         follower.look(&mut paths);
         if std::mem::take(&mut is_first) {
+            // What comes from now on is new.
+            follower.begins_at_end = false;
             follower.note_gone();
         }
         let read = follower.read(pieces);
@@ -256,6 +265,7 @@ impl Follower<'_> {
             };
             let Ok(Some(tail)) = compression::skip(&mut reader, known.offset) else { return };
             let (offset, records) = (known.offset, known.records);
+            let Ok(head) = head_of(&file, offset, &self.config.codec) else { return };
             let content = Content::Compressed(Compressed::new(reader, offset));
             let rotation = self.config.base.join(&known.path);
             let begin = InputStart {
@@ -264,6 +274,7 @@ impl Follower<'_> {
                 offset,
                 records,
                 tail,
+                head,
                 known: Some(known),
             };
             self.begin(&rotation, file, fingerprint, content, begin);
@@ -359,6 +370,10 @@ impl Follower<'_> {
             self.out.push_back(Err(is_written(path)));
             return;
         }
+        let is_new = self.known.of_inode(inode).is_none();
+        if is_new && is_too_old(&metadata, self.config.ignore_older) {
+            return;
+        }
         match found.open() {
             Ok(file) => {
                 let kept = kept(&self.config.base, path);
@@ -387,7 +402,7 @@ impl Follower<'_> {
     /// Begins to follow a file. `kept` is its path in the state: of a renamed file, the old one.
     fn open(&mut self, path: &Path, kept: &Path, file: File) {
         let mut opened = || -> io::Result<_> {
-            if is_text(&self.config.codec) && begins_as_utf16(&file)? {
+            if is_utf8(&self.config.codec) && begins_as_utf16(&file)? {
                 return Err(io::Error::other(CONVERT));
             }
             let mut reader = compression::decompress(&file)?;
@@ -408,6 +423,15 @@ impl Follower<'_> {
                 _ => (0, 0),
             };
             let (mut offset, mut records) = place(&begun);
+            if self.begins_at_end && begun.is_none() {
+                offset = end_of_lines(&file, &self.config.codec)?;
+                if offset > 0 {
+                    tracing::info!(
+                        "{} is read from its end on: {offset} bytes of it are left out",
+                        path.display()
+                    );
+                }
+            }
             let mut tail = Vec::new();
             let content = match &mut reader {
                 None => {
@@ -417,8 +441,10 @@ impl Follower<'_> {
                 Some(compressed) => {
                     let skipped = compression::skip(compressed, offset)?;
                     let expected = begun.as_ref().map(|(position, _)| position.tail);
-                    let is_it =
-                        |tail: &Vec<u8>| offset == 0 || expected == Some(crc32fast::hash(tail));
+                    let is_it = |tail: &Vec<u8>| {
+                        expected
+                            .is_none_or(|expected| offset == 0 || expected == crc32fast::hash(tail))
+                    };
                     match skipped.filter(is_it) {
                         Some(skipped) => tail = skipped,
                         None => {
@@ -435,9 +461,10 @@ impl Follower<'_> {
                 }
             };
             let known = begun.map(|(position, _)| position);
-            Ok((fingerprint, offset, records, tail, content, known))
+            let head = head_of(&file, offset, &self.config.codec)?;
+            Ok((fingerprint, offset, records, tail, head, content, known))
         };
-        let (fingerprint, offset, records, tail, content, known) = match opened() {
+        let (fingerprint, offset, records, tail, head, content, known) = match opened() {
             Ok(opened) => opened,
             // The file is gone, or not there yet: the next look tries again.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
@@ -449,6 +476,7 @@ impl Follower<'_> {
             offset,
             records,
             tail,
+            head,
             known,
         };
         self.told.remove(path);
@@ -473,7 +501,7 @@ impl Follower<'_> {
             // If the paths find a renamed file, `find` sets its new path.
             path: rotation.to_owned(),
             kept,
-            is_text: is_text(&self.config.codec),
+            is_utf8: is_utf8(&self.config.codec),
             rotation: rotation.to_owned(),
             file,
             fingerprint,
@@ -542,7 +570,7 @@ impl Followed {
                 self.content = Content::Compressed(Compressed::new(reader, 0));
                 return Ok(true);
             }
-            if self.is_text && begins_as_utf16(&self.file)? {
+            if self.is_utf8 && begins_as_utf16(&self.file)? {
                 tell(told, &self.path, CONVERT);
                 self.content = Content::Done;
                 return Ok(true);
@@ -598,6 +626,7 @@ impl Followed {
                 file: Some((self.kept.clone(), self.fingerprint.clone())),
                 offset: 0,
                 records: 0,
+                head: Vec::new(),
                 tail: Vec::new(),
                 known: None,
             };
@@ -650,7 +679,7 @@ impl Followed {
                 }
                 return Ok(false);
             }
-            Ok(chunk) if compressed.offset == 0 && self.is_text && is_utf16(&chunk) => {
+            Ok(chunk) if compressed.offset == 0 && self.is_utf8 && is_utf16(&chunk) => {
                 tell(told, &self.path, CONVERT);
                 self.content = Content::Done;
             }

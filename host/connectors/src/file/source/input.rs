@@ -1,13 +1,15 @@
 //! What reading a file once and following it have in common.
 
 use anyhow::anyhow;
-use std::fs::File;
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::Duration;
 
-use pipehost_codec::{HEAD, is_utf16};
-use pipehost_config::{DecodeFormat, Decoding};
+use super::compression;
+use pipehost_codec::{BEGIN, HEAD, is_utf16, needs_head};
+use pipehost_config::{Charset, DecodeFormat, Decoding};
 use pipehost_files::fingerprint::TAIL;
 
 /// The last bytes before an offset in a file, [`TAIL`] at most.
@@ -20,6 +22,50 @@ pub(crate) fn tail_of(file: &File, place: u64) -> io::Result<Vec<u8>> {
 
 pub(crate) fn is_text(decoding: &Decoding) -> bool {
     !matches!(decoding.format, DecodeFormat::Frames)
+}
+
+/// Whether UTF-16 would be read as what it is not.
+pub(crate) fn is_utf8(decoding: &Decoding) -> bool {
+    is_text(decoding) && decoding.charset == Charset::Utf8
+}
+
+/// How the content of a file begins, if a decoder that goes on in its middle needs that.
+pub(crate) fn head_of(file: &File, offset: u64, decoding: &Decoding) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    if offset > 0 && needs_head(decoding) {
+        match compression::decompress(file)? {
+            Some(content) => drop(content.take(BEGIN as u64).read_to_end(&mut head)?),
+            None => {
+                head.resize(BEGIN, 0);
+                let read = file.read_at(&mut head, 0)?;
+                head.truncate(read);
+            }
+        }
+    }
+    Ok(head)
+}
+
+/// Whether a file that no run has read is left out because it was last changed too long ago.
+pub(crate) fn is_too_old(metadata: &Metadata, most: Option<Duration>) -> bool {
+    let age = metadata.modified().map(|changed| changed.elapsed().unwrap_or_default());
+    most.is_some_and(|most| age.is_ok_and(|age| age > most))
+}
+
+/// Where the last line of a file ends.
+pub(crate) fn end_of_lines(file: &File, decoding: &Decoding) -> io::Result<u64> {
+    const LOOKED_AT: u64 = 1 << 20;
+    if let Some(mut content) = compression::decompress(file)? {
+        return Ok(compression::pass(&mut content)?.0);
+    }
+    let size = file.metadata()?.len();
+    let from = size.saturating_sub(LOOKED_AT);
+    let mut last = vec![0; (size - from) as usize];
+    file.read_exact_at(&mut last, from)?;
+    Ok(match decoding.charset {
+        Charset::Utf8 => memchr::memrchr(b'\n', &last).map_or(size, |at| from + at as u64 + 1),
+        // Of a character of two bytes, both belong together.
+        _ => size & !1,
+    })
 }
 
 pub(crate) fn begins_as_utf16(file: &File) -> io::Result<bool> {

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::WrittenFiles;
 use crate::connector::Progress;
 use bytes::Pieces;
-pub(crate) use bytes::{AtStop, BytesSource, InputStart, Piece};
+pub(crate) use bytes::{AtStop, BytesSource, Head, InputStart, Piece};
 use paths::Paths;
 use pipehost_config::FileSource as Config;
 use positions::{FilePosition, FilePositions};
@@ -41,7 +41,7 @@ pub(crate) fn open(
     progress: Arc<Progress>,
     written: WrittenFiles,
 ) -> Result<BytesSource> {
-    let paths = Paths::new(config.paths.iter().map(|path| path.value.clone()), config.links);
+    let paths = Paths::new(config)?;
     let decoding = config.codec.clone();
     let known: Vec<FilePosition> = match position {
         None => Vec::new(),
@@ -53,9 +53,9 @@ pub(crate) fn open(
     if config.follow {
         // Without a state, decode a last line that has no end: no later run will.
         let at_stop = if keeps_state { AtStop::Leave } else { AtStop::Decode };
-        let (config, first) = (config.clone(), known.clone());
+        let (config, first, is_first_run) = (config.clone(), known.clone(), position.is_none());
         let read = move |pieces: &Pieces| {
-            follow::follow(&config, paths, first, written, keeps_state, pieces)
+            follow::follow(&config, paths, first, is_first_run, written, keeps_state, pieces)
         };
         return BytesSource::spawn(decoding, progress, Some(known), at_stop, read).map_err(failed);
     }

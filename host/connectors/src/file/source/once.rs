@@ -14,14 +14,15 @@ use rustix::fs::OFlags;
 use super::bytes::{AtStop, BytesSource, InputStart, Piece, Pieces, ReceiverGone};
 use super::compression;
 use super::input::{
-    begins_as_utf16, is_text, is_written, tail_of, warn_rewritten, warn_within_a_line, was_cut,
+    begins_as_utf16, head_of, is_too_old, is_utf8, is_written, tail_of, warn_rewritten,
+    warn_within_a_line, was_cut,
 };
 use super::paths::{FoundFile, Paths};
 use super::positions::{FilePosition, FilePositions, KnownFile};
 use crate::connector::Progress;
 use crate::file::WrittenFiles;
 use pipehost_codec::CONVERT;
-use pipehost_config::FileSource as Config;
+use pipehost_config::{Decoding, FileSource as Config};
 use pipehost_files::fingerprint::{Fingerprint, inode};
 use pipehost_files::folder::kept;
 use pipehost_files::paths::cannot_read;
@@ -57,12 +58,15 @@ pub(crate) fn open(
         if written.has(inode) {
             return Err(is_written(&path));
         }
+        if known.of_inode(inode).is_none() && is_too_old(&metadata, config.ignore_older) {
+            continue;
+        }
         // Several patterns or links name one file: it has one position, so it is read once.
         if !seen.insert(inode) {
             tracing::warn!("{} is named twice: it is read once", path.display());
             continue;
         }
-        if is_text(&decoding) && begins_as_utf16(&file).map_err(failed)? {
+        if is_utf8(&decoding) && begins_as_utf16(&file).map_err(failed)? {
             bail!("{}: {CONVERT}", path.display());
         }
         let is_compressed = compression::decompress(&file).map_err(failed)?.is_some();
@@ -70,7 +74,7 @@ pub(crate) fn open(
         let begun = match begun {
             None => None,
             Some(KnownFile::Same(position)) => {
-                if is_text(&decoding) && !is_compressed && metadata.len() > position.offset {
+                if is_utf8(&decoding) && !is_compressed && metadata.len() > position.offset {
                     let tail = tail_of(&file, position.offset).map_err(failed)?;
                     warn_within_a_line(&path, position.offset, &tail);
                 }
@@ -90,10 +94,10 @@ pub(crate) fn open(
     }
     known.note_gone(left.iter().map(|position| position.file.inode()));
     progress.total.store(total, Ordering::Relaxed);
-    let base = config.base.clone();
+    let (base, codec) = (config.base.clone(), config.codec.clone());
     let read = move |pieces: &Pieces| {
         for (number, (found, begun)) in inputs.into_iter().enumerate() {
-            if !read(number, &base, &found, begun, pieces)? {
+            if !read(number, &base, &codec, &found, begun, pieces)? {
                 return Ok(());
             }
         }
@@ -106,12 +110,13 @@ pub(crate) fn open(
 fn read(
     number: usize,
     base: &Path,
+    codec: &Decoding,
     found: &FoundFile,
     begun: Option<FilePosition>,
     pieces: &Pieces,
 ) -> Result<bool, ReceiverGone> {
     let place = found.path.display().to_string();
-    let (begin, mut reader, file) = match begin(base, found, begun) {
+    let (begin, mut reader, file) = match begin(base, codec, found, begun) {
         Ok(begun) => begun,
         Err(why) => return pieces.send(Err(why)).map(|()| false),
     };
@@ -135,6 +140,7 @@ fn read(
 /// Opens a file at its saved position.
 fn begin(
     base: &Path,
+    codec: &Decoding,
     found: &FoundFile,
     begun: Option<FilePosition>,
 ) -> Result<(InputStart, Box<dyn Read + Send>, File)> {
@@ -147,12 +153,15 @@ fn begin(
         let file =
             fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
         let tail = Vec::new();
-        let begin = InputStart { place, file: None, offset: 0, records: 0, tail, known: begun };
+        let head = Vec::new();
+        let begin =
+            InputStart { place, file: None, offset: 0, records: 0, tail, head, known: begun };
         return Ok((begin, Box::new(io::empty()), file));
     }
     let mut file = found.open().map_err(failed)?;
     let (mut offset, mut records) =
         begun.as_ref().map_or((0, 0), |begun| (begun.offset, begun.records));
+    let head = head_of(&file, offset, codec).map_err(failed)?;
     let mut tail = Vec::new();
     let reader: Box<dyn Read + Send> = match compression::decompress(&file).map_err(failed)? {
         Some(mut reader) => {
@@ -175,6 +184,6 @@ fn begin(
     };
     let fingerprint = Fingerprint::of(&file, u64::MAX).map_err(failed)?;
     let known: (PathBuf, _) = (kept(base, path), fingerprint);
-    let begin = InputStart { place, file: Some(known), offset, records, tail, known: begun };
+    let begin = InputStart { place, file: Some(known), offset, records, tail, head, known: begun };
     Ok((begin, reader, file))
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
+use pipehost_config::FileSource;
 use pipehost_files::{folder, paths};
 use pipehost_record::foreign::Foreign;
 
@@ -69,6 +70,8 @@ impl FoundFile {
 /// The configured paths and patterns, in their order.
 pub(crate) struct Paths {
     paths: Vec<PathBuf>,
+    /// What these find is left out.
+    exclude: Vec<glob::Pattern>,
     /// Whether links may lead out of the folder of a pattern.
     links: bool,
     /// Skipped files that were warned about.
@@ -76,8 +79,26 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
-    pub(crate) fn new(paths: impl Iterator<Item = PathBuf>, links: bool) -> Self {
-        Self { paths: paths.collect(), links, told: HashSet::new() }
+    /// # Errors
+    /// If what is to be excluded is no pattern.
+    pub(crate) fn new(config: &FileSource) -> Result<Self> {
+        let exclude = config.exclude.iter().map(|path| {
+            let text = path.value.to_string_lossy();
+            glob::Pattern::new(&text)
+                .with_context(|| format!("`exclude`: {text:?} is not a pattern"))
+        });
+        Ok(Self {
+            paths: config.paths.iter().map(|path| path.value.clone()).collect(),
+            exclude: exclude.collect::<Result<_>>()?,
+            links: config.links,
+            told: HashSet::new(),
+        })
+    }
+
+    fn is_excluded(&self, path: &Path) -> bool {
+        let options =
+            glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
+        self.exclude.iter().any(|pattern| pattern.matches_path_with(path, options))
     }
 
     /// All files, in the order of the paths; those of a pattern in the order of their names.
@@ -111,6 +132,7 @@ impl Paths {
         if path.symlink_metadata().is_ok() && !found.iter().any(|found| found == path) {
             found.push(path.to_owned());
         }
+        found.retain(|path| !self.is_excluded(path));
         let folder: Arc<Path> = folder.into();
         let mut files: Vec<FoundFile> = (found.into_iter())
             .map(|path| FoundFile {
