@@ -36,6 +36,16 @@ impl Run {
         }
     }
 
+    /// Waits until the log has this.
+    fn says(&mut self, text: &str) {
+        let mut log = BufReader::new(self.child.stderr.as_mut().unwrap());
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert!(log.read_line(&mut line).unwrap() > 0, "it ended");
+        }
+    }
+
     fn stop(self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
         let ran = wait(self.child);
@@ -294,6 +304,7 @@ fn files_that_are_there_may_be_read_from_their_end_on() {
     for state in ["", "state = \"state\""] {
         let case = Case::new().file("a.log", "old\nol").file("pipeline.toml", pipeline(state));
         let mut run = Run::start(&case);
+        run.says("a.log is read from its end on: 4 bytes of it are left out");
         // A file that comes later is new, and is read from its begin.
         fs::write(case.path("b.log"), "new\n").unwrap();
         run.expect(&["new"]);

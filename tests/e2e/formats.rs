@@ -304,7 +304,7 @@ fn json_values_over_lines_and_in_arrays_are_records() {
         "[\n  { \"v\": 1 },\n  { \"v\": \"a\\nb\",\n    \"w\": [1] }\n]\n{\"v\":3}{\"v\":4}";
     values(&through(codec, "", input), &["1", "a\nb", "3", "4"]);
     let case = through(codec, "", "[{\"v\":1},");
-    case.pipeline().ok().says("in: 1 record was rejected");
+    case.pipeline().ok().says("in: 1 records are in the dead letters");
     assert_eq!(
         crate::harness::letters(&case, "dead")[0].reason,
         "the input ends within an array: its `]` is missing"

@@ -144,7 +144,7 @@ impl Transcoder {
 
     /// Notes that all whole lines were given.
     pub(super) fn give(&mut self) {
-        self.begun = 0;
+        self.begun = self.line;
     }
 
     /// What is carried at the end of the input: half a character.

@@ -83,7 +83,7 @@ impl MultilineSplitter {
     /// How long whole lines may be held before they are given; `None` if there are none, or they
     /// wait for others.
     pub(super) fn waits(&self) -> Option<Duration> {
-        self.timeout.filter(|_| self.lines > 0 && self.line.is_empty())
+        self.timeout.filter(|_| self.lines > 0)
     }
 
     /// Takes lines until `full`; returns how many bytes were taken.

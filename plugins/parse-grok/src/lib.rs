@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use grok::{Grok, Pattern};
 use pipehost_plugin::schemars::{self, JsonSchema};
@@ -40,7 +40,7 @@ fn value() -> Part {
 pub struct ParseGrok {
     from: Field,
     pattern: Pattern,
-    names: Vec<String>,
+    names: BTreeSet<String>,
     keeps_unmatched: bool,
 }
 
@@ -55,7 +55,8 @@ impl Stage for ParseGrok {
         }
         let pattern = grok.compile(&config.pattern, true);
         let pattern = pattern.map_err(|error| format!("`pattern`: {error}"))?;
-        let names: Vec<String> = pattern.capture_names().map(str::to_owned).collect();
+        // Sorted: the order of attributes is then the same in each run.
+        let names: BTreeSet<String> = pattern.capture_names().map(str::to_owned).collect();
         if names.is_empty() {
             return Err(
                 "`pattern` names nothing: write %{NUMBER:bytes} for an attribute `bytes`".into()

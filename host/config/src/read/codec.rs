@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use std::time::Duration;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use super::shape::Type;
 use super::table::{self, TableReader};
@@ -250,10 +250,8 @@ fn codec(
     match item.get_ref() {
         DeValue::String(text) => {
             let text = At::new(text.to_string(), table::span(item));
-            let empty = DeTable::default();
             if let Some(kind) = table.choose("codec", &text, codecs) {
-                let mut unused = Vec::new();
-                read(kind, &mut TableReader::new("`codec`", &empty, None, &mut unused));
+                table.short("`codec`", text.span.clone(), |table| read(kind, table));
             }
         }
         _ => {

@@ -45,8 +45,18 @@ fn read_document(text: &str, base: &Path, resolve: Option<Resolve<'_>>) -> (Conf
     if let Some(resolve) = resolve {
         expand::expand(document.get_mut(), resolve, &mut mistakes);
     }
+    let unresolved = mistakes.clone();
     let root = TableReader::new("a pipeline", document.get_ref(), None, &mut mistakes);
     let config = root_table(root, base);
+    // What a reference does not stand for is wrong once, and not as a value too.
+    let is_told = |mistake: &Mistake| {
+        unresolved.iter().any(|told| told.span.is_some() && told.span == mistake.span)
+    };
+    let mut number = 0;
+    mistakes.retain(|mistake| {
+        number += 1;
+        number <= unresolved.len() || !is_told(mistake)
+    });
     (config, mistakes)
 }
 

@@ -276,6 +276,17 @@ impl<'a> TableReader<'a> {
         chosen.map(|(_, value)| *value)
     }
 
+    /// A table in which nothing is set, for a value that is short for one.
+    pub(super) fn short<T>(
+        &mut self,
+        what: &str,
+        span: Span,
+        read: impl FnOnce(&mut TableReader<'_>) -> T,
+    ) -> T {
+        let empty = DeTable::default();
+        read(&mut TableReader::new(what, &empty, span, self.mistakes))
+    }
+
     /// A table within this one.
     pub(super) fn table<T>(
         &mut self,

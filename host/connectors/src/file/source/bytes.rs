@@ -382,9 +382,8 @@ impl Input {
     /// Gives whole lines that are held.
     fn give(&mut self, out: &mut Decoded) {
         self.decoder.give(out);
-        self.begun = 0;
-        self.tail.clone_from(&self.last);
-        self.line_tail.clone_from(&self.last);
+        self.begun = self.decoder.line_begun();
+        self.tail.clone_from(&self.line_tail);
     }
 }
 
