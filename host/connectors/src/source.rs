@@ -55,7 +55,7 @@ enum Connector {
     Stdin(Box<Stdin>),
     Files(Box<BytesSource>),
     Generate(Generator),
-    Letters(LetterSource),
+    Letters(Box<LetterSource>),
     Http(Box<HttpSource>),
     Sqlite(SqliteSource),
 }
@@ -131,12 +131,12 @@ impl Source {
             // These sources make no dead letters.
             SourceKind::Generate(_) | SourceKind::Http(_) | SourceKind::Sqlite(_) => None,
         };
-        Connector::Letters(LetterSource::new(letters, decoding, position)).into()
+        Connector::Letters(LetterSource::new(letters, decoding, position).into()).into()
     }
 
     /// Gives out the records of dead letters, for the stage or sink that rejected them.
     pub fn of_letters(letters: Vec<Letter>) -> Self {
-        Connector::Letters(LetterSource::new(letters, None, None)).into()
+        Connector::Letters(LetterSource::new(letters, None, None).into()).into()
     }
 
     /// Gives its records out at a fixed rate. What it gives out then has no position.

@@ -76,11 +76,11 @@ pub fn rewritten<'s>(term: Term<&'s str>) -> Term<&'s str> {
     }
 }
 
-fn in_definition<'s>(definition: Def<&'s str>) -> Def<&'s str> {
+fn in_definition(definition: Def<&str>) -> Def<&str> {
     Def { body: rewritten(definition.body), ..definition }
 }
 
-fn in_pattern<'s>(pattern: Pattern<&'s str>) -> Pattern<&'s str> {
+fn in_pattern(pattern: Pattern<&str>) -> Pattern<&str> {
     match pattern {
         Pattern::Var(name) => Pattern::Var(name),
         Pattern::Arr(patterns) => Pattern::Arr(patterns.into_iter().map(in_pattern).collect()),
@@ -92,7 +92,7 @@ fn in_pattern<'s>(pattern: Pattern<&'s str>) -> Pattern<&'s str> {
     }
 }
 
-fn in_path<'s>(path: Path<Term<&'s str>>) -> Path<Term<&'s str>> {
+fn in_path(path: Path<Term<&str>>) -> Path<Term<&str>> {
     let part = |part| match part {
         Part::Index(term) => Part::Index(rewritten(term)),
         Part::Range(from, to) => Part::Range(from.map(rewritten), to.map(rewritten)),
@@ -112,7 +112,7 @@ fn name_of_index() -> &'static str {
 }
 
 /// What is divided by: an error if it is zero.
-fn divisor<'s>(math: Math, value: Term<&'s str>) -> Term<&'s str> {
+fn divisor(math: Math, value: Term<&str>) -> Term<&str> {
     match math {
         Math::Div => pipe(value, Term::Call("_divisor", Vec::new())),
         _ => value,

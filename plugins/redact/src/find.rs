@@ -157,7 +157,7 @@ fn is_card(digits: &[u8]) -> bool {
         })
         .sum();
     let mut digits = digits;
-    digits.next().is_some_and(|first| (2..=6).contains(&first)) && sum % 10 == 0
+    digits.next().is_some_and(|first| (2..=6).contains(&first)) && sum.is_multiple_of(10)
 }
 
 /// Finds the address that these characters are, without the punctuation behind it.

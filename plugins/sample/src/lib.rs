@@ -41,7 +41,7 @@ impl Stage for Sample {
             Some(field) => {
                 let mut hasher = DefaultHasher::new(); // Its keys are fixed.
                 hasher.write(record.get(field).unwrap_or_default());
-                hasher.finish() % self.one_in == 0
+                hasher.finish().is_multiple_of(self.one_in)
             }
             None => {
                 self.count += 1;

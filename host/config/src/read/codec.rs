@@ -80,8 +80,9 @@ fn charset(label: &str) -> Result<Charset> {
 }
 
 fn multiline(mut table: TableReader<'_>) -> Option<Multiline> {
-    let rules: [(&str, fn(String) -> LineRule); 3] = [
-        ("begins", LineRule::Begins),
+    type Rule = fn(String) -> LineRule;
+    let rules = [
+        ("begins", LineRule::Begins as Rule),
         ("continues", LineRule::Continues),
         ("ends", LineRule::Ends),
     ];

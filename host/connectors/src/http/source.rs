@@ -309,11 +309,13 @@ async fn deliver(
         };
         match body::check(&decoding, bytes) {
             Ok(checked) => Ok((checked, permit)),
-            Err(why) => Err((StatusCode::BAD_REQUEST, format!("{why:#}")).into_response()),
+            Err(why) => {
+                Err(Box::new((StatusCode::BAD_REQUEST, format!("{why:#}")).into_response()))
+            }
         }
     });
     let checked = checked.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
-    let ((body, records), permit) = checked?;
+    let ((body, records), permit) = checked.map_err(|response| *response)?;
     let answer = format!("{{\"records\":{records}}}\n");
     let json = [(header::CONTENT_TYPE, "application/json")];
     if records == 0 {
@@ -388,11 +390,11 @@ fn inflate(
     compression: Compression,
     body: &[u8],
     mut permit: OwnedSemaphorePermit,
-) -> Result<(Vec<u8>, OwnedSemaphorePermit), Response> {
+) -> Result<(Vec<u8>, OwnedSemaphorePermit), Box<Response>> {
     const PIECE: usize = 64 << 10;
     let wrong = |error: std::io::Error| {
         let text = format!("the body cannot be decompressed: {error}\n");
-        (StatusCode::BAD_REQUEST, text).into_response()
+        Box::new((StatusCode::BAD_REQUEST, text).into_response())
     };
     let mut reader = decompress(compression, body).map_err(wrong)?;
     let (mut bytes, mut piece) = (Vec::new(), vec![0; PIECE]);
@@ -402,9 +404,10 @@ fn inflate(
             return Ok((bytes, permit));
         }
         if bytes.len() + read > shared.max_body {
-            return Err(too_large(shared));
+            return Err(Box::new(too_large(shared)));
         }
-        permit.merge(units(shared, read.div_ceil(UNIT)).ok_or_else(later)?);
+        let more = units(shared, read.div_ceil(UNIT));
+        permit.merge(more.ok_or_else(|| Box::new(later()))?);
         bytes.extend_from_slice(&piece[..read]);
     }
 }
