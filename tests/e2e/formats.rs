@@ -421,8 +421,8 @@ fn a_compressed_file_goes_on_in_the_next_run_and_is_not_mixed() {
     case.append("in.txt", "c\n");
     case.pipeline()
         .code(1)
-        .says("will not add to")
-        .says("was written in gzip, and `compression` says without");
+        .says("cannot go on with")
+        .says("what is in it is gzip, and `compression` says not compressed. Write it as before;");
     assert_eq!(read(), "a\nb\n");
     fs::write(case.path("pipeline.toml"), pipeline(gzip)).unwrap();
     case.pipeline().ok();

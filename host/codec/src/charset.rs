@@ -18,6 +18,8 @@ pub(super) struct Transcoder {
     begun: u64,
     /// The same of the incomplete line.
     line: u64,
+    /// Bytes of UTF-8 that are begun.
+    text_begun: u64,
 }
 
 /// A piece of an input, up to the end of a line if there is one.
@@ -37,7 +39,15 @@ impl Transcoder {
             Charset::Utf16 => (UTF_16LE, true),
             Charset::Other(encoding) => (encoding, false),
         };
-        Some(Self { encoding, is_begin, is_by_mark, carried: Vec::new(), begun: 0, line: 0 })
+        Some(Self {
+            encoding,
+            is_begin,
+            is_by_mark,
+            carried: Vec::new(),
+            begun: 0,
+            line: 0,
+            text_begun: 0,
+        })
     }
 
     /// Bytes of the input that belong to a record that has not ended yet.
@@ -125,11 +135,16 @@ impl Transcoder {
     /// Notes how many bytes of UTF-8 are begun, after a piece was split.
     pub(super) fn note(&mut self, piece: &Piece<'_>, begun: u64) {
         let text = piece.text.as_bytes();
+        let line = self.line + piece.bytes;
+        let goes_on = begun == self.text_begun + text.len() as u64;
+        self.text_begun = begun;
         self.line = if text.ends_with(b"\n") { 0 } else { self.line + piece.bytes };
         self.begun =
             match usize::try_from(begun).ok().and_then(|begun| text.len().checked_sub(begun)) {
-                // All of it is begun, and what was before it.
-                None => self.begun + piece.bytes,
+                // All of it is begun, and what was before it: of the same record, or, if that was given,
+                // of the line.
+                None if goes_on => self.begun + piece.bytes,
+                None => line,
                 Some(start) => self.bytes_of(&piece.text[floor(&piece.text, start)..]),
             };
     }
@@ -143,8 +158,13 @@ impl Transcoder {
     }
 
     /// Notes that all whole lines were given.
-    pub(super) fn give(&mut self) {
-        self.begun = self.line;
+    pub(super) fn give(&mut self, line_begun: u64) {
+        (self.begun, self.text_begun) = (self.line, line_begun);
+    }
+
+    /// Bytes of half a character at the end of the input.
+    pub(super) fn carried(&self) -> u64 {
+        self.carried.len() as u64
     }
 
     /// What is carried at the end of the input: half a character.

@@ -18,7 +18,7 @@ use crate::{Decoded, Undecodable};
 use pipehost_config::{Csv, CsvColumns, CsvFields, TooLong};
 use pipehost_record::template::without_prefix;
 use pipehost_record::time::rfc3339;
-use pipehost_record::{Batch, MAX_ATTRIBUTES, Record, check_name};
+use pipehost_record::{Batch, Record, check_name};
 
 /// Splits an input into records, and never holds more than `max_bytes` of one.
 pub struct CsvSplitter {
@@ -26,7 +26,7 @@ pub struct CsvSplitter {
     delimiter: u8,
     /// Lines and bytes before the current record.
     lines: u64,
-    offset: u64,
+    pub(super) offset: u64,
     /// Line ends within the current record.
     within: u64,
     /// The part of the current record that came in earlier calls.
@@ -272,7 +272,7 @@ impl Fields {
                 let names = split_fields(record, self.delimiter).map(|field| {
                     String::from_utf8(field.into_owned()).map_err(|_| anyhow!("a name is not UTF-8"))
                 });
-                let names = names.collect::<Result<Vec<_>>>().and_then(|names| self.check(names));
+                let names = names.collect::<Result<Vec<_>>>().and_then(|names| self.check(names, out.most_attributes()));
                 let names = names
                     .map_err(|why| anyhow!("{}, line {}: {why:#}", place.input, place.number))?;
                 self.names = Names::Are(names);
@@ -301,13 +301,10 @@ impl Fields {
     }
 
     /// Checks the names of a header.
-    fn check(&self, names: Vec<String>) -> Result<Vec<String>> {
+    fn check(&self, names: Vec<String>, most: usize) -> Result<Vec<String>> {
         let of_attributes = || names.iter().filter(|name| !name.is_empty());
-        if of_attributes().count() > MAX_ATTRIBUTES {
-            bail!(
-                "the header has {} names, and at most {MAX_ATTRIBUTES} can be attributes",
-                names.len()
-            );
+        if of_attributes().count() > most {
+            bail!("the header has {} names, and at most {most} can be attributes", names.len());
         }
         let mut seen = std::collections::HashSet::new();
         for name in of_attributes() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::labels::Labels;
-use pipehost_record::{BatchBuilder, Record};
+use pipehost_record::{BatchBuilder, MAX_ATTRIBUTES, Record};
 
 /// A piece of input that does not decode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,11 @@ impl Decoded {
     pub fn take_undecodable(&mut self) -> Vec<Undecodable> {
         self.undecodable_bytes = 0;
         std::mem::take(&mut self.undecodable)
+    }
+
+    /// How many attributes a record may have, beside those that are added.
+    pub(super) fn most_attributes(&self) -> usize {
+        MAX_ATTRIBUTES - self.labels.count()
     }
 
     /// Adds a record that has only a value.

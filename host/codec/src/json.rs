@@ -16,7 +16,7 @@ use crate::{Decoded, Undecodable};
 use pipehost_config::{JsonAttributes, JsonMembers, JsonParts, PartSet};
 use pipehost_record::check_name;
 use pipehost_record::time::rfc3339;
-use pipehost_record::{Batch, MAX_ATTRIBUTES, Record};
+use pipehost_record::{Batch, Record};
 
 /// Maps the members of an object to the parts of a record.
 pub struct Members(JsonMembers);
@@ -31,7 +31,7 @@ impl Members {
         if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
             return;
         }
-        match self.parts(line) {
+        match self.parts(line, out.most_attributes()) {
             Ok(Parts { timestamp, key, value, attributes }) => {
                 let key = key.as_deref().map(str::as_bytes);
                 // If no member is configured as the value, the value is the line.
@@ -47,7 +47,7 @@ impl Members {
         }
     }
 
-    fn parts<'a>(&'a self, line: &'a [u8]) -> Result<Parts<'a>, Malformed> {
+    fn parts<'a>(&'a self, line: &'a [u8], most: usize) -> Result<Parts<'a>, Malformed> {
         let object = Object::parse(line).map_err(|error| Malformed(error.to_string()))?;
         let at = |name: &str, why: &dyn Display| Malformed(format!("the member `{name}` is {why}"));
         let text = |name: &str| match object.get(name) {
@@ -81,10 +81,10 @@ impl Members {
         for (name, _) in &attributes {
             check_name(name).map_err(|error| Malformed(error.to_string()))?;
         }
-        if attributes.len() > MAX_ATTRIBUTES {
+        if attributes.len() > most {
             let count = attributes.len();
             return Err(Malformed(format!(
-                "it has {count} members, and at most {MAX_ATTRIBUTES} can be attributes"
+                "it has {count} members, and at most {most} can be attributes"
             )));
         }
         Ok(Parts { timestamp, key, value, attributes })

@@ -37,6 +37,11 @@ impl Labels {
         self.same.is_empty() && self.offset.is_none()
     }
 
+    /// How many attributes they are at most.
+    pub(super) fn count(&self) -> usize {
+        self.same.len() + usize::from(self.offset.is_some())
+    }
+
     /// Those of a record with this offset.
     pub(super) fn of<'a>(&'a self, offset: &'a [u8]) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         let same = self.same.iter().map(|(name, text)| (&**name, &**text));

@@ -155,6 +155,11 @@ impl Decoder {
         }
     }
 
+    /// Bytes of half a character, which were taken last: a next run reads them again.
+    pub fn carried(&self) -> u64 {
+        self.transcoder.as_ref().map_or(0, Transcoder::carried)
+    }
+
     /// How long whole lines are held that may be a record, if no more come; then they are to be
     /// [given](Self::give).
     pub fn waits(&self) -> Option<Duration> {
@@ -170,7 +175,7 @@ impl Decoder {
         if let RecordSplitter::Multiline(lines) = &mut self.splitter {
             lines.give(out);
             if let Some(transcoder) = &mut self.transcoder {
-                transcoder.give();
+                transcoder.give(lines.line_begun());
             }
         }
     }
@@ -201,6 +206,7 @@ impl Decoder {
             return Ok(taken);
         }
         let (taken, first) = self.prefix.take(bytes)?;
+        self.splitter.skip(self.prefix.take_removed());
         if let Some(first) = first {
             // They are too few to end a record, so all are taken.
             self.splitter.split(&first, out, &full)?;
@@ -249,6 +255,17 @@ fn text_of(charset: Charset, head: &[u8]) -> Vec<u8> {
 }
 
 impl RecordSplitter {
+    /// Passes over bytes that belong to no record.
+    fn skip(&mut self, bytes: u64) {
+        match self {
+            Self::Lines(lines) | Self::Json(lines, _) => lines.offset += bytes,
+            Self::Multiline(lines) => lines.offset += bytes,
+            Self::Csv(csv) => csv.0.offset += bytes,
+            Self::Values(values, _) => values.offset += bytes,
+            Self::Frames(_) => {}
+        }
+    }
+
     fn begun(&self) -> u64 {
         match self {
             Self::Lines(lines) | Self::Json(lines, _) => lines.begun(),

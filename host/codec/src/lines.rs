@@ -16,7 +16,7 @@ pub struct LineSplitter {
     input: Arc<str>,
     number: u64,
     /// Bytes of the input before the current line.
-    offset: u64,
+    pub(super) offset: u64,
     /// A line that has not ended yet.
     begun: PartialRecord,
 }

@@ -19,7 +19,7 @@ pub struct MultilineSplitter {
     most: u64,
     /// Lines and bytes before the held record.
     number: u64,
-    offset: u64,
+    pub(super) offset: u64,
     /// The lines of a record so far.
     held: PartialRecord,
     lines: u64,

@@ -29,11 +29,13 @@ pub(super) struct Prefix {
     place: Arc<str>,
     /// `None`, once that is known.
     held: Option<Vec<u8>>,
+    /// Bytes of a mark that was there.
+    removed: u64,
 }
 
 impl Prefix {
     pub(super) fn new(place: Arc<str>) -> Self {
-        Self { place, held: None }
+        Self { place, held: None, removed: 0 }
     }
 
     /// Sets whether there may be a mark.
@@ -56,6 +58,7 @@ impl Prefix {
             }
             if **held == UTF8 {
                 self.held = None;
+                self.removed = UTF8.len() as u64;
                 return Ok((taken, None));
             }
             let has_mark = |mark: &[u8; 2]| held.starts_with(mark) && held.len() < HEAD;
@@ -68,6 +71,11 @@ impl Prefix {
             }
         }
         Ok((bytes.len(), None))
+    }
+
+    /// Bytes of a mark that was there, once.
+    pub(super) fn take_removed(&mut self) -> u64 {
+        std::mem::take(&mut self.removed)
     }
 
     /// The held bytes, which are text.

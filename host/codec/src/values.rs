@@ -17,9 +17,11 @@ pub struct ValueSplitter {
     input: Arc<str>,
     /// Lines and bytes before the current value.
     lines: u64,
-    offset: u64,
+    pub(super) offset: u64,
     /// Line ends within the current value.
     within: u64,
+    /// Whether one of them stands in a text.
+    breaks_text: bool,
     begun: PartialRecord,
     state: State,
     array: Array,
@@ -64,6 +66,7 @@ impl ValueSplitter {
             lines,
             offset,
             within: 0,
+            breaks_text: false,
             begun: PartialRecord::new(max_bytes, TooLong::Reject),
             state: State::Between,
             array: if begins { Array::No } else { Array::Unknown },
@@ -152,7 +155,10 @@ impl ValueSplitter {
                         b'"' if depth == 0 => return (at, true),
                         b'"' => self.state = State::Nested { depth },
                         b'\\' => self.state = State::Escape { depth },
-                        _ => self.within += 1,
+                        _ => {
+                            self.within += 1;
+                            self.breaks_text = true;
+                        }
                     }
                     continue;
                 }
@@ -193,8 +199,12 @@ impl ValueSplitter {
         if length > limit as u64 {
             let reason = format!("the value has {length} bytes, and max_line allows {limit}");
             out.refuse(Undecodable { number: place.number, reason, record: Record::default() });
+        } else if std::mem::take(&mut self.breaks_text) {
+            let reason = "not JSON: a line break stands in a text".to_owned();
+            let record = Record { value: Some(value.to_vec()), ..Record::default() };
+            out.refuse(Undecodable { number: place.number, reason, record });
         } else if self.within > 0 {
-            // A line break in it is white space: in a text it is escaped.
+            // A line break in it is white space.
             let breaks = |byte: &u8| !b"\r\n".contains(byte);
             let line: Vec<u8> = value.iter().copied().filter(breaks).collect();
             record(place, &line, out);
@@ -298,6 +308,7 @@ mod tests {
         check("{} {\"a\":", &[(1, "{}"), (1, "the input ends within a value")]);
         check("[{},", &[(1, "{}"), (1, "the input ends within an array: its `]` is missing")]);
         check("{}}", &[(1, "{}"), (1, "}")]);
+        check("{\"a\":\"x\ny\"} {}", &[(2, "{}"), (1, "not JSON: a line break stands in a text")]);
     }
 
     #[test]

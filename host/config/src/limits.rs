@@ -67,8 +67,8 @@ impl Fuel {
     }
 }
 
-/// The fuel of a call without a batch: to start, describe, open, save or finish. Not a setting: the
-/// cost of a batch says nothing about it.
+/// The least fuel of a call without a batch: to start, describe, open, save or finish. A lower
+/// setting is about batches, and says nothing about it.
 const LIFECYCLE_FUEL: u64 = 200_000_000;
 
 impl Limits {
@@ -87,7 +87,7 @@ impl Limits {
 
     /// The fuel of a call without a batch.
     pub fn lifecycle_fuel(&self) -> Option<u64> {
-        self.fuel.map(|_| LIFECYCLE_FUEL)
+        self.fuel.map(|fuel| fuel.base.max(LIFECYCLE_FUEL))
     }
 }
 
@@ -95,9 +95,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             // Ten to twenty times what the stages in plugins/ use on records of a
-            // kilobyte, and still stopped within about 0.3 s. By bytes, ten times what a stage in
-            // Python takes to look at each character.
-            fuel: Some(Fuel { base: 200_000_000, per_record: 100_000, per_byte: 100 }),
+            // kilobyte, and still stopped within about a second. By bytes, a bit more than the groups
+            // of a regular expression take.
+            fuel: Some(Fuel { base: 200_000_000, per_record: 100_000, per_byte: 1_000 }),
             timeout: Duration::from_secs(5),
             memory_bytes: 256 << 20,
             output_bytes: 32 << 20,

@@ -1,8 +1,8 @@
 //! gzip and Zstandard, written and read.
 
-use std::io::{self, Read, Write as _};
+use std::io::{self, BufRead, Read, Write as _};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 
 use pipehost_config::Compression;
@@ -78,18 +78,20 @@ pub(crate) fn compress(compression: Compression, bytes: &[u8]) -> io::Result<Vec
     Ok(out)
 }
 
-/// A reader of what was compressed, with the memory that an untrusted sender may have it take.
+/// A reader of what was compressed. `window_log` bounds the memory that whoever compressed it with
+/// Zstandard may have it take, as a power of two; without it, 128 MiB.
 pub(crate) fn decompress<'a>(
     compression: Compression,
-    reader: impl io::BufRead + 'a,
+    reader: impl BufRead + 'a,
+    window_log: Option<u32>,
 ) -> io::Result<Box<dyn Read + 'a>> {
-    /// The window that every decoder of Zstandard supports: RFC 8878, section 3.1.1.1.2.
-    const WINDOW_LOG: u32 = 23;
     Ok(match compression {
-        Compression::Gzip => Box::new(MultiGzDecoder::new(reader)),
+        Compression::Gzip => Box::new(Gzip::new(reader)),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(reader)?;
-            decoder.window_log_max(WINDOW_LOG)?;
+            if let Some(window_log) = window_log {
+                decoder.window_log_max(window_log)?;
+            }
             Box::new(decoder)
         }
     })
@@ -116,6 +118,55 @@ pub(crate) fn may_be_compressed(head: &[u8]) -> bool {
     GZIP.starts_with(head) || ZSTD.starts_with(head)
 }
 
+/// Concatenated gzip members. Zero bytes after the last one, which pad tapes, are ignored.
+pub(crate) struct Gzip<R> {
+    /// None at the end.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Gzip<R> {
+    pub(crate) fn new(reader: R) -> Self {
+        Self { member: Some(GzDecoder::new(reader)) }
+    }
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let mut file = self.member.take().expect("it was just read").into_inner();
+            if has_member(&mut file)? {
+                self.member = Some(GzDecoder::new(file));
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Whether another member follows, rather than zero bytes or nothing.
+fn has_member(file: &mut impl BufRead) -> io::Result<bool> {
+    let mut is_first = true;
+    loop {
+        let bytes = file.fill_buf()?;
+        let Some(&byte) = bytes.first() else { return Ok(false) };
+        if is_first && byte != 0 {
+            return Ok(true);
+        }
+        is_first = false;
+        if bytes.iter().any(|&byte| byte != 0) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "data follows the zero padding after the last gzip member",
+            ));
+        }
+        let length = bytes.len();
+        file.consume(length);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,7 +183,7 @@ mod tests {
             }
             assert_eq!(known_by(&out), Some(compression));
             let mut text = String::new();
-            decompress(compression, &*out).unwrap().read_to_string(&mut text).unwrap();
+            decompress(compression, &*out, None).unwrap().read_to_string(&mut text).unwrap();
             assert_eq!(text, "one\ntwo\nthree\n");
         }
         assert_eq!(known_by(b"plain"), None);

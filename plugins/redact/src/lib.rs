@@ -174,6 +174,10 @@ mod tests {
             ("<a@b.c>", "<[email]>"),
             ("jürgen@bücher.example", "[email]"),
             ("user@localhost is none, @home neither", "user@localhost is none, @home neither"),
+            (
+                "a@b@c.d, x@y..z @ a@.b a@b.c-, “jo@x.org”",
+                "a@[email], x@y..z @ a@.b [email]-, “[email]”",
+            ),
             ("client 192.0.2.17:8080 and 10.0.0.1.", "client [ip]:8080 and [ip]."),
             ("version 1.2.3.4.5, 999.1.1.1, 1.2.3", "version 1.2.3.4.5, 999.1.1.1, 1.2.3"),
             ("[2001:db8::1]:443 fe80::1%eth0 ::1", "[[ip]]:443 [ip]%eth0 [ip]"),
@@ -197,6 +201,8 @@ mod tests {
             ("1700000000004", "1700000000004"),
             ("order 17 4111 1111 1111 1111", "order 17 [card]"),
             ("id-4111111111111111x", "id-[card]x"),
+            ("4111  1111  1111  1111", "4111  1111  1111  1111"),
+            (" 4111-1111-1111-1111- ", " [card]- "),
         ] {
             becomes(json!({ "kinds": ["card"] }), text, expected);
         }

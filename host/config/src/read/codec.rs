@@ -13,6 +13,7 @@ use crate::{
     JsonLayout, JsonMembers, JsonParts, LineRule, Multiline, PartSet, TooLong,
 };
 use pipehost_record::template::{Template, without_prefix};
+use pipehost_record::{MAX_ATTRIBUTES, check_name};
 
 pub(super) fn decoding(table: &mut TableReader<'_>) -> Decoding {
     let mut out = Decoding::default();
@@ -98,6 +99,7 @@ fn multiline(mut table: TableReader<'_>) -> Option<Multiline> {
         table.mistake(Mistake::new(table.span(), message));
     }
     table.note("timeout", || Type::Duration);
+    table.note("timeout", || Type::OneOf(vec!["none".to_owned()]));
     let timeout = match table.string("timeout") {
         Some(text) if text.value == "none" => None,
         Some(_) => table.duration("timeout"),
@@ -115,6 +117,9 @@ fn multiline(mut table: TableReader<'_>) -> Option<Multiline> {
 /// What is written at once is there within it.
 const MULTILINE_TIMEOUT: Duration = Duration::from_secs(1);
 const MULTILINE_MOST: u64 = 1000;
+
+/// Attributes that a source may add itself.
+const METADATA: usize = 4;
 
 fn csv(table: &mut TableReader<'_>) -> Csv {
     let header = table.bool("header").unwrap_or(false);
@@ -134,6 +139,16 @@ fn csv(table: &mut TableReader<'_>) -> Csv {
         if let Some((_, name)) = names.iter().enumerate().find(|&column| twice(column)) {
             let message = format!("`columns` names {name:?} twice");
             table.mistake(Mistake::new(table.span(), message));
+        }
+        let most = MAX_ATTRIBUTES - METADATA;
+        if names.len() > most {
+            let message = format!("`columns` has {} names, and may have {most}", names.len());
+            table.mistake(Mistake::new(table.span(), message));
+        }
+        for name in names.iter().filter(|name| !name.is_empty()) {
+            if let Err(why) = check_name(name) {
+                table.mistake(Mistake::new(table.span(), format!("`columns`: {why:#}")));
+            }
         }
     }
     let key = table.string("key");

@@ -108,14 +108,15 @@ fn dead_letters(table: &mut TableReader<'_>, base: &Path) -> Option<At<DeadLette
         return Some(At::new(DeadLetters::new(base.join(&**path)), span));
     }
     let letters = table.table("dead_letters", "`dead_letters`", |mut table| {
-        let path = table.required("path", "the file that they go to")?;
-        let mut letters = DeadLetters::new(base.join(path.value));
+        let path = table.required("path", "the file that they go to");
+        let named = path.as_ref().map_or(Path::new(""), |path| Path::new(&path.value));
+        let mut letters = DeadLetters::new(base.join(named));
         letters.max_bytes = table.bytes("max_size").unwrap_or(letters.max_bytes);
         letters.rotate_bytes = table.bytes("rotate").unwrap_or(letters.rotate_bytes);
         let when_full = [("fail", WhenLettersFull::Fail), ("wait", WhenLettersFull::Wait)];
         letters.when_full = table.choice("when_full", &when_full).unwrap_or(letters.when_full);
         table.finish();
-        Some(letters)
+        path.map(|_| letters)
     });
     Some(At::new(letters??, span))
 }

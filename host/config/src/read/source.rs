@@ -12,6 +12,7 @@ use crate::{
     Ack, At, BeginAt, Charset, DecodeFormat, Decoding, FileSource, Generate, HttpSource, Metadata,
     Source, SourceKind, SqliteSource, Tls,
 };
+use pipehost_record::check_name;
 use pipehost_record::template::Template;
 
 /// Reads what is special to a kind of source.
@@ -47,10 +48,15 @@ fn file_source(table: &mut TableReader<'_>, base: &Path) -> FileSource {
         table.mistake(mistake);
     }
     let paths = paths.unwrap_or_default().into_iter();
+    let codec = with_metadata(table, true);
     let follow = table.bool("follow").unwrap_or(false);
     let begin_at = table.choice("begin_at", &[("begin", BeginAt::Begin), ("end", BeginAt::End)]);
     if begin_at == Some(BeginAt::End) && !follow {
         let message = "`begin_at = \"end\"` reads what is added, so it needs `follow = true`";
+        table.mistake(Mistake::new(table.span(), message));
+    }
+    if begin_at == Some(BeginAt::End) && codec.format == DecodeFormat::Frames {
+        let message = "`begin_at = \"end\"` is for texts: where a frame ends, only its begin says";
         table.mistake(Mistake::new(table.span(), message));
     }
     FileSource {
@@ -67,7 +73,7 @@ fn file_source(table: &mut TableReader<'_>, base: &Path) -> FileSource {
             .collect(),
         begin_at: begin_at.unwrap_or_default(),
         ignore_older: table.duration("ignore_older"),
-        codec: with_metadata(table, true),
+        codec,
     }
 }
 
@@ -88,6 +94,18 @@ fn with_metadata(table: &mut TableReader<'_>, is_file: bool) -> Decoding {
         if codec.format == DecodeFormat::Frames {
             let message = "`frames` have all that a record has: nothing is added to it";
             table.mistake(Mistake::new(table.span(), message));
+        }
+        let Metadata { path, offset, host, ingested } = &metadata;
+        let names: Vec<&String> = [path, offset, host, ingested].into_iter().flatten().collect();
+        for (at, name) in names.iter().enumerate() {
+            let why = match check_name(name) {
+                Err(why) => why.to_string(),
+                Ok(()) if names[..at].contains(name) => {
+                    format!("two of them have the name {name:?}")
+                }
+                Ok(()) => continue,
+            };
+            table.mistake(Mistake::new(table.span(), format!("`metadata`: {why}")));
         }
         table.finish();
         metadata

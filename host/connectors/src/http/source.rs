@@ -392,12 +392,14 @@ fn inflate(
     mut permit: OwnedSemaphorePermit,
 ) -> Result<(Vec<u8>, OwnedSemaphorePermit), Box<Response>> {
     const PIECE: usize = 64 << 10;
+    /// The window that every decoder of Zstandard supports: RFC 8878, section 3.1.1.1.2.
+    const WINDOW_LOG: u32 = 23;
     let wrong = |error: std::io::Error| {
         let text = format!("the body cannot be decompressed: {error}\n");
         Box::new((StatusCode::BAD_REQUEST, text).into_response())
     };
-    let mut reader = decompress(compression, body).map_err(wrong)?;
-    let (mut bytes, mut piece) = (Vec::new(), vec![0; PIECE]);
+    let mut reader = decompress(compression, body, Some(WINDOW_LOG)).map_err(wrong)?;
+    let (mut bytes, mut piece, mut room) = (Vec::new(), vec![0; PIECE], 0);
     loop {
         let read = reader.read(&mut piece).map_err(wrong)?;
         if read == 0 {
@@ -406,8 +408,12 @@ fn inflate(
         if bytes.len() + read > shared.max_body {
             return Err(Box::new(too_large(shared)));
         }
-        let more = units(shared, read.div_ceil(UNIT));
-        permit.merge(more.ok_or_else(|| Box::new(later()))?);
+        let length = bytes.len() + read;
+        if length > room {
+            let more = (length - room).div_ceil(UNIT);
+            permit.merge(units(shared, more).ok_or_else(|| Box::new(later()))?);
+            room += more * UNIT;
+        }
         bytes.extend_from_slice(&piece[..read]);
     }
 }

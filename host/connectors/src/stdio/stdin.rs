@@ -9,7 +9,7 @@ use rustix::stdio::stdin;
 
 use crate::connector::Progress;
 use crate::connector::SourceConnector;
-use crate::file::{AtStop, BytesSource, Head, InputStart, Piece};
+use crate::file::{AtStop, BytesSource, InputStart, Piece};
 use pipehost_codec::Decoded;
 use pipehost_config::Decoding;
 
@@ -35,15 +35,8 @@ impl Stdin {
                 known: None,
             };
             pieces.send(Ok(Piece::Begin(0, begin.into())))?;
-            let has_ended = match pieces.head_of_stream(0, "stdin", &stdin())? {
-                Head::Ended => true,
-                Head::Stopped => false,
-                Head::Plain => pieces.read_stream(0, "stdin", &stdin())?,
-                Head::Compressed(compression, head) => {
-                    compressed.store(true, Ordering::Relaxed);
-                    pieces.read_compressed_stream(0, "stdin", &stdin(), compression, &head)?
-                }
-            };
+            let found = || compressed.store(true, Ordering::Relaxed);
+            let has_ended = pieces.read_any_stream(0, "stdin", &stdin(), found)?;
             if has_ended { pieces.send(Ok(Piece::End(0))) } else { Ok(()) }
         });
         Ok(Self { source: source.context("cannot read stdin")?, is_compressed })

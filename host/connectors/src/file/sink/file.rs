@@ -9,7 +9,7 @@
 use anyhow::{Result, anyhow};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use crate::compressed::{Compressor, known_by};
+use crate::compressed::{Compressor, decompress, known_by};
 use crate::file::WrittenFiles;
 use pipehost_config::{Compression, FileSink, Rotate};
 use pipehost_files::fingerprint::{FileMark, is_at};
@@ -58,28 +58,63 @@ impl Layout {
         Self { rotate: config.rotate.clone(), compression: config.compression, head }
     }
 
-    /// Whether a file can be added to: what is in it must be compressed as what will be.
-    fn check_what_is_there(&self, path: &Path) -> Result<()> {
+    /// Whether a file that no checkpoint records can be added to: what is in it must be written as
+    /// what will be. Of a file that is not compressed, only the head is compared: any bytes may
+    /// stand in it.
+    fn check_addition(&self, path: &Path) -> Result<()> {
         let failed = |error: io::Error| cannot_write(path, &error);
-        let mut head = Vec::new();
-        File::open(path).and_then(|file| file.take(4).read_to_end(&mut head)).map_err(failed)?;
-        let found = known_by(&head);
-        if head.is_empty() || found == self.compression {
+        let refused = |why: &str| {
+            anyhow!(
+                "will not add to {}: {why}. Move it away, or write another file",
+                path.display()
+            )
+        };
+        let mut file = BufReader::new(File::open(path).map_err(failed)?);
+        if file.fill_buf().map_err(failed)?.is_empty() {
             return Ok(());
         }
-        let named = |compression: Option<Compression>| match compression {
-            None => "without compression",
-            Some(Compression::Gzip) => "in gzip",
-            Some(Compression::Zstd) => "in zstd",
+        let Some(compression) = self.compression else {
+            return match begins_with(&mut file, &self.head).map_err(failed)? {
+                true => Ok(()),
+                false => Err(refused(OTHER_COLUMNS)),
+            };
         };
-        Err(anyhow!(
-            "will not add to {}: what is in it was written {}, and `compression` says {}. Move it away, \
-             or write another file",
-            path.display(),
-            named(found),
-            named(self.compression)
-        ))
+        let found = known_by(file.buffer());
+        if found != Some(compression) {
+            return Err(refused(&other_compression(found, self.compression)));
+        }
+        // What follows a member that was cut off could not be read.
+        let mut text = decompress(compression, file, None).map_err(failed)?;
+        let has_head = begins_with(&mut text, &self.head);
+        match has_head.and_then(|has_head| io::copy(&mut text, &mut io::sink()).map(|_| has_head)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(refused(OTHER_COLUMNS)),
+            Err(error) => {
+                Err(refused(&format!("it does not end as {} ends: {error}", named(found))))
+            }
+        }
     }
+}
+
+const OTHER_COLUMNS: &str = "it begins with other columns than those of `codec`";
+
+fn other_compression(was: Option<Compression>, is: Option<Compression>) -> String {
+    format!("what is in it is {}, and `compression` says {}", named(was), named(is))
+}
+
+fn named(compression: Option<Compression>) -> &'static str {
+    match compression {
+        None => "not compressed",
+        Some(Compression::Gzip) => "gzip",
+        Some(Compression::Zstd) => "zstd",
+    }
+}
+
+/// Whether these are the next bytes of a reader.
+fn begins_with(reader: &mut impl io::Read, head: &[u8]) -> io::Result<bool> {
+    let mut read = Vec::with_capacity(head.len());
+    reader.take(head.len() as u64).read_to_end(&mut read)?;
+    Ok(read == head)
 }
 
 enum Target {
@@ -179,6 +214,11 @@ pub(crate) struct SinkPosition {
     begun: i64,
     /// The highest number of a rotated file.
     highest: u64,
+    #[serde(default)]
+    compression: Option<Compression>,
+    /// A checksum of what stands before the first record.
+    #[serde(default)]
+    head: u32,
     /// Files that are renamed to their numbers once the checkpoint is written.
     rotated: Vec<Rotated>,
 }
@@ -201,12 +241,17 @@ pub(crate) struct GoOn {
 }
 
 impl GoOn {
-    /// Checks that a file and its rotated files are as the checkpoint left them. `replaces`:
-    /// another file at the path may be replaced.
+    /// Checks that a file and its rotated files are as the checkpoint left them, and that the file
+    /// is written as before. `replaces`: another file at the path may be replaced.
     ///
     /// # Errors
     /// If they differ: says how, and what to do.
-    pub(crate) fn check(path: &Path, position: &SinkPosition, replaces: bool) -> Result<Self> {
+    pub(crate) fn check(
+        path: &Path,
+        position: &SinkPosition,
+        replaces: bool,
+        layout: &Layout,
+    ) -> Result<Self> {
         let failed = |error: io::Error| cannot_write(path, &error);
         // Keep a symbolic link, and write its target.
         let path =
@@ -233,15 +278,23 @@ impl GoOn {
                 (None, _) => tracing::warn!("{} is not there any more", to.display()),
             }
         }
-        let differs = |what: &str| {
+        let cannot = |what: &str, remedy: &str| {
             anyhow!(
-                "cannot go on with {}: {what}. Bring it back as it was; or move it away, take the \
-                 sink out of the state (pipehost state reset DIR --node NAME), and it is written \
-                 anew from here on",
+                "cannot go on with {}: {what}. {remedy}; or move it away, take the sink out of the \
+                 state (pipehost state reset DIR --node NAME), and it is written anew from here on",
                 path.display()
             )
         };
+        let differs = |what: &str| cannot(what, "Bring it back as it was");
+        let configured = |what: &str| cannot(what, "Write it as before");
         let length = position.mark.length;
+        if length > 0 && position.compression != layout.compression {
+            let what = other_compression(position.compression, layout.compression);
+            return Err(configured(&what));
+        }
+        if length > 0 && position.head != crc32fast::hash(&layout.head) {
+            return Err(configured(OTHER_COLUMNS));
+        }
         let own = position.own.as_ref().map(|_| named(&position.own));
         if let Some(own) = own
             && let Some(file) = open(&own)?
@@ -290,9 +343,6 @@ impl GoOn {
         let failed = |error: io::Error| cannot_write(&path, &error);
         let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
         written.note(&file);
-        if position.mark.length > 0 {
-            layout.check_what_is_there(&path)?;
-        }
         file.set_len(position.mark.length).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
         let temporaries = temporaries.clone();
@@ -373,7 +423,7 @@ impl SinkFile {
             New::Append => {
                 let file = OpenOptions::new().create(true).append(true).open(&path);
                 let file = file.map_err(failed)?;
-                layout.check_what_is_there(&path)?;
+                layout.check_addition(&path)?;
                 folder::keep_name(&path).map_err(failed)?;
                 length = file.metadata().map_err(failed)?.len();
                 Target::Appended(file)
@@ -382,7 +432,7 @@ impl SinkFile {
                 let mut options = OpenOptions::new();
                 options.create(true).read(true).write(true).truncate(!appends);
                 if appends && path.exists() {
-                    layout.check_what_is_there(&path)?;
+                    layout.check_addition(&path)?;
                 }
                 let mut file = options.open(&path).map_err(failed)?;
                 length = file.seek(SeekFrom::End(0)).map_err(failed)?;
@@ -470,7 +520,7 @@ impl SinkFile {
 
     fn is_due(&self) -> bool {
         !matches!(self.target, Target::Stream(_))
-            && self.length > 0
+            && self.has_head
             && (self.layout.rotate.bytes.is_some_and(|bytes| self.length >= bytes)
                 || self.layout.rotate.every.is_some_and(|every| self.begun.age() >= every))
     }
@@ -554,7 +604,15 @@ impl SinkFile {
         }
         kept.given = !renames.is_empty();
         let begun = self.begun.at;
-        let position = SinkPosition { own, mark, begun, highest: self.rotated, rotated };
+        let position = SinkPosition {
+            own,
+            mark,
+            begun,
+            highest: self.rotated,
+            compression: self.layout.compression,
+            head: crc32fast::hash(&self.layout.head),
+            rotated,
+        };
         Ok(Some((position, renames)))
     }
 

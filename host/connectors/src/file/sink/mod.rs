@@ -167,7 +167,12 @@ impl FileSink {
                         files.gone.insert(path, position); // Taken away after it was complete.
                         continue;
                     }
-                    let go_on = GoOn::check(&path, &position, keeping.replaces(&path))?;
+                    let go_on = GoOn::check(
+                        &path,
+                        &position,
+                        keeping.replaces(&path),
+                        &Layout::new(config),
+                    )?;
                     let path = if is_divided { path } else { config.path.value.clone() };
                     known.push((path, go_on));
                 }
@@ -320,7 +325,7 @@ impl Files {
         };
         let temporaries = &keeping.temporaries;
         if let Some(position) = self.gone.remove(path).filter(|_| path.exists()) {
-            let go_on = GoOn::check(path, &position, keeping.replaces(path))?;
+            let go_on = GoOn::check(path, &position, keeping.replaces(path), &layout)?;
             return go_on.begin(&layout, temporaries, written);
         }
         if path.symlink_metadata().is_ok() && !keeping.replaces(path) {

@@ -22,7 +22,7 @@ use crate::connector::SourceConnector;
 use crate::file::source::compression::keep_tail;
 use crate::file::source::positions::{FilePosition, FilePositions};
 use pipehost_codec::{Decoded, Decoder, Start};
-use pipehost_config::{Compression, Decoding};
+use pipehost_config::{Compression, DecodeFormat, Decoding};
 use pipehost_files::fingerprint::Fingerprint;
 
 const CHUNK: usize = 256 << 10;
@@ -158,8 +158,28 @@ impl Pieces {
         }
     }
 
+    /// As [`Self::read_stream`]; of a stream that is compressed, what it was. `compressed` is then
+    /// called first.
+    pub(crate) fn read_any_stream(
+        &self,
+        number: usize,
+        place: &str,
+        stream: &impl AsFd,
+        compressed: impl FnOnce(),
+    ) -> Result<bool, ReceiverGone> {
+        match self.head_of_stream(number, place, stream)? {
+            Head::Ended => Ok(true),
+            Head::Stopped => Ok(false),
+            Head::Plain => self.read_stream(number, place, stream),
+            Head::Compressed(compression, head) => {
+                compressed();
+                self.read_compressed_stream(number, place, stream, compression, &head)
+            }
+        }
+    }
+
     /// Reads the first bytes of a stream, and sends them unless they are compressed.
-    pub(crate) fn head_of_stream(
+    fn head_of_stream(
         &self,
         number: usize,
         place: &str,
@@ -173,7 +193,12 @@ impl Pieces {
             match reader.read(&mut byte) {
                 Ok(0) => break,
                 Ok(_) => head.push(byte[0]),
-                Err(error) => return self.failed(place, &error).map(|()| Head::Stopped),
+                Err(error) => {
+                    // What was read is not to be forgotten.
+                    let len = head.len();
+                    self.send(Ok(Piece::Bytes(number, Chunk { buffer: head, len })))?;
+                    return self.failed(place, &error).map(|()| Head::Stopped);
+                }
             }
         }
         if let Some(compression) = known_by(&head) {
@@ -188,7 +213,7 @@ impl Pieces {
     }
 
     /// As [`Self::read_stream`], of what was compressed; `head` was read of it.
-    pub(crate) fn read_compressed_stream(
+    fn read_compressed_stream(
         &self,
         number: usize,
         place: &str,
@@ -198,7 +223,7 @@ impl Pieces {
     ) -> Result<bool, ReceiverGone> {
         let rest = Polled { stream, stop: &self.stop };
         let reader = BufReader::new(head.chain(rest));
-        match decompress(compression, reader) {
+        match decompress(compression, reader, None) {
             Ok(mut reader) => self.read_to_end(number, place, &mut reader),
             Err(error) => self.failed(place, &error).map(|()| false),
         }
@@ -246,7 +271,7 @@ impl Pieces {
 }
 
 /// How a stream begins.
-pub(crate) enum Head {
+enum Head {
     /// There is nothing in it.
     Ended,
     Stopped,
@@ -317,6 +342,8 @@ pub struct BytesSource {
     inputs: BTreeMap<usize, Input>,
     /// Positions of inputs that have ended or not started yet.
     ended: FilePositions,
+    /// Whether lines are held, and given after a time.
+    gives_lines: bool,
     /// Whether the inputs are files, which have positions.
     has_files: bool,
     place: Arc<str>,
@@ -397,6 +424,7 @@ impl BytesSource {
         at_stop: AtStop,
         read: impl FnOnce(&Pieces) -> Result<(), ReceiverGone> + Send + 'static,
     ) -> io::Result<Self> {
+        let gives_lines = matches!(decoding.format, DecodeFormat::Multiline(_));
         let (send, pieces) = mpsc::channel(AHEAD);
         let (spent, spent_before) = std_mpsc::channel();
         let (until, stop) = io::pipe()?;
@@ -412,6 +440,7 @@ impl BytesSource {
             spent,
             decoding,
             inputs: BTreeMap::new(),
+            gives_lines,
             has_files: known.is_some(),
             ended: known.unwrap_or_default(),
             place: "".into(),
@@ -431,10 +460,13 @@ impl BytesSource {
     fn end(&mut self, number: usize, out: &mut Decoded) -> Result<()> {
         let Some(mut input) = self.inputs.remove(&number) else { return Ok(()) };
         self.place = input.begin.place.clone();
+        // Half a character is read again with its other half.
+        let carried = input.decoder.carried();
         input.decoder.end(out)?;
         if let Some(position) = input.position() {
-            let tail = crc32fast::hash(&input.last);
-            self.ended.insert(FilePosition { offset: input.fed, tail, ..position });
+            let last = &input.last[..input.last.len().saturating_sub(carried as usize)];
+            let (offset, tail) = (input.fed - carried, crc32fast::hash(last));
+            self.ended.insert(FilePosition { offset, tail, ..position });
         }
         Ok(())
     }
@@ -470,19 +502,19 @@ impl SourceConnector for BytesSource {
     }
 
     fn decode(&mut self, out: &mut Decoded, full: impl Fn(&Decoded) -> bool) -> Result<()> {
-        match &self.piece {
-            None => {
-                let now = Instant::now();
-                for input in self.inputs.values_mut() {
-                    if input.gives_at().is_some_and(|at| at <= now) {
-                        self.place = input.begin.place.clone();
-                        input.give(out);
-                        // An origin of the batch is of one input.
-                        break;
-                    }
-                }
+        // Before the next piece, which may be of an input that always has one.
+        if self.gives_lines {
+            let now = Instant::now();
+            let mut inputs = self.inputs.values_mut();
+            if let Some(input) = inputs.find(|input| input.gives_at().is_some_and(|at| at <= now)) {
+                self.place = input.begin.place.clone();
+                input.give(out);
+                // What does not decode takes its origin from one place.
                 return Ok(());
             }
+        }
+        match &self.piece {
+            None => return Ok(()),
             Some(Piece::Begin(number, begin)) => {
                 self.place = begin.place.clone();
                 let start = Start {

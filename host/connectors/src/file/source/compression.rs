@@ -1,12 +1,10 @@
 //! gzip and Zstandard, detected by the first bytes of a file.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read, Seek as _};
+use std::io::{self, BufReader, Read, Seek as _};
 use std::os::unix::fs::FileExt;
 
-use flate2::bufread::GzDecoder;
-
-use crate::compressed::{known_by, may_be_compressed};
+use crate::compressed::{Gzip, known_by, may_be_compressed};
 use pipehost_config::Compression;
 use pipehost_files::fingerprint::TAIL;
 
@@ -40,7 +38,7 @@ pub(crate) fn decompress(file: &File) -> io::Result<Option<Box<dyn Read + Send>>
     Ok(match known_by(head) {
         Some(Compression::Gzip) => {
             let file = BufReader::new(from_its_begin()?);
-            Some(Box::new(Gzip { member: Some(GzDecoder::new(file)) }))
+            Some(Box::new(Gzip::new(file)))
         }
         Some(Compression::Zstd) => Some(Box::new(zstd::Decoder::new(from_its_begin()?)?)),
         None => None,
@@ -80,47 +78,4 @@ pub(crate) fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
     let room = TAIL - bytes.len();
     tail.drain(..tail.len().saturating_sub(room));
     tail.extend_from_slice(bytes);
-}
-
-/// Concatenated gzip members. Zero bytes after the last one, which pad tapes, are ignored.
-struct Gzip {
-    /// None at the end.
-    member: Option<GzDecoder<BufReader<File>>>,
-}
-
-impl Read for Gzip {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let Some(member) = &mut self.member {
-            let read = member.read(buffer)?;
-            if read > 0 || buffer.is_empty() {
-                return Ok(read);
-            }
-            let mut file = self.member.take().expect("it was just read").into_inner();
-            if has_member(&mut file)? {
-                self.member = Some(GzDecoder::new(file));
-            }
-        }
-        Ok(0)
-    }
-}
-
-/// Whether another member follows, rather than zero bytes or nothing.
-fn has_member(file: &mut BufReader<File>) -> io::Result<bool> {
-    let mut is_first = true;
-    loop {
-        let bytes = file.fill_buf()?;
-        let Some(&byte) = bytes.first() else { return Ok(false) };
-        if is_first && byte != 0 {
-            return Ok(true);
-        }
-        is_first = false;
-        if bytes.iter().any(|&byte| byte != 0) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "data follows the zero padding after the last gzip member",
-            ));
-        }
-        let length = bytes.len();
-        file.consume(length);
-    }
 }

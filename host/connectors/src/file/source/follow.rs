@@ -370,8 +370,11 @@ impl Follower<'_> {
             self.out.push_back(Err(is_written(path)));
             return;
         }
-        let is_new = self.known.of_inode(inode).is_none();
-        if is_new && is_too_old(&metadata, self.config.ignore_older) {
+        let is_known = self.known.knows(inode, &kept(&self.config.base, path));
+        if !is_known && is_too_old(&metadata, self.config.ignore_older) {
+            if self.told.insert(path.to_owned()) {
+                tracing::info!("{} is left out: it was last changed too long ago", path.display());
+            }
             return;
         }
         match found.open() {

@@ -61,10 +61,33 @@ pub(crate) fn end_of_lines(file: &File, decoding: &Decoding) -> io::Result<u64> 
     let from = size.saturating_sub(LOOKED_AT);
     let mut last = vec![0; (size - from) as usize];
     file.read_exact_at(&mut last, from)?;
+    let Some(line_end) = line_end(file, decoding)? else {
+        return Ok(memchr::memrchr(b'\n', &last).map_or(size, |at| from + at as u64 + 1));
+    };
+    // Both bytes of a character belong together.
+    let skipped = (from % 2) as usize;
+    let found =
+        last.get(skipped..).unwrap_or_default().chunks_exact(2).rposition(|pair| pair == line_end);
+    Ok(match found {
+        Some(at) => from + skipped as u64 + 2 * at as u64 + 2,
+        None => size - size % 2,
+    })
+}
+
+/// The line end of UTF-16 in the byte order of a file; `None` if a byte alone is one.
+fn line_end(file: &File, decoding: &Decoding) -> io::Result<Option<[u8; 2]>> {
+    const LITTLE: [u8; 2] = [b'\n', 0];
+    const BIG: [u8; 2] = [0, b'\n'];
     Ok(match decoding.charset {
-        Charset::Utf8 => memchr::memrchr(b'\n', &last).map_or(size, |at| from + at as u64 + 1),
-        // Of a character of two bytes, both belong together.
-        _ => size & !1,
+        Charset::Utf8 => None,
+        Charset::Other(encoding) if encoding.is_single_byte() => None,
+        Charset::Other(encoding) if encoding.name() == "UTF-16BE" => Some(BIG),
+        Charset::Other(_) => Some(LITTLE),
+        Charset::Utf16 => {
+            let mut head = [0; 2];
+            let read = file.read_at(&mut head, 0)?;
+            Some(if head[..read] == [0xfe, 0xff] { BIG } else { LITTLE })
+        }
     })
 }
 
@@ -83,14 +106,25 @@ pub(crate) fn warn_rewritten(path: &Path, offset: u64) {
 }
 
 /// Warns if the last record lacked its line end: the rest of the line becomes another record.
-pub(crate) fn warn_within_a_line(path: &Path, offset: u64, tail: &[u8]) {
-    if tail.last().is_some_and(|&last| last != b'\n') {
+pub(crate) fn warn_within_a_line(
+    path: &Path,
+    file: &File,
+    offset: u64,
+    decoding: &Decoding,
+) -> io::Result<()> {
+    let tail = tail_of(file, offset)?;
+    let ends = match line_end(file, decoding)? {
+        None => tail.ends_with(b"\n"),
+        Some(line_end) => tail.ends_with(&line_end),
+    };
+    if !tail.is_empty() && !ends {
         tracing::warn!(
             "{} was read to its end, which was within a line, and has grown: what has come behind \
              byte {offset} is given as another line",
             path.display()
         );
     }
+    Ok(())
 }
 
 pub(crate) fn is_written(path: &Path) -> anyhow::Error {

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::WrittenFiles;
 use crate::connector::Progress;
 use bytes::Pieces;
-pub(crate) use bytes::{AtStop, BytesSource, Head, InputStart, Piece};
+pub(crate) use bytes::{AtStop, BytesSource, InputStart, Piece};
 use paths::Paths;
 use pipehost_config::FileSource as Config;
 use positions::{FilePosition, FilePositions};

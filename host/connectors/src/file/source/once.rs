@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 use super::bytes::{AtStop, BytesSource, InputStart, Piece, Pieces, ReceiverGone};
 use super::compression;
 use super::input::{
-    begins_as_utf16, head_of, is_too_old, is_utf8, is_written, tail_of, warn_rewritten,
+    begins_as_utf16, head_of, is_text, is_too_old, is_utf8, is_written, tail_of, warn_rewritten,
     warn_within_a_line, was_cut,
 };
 use super::paths::{FoundFile, Paths};
@@ -40,7 +40,7 @@ pub(crate) fn open(
     let files = paths.files()?;
     // Checked before the run starts: a missing file must not be found only after an hour.
     let (mut left, mut inputs, mut total) = (known.clone(), Vec::new(), 0);
-    let (mut seen, mut at_stop) = (HashSet::new(), AtStop::Leave);
+    let (mut seen, mut at_stop, mut left_out) = (HashSet::new(), AtStop::Leave, 0);
     for found in files {
         let path = found.path.clone();
         let failed = |error: io::Error| cannot_read(&path, &error);
@@ -58,7 +58,9 @@ pub(crate) fn open(
         if written.has(inode) {
             return Err(is_written(&path));
         }
-        if known.of_inode(inode).is_none() && is_too_old(&metadata, config.ignore_older) {
+        let is_known = known.knows(inode, &kept(&config.base, &path));
+        if !is_known && is_too_old(&metadata, config.ignore_older) {
+            left_out += 1;
             continue;
         }
         // Several patterns or links name one file: it has one position, so it is read once.
@@ -74,9 +76,8 @@ pub(crate) fn open(
         let begun = match begun {
             None => None,
             Some(KnownFile::Same(position)) => {
-                if is_utf8(&decoding) && !is_compressed && metadata.len() > position.offset {
-                    let tail = tail_of(&file, position.offset).map_err(failed)?;
-                    warn_within_a_line(&path, position.offset, &tail);
+                if is_text(&decoding) && !is_compressed && metadata.len() > position.offset {
+                    warn_within_a_line(&path, &file, position.offset, &decoding).map_err(failed)?;
                 }
                 Some(position)
             }
@@ -91,6 +92,11 @@ pub(crate) fn open(
         };
         total += metadata.len();
         inputs.push((found, begun));
+    }
+    if left_out > 0 {
+        tracing::info!(
+            "{left_out} files were last changed before `ignore_older`: they are left out"
+        );
     }
     known.note_gone(left.iter().map(|position| position.file.inode()));
     progress.total.store(total, Ordering::Relaxed);
@@ -124,7 +130,7 @@ fn read(
     pieces.send(Ok(Piece::Begin(number, begin.into())))?;
     let has_ended = match is_regular {
         true => pieces.read_to_end(number, &place, &mut reader)?,
-        false => pieces.read_stream(number, &place, &file)?,
+        false => pieces.read_any_stream(number, &place, &file, || {})?,
     };
     if !has_ended {
         return Ok(false);

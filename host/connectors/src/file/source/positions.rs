@@ -91,6 +91,11 @@ impl FilePositions {
         self.by_age.get(self.by_inode.get(&inode)?)
     }
 
+    /// Whether there is a position that may be that of a file: by its inode, or by its path.
+    pub(crate) fn knows(&self, inode: (u64, u64), path: &Path) -> bool {
+        self.by_inode.contains_key(&inode) || self.by_path.contains_key(path)
+    }
+
     /// Removes and returns the position of a file, found by inode (it may be renamed) or by path
     /// (its folder may be copied). For a compressed file the caller compares the tail: see
     /// [`crate::file::source::compression::skip`].
