@@ -3,6 +3,7 @@
 use jaq_core::load::lex::{Lexer, Token};
 use jaq_core::load::parse::{Def, Parser, Term};
 use jaq_core::load::{self, Arena, File, Loader};
+use jaq_core::native::{Fun, bome, run, v};
 use jaq_core::{Compiler, Ctx, Filter, Vars, compile, data};
 use jaq_json::write::Pp;
 use jaq_json::{Num, Val};
@@ -25,7 +26,8 @@ impl Program {
             .map(|definition| definition as Def<&str>)
             .chain([program]);
         let functions = (jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs()))
-            .chain(paths::functions());
+            .chain(paths::functions())
+            .chain([text_function()]);
         let arena = Arena::default();
         let main = File { code: "program", path: () };
         let modules = Loader::new(definitions).load(&arena, main);
@@ -74,6 +76,15 @@ pub fn write(value: &Val, is_raw: bool, out: &mut Vec<u8>) -> Result<(), Rejecti
     Ok(())
 }
 
+/// `_json`: the JSON of a value as a text, in which 3.0 is 3.
+fn text_function() -> Fun<Data> {
+    run::<Data>(("_json", v(0), |cv| {
+        let mut text = Vec::new();
+        let written = write(&cv.1, false, &mut text);
+        bome(written.map(|()| Val::utf8_str(text)).map_err(|why| jaq_core::Error::str(why.reason)))
+    }))
+}
+
 /// The value with its numbers changed as jq does: NaN becomes null, infinity the largest number, and
 /// 3.0 becomes 3. `None` if nothing changes.
 fn as_json(value: &Val) -> Result<Option<Val>, Rejection> {
@@ -84,7 +95,8 @@ fn as_json(value: &Val) -> Result<Option<Val>, Rejection> {
         }
         // As jq writes them: 3 and not 3.0.
         Val::Num(Num::Float(number)) if number.fract() == 0.0 && number.abs() < 1e17 => {
-            Some(Val::from(*number as isize))
+            // Not as an `isize`, which has 32 bits in the sandbox.
+            Some(Val::Num(Num::Dec(format!("{number:.0}").into())))
         }
         Val::BStr(_) => return Err("the output holds bytes, which are no JSON".into()),
         Val::Arr(values) => {

@@ -2,7 +2,7 @@
 //!
 //! An update of a path becomes one of each of its steps, and before each step, what is null becomes
 //! an object or an array: `.a.b |= f` is `_init("a") | .a |= (_init("b") | .b |= f)`. And jaq divides by
-//! zero, which is an error in jq.
+//! zero, which is an error in jq, and keeps fractions in a remainder.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -28,16 +28,14 @@ pub fn rewritten<'s>(term: Term<&'s str>) -> Term<&'s str> {
                 BinaryOp::Update => update(left, right),
                 BinaryOp::Assign => bound(right, VALUE, update(left, Var(VALUE))),
                 BinaryOp::UpdateMath(math) => {
-                    let new = BinOp(Box::new(Id), BinaryOp::Math(math), value());
-                    bound(divisor(math, right), VALUE, update(left, new))
+                    let new = math_of(Id, math, Var(VALUE));
+                    bound(right, VALUE, update(left, new))
                 }
                 BinaryOp::UpdateAlt => {
                     let new = BinOp(Box::new(Id), BinaryOp::Alt, value());
                     bound(right, VALUE, update(left, new))
                 }
-                BinaryOp::Math(math) => {
-                    BinOp(Box::new(left), operation, Box::new(divisor(math, right)))
-                }
+                BinaryOp::Math(math) => math_of(left, math, right),
                 BinaryOp::Pipe(Some(pattern)) => BinOp(
                     Box::new(left),
                     BinaryOp::Pipe(Some(in_pattern(pattern))),
@@ -48,6 +46,10 @@ pub fn rewritten<'s>(term: Term<&'s str>) -> Term<&'s str> {
         }
         Str(format, parts) => {
             let part = |part| match part {
+                // jaq writes 3.0 where jq writes 3.
+                StrPart::Term(term) if format.is_none() => {
+                    StrPart::Term(pipe(rewritten(term), Call("tostring", Vec::new())))
+                }
                 StrPart::Term(term) => StrPart::Term(rewritten(term)),
                 other => other,
             };
@@ -105,18 +107,22 @@ fn bound<'s>(value: Term<&'s str>, name: &'s str, term: Term<&'s str>) -> Term<&
     Term::BinOp(Box::new(value), BinaryOp::Pipe(Some(Pattern::Var(name))), Box::new(term))
 }
 
-/// A name that no other index has. It stays in memory, as the program does.
-fn name_of_index() -> &'static str {
+/// A name that no other variable has. It stays in memory, as the program does.
+fn unique_name() -> &'static str {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
-    Box::leak(format!("$ index {}", COUNT.fetch_add(1, Ordering::Relaxed)).into_boxed_str())
+    Box::leak(format!("$ {}", COUNT.fetch_add(1, Ordering::Relaxed)).into_boxed_str())
 }
 
-/// What is divided by: an error if it is zero.
-fn divisor(math: Math, value: Term<&str>) -> Term<&str> {
-    match math {
-        Math::Div => pipe(value, Term::Call("_divisor", Vec::new())),
-        _ => value,
-    }
+/// An operation with numbers. What is divided by is not zero, and a remainder is that of whole
+/// numbers.
+fn math_of<'s>(left: Term<&'s str>, math: Math, right: Term<&'s str>) -> Term<&'s str> {
+    let call = |term, name| pipe(term, Term::Call(name, Vec::new()));
+    let (left, right) = match math {
+        Math::Div => (left, call(right, "_divisor")),
+        Math::Rem => (call(left, "_whole"), call(right, "_whole")),
+        _ => (left, right),
+    };
+    Term::BinOp(Box::new(left), BinaryOp::Math(math), Box::new(right))
 }
 
 fn pipe<'s>(first: Term<&'s str>, second: Term<&'s str>) -> Term<&'s str> {
@@ -140,7 +146,7 @@ fn update<'s>(place: Term<&'s str>, new: Term<&'s str>) -> Term<&'s str> {
                     Part::Range(from, to) => [from.as_mut(), to.as_mut()],
                 };
                 for index in indices.into_iter().flatten().filter(|index| !is_constant(index)) {
-                    let name = name_of_index();
+                    let name = unique_name();
                     computed.push((name, std::mem::replace(index, Term::Var(name))));
                 }
             }
@@ -160,7 +166,17 @@ fn update<'s>(place: Term<&'s str>, new: Term<&'s str>) -> Term<&'s str> {
                 Term::Id => new,
                 base => update(base, new),
             };
-            computed.into_iter().rev().fold(updated, |term, (name, index)| bound(index, name, term))
+            // What an index has several outputs for is updated at each of them, one after the other.
+            let begin = (!computed.is_empty()).then(unique_name);
+            let updated = computed.into_iter().rev().fold(updated, |term, (name, index)| {
+                let indices = pipe(Term::Var(begin.expect("an index is computed")), index);
+                let steps = vec![Term::Id, term];
+                Term::Fold("reduce", Box::new(indices), Pattern::Var(name), steps)
+            });
+            match begin {
+                Some(begin) => bound(Term::Id, begin, updated),
+                None => updated,
+            }
         }
         place => native(place, new),
     }
