@@ -1,4 +1,7 @@
+mod card;
+mod email;
 mod find;
+mod ip;
 
 use std::collections::BTreeMap;
 
@@ -62,10 +65,9 @@ impl Stage for Redact {
         let mut finders = Vec::new();
         for (name, pattern) in patterns {
             let regex = Regex::new(&pattern).map_err(|why| format!("`patterns.{name}`: {why}"))?;
-            if regex.is_match(b"") {
+            if may_be_empty(&pattern) {
                 return Err(format!(
-                    "`patterns.{name}` finds nothing, everywhere: {pattern:?} fits \
-                                    an empty text"
+                    "`patterns.{name}` finds nothing, everywhere: {pattern:?} fits an empty text"
                 )
                 .into());
             }
@@ -133,6 +135,12 @@ impl Stage for Redact {
     }
 }
 
+/// Whether a pattern fits where there is no text, as `x*` and `\b` do.
+fn may_be_empty(pattern: &str) -> bool {
+    let parsed = regex_syntax::ParserBuilder::new().utf8(false).build().parse(pattern);
+    parsed.is_ok_and(|parsed| parsed.properties().minimum_len() == Some(0))
+}
+
 impl By {
     fn write(&self, kind: &str, found: &[u8], out: &mut Vec<u8>) {
         match self {
@@ -179,13 +187,53 @@ mod tests {
                 "a@[email], x@y..z @ a@.b [email]-, “[email]”",
             ),
             ("client 192.0.2.17:8080 and 10.0.0.1.", "client [ip]:8080 and [ip]."),
-            ("version 1.2.3.4.5, 999.1.1.1, 1.2.3", "version 1.2.3.4.5, 999.1.1.1, 1.2.3"),
+            ("oid 1.2.3.4.5.6, 999.1.1.1, 1.2.3", "oid 1.2.3.4.5.6, 999.1.1.1, 1.2.3"),
+            // A port as tcpdump writes it.
+            ("10.0.0.1.443 > 10.0.0.2.9", "[ip].443 > [ip].9"),
             ("[2001:db8::1]:443 fe80::1%eth0 ::1", "[[ip]]:443 [ip]%eth0 [ip]"),
             ("at 12:30:45 std::fmt a:b ::", "at 12:30:45 std::fmt a:b ::"),
-            ("::ffff:192.0.2.1", "[ip]"),
+            ("::ffff:192.0.2.1 ::ffff:10.0.0.1:80", "[ip] [ip]:80"),
+            ("src:10.0.0.1 host:192.168.1.7:443 ip_10.0.0.1", "src:[ip] host:[ip]:443 ip_[ip]"),
+            ("src:2001:db8::1 :::1 dst=fe80::1.", "src:[ip] :[ip] dst=[ip]."),
+            ("客户端10.0.0.1连接 “10.0.0.1”", "客户端[ip]连接 “[ip]”"),
+            (" :10.0.0.1 .10.0.0.1 10.0.0.1..10.0.0.9", " :[ip] .[ip] [ip]..[ip]"),
+            ("10.0.0.1:80:90 1:2:3:4:5:6:7:8:9", "[ip]:80:90 [ip]:9"),
+            // What stands before an address stays.
+            ("/reset?id=5&email=jo@example.com&x", "/reset?id=5&email=[email]&x"),
+            ("level=info email=jo@example.com", "level=info email=[email]"),
+            ("{'mail':'o'neil@x.org'}", "{'mail':'[email]'}"),
+            ("?m=jo%40example.com&m=jo%2Bx%40example.com", "?m=[email]&m=[email]"),
+            ("q=a%3Djo%40example.com 50%", "q=a%3D[email] 50%"),
+            ("to \"john doe\"@example.com, \"\"@x.org", "to [email], \"\"@x.org"),
+            ("..jo@x.org", "..[email]"),
         ] {
             becomes(json!({}), text, expected);
         }
+    }
+
+    /// Lines are redacted before JSON is parsed, too: what was JSON stays JSON.
+    #[test]
+    fn escapes_are_no_part_of_what_is_found() {
+        for (text, expected) in [
+            (r#"{"m":"hi\njo@example.com"}"#, r#"{"m":"hi\n[email]"}"#),
+            (r#""\u003cjo@example.com\u003e""#, r#""\u003c[email]\u003e""#),
+            (r#""line\n10.0.0.1 failed\t10.0.0.2""#, r#""line\n[ip] failed\t[ip]""#),
+            (r#""\u002610.0.0.1 \u00264111111111111111""#, r#""\u0026[ip] \u0026[card]""#),
+            (r#""{\"m\":\"a\\njo@x.org\"}""#, r#""{\"m\":\"a\\n[email]\"}""#),
+            (r"\x22jo@x.org\x22 C:\2001:db8::1", r"\x22[email]\x22 C:\[ip]"),
+        ] {
+            becomes(json!({}), text, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_written_in_several_ways_has_one_hash() {
+        use super::find::{Finder, Kind};
+        let same = |kind, text: &str| Finder::of(kind).same(text.as_bytes()).into_owned();
+        assert_eq!(same(Kind::Email, "Jo%2BX%40Example.com"), b"jo+x@example.com");
+        assert_eq!(same(Kind::Ip, "0:0:0:0:0:0:0:1"), b"::1");
+        assert_eq!(same(Kind::Ip, "::ffff:10.0.0.1"), b"10.0.0.1");
+        assert_eq!(same(Kind::Ip, "010.0.0.01"), b"10.0.0.1");
     }
 
     #[test]
@@ -203,6 +251,9 @@ mod tests {
             ("id-4111111111111111x", "id-[card]x"),
             ("4111  1111  1111  1111", "4111  1111  1111  1111"),
             (" 4111-1111-1111-1111- ", " [card]- "),
+            // With the date before it, the first twelve digits have a right check digit, too.
+            ("2024-01-01 4111 1111 1111 1111", "2024-01-01 [card]"),
+            ("2024-01-05 4111 1111 1111 1111", "[card]"),
         ] {
             becomes(json!({ "kinds": ["card"] }), text, expected);
         }
@@ -248,6 +299,7 @@ mod tests {
         };
         told(json!({ "patterns": { "a": "(" } }), "`patterns.a`");
         told(json!({ "patterns": { "a": "x*" } }), "an empty text");
+        told(json!({ "patterns": { "a": r"\b" } }), "an empty text");
         told(json!({ "patterns": { "email": "x" } }), "twice");
         told(json!({ "kinds": [] }), "nothing is looked for");
         told(json!({ "mask": "", "hash_key_env": "A" }), "either");
