@@ -29,9 +29,17 @@ impl Template {
             match c {
                 '{' | '}' if chars.next_if_eq(&c).is_some() => literal.push(c),
                 '{' => {
-                    let name: String = chars.by_ref().take_while(|&c| c != '}').collect();
-                    if name.is_empty() || name.contains('{') || !text.contains('}') {
+                    let mut is_closed = false;
+                    let is_of_name = |&c: &char| {
+                        is_closed = c == '}';
+                        !is_closed
+                    };
+                    let name: String = chars.by_ref().take_while(is_of_name).collect();
+                    if name.is_empty() || name.contains('{') || !is_closed {
                         bail!("a `{{` needs a name and a `}}`; write `{{{{` for a brace");
+                    }
+                    if name.trim() != name {
+                        bail!("no spaces stand around a name: `{{{}}}`", name.trim());
                     }
                     if !literal.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut literal)));

@@ -39,7 +39,8 @@ impl Number {
     pub fn compare(self, other: Self) -> Ordering {
         match (self, other) {
             (Self::Whole(a), Self::Whole(b)) => a.cmp(&b),
-            (a, b) => a.real().total_cmp(&b.real()),
+            // Both are finite; -0 is 0.
+            (a, b) => a.real().partial_cmp(&b.real()).unwrap_or(Ordering::Equal),
         }
     }
 }
@@ -82,5 +83,6 @@ mod tests {
         assert!(number("9007199254740993").compare(number("9007199254740992")).is_gt());
         assert!(number("9.5").compare(number("10")).is_lt());
         assert!(number("1.0").compare(number("1")).is_eq());
+        assert!(number("-0.0").compare(number("0")).is_eq());
     }
 }

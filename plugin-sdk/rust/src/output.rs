@@ -1,5 +1,7 @@
 //! Collects what a stage emits, column by column.
 
+use std::collections::HashMap;
+
 use crate::changed::{ChangedColumn, Finished, pop_from};
 use crate::driver::Input;
 use crate::driver::contract::{
@@ -219,21 +221,37 @@ struct PortRows {
     key: Option<ChangedColumn>,
     value: Option<ChangedColumn>,
     attributes: Vec<(String, ChangedColumn)>,
+    /// Places of attributes from [`FEW`] on.
+    more: HashMap<String, usize>,
 }
+
+/// So many attributes are found faster one by one.
+const FEW: usize = 16;
 
 impl PortRows {
     #[inline(always)]
     fn attribute(&mut self, name: &str) -> &mut ChangedColumn {
-        let found = self.attributes.iter().position(|(n, _)| is_same(n, name));
-        let position = found.unwrap_or_else(|| self.add_attribute(name));
+        let mut few = self.attributes.iter().take(FEW);
+        let found = few.position(|(n, _)| is_same(n, name));
+        let position = found.unwrap_or_else(|| self.one_of_more(name));
         &mut self.attributes[position].1
     }
 
+    /// The place of an attribute that is not one of the first few. The names may come from whoever
+    /// wrote the records: with many, they must not take the square of their number.
     #[cold]
-    fn add_attribute(&mut self, name: &str) -> usize {
-        let column = ChangedColumn::with_capacity(self.parents.expected);
-        self.attributes.push((name.to_owned(), column));
-        self.attributes.len() - 1
+    fn one_of_more(&mut self, name: &str) -> usize {
+        if let Some(position) = self.more.get(name) {
+            return *position;
+        }
+        let position = self.attributes.len();
+        // Of many attributes, each is in few records.
+        let rows = if position < FEW { self.parents.expected } else { 0 };
+        if position >= FEW {
+            self.more.insert(name.to_owned(), position);
+        }
+        self.attributes.push((name.to_owned(), ChangedColumn::with_capacity(rows)));
+        position
     }
 
     /// Removes the rows at the end that descend from `row`.

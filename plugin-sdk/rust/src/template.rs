@@ -41,6 +41,13 @@ impl Template {
                     if name.is_empty() || name.contains('{') || !is_closed {
                         return Err("a `{` needs a name and a `}`; write `{{` for a brace".into());
                     }
+                    if name.trim() != name {
+                        return Err(format!(
+                            "no spaces stand around a name: `{{{}}}`",
+                            name.trim()
+                        )
+                        .into());
+                    }
                     if !literal.is_empty() {
                         pieces.push(Piece::Text(std::mem::take(&mut literal)));
                     }
@@ -85,7 +92,7 @@ mod tests {
 
     #[test]
     fn braces_come_in_pairs() {
-        for wrong in ["{value", "{}", "value}", "{a{b}", "}} {a"] {
+        for wrong in ["{value", "{}", "value}", "{a{b}", "}} {a", "{ value }"] {
             assert!(Template::open(wrong, &mut Setup::new()).is_err(), "{wrong}");
         }
         let mut setup = Setup::new();

@@ -19,7 +19,9 @@ pub struct Output {
     max: Option<Part>,
     /// The mean.
     mean: Option<Part>,
-    /// The number below which a share of `at` lies. It is at most one per cent away.
+    /// The number below which a share of `at` lies. It is at most one per cent away, if the
+    /// largest number is at most 10^17 times the smallest one; beyond, the smallest ones are less
+    /// exact.
     quantile: Option<Part>,
     /// From 0 to 1: 0.5 for the median.
     at: Option<f64>,
@@ -70,11 +72,55 @@ pub struct Group {
 #[derive(Serialize, Deserialize)]
 #[serde(crate = "pipehost_plugin::serde")]
 pub enum Known {
-    Sum(Option<Number>),
+    Sum(Option<Sum>),
     Least(Option<Number>),
     Most(Option<Number>),
-    Mean(Option<Number>, u64),
+    Mean(Option<Sum>, u64),
     Quantile(Box<DDSketch>),
+}
+
+/// A sum, which may pass the largest double on its way.
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(crate = "pipehost_plugin::serde")]
+pub enum Sum {
+    Exact(i128),
+    Real(f64),
+    /// In units of [`Sum::UNIT`].
+    Large(f64),
+}
+
+impl Sum {
+    /// So many numbers would be needed to pass the largest double again.
+    const UNIT: f64 = 18_446_744_073_709_551_616.0;
+
+    fn add(self, number: Number) -> Self {
+        let sum = match (self, number) {
+            (Self::Exact(sum), Number::Whole(number)) => match sum.checked_add(number) {
+                Some(sum) => return Self::Exact(sum),
+                None => sum as f64 + number as f64,
+            },
+            (Self::Exact(sum), number) => sum as f64 + number.real(),
+            (Self::Real(sum), number) => sum + number.real(),
+            (Self::Large(sum), number) => return Self::Large(sum + number.real() / Self::UNIT),
+        };
+        match (self, sum.is_finite()) {
+            (_, true) => Self::Real(sum),
+            (Self::Real(sum), false) => Self::Large(sum / Self::UNIT + number.real() / Self::UNIT),
+            (_, false) => Self::Large(number.real() / Self::UNIT),
+        }
+    }
+
+    /// The sum divided by a number; the largest double if it is more than that.
+    fn divided(self, by: u64) -> Number {
+        match self {
+            Self::Exact(sum) if by == 1 => Number::Whole(sum),
+            Self::Exact(sum) => Number::Real(sum as f64 / by as f64),
+            Self::Real(sum) => Number::Real(sum / by as f64),
+            Self::Large(sum) => {
+                Number::Real((sum / by as f64 * Self::UNIT).clamp(f64::MIN, f64::MAX))
+            }
+        }
+    }
 }
 
 impl Group {
@@ -105,11 +151,11 @@ impl Known {
             }
         };
         match self {
-            Self::Sum(sum) => *sum = Some(added(*sum, number)),
+            Self::Sum(sum) => *sum = Some(sum.unwrap_or(Sum::Exact(0)).add(number)),
             Self::Least(least) => keep(least, Ordering::Less),
             Self::Most(most) => keep(most, Ordering::Greater),
             Self::Mean(sum, count) => {
-                *sum = Some(added(*sum, number));
+                *sum = Some(sum.unwrap_or(Sum::Exact(0)).add(number));
                 *count += 1;
             }
             Self::Quantile(sketch) => sketch.add(number.real()),
@@ -119,22 +165,16 @@ impl Known {
     /// The result; `None` if there was no number.
     pub fn result(&self, function: &Function) -> Option<Number> {
         match (self, function) {
-            (Self::Sum(number) | Self::Least(number) | Self::Most(number), _) => *number,
-            (Self::Mean(sum, count), _) => Some(Number::Real((*sum)?.real() / *count as f64)),
+            (Self::Sum(sum), _) => Some((*sum)?.divided(1)),
+            (Self::Least(number) | Self::Most(number), _) => *number,
+            (Self::Mean(sum, count), _) => Some(Number::Real((*sum)?.divided(*count).real())),
             (Self::Quantile(sketch), Function::Quantile(at)) => {
-                sketch.quantile(*at).ok().flatten().map(Number::Real)
+                let number = sketch.quantile(*at).ok().flatten()?;
+                // The sketch knows the least and the most exactly.
+                let (least, most) = (sketch.min()?, sketch.max()?);
+                Some(Number::Real(number.max(least).min(most)))
             }
             (Self::Quantile(_), _) => None,
         }
-    }
-}
-
-fn added(sum: Option<Number>, number: Number) -> Number {
-    match (sum.unwrap_or(Number::Whole(0)), number) {
-        (Number::Whole(a), Number::Whole(b)) => match a.checked_add(b) {
-            Some(sum) => Number::Whole(sum),
-            None => Number::Real(a as f64 + b as f64),
-        },
-        (a, b) => Number::Real(a.real() + b.real()),
     }
 }

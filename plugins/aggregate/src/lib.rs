@@ -341,6 +341,34 @@ mod tests {
     }
 
     #[test]
+    fn no_result_is_infinite() {
+        let outputs = json!({ "total": { "sum": "n" }, "average": { "mean": "n" } });
+        let config = json!({ "size": "10s", "outputs": outputs });
+        let result = |texts: &[&str]| {
+            let out = run::<Aggregate>(config.clone(), numbers(texts));
+            let text =
+                |name| String::from_utf8(out.port("out")[0].attributes[name].clone()).unwrap();
+            let number = |name| text(name).parse::<f64>().unwrap();
+            (number("total"), number("average"))
+        };
+        assert_eq!(result(&["1e308", "1e308"]), (f64::MAX, 1e308));
+        assert_eq!(result(&["1e308", "1e308", "-1e308", "-1e308"]), (0.0, 0.0));
+        assert_eq!(result(&["1e-310", "1e-310"]), (2e-310, 1e-310));
+        assert_eq!(result(&["-1e308", "-1e308", "1"]).0, f64::MIN);
+    }
+
+    #[test]
+    fn a_quantile_is_between_the_least_and_the_most() {
+        let outputs = json!({ "p": { "quantile": "n", "at": 0.5 } });
+        let config = json!({ "size": "10s", "outputs": outputs });
+        for (texts, least, most) in [(&["-5", "-100"], -100.0, -5.0), (&["7", "7"], 7.0, 7.0)] {
+            let out = run::<Aggregate>(config.clone(), numbers(texts));
+            let found = String::from_utf8(out.port("out")[0].attributes["p"].clone()).unwrap();
+            assert!((least..=most).contains(&found.parse::<f64>().unwrap()), "{found}");
+        }
+    }
+
+    #[test]
     fn a_quantile_is_at_most_one_per_cent_away() {
         let mut texts: Vec<f64> = (1..=1000).map(|n| f64::from(n * n) / 10.0).collect();
         let records: Vec<_> =

@@ -152,6 +152,10 @@ impl Checkpoint for Dedupe {
         }
         Ok(())
     }
+
+    fn accepts(&self, saved: &Saved) -> Result<(), Error> {
+        saved.accept_changes_of(&["keys", "bytes", "within"])
+    }
 }
 
 pipehost_plugin::export!(Dedupe, checkpoint);
@@ -208,7 +212,11 @@ mod tests {
     fn a_restart_forgets_nothing() {
         let mut stage = Driven::<Dedupe>::open(json!({}));
         stage.process(keyed("ab"));
-        let out = stage.restarted(json!({})).process(keyed("bac"));
+        let mut stage = stage.restarted(json!({}));
+        let out = stage.process(keyed("bac"));
         assert_eq!(out.port("out"), keyed("c"));
+        // With fewer keys, the last ones stay.
+        let out = stage.restarted(json!({ "keys": 2 })).process(keyed("cba"));
+        assert_eq!(out.port("out"), keyed("a"));
     }
 }

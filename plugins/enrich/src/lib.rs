@@ -1,7 +1,8 @@
 mod table;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,6 +29,14 @@ pub struct Config {
     /// What happens to a record for which there is no row.
     #[serde(default)]
     unmatched: Unmatched,
+    /// Bytes that the file may have. Reading it costs about a hundred units of fuel each, of
+    /// `limits.fuel`, and several times its memory.
+    #[serde(default = "max_bytes")]
+    max_bytes: u64,
+}
+
+fn max_bytes() -> u64 {
+    1 << 20
 }
 
 #[derive(Deserialize, JsonSchema, Clone, Copy)]
@@ -74,6 +83,7 @@ struct Source {
     format: Format,
     column: String,
     attributes: Option<BTreeMap<String, String>>,
+    max_bytes: u64,
 }
 
 impl Source {
@@ -84,12 +94,28 @@ impl Source {
 
     fn read(&self) -> Result<Table, Error> {
         let shown = self.path.display();
-        let bytes = fs::read(&self.path).map_err(|error| {
+        let failed = |error: io::Error| {
             format!(
                 "cannot read the table {shown}: {error}; grant its folder, as in grants = {{ read \
                      = {{ \"/tables\" = \"tables\" }} }}"
             )
-        })?;
+        };
+        // It must not use up the fuel or the memory of the stage, which would then be lost.
+        let file = File::open(&self.path).map_err(failed)?;
+        let size = file.metadata().map_err(failed)?.len();
+        let mut bytes = Vec::new();
+        if size <= self.max_bytes {
+            file.take(self.max_bytes + 1).read_to_end(&mut bytes).map_err(failed)?;
+        }
+        let size = size.max(bytes.len() as u64);
+        if size > self.max_bytes {
+            return Err(format!(
+                "the table {shown} has {size} bytes, and `max_bytes` is {}: raise it, and with it \
+                 `limits.fuel` by a hundred for each byte",
+                self.max_bytes
+            )
+            .into());
+        }
         Table::parse(&bytes, self.format, &self.column, self.attributes.as_ref())
             .map_err(|error| format!("the table {shown}: {}", error.message).into())
     }
@@ -100,7 +126,11 @@ impl Stage for Enrich {
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         setup.keeps_nothing();
-        let Config { table: path, format, column, by, attributes, unmatched } = config;
+        let Config { table: path, format, column, by, attributes, unmatched, max_bytes } = config;
+        let names = attributes.iter().flat_map(BTreeMap::keys);
+        if let Some(name) = names.into_iter().find_map(|name| name.strip_prefix("attribute:")) {
+            return Err(format!("`attributes` has names of attributes: write `{name}`").into());
+        }
         let ending = path.extension().and_then(|ending| ending.to_str());
         let format = match (format, ending) {
             (Some(format), _) => format,
@@ -110,7 +140,7 @@ impl Stage for Enrich {
                 return Err("`table` ends neither with .csv nor with .json: set `format`".into());
             }
         };
-        let source = Source { path, format, column, attributes };
+        let source = Source { path, format, column, attributes, max_bytes };
         let read = source.stamp();
         let table = source.read()?;
         Ok(Self {
@@ -176,9 +206,9 @@ mod tests {
     use std::time::Instant;
 
     /// A file in a folder of its own, which is deleted with it.
-    struct File(PathBuf);
+    struct TestFile(PathBuf);
 
-    impl File {
+    impl TestFile {
         fn new(name: &str, text: &str) -> Self {
             let folder = std::env::temp_dir().join(format!("enrich-{}-{name}", std::process::id()));
             fs::create_dir_all(&folder).unwrap();
@@ -187,13 +217,13 @@ mod tests {
         }
     }
 
-    impl Drop for File {
+    impl Drop for TestFile {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(self.0.parent().unwrap());
         }
     }
 
-    fn config(file: &File, more: Value) -> Value {
+    fn config(file: &TestFile, more: Value) -> Value {
         let mut config = json!({ "table": file.0, "column": "id", "by": "key" });
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         config
@@ -201,8 +231,10 @@ mod tests {
 
     #[test]
     fn a_row_is_found_by_its_column() {
-        let file =
-            File::new("a.csv", "\u{feff}id,name,\"full, name\"\n1,Jo,\"Jo \"\"X\"\" Doe\"\n2,,\n");
+        let file = TestFile::new(
+            "a.csv",
+            "\u{feff}id,name,\"full, name\"\n1,Jo,\"Jo \"\"X\"\" Doe\"\n2,,\n",
+        );
         let records =
             || [record("a").key("1"), record("b").key("2"), record("c").key("3"), record("d")];
         let [a, b, c, d] = records();
@@ -225,7 +257,7 @@ mod tests {
     fn a_table_may_be_json() {
         let rows = [r#"{"id":1,"name":"Jo","tags":["a",1.50]}"#, r#"{"name":null,"id":"x y"}"#];
         for text in [format!("[{},\n{}]", rows[0], rows[1]), rows.join("\n")] {
-            let file = File::new("b.json", &text);
+            let file = TestFile::new("b.json", &text);
             let records = [record("a").key("1"), record("b").key("x y")];
             let out = run::<Enrich>(config(&file, json!({})), records.clone());
             let [a, b] = records;
@@ -238,12 +270,13 @@ mod tests {
 
     #[test]
     fn a_table_that_changes_is_read_again_and_one_that_is_wrong_is_not_taken() {
-        let file = File::new("c.csv", "id,name\n1,old\n");
+        let file = TestFile::new("c.csv", "id,name\n1,old\n");
         let source = Source {
             path: file.0.clone(),
             format: Format::Csv,
             column: "id".into(),
             attributes: None,
+            max_bytes: 100,
         };
         let (table, read) = (source.read().unwrap(), source.stamp());
         let mut watched = Watched { source, table, read, looked: Instant::now() };
@@ -258,6 +291,9 @@ mod tests {
         fs::write(&file.0, "id,name\n1,half a li\n2").unwrap();
         watched.look();
         assert_eq!(name(&watched), "newer");
+        fs::write(&file.0, format!("id,name\n1,{}\n", "x".repeat(100))).unwrap();
+        watched.look();
+        assert_eq!(name(&watched), "newer");
         fs::remove_file(&file.0).unwrap();
         watched.look();
         assert_eq!(name(&watched), "newer");
@@ -270,7 +306,7 @@ mod tests {
     fn mistakes_in_the_table_and_in_the_configuration_are_told() {
         let told = |text: &str, more: Value| {
             let ending = if text.starts_with(['{', '[']) { "d.json" } else { "d.csv" };
-            let file = File::new(ending, text);
+            let file = TestFile::new(ending, text);
             Opened::<Enrich>::open(&config(&file, more).to_string()).err().unwrap().message
         };
         let message = told("id,name\n1,a\n1,b\n", json!({}));
@@ -281,6 +317,12 @@ mod tests {
         assert!(message.contains("line: 2"), "{message}");
         let message = told("", json!({}));
         assert!(message.contains("no column `id`"), "{message}");
+        let message = told("id,name,name\n1,a,b\n", json!({}));
+        assert!(message.contains("`name` is there twice"), "{message}");
+        let message = told("id,name\n1,a\n", json!({ "max_bytes": 11 }));
+        assert!(message.contains("12 bytes") && message.contains("raise it"), "{message}");
+        let named = json!({ "attributes": { "attribute:value": "name" } });
+        assert!(told("id,name\n1,a\n", named).contains("write `value`"));
         let message = told("id,name\n", json!({ "attributes": { "x": "y" } }));
         assert!(message.contains("no column `y`"), "{message}");
         let message = told("[{\"id\":1},5]", json!({}));

@@ -1,6 +1,6 @@
 //! A table of which rows are found by one column.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use pipehost_plugin::Error;
 use pipehost_plugin::json::Members;
@@ -48,6 +48,10 @@ impl Table {
     ) -> Result<Self, Error> {
         let mut reader = csv::Reader::from_reader(bytes);
         let columns: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = columns.iter().find(|name| !name.is_empty() && !seen.insert(*name)) {
+            return Err(format!("its column `{twice}` is there twice").into());
+        }
         let find = |name: &str| {
             let place = columns.iter().position(|other| other == name);
             place.ok_or_else(|| {

@@ -260,6 +260,9 @@ impl Config {
         let bytes = |text: Option<String>| text.map(String::into_bytes);
         tests.extend(bytes(self.equals.take()).map(|text| OfBytes::OneOf(vec![text])));
         if let Some(texts) = self.one_of.take() {
+            if texts.is_empty() {
+                return Err("`one_of` is empty: no record would be kept".into());
+            }
             tests.push(OfBytes::OneOf(texts.into_iter().map(String::into_bytes).collect()));
         }
         tests.extend(bytes(self.starts_with.take()).map(OfBytes::StartsWith));

@@ -17,6 +17,47 @@ pub enum Holds {
     UnixTime,
 }
 
+impl Holds {
+    /// What it is called in a message.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Attribute(name) => name,
+            Self::Request => "request",
+            Self::ClfTime | Self::IsoTime | Self::UnixTime => "time",
+        }
+    }
+
+    /// Whether it is never this text: of the last place in a line, the rest of another format; of
+    /// the first ones, the words of a format with more of them.
+    pub fn is_wrong_word(&self, text: &[u8]) -> bool {
+        const WORDS: [&str; 14] = [
+            "remote_addr",
+            "ident",
+            "status",
+            "bytes",
+            "bytes_sent",
+            "bytes_received",
+            "method",
+            "protocol",
+            "port",
+            "pid",
+            "duration_us",
+            "duration_ms",
+            "duration_s",
+            "request_time",
+        ];
+        match self {
+            Self::Attribute(name) if name == "status" => {
+                text != b"-" && !(text.len() == 3 && text.iter().all(u8::is_ascii_digit))
+            }
+            // Who a user is may hold a space, and is no more than that.
+            Self::Attribute(name) if name == "user" => text.starts_with(b"- "),
+            Self::Attribute(name) => WORDS.contains(&&**name) && text.contains(&b' '),
+            Self::Request | Self::ClfTime | Self::IsoTime | Self::UnixTime => false,
+        }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub struct Place {
     pub holds: Holds,
@@ -56,6 +97,15 @@ impl Format {
                 '%' if !is_nginx => rest = format.apache(&rest[1..])?,
                 // In Apache's configuration, a quote in a format is written with a backslash.
                 '\\' if rest[1..].starts_with('"') => rest = &rest[1..],
+                // Apache writes tabs and line ends for these.
+                '\\' if !is_nginx && rest[1..].starts_with(['t', 'n', '\\']) => {
+                    format.end.push(match rest.as_bytes()[1] {
+                        b't' => '\t',
+                        b'n' => '\n',
+                        _ => '\\',
+                    });
+                    rest = &rest[2..];
+                }
                 c => {
                     format.end.push(c);
                     rest = &rest[c.len_utf8()..];

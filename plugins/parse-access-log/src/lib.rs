@@ -29,6 +29,8 @@ fn value() -> Part {
 pub struct ParseAccessLog {
     from: Field,
     formats: Vec<Format>,
+    /// What a message about a line in another format advises.
+    hint: &'static str,
 }
 
 impl Stage for ParseAccessLog {
@@ -36,14 +38,15 @@ impl Stage for ParseAccessLog {
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         setup.keeps_nothing();
-        let formats = match config.format.as_deref() {
-            None => vec![COMBINED, COMMON],
-            Some("combined") => vec![COMBINED],
-            Some("common") => vec![COMMON],
-            Some(other) => vec![other],
+        const HINT: &str = "; if the server writes another format, give it as `format`";
+        let (formats, hint) = match config.format.as_deref() {
+            None => (vec![COMBINED, COMMON], HINT),
+            Some("combined") => (vec![COMBINED], HINT),
+            Some("common") => (vec![COMMON], HINT),
+            Some(other) => (vec![other], ""),
         };
         let formats = formats.into_iter().map(Format::parse).collect::<Result<_, _>>()?;
-        Ok(Self { from: setup.part(&config.from), formats })
+        Ok(Self { from: setup.part(&config.from), formats, hint })
     }
 
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
@@ -56,7 +59,7 @@ impl Stage for ParseAccessLog {
                 Err(_) => {}
             }
         }
-        Ok(first?)
+        Ok(first.map_err(|why| why + self.hint)?)
     }
 }
 
@@ -80,6 +83,9 @@ fn emit(format: &Format, texts: &[&[u8]], out: &mut Out) -> Result<(), Rejection
     }
     Ok(())
 }
+
+/// Bytes of a text that a message shows.
+const SHOWN: usize = 40;
 
 /// The text of each place in a line.
 fn split<'l>(line: &'l [u8], format: &Format) -> Result<Vec<&'l [u8]>, String> {
@@ -108,7 +114,13 @@ fn split<'l>(line: &'l [u8], format: &Format) -> Result<Vec<&'l [u8]>, String> {
                 find(rest, behind.as_bytes(), is_quoted).ok_or_else(|| expected(behind, rest))?
             }
         };
-        texts.push(&rest[..end]);
+        let text = &rest[..end];
+        if !is_quoted && place.holds.is_wrong_word(text) {
+            let name = place.holds.name();
+            let text = String::from_utf8_lossy(&text[..text.len().min(SHOWN)]);
+            return Err(format!("{text:?} cannot be the {name}"));
+        }
+        texts.push(text);
         rest = &rest[end + behind.len()..];
         if is_last && !rest.is_empty() {
             return Err(expected("", rest));
@@ -388,7 +400,10 @@ mod tests {
             r#"192.0.2.7 - - [29/Feb/2024:12:00:00 +0000] "GET / HTTP/1.1" 200 612 "-" "x" extra"#,
         ];
         let out = run::<ParseAccessLog>(json!({ "format": "combined" }), lines.map(record));
-        let reasons: Vec<_> = out.rejected.iter().map(|(_, reason)| &**reason).collect();
+        const HINT: &str = "; if the server writes another format, give it as `format`";
+        let reasons: Vec<_> = (out.rejected.iter())
+            .map(|(_, reason)| reason.strip_suffix(HINT).unwrap_or(reason))
+            .collect();
         assert_eq!(
             reasons,
             [
@@ -399,5 +414,19 @@ mod tests {
                 "the line does not end at column 76, where the format does",
             ]
         );
+        // The format that nginx comes with, one with a time at the end, and one of Debian's Apache:
+        // none of them is common.
+        let line = r#"192.0.2.7 - - [29/Feb/2024:12:00:00 +0000] "GET / HTTP/1.1" 200 612 "-" "x""#;
+        let main = format!("{line} \"9.9.9.9\"");
+        let lines = [&main, &format!("{line} 0.1"), &format!("example.com:80 {line}")];
+        let out = run::<ParseAccessLog>(json!({}), lines.map(record));
+        assert_eq!(out.rejected.len(), 3);
+        assert!(out.rejected.iter().all(|(_, reason)| reason.ends_with(HINT)));
+        let lines = lines.map(record);
+        assert_eq!(run::<ParseAccessLog>(json!({ "format": "common" }), lines).rejected.len(), 3);
+        // A list of times, as nginx writes it, with another place behind it.
+        let config = json!({ "format": "$upstream_response_time $status" });
+        let out = run::<ParseAccessLog>(config, [record("0.001, 0.002 : 0.1 200")]);
+        assert_eq!(out.rejected[0].1, "\"0.002 : 0.1 200\" cannot be the status");
     }
 }

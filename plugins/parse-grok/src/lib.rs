@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use grok::{Grok, Pattern};
 use pipehost_plugin::schemars::{self, JsonSchema};
@@ -40,7 +40,8 @@ fn value() -> Part {
 pub struct ParseGrok {
     from: Field,
     pattern: Pattern,
-    names: BTreeSet<String>,
+    /// What the pattern names, and the attribute of each, in an order that is the same in each run.
+    names: BTreeMap<String, String>,
     keeps_unmatched: bool,
 }
 
@@ -55,8 +56,8 @@ impl Stage for ParseGrok {
         }
         let pattern = grok.compile(&config.pattern, true);
         let pattern = pattern.map_err(|error| format!("`pattern`: {error}"))?;
-        // Sorted: the order of attributes is then the same in each run.
-        let names: BTreeSet<String> = pattern.capture_names().map(str::to_owned).collect();
+        let names: BTreeMap<_, _> =
+            pattern.capture_names().map(|name| (name.to_owned(), attribute(name))).collect();
         if names.is_empty() {
             return Err(
                 "`pattern` names nothing: write %{NUMBER:bytes} for an attribute `bytes`".into()
@@ -67,27 +68,36 @@ impl Stage for ParseGrok {
     }
 
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
-        let text = std::str::from_utf8(record.get(self.from).unwrap_or_default());
-        let text = match text {
-            Ok(text) => text,
-            Err(_) if self.keeps_unmatched => "",
-            Err(_) => return Err("it is not UTF-8, which a Grok pattern needs".into()),
+        let text = match record.get(self.from).map(std::str::from_utf8) {
+            Some(Ok(text)) => Ok(text),
+            Some(Err(_)) => Err("it is not UTF-8, which a Grok pattern needs"),
+            None => Err("there is nothing to match"),
         };
-        let Some(found) = self.pattern.match_against(text) else {
-            if !self.keeps_unmatched {
-                return Err("the pattern does not match".into());
+        let found = text
+            .and_then(|text| self.pattern.match_against(text).ok_or("the pattern does not match"));
+        let found = match found {
+            Ok(found) => found,
+            Err(why) if !self.keeps_unmatched => return Err(why.into()),
+            Err(_) => {
+                out.keep();
+                return Ok(());
             }
-            out.keep();
-            return Ok(());
         };
         let mut row = out.keep();
-        for name in &self.names {
+        for (name, attribute) in &self.names {
             if let Some(text) = found.get(name) {
-                row = row.attribute(name, text);
+                row = row.attribute(attribute, text);
             }
         }
         Ok(())
     }
+}
+
+/// The attribute for a name: `client.ip` for `[client][ip]`, which is a member of a member in
+/// Logstash.
+fn attribute(name: &str) -> String {
+    let path = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    path.map_or_else(|| name.to_owned(), |path| path.replace("][", "."))
 }
 
 pipehost_plugin::export!(ParseGrok);
@@ -150,6 +160,11 @@ mod tests {
         let config = json!({ "pattern": "%{ORDER:order}", "patterns": { "ORDER": "[A-Z]{2}-\\d+" }, "unmatched": "keep" });
         becomes(config.clone(), "order AB-17 is late", &[("order", "AB-17")]);
         becomes(config, "nothing", &[]);
+        let named = json!({ "pattern": "%{IP:[client][ip]} %{NUMBER:n:int}" });
+        becomes(named, "10.0.0.1 5", &[("client.ip", "10.0.0.1"), ("n", "5")]);
+        let all = json!({ "pattern": "%{GREEDYDATA:x}", "unmatched": "keep", "from": "key" });
+        let records = || [record("no key"), record("bytes").key(b"\xff")];
+        assert_eq!(run::<ParseGrok>(all, records()).port("out"), records());
         let out =
             run::<ParseGrok>(json!({ "pattern": "^%{INT:n}$" }), [record("x"), record(b"\xff")]);
         assert_eq!(out.rejected[0].1, "the pattern does not match");

@@ -34,8 +34,11 @@ fn space() -> char {
     ' '
 }
 
-/// A value in double quotes may hold anything; `\"`, `\\`, `\n`, `\r`, `\t` and `\u0041` in it are
-/// what they are in JSON. A name without a value has the value `true`.
+/// Attributes of a record.
+const MOST: usize = 1000;
+
+/// A value in double quotes may hold anything; escapes in it are those of JSON and of Go, such as
+/// `\"`, `\n`, `\u0041` and `\x1b`. A name without a value has the value `true`.
 pub struct ParseKeyValue {
     from: Field,
     attributes: Option<Vec<String>>,
@@ -67,11 +70,17 @@ impl Stage for ParseKeyValue {
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         let mut row = out.keep();
         let mut text = record.get(self.from).unwrap_or_default();
+        let mut count = 0;
         while let Some(pair) = self.pairs.next(&mut text) {
             let Pair { name, value } = pair?;
             let name =
                 std::str::from_utf8(name).map_err(|_| "the name of an attribute is not UTF-8")?;
             if self.attributes.as_ref().is_none_or(|wanted| wanted.iter().any(|w| w == name)) {
+                // Each name is a column of the batch: plain text would make one of each word.
+                count += 1;
+                if count > MOST {
+                    return Err(format!("it has more than {MOST} pairs").into());
+                }
                 row = row.attribute(name, value);
             }
         }
@@ -135,6 +144,15 @@ mod tests {
         becomes(json!({}), "", &[]);
         becomes(json!({}), "  ", &[]);
         becomes(json!({}), "a=1 a=2", &[("a", "2")]);
+        // Of logrus and of slog's TextHandler; spaces, tabs and single quotes.
+        becomes(
+            json!({}),
+            r#"msg="\x1b[31mred\x1b[0m\a" face="\U0001f600" it="\'s""#,
+            &[("msg", "\u{1b}[31mred\u{1b}[0m\u{7}"), ("face", "\u{1f600}"), ("it", "'s")],
+        );
+        becomes(json!({}), "a = 1 b= c=2", &[("a", "1"), ("b", ""), ("c", "2")]);
+        becomes(json!({}), "a=1\tb=2\n", &[("a", "1"), ("b", "2")]);
+        becomes(json!({}), "a='x y' b='tis c=1", &[("a", "x y"), ("b", "'tis"), ("c", "1")]);
     }
 
     #[test]
@@ -152,7 +170,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_right_is_rejected() {
-        let lines = [r#"a="open"#, r#"a="b"c"#, r#"a="\x""#, r#"a="\ud800""#, "=1"];
+        let lines = [
+            r#"a="open"#,
+            r#"a="b"c"#,
+            r#"a="\xg0""#,
+            r#"a="\ud800""#,
+            r#"a="\q""#,
+            "=1",
+            r#"a="x", b=1"#,
+        ];
         let out = run::<ParseKeyValue>(json!({}), lines.map(record));
         let reasons: Vec<_> = out.rejected.iter().map(|(_, reason)| &**reason).collect();
         assert_eq!(
@@ -160,12 +186,19 @@ mod tests {
             [
                 "a quote is not closed",
                 "a closing quote is not followed by a space",
-                "`\\x` is no escape",
+                "`\\xg0` is no escape",
                 "`\\ud800` is no character",
+                "`\\q` is no escape",
                 "a value has no name",
+                "a closing quote is not followed by a space; if ',' is between pairs, set `delimiter` \
+                 to ','",
             ]
         );
         assert!(out.port("out").is_empty());
+        let words = |count: usize| record((0..count).map(|n| format!("w{n} ")).collect::<String>());
+        let out = run::<ParseKeyValue>(json!({}), [words(1000), words(1001)]);
+        assert_eq!(out.port("out").len(), 1);
+        assert_eq!(out.rejected, [(1, "it has more than 1000 pairs".to_owned())]);
         for config in
             [r#"{ "between": " " }"#, r#"{ "delimiter": "é" }"#, r#"{ "delimiter": "\"" }"#]
         {

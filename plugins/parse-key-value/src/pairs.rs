@@ -18,14 +18,24 @@ pub struct Pair<'t> {
 impl Pairs {
     /// Takes the next pair from the begin of a text.
     pub fn next<'t>(&self, text: &mut &'t [u8]) -> Option<Result<Pair<'t>, Rejection>> {
-        let is_separator = |&byte: &u8| byte == self.delimiter || byte == b' ';
+        let is_separator = |&byte: &u8| self.divides(byte) || byte == b' ';
         let begin = text.iter().position(|byte| !is_separator(byte))?;
         *text = &text[begin..];
-        let ends = |&byte: &u8| byte == self.between || byte == self.delimiter;
+        let ends = |&byte: &u8| byte == self.between || self.divides(byte);
         let end = text.iter().position(ends).unwrap_or(text.len());
         let name = text[..end].trim_ascii_end();
-        let has_value = text.get(end) == Some(&self.between);
-        *text = &text[end + usize::from(has_value)..];
+        *text = &text[end..];
+        // `a = 1` is `a=1`; but `a= b=1` gives `a` an empty value.
+        let spaced = text.trim_ascii_start();
+        let is_spaced = spaced.len() < text.len() && spaced.first() == Some(&self.between);
+        if is_spaced {
+            *text = spaced;
+        }
+        let has_value = text.first() == Some(&self.between);
+        *text = &text[usize::from(has_value)..];
+        if is_spaced {
+            *text = text.trim_ascii_start();
+        }
         if name.is_empty() {
             return Some(Err("a value has no name".into()));
         }
@@ -35,25 +45,46 @@ impl Pairs {
         Some(self.value(text).map(|value| Pair { name, value }))
     }
 
+    /// Whether this is between pairs; with spaces, tabs and line ends are, too.
+    fn divides(&self, byte: u8) -> bool {
+        byte == self.delimiter || (self.delimiter == b' ' && byte.is_ascii_whitespace())
+    }
+
     fn value<'t>(&self, text: &mut &'t [u8]) -> Result<Cow<'t, [u8]>, Rejection> {
-        // With spaces between pairs, `a= b=1` gives `a` an empty value.
         if self.delimiter != b' ' {
             *text = text.trim_ascii_start();
         }
         if let Some(quoted) = text.strip_prefix(b"\"") {
             let (value, rest) = unquoted(quoted)?;
             let rest = if self.delimiter == b' ' { rest } else { rest.trim_ascii_start() };
-            if rest.first().is_some_and(|byte| *byte != self.delimiter) {
+            if let Some(other) = rest.first().filter(|byte| !self.divides(**byte)) {
                 let wanted = match self.delimiter {
                     b' ' => "a space".to_owned(),
                     other => format!("{:?}", char::from(other)),
                 };
-                return Err(format!("a closing quote is not followed by {wanted}").into());
+                let mut why = format!("a closing quote is not followed by {wanted}");
+                if b",;|".contains(other) {
+                    why += &format!(
+                        "; if {0:?} is between pairs, set `delimiter` to {0:?}",
+                        char::from(*other)
+                    );
+                }
+                return Err(why.into());
             }
             *text = rest;
             return Ok(value);
         }
-        let end = text.iter().position(|byte| *byte == self.delimiter).unwrap_or(text.len());
+        // In single quotes, nothing is escaped, and an apostrophe alone is no quote.
+        if let Some(quoted) = text.strip_prefix(b"'") {
+            let ends = |at: usize| {
+                quoted[at] == b'\'' && quoted.get(at + 1).is_none_or(|next| self.divides(*next))
+            };
+            if let Some(end) = (0..quoted.len()).find(|at| ends(*at)) {
+                *text = &quoted[end + 1..];
+                return Ok(quoted[..end].into());
+            }
+        }
+        let end = text.iter().position(|byte| self.divides(*byte)).unwrap_or(text.len());
         let (value, rest) = text.split_at(end);
         *text = rest;
         Ok(value.trim_ascii_end().into())
@@ -80,7 +111,22 @@ fn unquoted(text: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), Rejection> {
         let (&kind, behind) = rest.split_first().ok_or("a quote is not closed")?;
         rest = behind;
         match kind {
-            b'"' | b'\\' | b'/' => value.push(kind),
+            b'"' | b'\\' | b'/' | b'\'' => value.push(kind),
+            b'a' => value.push(0x07),
+            b'b' => value.push(0x08),
+            b'v' => value.push(0x0b),
+            b'f' => value.push(0x0c),
+            b'x' => {
+                value.push(hex(rest, 2).ok_or_else(|| no_escape(kind, rest, 2))? as u8);
+                rest = &rest[2..];
+            }
+            b'U' => {
+                let c = hex(rest, 8)
+                    .and_then(char::from_u32)
+                    .ok_or_else(|| no_escape(kind, rest, 8))?;
+                value.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = &rest[8..];
+            }
             b'n' => value.push(b'\n'),
             b'r' => value.push(b'\r'),
             b't' => value.push(b'\t'),
@@ -89,18 +135,26 @@ fn unquoted(text: &[u8]) -> Result<(Cow<'_, [u8]>, &[u8]), Rejection> {
                 value.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
                 rest = behind;
             }
-            other => return Err(format!("`\\{}` is no escape", char::from(other)).into()),
+            other => return Err(no_escape(other, rest, 0)),
         }
     }
 }
 
+fn no_escape(kind: u8, rest: &[u8], digits: usize) -> Rejection {
+    let digits = String::from_utf8_lossy(&rest[..rest.len().min(digits)]);
+    format!("`\\{}{digits}` is no escape", char::from(kind)).into()
+}
+
+/// A number of so many hexadecimal digits.
+fn hex(text: &[u8], digits: usize) -> Option<u32> {
+    let digits = std::str::from_utf8(text.get(..digits)?).ok()?;
+    let valid = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    valid.then(|| u32::from_str_radix(digits, 16).ok())?
+}
+
 /// A character in four hexadecimal digits; or in twice four, as UTF-16 has it.
 fn character(text: &[u8]) -> Result<(char, &[u8]), Rejection> {
-    let unit = |text: &[u8]| {
-        let digits = std::str::from_utf8(text.get(..4)?).ok()?;
-        let valid = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        valid.then(|| u16::from_str_radix(digits, 16).ok())?
-    };
+    let unit = |text: &[u8]| hex(text, 4).map(|unit| unit as u16);
     let none =
         || format!("`\\u{}` is no character", String::from_utf8_lossy(&text[..text.len().min(4)]));
     let first = unit(text).ok_or_else(none)?;

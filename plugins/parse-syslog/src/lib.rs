@@ -1,10 +1,14 @@
+mod rfc3164;
+
 use std::time::SystemTime;
 
-use chrono_tz::Tz;
+use jiff::tz::TimeZone;
 use pipehost_plugin::schemars::{self, JsonSchema};
 use pipehost_plugin::serde::Deserialize;
-use pipehost_plugin::{Error, Field, NO_TIME, Out, Part, Record, Rejection, Setup, Stage, rfc3339};
-use syslog_loose::{IncompleteDate, Message, ProcId, Variant};
+use pipehost_plugin::{
+    Error, Field, NO_TIME, Out, Part, Record, Rejection, Row, Setup, Stage, parse_rfc3339,
+};
+use syslog_loose::{Message, ProcId, Variant};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
@@ -42,8 +46,8 @@ fn zone() -> String {
 /// parameter of structured data.
 pub struct ParseSyslog {
     from: Field,
-    variant: Variant,
-    zone: Tz,
+    protocol: Option<Protocol>,
+    zone: TimeZone,
     now: i64,
 }
 
@@ -52,18 +56,13 @@ impl Stage for ParseSyslog {
 
     fn open(config: Config, setup: &mut Setup) -> Result<Self, Error> {
         setup.keeps_nothing();
-        let zone = config.zone.parse().map_err(|_| {
+        let zone = TimeZone::get(&config.zone).map_err(|_| {
             format!(
                 "`zone`, {:?}, is no time zone: write one such as \"Europe/Berlin\"",
                 config.zone
             )
         })?;
-        let variant = match config.protocol {
-            None => Variant::Either,
-            Some(Protocol::Rfc5424) => Variant::RFC5424,
-            Some(Protocol::Rfc3164) => Variant::RFC3164,
-        };
-        Ok(Self { from: setup.part(&config.from), variant, zone, now: 0 })
+        Ok(Self { from: setup.part(&config.from), protocol: config.protocol, zone, now: 0 })
     }
 
     fn begin_batch(&mut self) {
@@ -73,81 +72,144 @@ impl Stage for ParseSyslog {
 
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {
         let line = record.get(self.from).unwrap_or_default();
-        let line = std::str::from_utf8(line).map_err(|_| "it is not UTF-8")?;
-        if !line.starts_with('<') {
-            return Err(
-                "it is no syslog message: it does not begin with a priority such as <34>".into()
-            );
-        }
-        let year = |date| year_of(date, self.now);
-        let message = syslog_loose::parse_message_with_year_exact_tz(
-            line,
-            year,
-            Some(self.zone),
-            self.variant,
-        )
-        .map_err(|_| "it is no syslog message")?;
-        let Message {
-            facility,
-            severity,
-            timestamp,
-            hostname,
-            appname,
-            procid,
-            msgid,
-            structured_data,
-            msg,
-            ..
-        } = message;
-        let mut row = out.keep().value(msg);
-        if let Some(time) = timestamp {
-            let time = time.timestamp_nanos_opt().filter(|time| *time != NO_TIME);
-            row = row.timestamp(time.ok_or("its time is not between the years 1677 and 2262")?);
-        }
-        let procid = procid.map(|id| match id {
-            ProcId::PID(number) => number.to_string(),
-            ProcId::Name(name) => name.to_owned(),
-        });
-        for (name, text) in [
-            ("facility", facility.map(|facility| facility.as_str())),
-            ("severity", severity.map(|severity| severity.as_str())),
-            ("hostname", hostname),
-            ("appname", appname),
-            ("procid", procid.as_deref()),
-            ("msgid", msgid),
-        ] {
-            if let Some(text) = text {
-                row = row.attribute(name, text);
+        let line = std::str::from_utf8(line).map_err(|_| "it is not UTF-8")?.trim_end_matches('\0');
+        let (priority, text) = priority(line)?;
+        let has_version = text.starts_with("1 ");
+        match self.protocol {
+            Some(Protocol::Rfc5424) if !has_version => {
+                Err("it is no message of RFC 5424: no version 1 is behind the priority".into())
+            }
+            Some(Protocol::Rfc5424) | None if has_version => rfc5424(line, text, out),
+            _ => {
+                let message = rfc3164::parse(text, &self.zone, self.now);
+                if priority.is_none() && message.time.is_none() {
+                    return Err(
+                        "it is no syslog message: it begins neither with a priority, such as \
+                                <34>, nor with a time"
+                            .into(),
+                    );
+                }
+                let mut row = with_priority(out.keep().value(message.text), priority);
+                if let Some(time) = message.time {
+                    row = row.timestamp(time);
+                }
+                for (name, text) in [
+                    ("hostname", message.hostname),
+                    ("appname", message.appname),
+                    ("procid", message.procid),
+                ] {
+                    if let Some(text) = text {
+                        row = row.attribute(name, text);
+                    }
+                }
+                Ok(())
             }
         }
-        for element in &structured_data {
-            for (name, text) in element.params() {
-                row = row.attribute(&format!("{}.{name}", element.id), text);
-            }
-        }
-        Ok(())
     }
 }
 
-/// The year of a date without one: the latest in which it is at most a day ahead of the clock.
-fn year_of((month, day, ..): IncompleteDate, now: i64) -> i32 {
-    const DAY: i64 = 86_400_000_000_000;
-    let latest = rfc3339(now.saturating_add(DAY));
-    let number = |range: std::ops::Range<usize>| latest[range].parse::<u32>().unwrap_or(1970);
-    let year = number(0..4) as i32;
-    let latest = if (month, day) > (number(5..7), number(8..10)) { year - 1 } else { year };
-    let is_leap = |year: &i32| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    match (month, day) {
-        (2, 29) => (latest - 8..=latest).rev().find(is_leap).unwrap_or(latest),
-        _ => latest,
+/// The priority at the begin of a line, if there is one, and what is behind it.
+fn priority(line: &str) -> Result<(Option<u8>, &str), Rejection> {
+    let Some(rest) = line.strip_prefix('<') else { return Ok((None, line)) };
+    // RFC 5424, section 6.2.1: 23 facilities of 8 severities.
+    const MOST: u8 = 191;
+    let none = || "it is no syslog message: a priority is a number up to 191, as in <34>";
+    let (digits, text) = rest.split_once('>').ok_or_else(none)?;
+    let valid = (1..=3).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number = valid.then(|| digits.parse().ok()).flatten().filter(|number| *number <= MOST);
+    Ok((Some(number.ok_or_else(none)?), text))
+}
+
+fn with_priority(row: Row<'_>, priority: Option<u8>) -> Row<'_> {
+    let (facility, severity) = priority.map_or((None, None), syslog_loose::decompose_pri);
+    let row = match facility {
+        Some(facility) => row.attribute("facility", facility.as_str()),
+        None => row,
+    };
+    match severity {
+        Some(severity) => row.attribute("severity", severity.as_str()),
+        None => row,
     }
+}
+
+/// Takes a line; `text` is what is behind its priority.
+fn rfc5424(line: &str, text: &str, out: &mut Out) -> Result<(), Rejection> {
+    let parse = |line: &str, emit: &mut dyn FnMut(Message<&str>)| {
+        let parsed = syslog_loose::parse_message_with_year_exact(line, |_| 1970, Variant::RFC5424);
+        parsed.map(emit).is_ok()
+    };
+    let mut result = Ok(());
+    let mut emit = |message: Message<&str>| result = emit(message, out);
+    // Heroku leaves the structured data out.
+    let without_data = || {
+        let (at, _) = text.match_indices(' ').nth(5)?;
+        let (header, message) = text.split_at(at);
+        let has_data = message.starts_with(" -") || message.starts_with(" [");
+        let priority = &line[..line.len() - text.len()];
+        (!has_data).then(|| format!("{priority}{header} -{message}"))
+    };
+    let is_parsed =
+        parse(line, &mut emit) || without_data().is_some_and(|line| parse(&line, &mut emit));
+    if !is_parsed {
+        return Err(wrong_part(text));
+    }
+    result
+}
+
+fn emit(message: Message<&str>, out: &mut Out) -> Result<(), Rejection> {
+    let Message { facility, severity, timestamp, hostname, appname, procid, msgid, .. } = message;
+    // The byte order mark only says that the message is UTF-8: section 6.4.
+    let text = message.msg.strip_prefix('\u{feff}').unwrap_or(message.msg);
+    let mut row = out.keep().value(text);
+    if let Some(time) = timestamp {
+        let time = time.timestamp_nanos_opt().filter(|time| *time != NO_TIME);
+        row = row.timestamp(time.ok_or("its time is not between the years 1677 and 2262")?);
+    }
+    let procid = procid.map(|id| match id {
+        ProcId::PID(number) => number.to_string(),
+        ProcId::Name(name) => name.to_owned(),
+    });
+    for (name, text) in [
+        ("facility", facility.map(|facility| facility.as_str())),
+        ("severity", severity.map(|severity| severity.as_str())),
+        ("hostname", hostname),
+        ("appname", appname),
+        ("procid", procid.as_deref()),
+        ("msgid", msgid),
+    ] {
+        if let Some(text) = text {
+            row = row.attribute(name, text);
+        }
+    }
+    for element in &message.structured_data {
+        for (name, text) in element.params() {
+            row = row.attribute(&format!("{}.{name}", element.id), text);
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a message of RFC 5424.
+fn wrong_part(text: &str) -> Rejection {
+    let words: Vec<&str> = text.splitn(7, ' ').collect();
+    const PARTS: [&str; 7] =
+        ["version", "time", "hostname", "appname", "procid", "msgid", "structured data"];
+    let time = words.get(1).copied().unwrap_or_default();
+    let why = match PARTS.get(words.len()) {
+        _ if time != "-" && parse_rfc3339(time.as_bytes()).is_err() => {
+            format!("its time, {time:?}, is not as in 2003-10-11T22:14:15.003Z")
+        }
+        Some(missing) => format!("it ends before the {missing}"),
+        None => "its structured data is neither `-` nor as in [id name=\"value\"]".to_owned(),
+    };
+    Rejection::new(format!("it is no message of RFC 5424: {why}"))
 }
 
 pipehost_plugin::export!(ParseSyslog);
 
 #[cfg(test)]
 mod tests {
-    use super::{ParseSyslog, year_of};
+    use super::ParseSyslog;
     use pipehost_plugin::driver::Opened;
     use pipehost_plugin::parse_rfc3339;
     use pipehost_plugin::serde_json::{Value, json};
@@ -182,7 +244,7 @@ mod tests {
             ("appname", "su"),
             ("msgid", "ID47"),
         ];
-        let expected = message("\u{feff}'su root' failed for lonvick on /dev/pts/8", &attributes);
+        let expected = message("'su root' failed for lonvick on /dev/pts/8", &attributes);
         assert_eq!(TestRecord { timestamp: None, ..found }, expected);
         let line = "<165>1 2003-08-24T05:14:15.000003-07:00 192.0.2.1 myproc 8710 - - %% It's time to make the do-nuts.";
         let found = parse(json!({ "protocol": "rfc5424" }), line).unwrap();
@@ -238,31 +300,46 @@ mod tests {
         assert_eq!(&*found.value.unwrap(), b"(root) CMD (run-parts /etc/cron.hourly)");
     }
 
+    /// Lines as rsyslog writes them to files have no priority; Heroku leaves out a part.
     #[test]
-    fn a_time_without_a_year_is_near_the_clock() {
-        let year = |date: (u32, u32), now: &str| {
-            year_of((date.0, date.1, 0, 0, 0), parse_rfc3339(now.as_bytes()).unwrap())
-        };
-        assert_eq!(year((2, 29), "2024-02-29T12:00:00Z"), 2024);
-        assert_eq!(year((12, 31), "2024-01-01T00:00:00Z"), 2023);
-        assert_eq!(year((1, 1), "2023-12-31T12:00:00Z"), 2024);
-        assert_eq!(year((1, 2), "2023-12-31T12:00:00Z"), 2023);
-        assert_eq!(year((2, 29), "2027-02-28T12:00:00Z"), 2024);
-        assert_eq!(year((2, 29), "2103-02-28T12:00:00Z"), 2096);
-        // In winter, Berlin is an hour ahead.
-        let time = |zone: &str| {
-            parse(json!({ "zone": zone }), "<38>Jan 15 12:00:00 h a: m").unwrap().timestamp.unwrap()
-        };
-        assert_eq!(time("UTC") - time("Europe/Berlin"), 3_600_000_000_000);
+    fn messages_that_lack_parts() {
+        let found =
+            parse(json!({ "zone": "Europe/Berlin" }), "Mar 29 02:30:00 h app: gap").unwrap();
+        assert!(found.timestamp.is_some());
+        assert_eq!(
+            TestRecord { timestamp: None, ..found },
+            message("gap", &[("hostname", "h"), ("appname", "app")])
+        );
+        let heroku = "<40>1 2012-11-30T06:45:29+00:00 host app web.3 - State changed";
+        let found = parse(json!({}), heroku).unwrap();
+        let attributes = [
+            ("facility", "syslog"),
+            ("severity", "emerg"),
+            ("hostname", "host"),
+            ("appname", "app"),
+            ("procid", "web.3"),
+        ];
+        assert_eq!(TestRecord { timestamp: None, ..found }, message("State changed", &attributes));
+        let found = parse(json!({}), "<191>no header").unwrap();
+        assert_eq!(found, message("no header", &[("facility", "local7"), ("severity", "debug")]));
     }
 
     #[test]
     fn what_is_no_syslog_is_rejected() {
-        for line in ["", "plain text", "<999>x", "<34", "2024-02-29T12:00:00Z host app: x"] {
+        for line in ["", "plain text", "<999>x", "<34"] {
             assert!(parse(json!({}), line).unwrap_err().contains("no syslog message"), "{line:?}");
         }
         let strict = json!({ "protocol": "rfc5424" });
         assert!(parse(strict, "<38>Feb 29 12:00:00 web1 sshd[4711]: x").is_err());
+        for (line, why) in [
+            ("<192>1 2003-10-11T22:14:15Z h a - - - x", "up to 191"),
+            ("<34>1 2003-10-11 h a - - - x", "its time, \"2003-10-11\","),
+            ("<34>1 2003-10-11T22:14:15Z h a", "it ends before the procid"),
+            ("<34>1 2003-10-11T22:14:15Z h a - - [x", "its structured data"),
+        ] {
+            let reason = parse(json!({}), line).unwrap_err();
+            assert!(reason.contains(why), "{reason}");
+        }
         let opened = Opened::<ParseSyslog>::open(r#"{ "zone": "Berlin" }"#);
         assert!(opened.err().unwrap().message.contains("Europe/Berlin"));
     }

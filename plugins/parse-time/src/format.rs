@@ -55,6 +55,9 @@ impl Format {
         if read.timestamp().is_none() && !has_day && read.to_date().is_err() {
             return Err(wrong(&"it has no date"));
         }
+        if read.timestamp().is_none() && has_time(&read) && read.to_time().is_err() {
+            return Err(wrong(&"it has a part of the time of day, and not the hour"));
+        }
         let has_year =
             read.timestamp().is_some() || read.year().is_some() || read.to_date().is_ok();
         Ok(Self::Pattern { has_year, text })
@@ -93,15 +96,28 @@ impl Format {
 /// The moment of a time, in this zone if it does not say its own.
 fn at(read: &BrokenDownTime, zone: &TimeZone) -> Option<i64> {
     if let Ok(timestamp) = read.to_timestamp() {
-        return nanoseconds(timestamp);
+        let fraction = match read.timestamp() {
+            // Of `%s`, which has no fraction itself.
+            Some(_) => i64::from(read.subsec_nanosecond().unwrap_or(0)),
+            None => 0,
+        };
+        return nanoseconds(timestamp)?.checked_add(fraction);
     }
     if let Some(name) = read.iana_time_zone() {
         let zoned = read.to_datetime().ok()?.in_tz(name).ok()?;
         return nanoseconds(zoned.timestamp());
     }
     let date = read.to_date().ok()?;
-    let time = read.to_time().unwrap_or(Time::midnight());
+    let time = match has_time(read) {
+        true => read.to_time().ok()?,
+        false => Time::midnight(),
+    };
     nanoseconds(date.to_datetime(time).to_zoned_datetime(zone.clone()).ok()?.timestamp())
+}
+
+/// Whether any part of a time of day is there.
+fn has_time(read: &BrokenDownTime) -> bool {
+    read.hour().is_some() || read.minute().is_some() || read.second().is_some()
 }
 
 fn nanoseconds(timestamp: Timestamp) -> Option<i64> {

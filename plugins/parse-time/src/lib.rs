@@ -134,6 +134,8 @@ mod tests {
         reads("%d/%b/%Y:%H:%M:%S %z", "29/Feb/2024:12:00:00 +0100", "2024-02-29T11:00:00Z");
         reads("%Y-%m-%d %H:%M:%S%.f", "2024-02-29 12:00:00.25", "2024-02-29T12:00:00.25Z");
         reads("%Y-%m-%d", "2024-02-29", "2024-02-29T00:00:00Z");
+        reads("%Y-%m-%d %H", "2024-02-29 10", "2024-02-29T10:00:00Z");
+        reads("%s.%f", "1709208000.25", "2024-02-29T12:00:00.25Z");
         reads(
             "%Y-%m-%dT%H:%M:%S[%Q]",
             "2024-07-01T12:00:00[Europe/Berlin]",
@@ -197,6 +199,7 @@ mod tests {
         assert!(told(json!({ "formats": ["iso"] })).contains("iso"));
         assert!(told(json!({ "formats": ["%Y-%E"] })).contains("%E"));
         assert!(told(json!({ "formats": ["%H:%M"] })).contains("date"));
+        assert!(told(json!({ "formats": ["%Y-%m-%d %M"] })).contains("the hour"));
         assert!(told(json!({ "formats": [] })).contains("empty"));
     }
 }

@@ -1,5 +1,3 @@
-use std::borrow::Cow;
-
 use pipehost_plugin::schemars::{self, JsonSchema};
 use pipehost_plugin::serde::Deserialize;
 use pipehost_plugin::{Error, Field, Out, Part, Record, Rejection, Setup, Stage};
@@ -28,7 +26,7 @@ pub struct Replace {
     pattern: Regex,
     with: Vec<u8>,
     fields: Vec<(Part, Field)>,
-    most: usize,
+    most: Option<usize>,
 }
 
 impl Stage for Replace {
@@ -46,7 +44,7 @@ impl Stage for Replace {
             Some(0) => {
                 return Err("`most` is at least 1; leave it out to replace everything".into());
             }
-            most => most.unwrap_or(0), // For the library, 0 is everything.
+            most => most,
         };
         let fields = fields.into_iter().map(|part| {
             let field = setup.part(&part);
@@ -59,12 +57,52 @@ impl Stage for Replace {
         let mut row = out.keep();
         for (part, field) in &self.fields {
             let Some(text) = record.get(*field) else { continue };
-            if let Cow::Owned(text) = self.pattern.replacen(text, self.most, &*self.with) {
+            if let Some(text) = self.replaced(text) {
                 row = row.part(part, text);
             }
         }
         Ok(())
     }
+}
+
+impl Replace {
+    /// The text with what is replaced; `None` if nothing is.
+    fn replaced(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let mut found = self.pattern.captures_iter(text);
+        let mut replaced: Option<Vec<u8>> = None;
+        let (mut at, mut count) = (0, 0);
+        while self.most.is_none_or(|most| count < most)
+            && let Some(groups) = found.next()
+        {
+            let whole = groups.get_match();
+            // An empty text would be found between the bytes of a character.
+            if whole.is_empty() && is_inside_a_character(text, whole.start()) {
+                continue;
+            }
+            let replaced = replaced.get_or_insert_with(|| Vec::with_capacity(text.len()));
+            replaced.extend_from_slice(&text[at..whole.start()]);
+            groups.expand(&self.with, replaced);
+            at = whole.end();
+            count += 1;
+        }
+        let mut replaced = replaced?;
+        replaced.extend_from_slice(&text[at..]);
+        Some(replaced)
+    }
+}
+
+/// Whether a character of UTF-8 begins before a byte and ends behind it.
+fn is_inside_a_character(text: &[u8], at: usize) -> bool {
+    let is_continuation = |at: usize| text.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    if !is_continuation(at) {
+        return false;
+    }
+    let start = (at.saturating_sub(3)..at).rev().find(|at| !is_continuation(*at));
+    start.is_some_and(|start| {
+        let character = text[start..].utf8_chunks().next();
+        let character = character.and_then(|chunk| chunk.valid().chars().next());
+        character.is_some_and(|character| start + character.len_utf8() > at)
+    })
 }
 
 /// Refuses a reference to a group that there is not: the library would put nothing there.
@@ -123,6 +161,9 @@ mod tests {
         becomes(swap, "to me@home", "to home_x at me $");
         becomes(json!({ "pattern": "x", "with": "" }), "no such", "no such");
         becomes(json!({ "pattern": "(?i)É", "with": "e" }), "éÉ", "ee");
+        becomes(json!({ "pattern": "x*", "with": "-" }), "é日x", "-é-日-");
+        let out = run::<Replace>(json!({ "pattern": "", "with": "-" }), [record(b"\x80\xc3")]);
+        assert_eq!(out.port("out"), [record(b"-\x80-\xc3-")]);
     }
 
     #[test]

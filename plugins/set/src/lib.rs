@@ -50,6 +50,15 @@ impl Stage for Set {
             Part::Attribute(name) => Some(name),
             Part::Value | Part::Key => None,
         });
+        for name in
+            set.clone().chain(rename.iter().flat_map(|(old, new)| [old, new])).chain(&remove)
+        {
+            if let Some(name) = name.strip_prefix("attribute:") {
+                return Err(
+                    format!("every name here is one of an attribute: write `{name}`").into()
+                );
+            }
+        }
         for name in set.chain(rename.values()) {
             if name.is_empty() {
                 return Err("an attribute needs a name".into());
@@ -152,5 +161,7 @@ mod tests {
         told(json!({ "attributes": { "a": "" }, "remove": ["a"] }), "made and removed");
         told(json!({ "rename": { "a": "b" }, "remove": ["a"] }), "renamed and removed");
         told(json!({ "rename": { "a": "" } }), "needs a name");
+        told(json!({ "attributes": { "attribute:value": "" } }), "write `value`");
+        told(json!({ "value": "{ key }" }), "no spaces");
     }
 }

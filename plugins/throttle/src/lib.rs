@@ -91,6 +91,9 @@ impl Throttle {
             self.free_at.insert(value.to_vec(), now);
         }
         let free_at = self.free_at.get_mut(value).expect("it was put there");
+        // It lies further ahead only after a clock jumped back, or of a longer period.
+        *free_at = (*free_at).min(now.saturating_add(self.period));
+        self.forget_at = self.forget_at.min(*free_at);
         let next = (*free_at).max(now).saturating_add(self.share);
         let admits = next.saturating_sub(now) <= self.period;
         if admits {
@@ -217,6 +220,22 @@ mod tests {
             let mut stage = stage.restarted(config(by));
             assert_eq!(stage.process([at(1, "a"), at(10, "a")]).port("out"), [at(10, "a")]);
         }
+    }
+
+    #[test]
+    fn a_wrong_clock_and_a_longer_period_close_nothing_for_good() {
+        let year_2200 = record("far").key("a").timestamp(7_258_000_000 * SECOND);
+        let records: Vec<_> = (0..5).map(|minute| at(minute * 600, "a")).collect();
+        let given = std::iter::once(year_2200.clone()).chain(records.clone());
+        let config = |records: u32, per: &str| json!({ "records": records, "per": per, "by": "key", "clock": "timestamp" });
+        let out = run::<Throttle>(config(1, "1s"), given);
+        // The first after it is too much at most.
+        assert_eq!(out.port("out")[0], year_2200);
+        assert_eq!(out.port("out")[1..], records[1..]);
+        let mut stage = Driven::<Throttle>::open(config(1000, "10h"));
+        assert_eq!(stage.process((0..1400).map(|_| at(0, "a"))).port("out").len(), 1000);
+        let mut stage = stage.restarted(config(2, "1s"));
+        assert_eq!(stage.process([at(0, "a"), at(10, "a")]).port("out"), [at(10, "a")]);
     }
 
     #[test]
