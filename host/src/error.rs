@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use pipehost_observe::log::stderr;
+use pipehost_observe::log::{secrets, stderr};
 use pipehost_record::foreign::Foreign;
 
 /// Why a command failed.
@@ -53,9 +53,11 @@ fn line(error: &anyhow::Error) -> String {
     format!("{style}error{style:#}: {}", Foreign::new(&format!("{error:#}")).whole().lines())
 }
 
-/// Prints to stdout, and returns the exit code.
+/// Prints to stdout without secrets, and returns the exit code.
 pub fn print(bytes: &[u8]) -> Result<u8, Error> {
     let mut stdout = io::stdout().lock();
+    let masked = std::str::from_utf8(bytes).map(secrets::masked);
+    let bytes = masked.as_ref().map_or(bytes, |text| text.as_bytes());
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Error::stdout)?;
     Ok(0)
 }

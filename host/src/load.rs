@@ -16,7 +16,7 @@ use pipehost_config::{
     At, Batching, Config, DeadLetters, Decoding, Encoding, Input, OnError, Plugin, Reference, Sink,
     SinkKind, Source, SourceKind, Stage,
 };
-use pipehost_observe::log::stderr;
+use pipehost_observe::log::{secrets, stderr};
 use pipehost_observe::metrics::Metrics;
 use pipehost_observe::profile::GuestProfile;
 use pipehost_pipeline::prepare::{Options, Prepared, prepare};
@@ -201,7 +201,7 @@ fn resolve(base: &Path, reference: &Reference<'_>) -> Result<Option<String>> {
         Reference::Variable(name) => match std::env::var(name) {
             Ok(value) => {
                 if is_secret(name) {
-                    stderr::hide(&value, &format!("${{{name}}}"));
+                    secrets::hide(&value, &format!("${{{name}}}"));
                 }
                 Ok(Some(value))
             }
@@ -221,18 +221,26 @@ fn resolve(base: &Path, reference: &Reference<'_>) -> Result<Option<String>> {
             // An editor puts it there.
             let value = value.strip_suffix('\n').unwrap_or(&value);
             let value = value.strip_suffix('\r').unwrap_or(value);
-            stderr::hide(value, &format!("${{file:{file}}}"));
+            secrets::hide(value, &format!("${{file:{file}}}"));
             Ok(Some(value.to_owned()))
         }
     }
 }
 
-/// Whether the name of a variable says that nobody should see it.
+/// Whether the name of a variable says that nobody should see it: `DB_PASSWORD` and `API_KEY`, but
+/// neither `AUTHOR` nor `PARTITION_KEY`.
 fn is_secret(name: &str) -> bool {
+    const PARTS: [&str; 6] = ["PASSWORD", "PASSWD", "SECRET", "CREDENTIAL", "TOKEN", "APIKEY"];
+    const WORDS: [&str; 5] = ["PASS", "PWD", "AUTH", "AUTHORIZATION", "DSN"];
+    const OF_KEYS: [&str; 9] =
+        ["API", "ACCESS", "PRIVATE", "SIGNING", "ENCRYPTION", "HASH", "HMAC", "MASTER", "AUTH"];
     let name = name.to_ascii_uppercase();
-    ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "KEY", "CREDENTIAL", "AUTH"]
-        .iter()
-        .any(|part| name.contains(part))
+    let words: Vec<&str> = name.split('_').collect();
+    let has_one_of = |of: &[&str]| words.iter().any(|word| of.contains(word));
+    PARTS.iter().any(|part| name.contains(part))
+        || has_one_of(&WORDS)
+        || name == "KEY"
+        || (has_one_of(&["KEY"]) && has_one_of(&OF_KEYS))
 }
 
 /// Reads the pipeline that the arguments name, and applies what they override.

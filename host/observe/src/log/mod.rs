@@ -1,5 +1,6 @@
 //! The log, on stderr.
 
+pub mod secrets;
 pub mod stderr;
 
 use std::io::IsTerminal as _;

@@ -4,12 +4,12 @@
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{LazyLock, Mutex, RwLock};
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::Format;
+use super::{Format, secrets};
 use pipehost_record::foreign::{Foreign, is_harmful};
 
 /// Maximum bytes that wait to be written; further lines of the log are dropped and counted.
@@ -60,39 +60,9 @@ impl Queue {
     }
 
     fn text(&self, bytes: Vec<u8>) {
-        let bytes = without_secrets(bytes);
         self.waiting.fetch_add(bytes.len(), Ordering::Relaxed);
         self.send(Message::Text(bytes));
     }
-}
-
-/// Secrets, each with what is shown in its place.
-static HIDDEN: RwLock<Vec<(String, String)>> = RwLock::new(Vec::new());
-
-/// Never shows a text on stderr from now on, but `shown` in its place. Texts of less than four
-/// bytes are shown: they are everywhere.
-pub fn hide(text: &str, shown: &str) {
-    const SHORTEST: usize = 4;
-    let mut hidden = HIDDEN.write().expect("nobody panics here");
-    if text.len() >= SHORTEST && !hidden.iter().any(|(other, _)| other == text) {
-        hidden.push((text.to_owned(), shown.to_owned()));
-        // One may be a part of another.
-        hidden.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
-    }
-}
-
-fn without_secrets(bytes: Vec<u8>) -> Vec<u8> {
-    let hidden = HIDDEN.read().expect("nobody panics here");
-    if hidden.is_empty() {
-        return bytes;
-    }
-    let mut text = String::from_utf8_lossy(&bytes).into_owned();
-    for (secret, shown) in &*hidden {
-        if text.contains(secret) {
-            text = text.replace(secret, shown);
-        }
-    }
-    text.into_bytes()
 }
 
 /// Writes a message, and waits until it is written, at most for `PATIENCE`.
@@ -101,7 +71,7 @@ pub fn say(text: &str) {
     let text = format!("{}\n", text.trim_end());
     let styled = anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
     let text = if styled { text } else { anstream::adapter::strip_str(&text).to_string() };
-    QUEUE.text(text.into_bytes());
+    QUEUE.text(secrets::masked(&text).into_owned().into_bytes());
     let (done, written) = channel();
     QUEUE.send(Message::Written(done));
     let _ = written.recv_timeout(PATIENCE);
@@ -153,7 +123,11 @@ impl Drop for Line {
                 &format!("{dropped} log lines were dropped: stderr was not read fast enough\n"),
             );
         }
-        QUEUE.text(line.into_bytes());
+        let line = match self.format {
+            Format::Text => secrets::masked(&line),
+            Format::Json => secrets::masked_json(&line),
+        };
+        QUEUE.text(line.into_owned().into_bytes());
     }
 }
 

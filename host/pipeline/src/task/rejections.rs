@@ -9,6 +9,7 @@ use tokio::sync::RwLock;
 use crate::checkpoint::Letters;
 use crate::flow::TaskError;
 use pipehost_config::OnError;
+use pipehost_observe::log::secrets;
 use pipehost_observe::metrics::NodeMetrics;
 use pipehost_record::Letter;
 use pipehost_record::Rejected;
@@ -92,7 +93,8 @@ impl Rejections {
                         pipeline: self.pipeline.to_string(),
                         stage: self.name.to_string(),
                         input: refused.input,
-                        reason: refused.reason.to_owned(),
+                        // A file shows it to more people than the log.
+                        reason: secrets::masked(refused.reason).into_owned(),
                         attempts: refused.attempts,
                         time,
                         component: self.component.to_string(),
