@@ -99,6 +99,37 @@ fn references_stand_for_variables_and_files_and_are_never_shown() {
     }
 }
 
+/// Also in another form, on stdout, and in a file; and what is no secret is shown.
+#[test]
+fn a_secret_is_in_no_output_of_pipehost() {
+    let secret = "p \"w\"-of-mine";
+    let pipeline = "[pipeline]\ndead_letters = \"dead\"\n\
+                    [[source]]\nname = \"in\"\ntype = \"stdin\"\n\
+                    [[stage]]\nname = \"stage\"\nplugin = \"jq\"\ninput = \"in\"\non_error = \"dead-letter\"\n\
+                    config = { program = \"error(.)\" }\n\
+                    [[sink]]\nname = \"out\"\ntype = \"file\"\npath = \"${DB_PASSWORD}/${AUTHOR}\"\ninput = \"stage\"\n";
+    let case = Case::new()
+        .stdin(serde_json::to_string(secret).unwrap() + "\n")
+        .file("pipeline.toml", pipeline);
+    std::fs::create_dir(case.path(secret)).unwrap();
+    let with = |args: &[&str]| {
+        let mut command = case.command(args);
+        command.env("DB_PASSWORD", secret).env("AUTHOR", "somebody");
+        case.run_command(command)
+    };
+    let shown = with(&["graph", "pipeline.toml"]).ok().stdout;
+    assert!(!shown.contains("of-mine"), "{shown}");
+    for format in ["text", "json"] {
+        let told = with(&["run", "--log-format", format, "pipeline.toml"]).ok();
+        assert!(!told.stderr.contains("of-mine"), "{}", told.stderr);
+    }
+    let reason = &crate::harness::letters(&case, "dead")[0].reason;
+    assert!(reason.contains("${DB_PASSWORD}") && !reason.contains("of-mine"), "{reason}");
+    std::fs::remove_dir_all(case.path(secret)).unwrap();
+    let told = with(&["run", "pipeline.toml"]).code(1);
+    assert!(told.stderr.contains("${DB_PASSWORD}/somebody"), "{}", told.stderr);
+}
+
 /// The schema accepts the pipelines of the examples and of the documents' settings, and refuses what
 /// the program refuses for its names and types.
 #[test]

@@ -180,9 +180,11 @@ fn a_pipe_among_files_is_read_in_its_turn() {
         .file("pipeline.toml", pipeline.to_string());
     let pipe = case.path("b.log");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    for expected in ["a\nb\nc\n", "b\n"] {
+    let compressed = zstd::encode_all(&b"z\n"[..], 3).unwrap();
+    let given = [("a\nb\nc\n", &b"b\n"[..]), ("b\n", b"b\n"), ("z\n", &compressed)];
+    for (expected, bytes) in given {
         let run = case.spawn(&["run", "pipeline.toml"]);
-        fs::write(&pipe, "b\n").unwrap(); // Waits until it is opened.
+        fs::write(&pipe, bytes).unwrap(); // Waits until it is opened.
         wait(run).ok().prints(expected);
     }
 }
@@ -323,6 +325,32 @@ fn files_that_are_there_may_be_read_from_their_end_on() {
     Case::new().file("pipeline.toml", text).pipeline().code(2).says("it needs `follow = true`");
 }
 
+/// In UTF-16, neither a byte 0x0a nor an odd place ends a line.
+#[test]
+fn the_end_of_a_file_of_two_bytes_a_character_is_behind_a_whole_line() {
+    for big in [false, true] {
+        let bytes = |text: &str| -> Vec<u8> {
+            let unit = |unit: u16| if big { unit.to_be_bytes() } else { unit.to_le_bytes() };
+            text.encode_utf16().flat_map(unit).collect()
+        };
+        let charset = if big { "utf-16be" } else { "utf-16le" };
+        let source = format!(
+            "paths = \"a.log\"\nfollow = true\nbegin_at = \"end\"\nbatch = {{ linger = \"0s\" }}\n\
+             codec = {{ type = \"lines\", charset = \"{charset}\" }}"
+        );
+        let pipeline = Pipeline::new().source("in", "file", &source).sink("out", "stdout", "");
+        // U+0A0A has the byte of a line end twice.
+        let case = Case::new()
+            .file("a.log", bytes("old\nh\u{a0a}\u{a00}"))
+            .file("pipeline.toml", pipeline.to_string());
+        let mut run = Run::start(&case);
+        run.says("a.log is read from its end on: 8 bytes of it are left out");
+        case.append("a.log", bytes("alf\n"));
+        run.expect(&["h\u{a0a}\u{a00}alf"]);
+        run.stop(Signal::TERM);
+    }
+}
+
 #[test]
 fn old_files_and_those_that_are_excluded_are_left_out() {
     let source = "paths = [\"*.log\", \"sub/**/*.log\"]\nexclude = [\"debug*\", \"sub/x/*\"]\nignore_older = \"1h\"\n\
@@ -340,6 +368,40 @@ fn old_files_and_those_that_are_excluded_are_left_out() {
     let old = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
     fs::File::open(case.path("old.log")).unwrap().set_modified(old).unwrap();
     case.pipeline().ok().prints("a.log@0 é1\na.log@4 2\nsub/b.log@0 é1\nsub/b.log@4 2\n");
+}
+
+#[test]
+fn the_offset_of_a_record_counts_a_byte_order_mark() {
+    let source = "paths = \"*.log\"\nmetadata = { offset = \"at\" }";
+    let pipeline = Pipeline::new().source("in", "file", source).sink(
+        "out",
+        "stdout",
+        "codec = { type = \"lines\", template = \"{at} {value}\" }",
+    );
+    let case = Case::new()
+        .file("a.log", "\u{feff}one\ntwo\n")
+        .file("b.log", "one\n")
+        .file("pipeline.toml", pipeline.to_string());
+    case.pipeline().ok().prints("3 one\n7 two\n0 one\n");
+}
+
+/// A file that a run has read is read on, however old it is.
+#[test]
+fn an_old_file_that_is_known_is_read_on() {
+    let source = "paths = \"a.log\"\nignore_older = \"1h\"";
+    let pipeline =
+        Pipeline::with("state = \"state\"").source("in", "file", source).sink("out", "stdout", "");
+    let case = Case::new().file("a.log", "1\n").file("pipeline.toml", pipeline.to_string());
+    case.pipeline().ok().prints("1\n");
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+    // Also as a copy at the same path, which has another inode.
+    for text in ["1\n2\n", "1\n2\n3\n"] {
+        fs::write(case.path("copy"), text).unwrap();
+        fs::rename(case.path("copy"), case.path("a.log")).unwrap();
+        fs::File::open(case.path("a.log")).unwrap().set_modified(old).unwrap();
+        let expected = &text[text.len() - 2..];
+        case.pipeline().ok().prints(expected);
+    }
 }
 
 #[test]

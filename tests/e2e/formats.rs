@@ -109,6 +109,11 @@ fn zero_bytes_end_gzip() {
     }
     let garbage = [&members[..], b"\0\0x"].concat();
     through("\"lines\"", "", garbage).pipeline().code(1).says("data follows the zero padding");
+    // On stdin, too.
+    let pipeline = Pipeline::new().source("in", "stdin", "").sink("out", "stdout", "");
+    let padded = [&members[..], &vec![0; 100_000]].concat();
+    let case = Case::new().stdin(&padded).file("pipeline.toml", pipeline.to_string());
+    case.pipeline().ok().prints("a\nb\n");
 }
 
 /// Texts of times, and nanoseconds since the epoch; none, if it is none.
@@ -340,6 +345,66 @@ fn csv_is_written_with_a_header_in_each_file() {
     case.pipeline().ok();
     assert_eq!(case.read("out.csv").matches("key;name;none").count(), 1);
     assert_eq!(case.read("out.csv").lines().count(), 9);
+    // Nor are other columns added to it, with a state or without.
+    let other = |text: &str| text.replace("\"name\", \"none\"", "\"name\"");
+    fs::write(case.path("pipeline.toml"), other(&pipeline(sink))).unwrap();
+    case.pipeline().code(1).says("will not add to").says("it begins with other columns");
+    assert_eq!(case.read("out.csv").lines().count(), 9);
+    let sink = "type = \"file\"\npath = \"out.csv\"";
+    let kept = format!("[pipeline]\nstate = \"state\"\n{}", pipeline(sink));
+    let case = Case::new().file("in.txt", input).file("pipeline.toml", &kept);
+    case.pipeline().ok();
+    fs::write(case.path("pipeline.toml"), other(&kept)).unwrap();
+    case.append("in.txt", "4,x\n");
+    case.pipeline()
+        .code(1)
+        .says("cannot go on with")
+        .says("other columns")
+        .says("Write it as before");
+    fs::write(case.path("pipeline.toml"), kept).unwrap();
+    case.pipeline().ok();
+    assert_eq!(case.read("out.csv").lines().last(), Some("4;x;"));
+}
+
+/// What a run that was killed leaves behind could not be read with something behind it.
+#[test]
+fn nothing_is_added_within_a_compressed_member() {
+    for (name, whole) in
+        [("gzip", gzip("a\n")), ("zstd", zstd::encode_all(&b"a\n"[..], 3).unwrap())]
+    {
+        let sink = format!("path = \"out\"\nappend = true\ncompression = \"{name}\"");
+        let pipeline = Pipeline::new().source("in", "stdin", "").sink("out", "file", &sink);
+        let case = Case::new().stdin("b\n").file("pipeline.toml", pipeline.to_string());
+        let torn = [&whole[..], &whole[..whole.len() - 3]].concat();
+        fs::write(case.path("out"), &torn).unwrap();
+        let why = format!("it does not end as {name} ends");
+        case.pipeline().code(1).says("will not add to").says(&why);
+        assert_eq!(fs::read(case.path("out")).unwrap(), torn);
+        fs::write(case.path("out"), "plain").unwrap();
+        let why = format!("what is in it is not compressed, and `compression` says {name}");
+        case.pipeline().code(1).says(&why);
+        fs::write(case.path("out"), &whole).unwrap();
+        case.pipeline().ok();
+        let written = fs::read(case.path("out")).unwrap();
+        let read = match name {
+            "gzip" => {
+                std::io::read_to_string(flate2::read::MultiGzDecoder::new(&*written)).unwrap()
+            }
+            _ => String::from_utf8(zstd::decode_all(&*written).unwrap()).unwrap(),
+        };
+        assert_eq!(read, "a\nb\n");
+    }
+}
+
+/// Of what is not compressed, any bytes may come first.
+#[test]
+fn a_plain_file_that_begins_like_a_compressed_one_is_added_to() {
+    let sink = "path = \"out\"\nappend = true";
+    let pipeline = Pipeline::new().source("in", "stdin", "").sink("out", "file", sink);
+    let case = Case::new().stdin("x\n").file("pipeline.toml", pipeline.to_string());
+    fs::write(case.path("out"), b"\x1f\x8b is no gzip\n").unwrap();
+    case.pipeline().ok();
+    assert_eq!(fs::read(case.path("out")).unwrap(), b"\x1f\x8b is no gzip\nx\n");
 }
 
 #[test]

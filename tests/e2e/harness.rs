@@ -188,9 +188,9 @@ impl Case {
     }
 
     /// Adds to a file, which is created if there is none.
-    pub fn append(&self, name: &str, text: &str) {
+    pub fn append(&self, name: &str, text: impl AsRef<[u8]>) {
         let file = fs::OpenOptions::new().append(true).create(true).open(self.path(name));
-        file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the folder takes a file");
+        file.and_then(|mut file| file.write_all(text.as_ref())).expect("the folder takes a file");
     }
 
     /// Starts the pipeline, waits until something is in `out.txt`, and stops it with SIGTERM.

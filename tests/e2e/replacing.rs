@@ -190,9 +190,9 @@ fn stages_keep_their_state_and_one_that_refuses_it_changes_nothing() {
         run.replaced(&pipeline("keys = 10", "b"));
         run.write(&format!("{}\n{}\n", record("y"), record("z")));
         run.prints(&format!("b{}", record("z")));
-        // It says itself that it does not go on with another limit: both before and after that,
+        // It does not go on with keys of another kind: both before and after that,
         // all is as it was.
-        run.refuses(&pipeline("keys = 3", "c"), "stage `dedupe`: it refuses the state");
+        run.refuses(&pipeline("attribute = \"id\"", "c"), "stage `dedupe`: it refuses the state");
         run.write(&format!("{}\n{}\n{}\n", record("x"), record("z"), record("w")));
         run.prints(&format!("b{}", record("w")));
         // What it keeps would be gone with it.
@@ -402,8 +402,8 @@ fn many_replacements_lose_and_invent_nothing() {
                 pipeline = pipeline.stage("prefix", "add-prefix", "config = { prefix = \"x\" }");
             }
             // What the stage refuses, at times.
-            let keys = if round % 5 == 2 { 7 } else { 100_000 };
-            pipeline = pipeline.stage("dedupe", "dedupe", &format!("config = {{ keys = {keys} }}"));
+            let keys = if round % 5 == 2 { "attribute = \"id\"" } else { "keys = 100_000" };
+            pipeline = pipeline.stage("dedupe", "dedupe", &format!("config = {{ {keys} }}"));
             let file = match round % 2 {
                 0 => "path = \"out.txt\"\nappend = true",
                 _ => {

@@ -240,8 +240,9 @@ impl Fields {
         Self { delimiter: csv.delimiter, names, key: csv.key.clone() }
     }
 
-    /// The input does not begin here: `head` is how it begins, or nothing if that is not known.
-    pub(super) fn go_on(&mut self, head: &[u8]) {
+    /// The input does not begin here, but behind so many lines: `head` is how it begins, or nothing
+    /// if that is not known.
+    pub(super) fn go_on(&mut self, lines: u64, head: &[u8]) {
         if !matches!(self.names, Names::Come) {
             return;
         }
@@ -249,6 +250,9 @@ impl Fields {
         let (mut out, mut is_found) = (Decoded::default(), false);
         let mut at = 0;
         while at < head.len() && matches!(self.names, Names::Come) {
+            if splitter.lines >= lines {
+                return; // Only empty lines were before: the header still comes.
+            }
             match splitter.split(&head[at..], &mut out, |_| true, self) {
                 Ok(taken) => at += taken,
                 Err(_) => break,

@@ -101,7 +101,7 @@ impl Decoder {
                 let mut fields = csv::Fields::new(csv);
                 if !begins {
                     let head = text_of(decoding.charset, &start.head);
-                    fields.go_on(&head);
+                    fields.go_on(number, &head);
                 }
                 RecordSplitter::Csv((splitter, fields).into())
             }
@@ -605,6 +605,13 @@ not json
             let error = error.unwrap_err().to_string();
             assert!(error.contains("x.csv, line 1") && error.contains(why), "{error}");
         }
+        // Behind an empty line, the header still comes.
+        let start = Start { number: 1, offset: 1, begins: false, head: b"\na;id\n1;2\n".to_vec() };
+        let mut decoder = Decoder::new(&decoding, "test".into(), &start);
+        let mut out = Decoded::default();
+        decoder.decode(b"a;id\n1;2\n", &mut out, |_| false).unwrap();
+        let batch = out.batch.take();
+        assert_eq!((batch.len, batch.record(0).key), (1, Some(b"2".to_vec())));
         let named = csv(CsvColumns::Named(vec!["a".into(), String::new()]), None);
         let (records, _) = decode(&named, b"1;2\n", 2);
         assert_eq!(records[0].attributes, [("a".to_owned(), b"1".to_vec())]);

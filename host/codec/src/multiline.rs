@@ -142,7 +142,9 @@ impl MultilineSplitter {
 
     /// Adds a line of so many bytes, which begins with these.
     fn add(&mut self, line: &[u8], length: u64, line_end: u64, out: &mut Decoded) {
-        let text = without_return(line);
+        // Where a line was cut off, a return is none of its end.
+        let is_whole = length == line.len() as u64;
+        let text = if is_whole { without_return(line) } else { line };
         let joins = match &self.rule {
             Rule::Begins(regex) => !regex.is_match(text),
             Rule::Continues(regex) => regex.is_match(text),
@@ -155,7 +157,7 @@ impl MultilineSplitter {
             self.held.extend(b"\n");
         }
         self.held.extend(text);
-        if length > line.len() as u64 {
+        if !is_whole {
             // What is not there any more is counted.
             self.held.pass(length - line.len() as u64);
         }
@@ -246,5 +248,7 @@ mod tests {
         assert_eq!(some(100, 5, TooLong::Truncate), ["1: x1\n 2 of 14", "6: x6"]);
         let long = format!("x{}\ny\n", "1".repeat(20));
         assert_eq!(split(begins("^x"), 9, 6, TooLong::Truncate, &long), ["1: x11111 of 23"]);
+        let cut = split(begins("^x"), 9, 6, TooLong::Truncate, "x1111\r11\n");
+        assert_eq!(cut, ["1: x1111\r of 8"]);
     }
 }
