@@ -29,7 +29,7 @@ fn a_second_run_takes_what_is_new_and_a_stage_goes_on_counting() {
     let case = counting().file("in.json", errors(&["a", "b", "c"]));
     case.pipeline().ok().says("4 records written");
     case.pipeline().ok().says("resuming from checkpoint").says("0 records written");
-    case.append("in.json", &errors(&["d"]));
+    case.append("in.json", errors(&["d"]));
     case.pipeline().ok();
     assert_eq!(case.read("out.txt"), "a\nb\nc\nd\n");
     let expected = "ALERT: 2 E records, the last: b\nALERT: 4 E records, the last: d\n";
@@ -71,7 +71,7 @@ fn state_reset_begins_anew_or_takes_one_node_out() {
     case.pipeline().ok();
     // The count begins anew, the source does not.
     case.run(&["state", "reset", "state", "--node", "alert"]).ok();
-    case.append("in.json", &errors(&["d", "e"]));
+    case.append("in.json", errors(&["d", "e"]));
     case.pipeline().ok().says("`alert` is not in the checkpoint: it starts from the beginning");
     assert_eq!(case.read("out.txt"), "a\nb\nc\nd\ne\n");
     assert!(case.read("alerts.txt").ends_with("ALERT: 2 E records, the last: e\n"));
@@ -208,7 +208,7 @@ fn a_sink_that_was_touched_is_not_cut() {
     fs::remove_file(case.path("out.txt")).unwrap();
     case.pipeline().code(1).says("out.txt: it had 4 bytes, and is gone");
     case.run(&["state", "reset", "state", "--node", "out"]).ok();
-    case.append("in.json", &errors(&["c"]));
+    case.append("in.json", errors(&["c"]));
     case.pipeline().ok();
     assert_eq!(case.read("out.txt"), "c\n");
 }

@@ -158,10 +158,20 @@ fn a_body_that_is_compressed_is_taken_within_the_same_limits() {
         let large = answer(&post_bytes(run.address, &encoding, &bomb));
         assert_eq!(large.first, "HTTP/1.1 413 Payload Too Large");
     }
+    // One that wants more memory than a decoder must have.
+    for (window_log, first) in [(23, "HTTP/1.1 200 OK"), (24, "HTTP/1.1 400 Bad Request")] {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+        encoder.window_log(window_log).unwrap();
+        encoder.write_all(b"w\n").unwrap();
+        encoder.flush().unwrap();
+        let body = encoder.finish().unwrap();
+        let answered = answer(&post_bytes(run.address, "Content-Encoding: zstd\r\n", &body));
+        assert_eq!(answered.first, first, "{}", answered.body);
+    }
     let identity = "Content-Encoding: identity\r\n";
     expect(post(run.address, identity, "a\n"), "200 OK", "{\"records\":1}\n");
     run.stop(Signal::TERM);
-    assert_eq!(case.read("out.txt"), "g\nz\na\n");
+    assert_eq!(case.read("out.txt"), "g\nz\nw\na\n");
 }
 
 #[test]

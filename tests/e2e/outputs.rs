@@ -52,7 +52,7 @@ fn an_ordinary_second_run_leaves_everything_as_it_is() {
     assert_eq!(values.iter().filter(|found| **found == "of somebody").count(), 3, "{first:?}");
     case.pipeline().ok();
     assert_eq!(listed(), first);
-    case.append("in.json", &record("1.2", 5));
+    case.append("in.json", record("1.2", 5));
     case.pipeline().ok();
     let grown: Vec<_> = listed().into_iter().filter(|file| !first.contains(file)).collect();
     assert_eq!(grown.len(), 1, "{grown:?}");
@@ -274,7 +274,7 @@ fn a_sink_that_was_taken_out_of_the_state_does_not_write_over_its_file() {
     let case = keeping("path = \"out.txt\"").file("in.json", record("a", 1));
     case.pipeline().ok();
     case.run(&["state", "reset", "state", "--node", "out"]).ok();
-    case.append("in.json", &record("a", 2));
+    case.append("in.json", record("a", 2));
     case.pipeline()
         .code(1)
         .says("will not write out.txt anew: the state does not know this sink")
@@ -390,7 +390,7 @@ fn a_foreign_file_that_came_later_is_not_replaced() {
     let case = keeping("path = \"out/{key}\"").file("in.json", record("a", 1));
     case.pipeline().ok();
     fs::write(case.path("out/b"), "precious\n").unwrap();
-    case.append("in.json", &record("b", 2));
+    case.append("in.json", record("b", 2));
     case.pipeline().code(1).says("cannot write out/b: there is a file that no checkpoint");
     assert_eq!(case.read("out/b"), "precious\n");
     fs::rename(case.path("out/b"), case.path("away")).unwrap();

@@ -72,7 +72,7 @@ fn a_signal_closes_no_window_behind_a_fan_in() {
         case.suspended("");
         assert_eq!(case.read("windows"), "");
         // The rest, as files that end.
-        case.append("a.json", &event(3, "a"));
+        case.append("a.json", event(3, "a"));
         let text = case.read("pipeline.toml").replace("follow = true", "");
         let case = case.file("pipeline.toml", text);
         case.pipeline().ok();
@@ -87,7 +87,7 @@ fn time_does_not_go_back() {
     case.suspended("");
     assert_eq!(case.read("windows"), "1\n");
     // Its window was closed by the run before.
-    case.append("in.json", &event(2, "late"));
+    case.append("in.json", event(2, "late"));
     let text = case.read("pipeline.toml").replace("follow = true", "");
     let case = case.file("pipeline.toml", text);
     case.pipeline().ok();

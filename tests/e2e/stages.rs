@@ -259,7 +259,7 @@ fn aggregate_keeps_its_numbers_in_a_state() {
         case.suspended("");
     }
     std::fs::write(case.path("pipeline.toml"), pipeline(4, false)).unwrap();
-    case.append("in.jsonl", &record("a", 10));
+    case.append("in.jsonl", record("a", 10));
     case.pipeline().ok();
     let counts = case.read("counts.txt");
     let mut counts: Vec<&str> = counts.lines().collect();

@@ -156,7 +156,7 @@ fn a_record_of_the_far_future_does_not_make_others_late() {
     assert_eq!(case.read("late"), "");
     assert_eq!(case.read("windows").lines().count(), 3);
     // Nor in a later run.
-    case.append("in.json", &event(31, "a", "w"));
+    case.append("in.json", event(31, "a", "w"));
     case.pipeline().ok();
     assert_eq!(case.read("late"), "");
 }
