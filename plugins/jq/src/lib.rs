@@ -14,7 +14,7 @@ use program::Program;
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
-    /// The program, in the language of jq (https://jqlang.org/manual).
+    /// The program, in the language of jq: <https://jqlang.org/manual>.
     program: String,
     /// Variables of the program, and the part of the record that each is: `value`, `key`, or an
     /// attribute by its name. It is a text, or null if the record does not have it.
