@@ -170,8 +170,11 @@ static ph_error ph_errorf(const char *format, ...)
     ;
 
 static inline bool ph_equals(ph_bytes bytes, const char *text) {
-    size_t len = strlen(text);
-    return bytes.data != NULL && bytes.len == len && memcmp(bytes.data, text, len) == 0;
+    /* Two calls of the C library would take longer than the comparison of a short text. */
+    if (bytes.data == NULL) return false;
+    for (size_t i = 0; i < bytes.len; i++)
+        if (text[i] == 0 || bytes.data[i] != (uint8_t)text[i]) return false;
+    return text[bytes.len] == 0;
 }
 
 /* ---- metrics of the stage's own ---------------------------------------------------------------- */
@@ -209,9 +212,11 @@ static ph_bytes ph_saved_config(const ph_saved *saved);
 #if defined(__GNUC__)
 #define PH__UNUSED __attribute__((unused))
 #define PH__COLD __attribute__((unused, cold, noinline))
+#define PH__INLINE __attribute__((unused, always_inline)) inline
 #else
 #define PH__UNUSED
 #define PH__COLD
+#define PH__INLINE inline
 #endif
 
 enum { PH__KEY = -1, PH__VALUE = -2 };
@@ -696,15 +701,16 @@ PH__COLD static void ph__reject(ph_error why) {
     ph__copy_utf8(rejection.reason, why);
     PH__PUSH(out->rejected, rejection);
 }
-/* Processes the rows of the batch in `ph__record`. */
-static void ph__process(size_t rows) {
+/* Processes the rows of the batch in `ph__record`. Inline, so that where the stage is known, its function is called
+ * directly. */
+static PH__INLINE void ph__process(const ph_stage *stage, size_t rows) {
     ph__begin(true);
     PH__ROOM(ph__out.ports.at[0].parents, rows);
     for (size_t row = 0; row < rows; row++) {
         ph__record.row = row;
         ph__out.row = (uint32_t)row;
         ph__is_retryable = false;
-        ph_error why = ph__stage->process(&ph__record, &ph__out);
+        ph_error why = stage->process(&ph__record, &ph__out);
         if (why != NULL) ph__reject(why);
     }
 }
@@ -1174,7 +1180,7 @@ PH__UNUSED static void *ph__call_open(const ph_stage *stage, const uint8_t *conf
     }
     return plan;
 }
-PH__UNUSED static void *ph__call_process(const ph__batch *batch) {
+static PH__INLINE void *ph__call_process(const ph_stage *stage, const ph__batch *batch) {
     size_t rows = batch->len;
     ph__record.input = batch->input;
     ph__record.times = (batch->times.tag & 0xFF) ? (const int64_t *)batch->times.list.at : NULL;
@@ -1182,7 +1188,7 @@ PH__UNUSED static void *ph__call_process(const ph__batch *batch) {
     ph__load(&ph__record.value, &batch->value, rows);
     for (size_t i = 0; i < ph__record.attributes.len; i++)
         ph__load(&ph__record.attributes.at[i], &batch->attributes.at[i], rows);
-    ph__process(rows);
+    ph__process(stage, rows);
     return ph__answered(rows, NULL);
 }
 PH__UNUSED static void *ph__call_finish(void) {
@@ -1266,7 +1272,7 @@ PH__METRIC(observe)
 #define PH_EXPORT(stage)                                                                                           \
     PH__FUNCTION("stage", "describe", ph__x_describe, (void), ph__describe(&stage))                                \
     PH__FUNCTION("stage", "open", ph__x_open, (const uint8_t *config, size_t len), ph__call_open(&stage, config, len)) \
-    PH__FUNCTION("stage", "process", ph__x_process, (const ph__batch *batch), ph__call_process(batch))             \
+    PH__FUNCTION("stage", "process", ph__x_process, (const ph__batch *batch), ph__call_process(&stage, batch))     \
     PH__FUNCTION("stage", "finish", ph__x_finish, (void), ph__call_finish())
 #define PH_EXPORT_STATEFUL(stage)                                                                                  \
     PH_EXPORT(stage)                                                                                               \
@@ -1357,7 +1363,7 @@ PH__UNUSED static void ph_test_process(const ph_test_record *records, size_t len
     if (room < len) times = (int64_t *)ph__grown(times, &room, len, sizeof *times);
     for (size_t i = 0; i < len; i++) times[i] = records[i].time == 0 ? PH_NO_TIME : records[i].time;
     ph__record.times = times;
-    ph__process(len);
+    ph__process(ph__stage, len);
 }
 /* Finishes the stage. */
 PH__UNUSED static ph_error ph_test_finish(void) {
