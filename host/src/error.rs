@@ -34,7 +34,7 @@ impl Error {
             Self::Mistakes(_) | Self::Usage(_) => 2,
             Self::Failed(_) => 1,
         };
-        stderr::say(&self.text());
+        stderr::fail(&self.text());
         ExitCode::from(code)
     }
 

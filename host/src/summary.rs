@@ -7,52 +7,118 @@ use pipehost_config::graph::NodeId;
 use pipehost_observe::metrics::{Activity, Cause};
 use pipehost_pipeline::{Node, Nodes, RunReport};
 use pipehost_record::foreign::Foreign;
+use serde_json::{Map, Value, json};
+
+/// Columns of a terminal that nobody has made wider.
+const WIDTH: usize = 80;
 
 /// The table of all nodes, and totals.
 pub fn render(name: &str, nodes: &Nodes, processed: u64, ending: &RunReport) -> String {
-    let head = [
-        "", "in", "out", "rejected", "dropped", "time", "fuel", "queue", "works", "copies",
-        "starved", "blocked",
-    ];
-    let rows: Vec<[String; 12]> = nodes.iter().map(|node| row(node, ending.elapsed)).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([head[column].len()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |cells: &[&str]| {
-        let mut line = format!("  {:<1$}", cells[0], widths[0]);
-        for (cell, width) in cells.iter().zip(&widths).skip(1) {
-            let _ = write!(line, "  {cell:>width$}");
+    let mut out = format!("{}\n\n", headline(name, processed, ending));
+    for line in table(nodes, ending.elapsed) {
+        let _ = writeln!(out, "{line}");
+    }
+    if let Some((node, busy)) = busiest(nodes, ending.elapsed) {
+        let (name, busy) = (&node.name, percent(busy));
+        let _ = write!(
+            out,
+            "\nbottleneck: the others wait for `{name}`: it is busy {busy} of the time\n"
+        );
+    }
+    for node in nodes {
+        for note in notes(node) {
+            let _ = write!(out, "\n{}: {note}", node.name);
         }
-        line.trim_end().to_owned()
-    };
+    }
+    out
+}
+
+/// How much was done, and how fast.
+pub fn headline(name: &str, processed: u64, ending: &RunReport) -> String {
     let seconds = ending.elapsed.as_secs_f64();
-    let mut out = format!(
-        "{}: {} records written in {}, {} records/s\n\n",
+    format!(
+        "{}: {} records written in {}, {} records/s",
         Foreign::new(name),
         number(processed),
         time(ending.elapsed),
         number((processed as f64 / seconds.max(1e-6)) as u64)
-    );
-    let _ = writeln!(out, "{}", line(&head));
-    for row in &rows {
-        let cells: Vec<&str> = row.iter().map(String::as_str).collect();
-        let _ = writeln!(out, "{}", line(&cells));
+    )
+}
+
+/// The same for programs.
+pub fn fields(nodes: &Nodes, processed: u64, ending: &RunReport) -> Map<String, Value> {
+    let seconds = ending.elapsed.as_secs_f64();
+    let rows = nodes.iter().map(|node| {
+        let metrics = &node.metrics;
+        json!({
+            "name": node.name,
+            "in": metrics.records_in.get(),
+            "out": metrics.records_out.get(),
+            "rejected": metrics.rejected.get(),
+            "dropped": metrics.dropped.get(),
+            "dead_letters": metrics.dead_letters.get(),
+            "retries": metrics.retries.get(),
+            "call_seconds": metrics.duration.get_sample_sum(),
+            "fuel": metrics.fuel.get(),
+            "working_seconds": metrics.seconds(Activity::Working),
+            "copying_seconds": metrics.seconds(Activity::Copying),
+            "starved_seconds": metrics.seconds(Activity::WaitingForInput),
+            "blocked_seconds": metrics.seconds(Activity::WaitingForOutput),
+            "notes": notes(node),
+        })
+    });
+    let bottleneck = busiest(nodes, ending.elapsed).map(|(node, _)| node.name.clone());
+    Map::from_iter([
+        ("records".to_owned(), processed.into()),
+        ("seconds".to_owned(), seconds.into()),
+        ("nodes".to_owned(), rows.collect()),
+        ("bottleneck".to_owned(), bottleneck.into()),
+    ])
+}
+
+/// The lines of the table. What is zero in all nodes is left out, then what matters least until the
+/// rest fits into the width; what still does not is a name, and is cut.
+fn table(nodes: &Nodes, elapsed: Duration) -> Vec<String> {
+    let head = [
+        "", "in", "out", "rejected", "dropped", "time", "fuel", "queue", "works", "copies",
+        "starved", "blocked",
+    ];
+    const LEAST_FIRST: [&str; 7] =
+        ["copies", "fuel", "queue", "starved", "blocked", "time", "works"];
+    let mut rows: Vec<[String; 12]> = nodes.iter().map(|node| row(node, elapsed)).collect();
+    let is_shown = |column: usize, rows: &[[String; 12]]| {
+        column < 3 || rows.iter().any(|row| !["-", "0", "0 %"].contains(&&*row[column]))
+    };
+    let mut shown: Vec<usize> = (0..head.len()).filter(|column| is_shown(*column, &rows)).collect();
+    let width = |column: usize, rows: &[[String; 12]]| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([head[column].len()]).max().unwrap_or(0)
+    };
+    const NAME: usize = 20;
+    let wide = |shown: &[usize], name: usize| -> usize {
+        2 + name + shown[1..].iter().map(|column| 2 + width(*column, &rows)).sum::<usize>()
+    };
+    for left_out in LEAST_FIRST {
+        if wide(&shown, width(0, &rows).min(NAME)) > WIDTH {
+            shown.retain(|column| head[*column] != left_out);
+        }
     }
-    if let Some((node, busy)) = busiest(nodes, ending.elapsed) {
-        let _ = write!(
-            out,
-            "\nbottleneck: the others wait for `{}`: it is busy {}",
-            node.name,
-            percent(busy)
-        );
-        out.push_str(" of the time\n");
+    let longest = WIDTH.saturating_sub(wide(&shown, 0)).max(NAME);
+    for [name, ..] in &mut rows {
+        if name.chars().count() > longest {
+            *name = name.chars().take(longest - 1).chain(['…']).collect();
+        }
     }
-    for node in nodes {
-        notes(node, &mut out);
-    }
-    out
+    let widths: Vec<usize> = (0..head.len()).map(|column| width(column, &rows)).collect();
+    let line = |cells: &[&str]| {
+        let mut line = format!("  {:<1$}", cells[0], widths[0]);
+        for &column in &shown[1..] {
+            let _ = write!(line, "  {:>1$}", cells[column], widths[column]);
+        }
+        line.trim_end().to_owned()
+    };
+    let lines = rows.iter().map(|row| line(&row.each_ref().map(String::as_str)));
+    std::iter::once(line(&head)).chain(lines).collect()
 }
 
 /// The node that is busy for most of its time, if there is one: more workers for it, or less work,
@@ -101,12 +167,11 @@ fn row(node: &Node, elapsed: Duration) -> [String; 12] {
     ]
 }
 
-/// The problems of a node, a line each.
-fn notes(node: &Node, out: &mut String) {
+/// The problems of a node.
+fn notes(node: &Node) -> Vec<String> {
     let metrics = &node.metrics;
-    let mut note = |text: String| {
-        let _ = write!(out, "\n{}: {text}", node.name);
-    };
+    let mut notes = Vec::new();
+    let mut note = |text: String| notes.push(text);
     let failures: Vec<_> = metrics
         .failures()
         .map(|(cause, count)| format!("{} × {}", number(count), cause.name()))
@@ -157,6 +222,7 @@ fn notes(node: &Node, out: &mut String) {
     if metrics.log_dropped.get() > 0 {
         note(format!("{} bytes that it printed were dropped", number(metrics.log_dropped.get())));
     }
+    notes
 }
 
 /// Division rescues a stage often if it rescues one batch in this many.

@@ -217,3 +217,60 @@ fn what_a_guest_prints_carries_its_stage_and_worker() {
     let text = case.pipeline().ok().stderr;
     assert!(text.contains("hello\\u{1b}[2J stage=\"stage\" worker=0"), "{text}");
 }
+
+/// With `--log-format json`, each line is an object: also what a run says of its end.
+#[test]
+fn every_line_of_a_log_in_json_parses() {
+    let events = |ran: &crate::harness::Ran| -> Vec<serde_json::Value> {
+        ran.stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    };
+    let message =
+        |event: &serde_json::Value| event["fields"]["message"].as_str().unwrap().to_owned();
+    let pipeline = |stage: &str| {
+        crate::harness::Pipeline::with("name = \"p\"")
+            .source("in", "stdin", "")
+            .stage("stage", stage, "")
+            .sink("out", "stdout", "")
+            .to_string()
+    };
+    let args = ["run", "pipeline.toml", "--log-format", "json"];
+    let case = Case::new().stdin("a\nb\n").file("pipeline.toml", pipeline("to-upper"));
+    let found = events(&case.run(&args).ok().prints("A\nB\n"));
+    assert_eq!(found[0]["fields"]["pipeline"], "p");
+    let component = found[0]["fields"]["components"].as_str().unwrap();
+    assert_eq!(component.strip_prefix("stage=").unwrap().len(), 64);
+    let last = found.last().unwrap();
+    assert!(message(last).starts_with("p: 2 records written in "), "{last}");
+    assert_eq!((&last["level"], &last["target"]), (&"INFO".into(), &"pipehost".into()));
+    assert_eq!(last["fields"]["records"], 2);
+    let nodes = last["fields"]["nodes"].as_array().unwrap();
+    let counts: Vec<_> =
+        nodes.iter().map(|node| (&node["name"], &node["in"], &node["out"])).collect();
+    assert_eq!(counts[1], (&"stage".into(), &2.into(), &2.into()));
+    // A run that fails, a mistake, and a signal.
+    let case = case.stdin("x\n").file("pipeline.toml", pipeline("double"));
+    let failed = events(&case.run(&args).code(1));
+    let last = failed.last().unwrap();
+    assert_eq!(last["level"], "ERROR");
+    assert!(message(last).contains("stage `stage` rejected record 1"), "{last}");
+    let case = case.file("pipeline.toml", pipeline("no-such-stage"));
+    let wrong = events(&case.run(&args).code(2));
+    assert!(message(&wrong[0]).contains("no-such-stage"), "{wrong:?}");
+}
+
+/// What is zero in all nodes is left out, and no row is wider than a terminal.
+#[test]
+fn the_summary_fits_into_eighty_columns() {
+    let long = "a-name-that-is-much-longer-than-anybody-would-think-that-it-might-be-one";
+    let pipeline = crate::harness::Pipeline::new()
+        .source("in", "generate", "count = 2_000_000")
+        .stage(long, "add-prefix", "config = { prefix = \"x\" }")
+        .sink("out", "null", "");
+    let case = Case::new().file("pipeline.toml", pipeline.to_string());
+    let summary = case.pipeline().ok().stderr;
+    for line in summary.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    assert!(summary.contains("2,000,000") && summary.contains("a-name-that"), "{summary}");
+    assert!(!summary.contains("rejected") && !summary.contains("dropped"), "{summary}");
+}

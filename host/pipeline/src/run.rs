@@ -341,7 +341,11 @@ impl Course {
     /// Notes a reason to end. Whether there was one before: then the run ends at once.
     pub(crate) fn stop(&mut self, cause: StopCause, grace: Duration) -> bool {
         self.patience = Instant::now() + grace;
-        self.stopped_by.replace(cause).is_some()
+        let is_second = self.stopped_by.replace(cause).is_some();
+        if !is_second {
+            tracing::info!("draining, for {grace:?} at most; another signal ends the run at once");
+        }
+        is_second
     }
 
     /// The report of a run that has delivered all.

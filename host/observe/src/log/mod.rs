@@ -28,6 +28,7 @@ pub enum Level {
 
 /// Starts the log of this process.
 pub fn start(format: Format, level: Level) {
+    stderr::set_format(format);
     let level = match level {
         Level::Verbose => LevelFilter::DEBUG,
         Level::Warnings => LevelFilter::WARN,

@@ -2,11 +2,12 @@
 //! that logs nor the end of the program.
 
 use std::io::{self, Write as _};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
+use serde_json::{Map, Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{Format, secrets};
@@ -65,13 +66,46 @@ impl Queue {
     }
 }
 
+/// Set once the log is one of JSON: what is said is then a line of it.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Has [`say`] and [`fail`] write events of the log in this format.
+pub(super) fn set_format(format: Format) {
+    IS_JSON.store(format == Format::Json, Ordering::Relaxed);
+}
+
+/// Whether the log is one of JSON.
+pub fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
+}
+
 /// Writes a message, and waits until it is written, at most for `PATIENCE`.
 pub fn say(text: &str) {
+    tell("INFO", text, Map::new());
+}
+
+/// The same of an error.
+pub fn fail(text: &str) {
+    tell("ERROR", text, Map::new());
+}
+
+/// The same of an event with these fields, which are only in JSON.
+pub fn tell(level: &str, text: &str, mut fields: Map<String, Value>) {
     let stderr = io::stderr();
-    let text = format!("{}\n", text.trim_end());
-    let styled = anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
-    let text = if styled { text } else { anstream::adapter::strip_str(&text).to_string() };
-    QUEUE.text(secrets::masked(&text).into_owned().into_bytes());
+    let plain = || anstream::adapter::strip_str(text.trim_end()).to_string();
+    let line = if is_json() {
+        let mut all = Map::from_iter([("message".to_owned(), plain().into())]);
+        all.append(&mut fields);
+        let timestamp = pipehost_record::time::rfc3339(pipehost_record::time::now());
+        let event =
+            json!({ "timestamp": timestamp, "level": level, "fields": all, "target": "pipehost" });
+        secrets::masked_json(&safe(Format::Json, &event.to_string())).into_owned()
+    } else {
+        let styled = anstream::AutoStream::choice(&stderr) != anstream::ColorChoice::Never;
+        let text = if styled { text.trim_end().to_owned() } else { plain() };
+        format!("{}\n", secrets::masked(&text))
+    };
+    QUEUE.text(line.into_bytes());
     let (done, written) = channel();
     QUEUE.send(Message::Written(done));
     let _ = written.recv_timeout(PATIENCE);

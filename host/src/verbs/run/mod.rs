@@ -22,6 +22,7 @@ use pipehost_config::{Config, SinkKind, SourceKind};
 use pipehost_observe::log::{self, stderr};
 use pipehost_observe::metrics::Metrics;
 use pipehost_observe::server;
+use pipehost_pipeline::prepare::Prepared;
 use pipehost_pipeline::{Request, RunReport, StopCause};
 use profiling::Profiling;
 use reload::Reload;
@@ -115,6 +116,7 @@ async fn run_async(
     let prepared = args.pipeline.prepare(profile.clone()).await?;
     let metrics = prepared.metrics.clone();
     let name = prepared.config.name.clone();
+    say_what_runs(&prepared);
     let stdout_is_used =
         prepared.config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
     are_open(&prepared.config)?;
@@ -153,8 +155,8 @@ async fn run_async(
     }
     let nodes = running.list();
     let processed = metrics.processed.clone();
-    let drawing =
-        (!args.quiet).then(|| ProgressDisplay::start(nodes.clone(), processed, stdout_is_used));
+    let drawing = (!args.quiet && !stderr::is_json())
+        .then(|| ProgressDisplay::start(nodes.clone(), processed, stdout_is_used));
     let reload = reloads.map(|(send, hangups)| {
         let (pipeline, metrics) = (args.pipeline.clone(), metrics.clone());
         Reload { pipeline, profile, metrics, send, hangups }
@@ -172,10 +174,30 @@ async fn run_async(
     drop(drawing);
     let profiled = profiling.map_or(Ok(()), Profiling::end);
     if !args.quiet {
-        let text = summary::render(&name, &nodes.now(), metrics.processed.get(), &ending);
-        stderr::say(&text);
+        let (nodes, processed) = (nodes.now(), metrics.processed.get());
+        if stderr::is_json() {
+            let fields = summary::fields(&nodes, processed, &ending);
+            stderr::tell("INFO", &summary::headline(&name, processed, &ending), fields);
+        } else {
+            stderr::say(&summary::render(&name, &nodes, processed, &ending));
+        }
     }
     conclude(ending).and_then(|code| profiled.map(|()| code))
+}
+
+/// Logs the version, the pipeline and the SHA-256 of each component. Text has it with --verbose.
+fn say_what_runs(prepared: &Prepared) {
+    let version = env!("CARGO_PKG_VERSION");
+    let pipeline = &*prepared.config.name;
+    let stages = prepared.config.stages.iter().zip(&prepared.runners);
+    let components: Vec<_> =
+        stages.map(|(stage, runner)| format!("{}={}", stage.name.value, runner.hash())).collect();
+    let components = components.join(" ");
+    if stderr::is_json() {
+        tracing::info!(version, pipeline, components, "starts");
+    } else {
+        tracing::debug!(version, pipeline, components, "starts");
+    }
 }
 
 /// Checks that stdin and stdout are open, if the pipeline reads or writes them.

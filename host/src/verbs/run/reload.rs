@@ -44,8 +44,8 @@ impl Reload {
             self.metrics.not_replaced();
             match error {
                 None => tracing::warn!("the pipeline ended before it could be replaced"),
-                Some(Error::Mistakes(text)) => stderr::say(&text), // It says what becomes of it.
-                Some(error) => stderr::say(&format!("{}\n{GOES_ON}", error.text())),
+                Some(Error::Mistakes(text)) => stderr::fail(&text), // It says what becomes of it.
+                Some(error) => stderr::fail(&format!("{}\n{GOES_ON}", error.text())),
             }
         }
         std::future::pending().await
