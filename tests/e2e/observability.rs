@@ -145,20 +145,22 @@ fn metrics_health_and_readiness() {
     // A record is counted after it is written, so shortly after it was read here.
     let (head, metrics) = loop {
         let (head, metrics) = get(&address, "/metrics");
-        if metrics.contains("pipeline_processed_items_total 2\n")
-            && metrics.contains("pipeline_stage_queue_depth_batches{stage=\"poison\"} 0\n")
+        if metrics.contains("pipeline_processed_items_total{pipeline=\"pipeline\"} 2\n")
+            && metrics.contains(
+                "pipeline_stage_queue_depth_batches{stage=\"poison\",pipeline=\"pipeline\"} 0\n",
+            )
         {
             break (head, metrics);
         }
     };
     assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
     for line in [
-        "pipeline_stage_records_in_total{stage=\"poison\"} 3",
-        "pipeline_stage_records_out_total{stage=\"poison\"} 2",
-        "pipeline_stage_records_rejected_total{stage=\"poison\"} 1",
-        "pipeline_stage_dead_letters_total{stage=\"poison\"} 1",
-        "pipeline_stage_records_dropped_total{stage=\"poison\"} 0",
-        "pipeline_stage_queue_depth_batches{stage=\"poison\"} 0",
+        "pipeline_stage_records_in_total{stage=\"poison\",pipeline=\"pipeline\"} 3",
+        "pipeline_stage_records_out_total{stage=\"poison\",pipeline=\"pipeline\"} 2",
+        "pipeline_stage_records_rejected_total{stage=\"poison\",pipeline=\"pipeline\"} 1",
+        "pipeline_stage_dead_letters_total{stage=\"poison\",pipeline=\"pipeline\"} 1",
+        "pipeline_stage_records_dropped_total{stage=\"poison\",pipeline=\"pipeline\"} 0",
+        "pipeline_stage_queue_depth_batches{stage=\"poison\",pipeline=\"pipeline\"} 0",
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
@@ -166,11 +168,31 @@ fn metrics_health_and_readiness() {
         let line = metrics.lines().find(|line| line.starts_with(name));
         line.unwrap_or_else(|| panic!("{name}")).rsplit(' ').next().unwrap().parse().unwrap()
     };
-    assert!(value("pipeline_stage_failures_total{cause=\"trap\",stage=\"poison\"}") >= 1.0);
-    assert!(value("pipeline_stage_fuel_consumed_total{stage=\"poison\"}") > 0.0);
-    assert!(value("pipeline_stage_memory_bytes{stage=\"poison\"}") >= 4.0 * 65536.0);
-    assert!(value("pipeline_stage_duration_seconds_count{stage=\"poison\"}") >= 1.0);
-    assert!(value("pipeline_stage_batch_records_count{stage=\"poison\"}") >= 1.0);
+    assert!(
+        value(
+            "pipeline_stage_failures_total{cause=\"trap\",stage=\"poison\",pipeline=\"pipeline\"}"
+        ) >= 1.0
+    );
+    assert!(
+        value("pipeline_stage_fuel_consumed_total{stage=\"poison\",pipeline=\"pipeline\"}") > 0.0
+    );
+    assert!(
+        value("pipeline_stage_memory_bytes{stage=\"poison\",pipeline=\"pipeline\"}")
+            >= 4.0 * 65536.0
+    );
+    assert!(
+        value("pipeline_stage_duration_seconds_count{stage=\"poison\",pipeline=\"pipeline\"}")
+            >= 1.0
+    );
+    assert!(
+        value("pipeline_stage_batch_records_count{stage=\"poison\",pipeline=\"pipeline\"}") >= 1.0
+    );
+    let build = format!(
+        "pipehost_build_info{{version=\"{}\",pipeline=\"pipeline\"}}",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert_eq!(value(&build), 1.0);
+    assert!(value("process_resident_memory_bytes{pipeline=\"pipeline\"}") > 1e6);
     assert!(get(&address, "/other").0.starts_with("HTTP/1.1 404"));
     promtool(&metrics);
     drop(child.stdin.take());

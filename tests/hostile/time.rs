@@ -42,7 +42,7 @@ fn the_rest_goes_on(case: &Case, stages: usize) {
         // A guest that has a record and gave nothing back is inside of a call.
         inside = (0..stages)
             .filter(|n| {
-                let labels = format!("stage=\"hostile-{n}\"");
+                let labels = format!("stage=\"hostile-{n}\",pipeline=\"pipeline\"");
                 metric(&text, "pipeline_stage_records_in_total", &labels) > 0.0
             })
             .count()
@@ -50,7 +50,11 @@ fn the_rest_goes_on(case: &Case, stages: usize) {
         if inside < stages {
             continue;
         }
-        let out = metric(&text, "pipeline_stage_records_out_total", "stage=\"out\"");
+        let out = metric(
+            &text,
+            "pipeline_stage_records_out_total",
+            "stage=\"out\",pipeline=\"pipeline\"",
+        );
         if before == 0.0 {
             before = out.max(1.0);
         }

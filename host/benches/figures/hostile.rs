@@ -160,7 +160,7 @@ fn get(address: SocketAddr, path: &str) -> String {
 
 /// Records that the neighbour has written.
 fn out(address: SocketAddr) -> f64 {
-    let start = "pipeline_stage_records_out_total{stage=\"out\"} ";
+    let start = "pipeline_stage_records_out_total{stage=\"out\",pipeline=\"pipeline\"} ";
     let text = get(address, "/metrics");
     let value = text.lines().find_map(|line| line.strip_prefix(start));
     value.and_then(|value| value.parse().ok()).unwrap_or(0.0)

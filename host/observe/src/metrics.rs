@@ -3,12 +3,14 @@
 //! Metrics belong to a run, not to the process: two pipelines in one process do not
 //! mix. The summary at the end of a run reads the same numbers that `/metrics` serves.
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
 
 use crate::own::{OfCall, OwnMetrics};
 use prometheus::{
@@ -129,6 +131,7 @@ node_metrics! {
 
 /// The metrics of one run.
 pub struct Metrics {
+    pipeline: String,
     registry: Registry,
     /// Records that reached a sink and were written.
     pub processed: IntCounter,
@@ -252,8 +255,26 @@ pub enum BreakerState {
 }
 
 impl Default for Metrics {
+    /// Those of a pipeline without a name.
     fn default() -> Self {
-        let registrar = Registrar(Registry::new());
+        Self::new("")
+    }
+}
+
+impl Metrics {
+    /// The metrics of the pipeline of this name.
+    pub fn new(pipeline: &str) -> Self {
+        let labels = (!pipeline.is_empty())
+            .then(|| HashMap::from([("pipeline".to_owned(), pipeline.to_owned())]));
+        let registry = Registry::new_custom(None, labels).expect("no prefix");
+        let collector = ProcessCollector::for_self();
+        registry.register(Box::new(collector)).expect("its names are its own");
+        let registrar = Registrar(registry);
+        let build_info = registrar.add(IntGaugeVec::new(
+            Opts::new("pipehost_build_info", "1, with the version of this program."),
+            &["version"],
+        ));
+        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let exponential = |start, count| {
             prometheus::exponential_buckets(start, 4.0, count).expect("valid buckets")
         };
@@ -330,12 +351,11 @@ impl Default for Metrics {
                 &["stage", "doing"],
             )),
             own: OwnMetrics::default(),
+            pipeline: pipeline.to_owned(),
             registry: registrar.0,
         }
     }
-}
 
-impl Metrics {
     /// The metrics of the node of this name.
     pub fn node(&self, name: &str) -> Arc<NodeMetrics> {
         Arc::new(NodeMetrics {
@@ -384,7 +404,7 @@ impl Metrics {
             .encode(&self.registry.gather(), &mut text)
             .expect("the registry holds no metric that cannot be written");
         let mut text = String::from_utf8(text).expect("the text format is UTF-8");
-        self.own.text(&mut text);
+        self.own.text(&self.pipeline, &mut text);
         text
     }
 }

@@ -91,7 +91,7 @@ impl OfCall {
             && labels.len() <= MOST_LABELS
             && labels.iter().all(|(name, value)| is_name(name) && value.len() <= LONGEST_VALUE)
             && labels.is_sorted_by(|a, b| a.0 < b.0)
-            && labels.iter().all(|(name, _)| name != "stage" && name != "le");
+            && labels.iter().all(|(name, _)| name != "stage" && name != "pipeline" && name != "le");
         let value = Value::of(told).filter(|_| fits);
         let Some(value) = value else {
             self.dropped += 1;
@@ -158,14 +158,18 @@ impl OwnMetrics {
     }
 
     /// The text format of Prometheus, version 0.0.4.
-    pub fn text(&self, out: &mut String) {
+    pub fn text(&self, pipeline: &str, out: &mut String) {
+        let pipeline = match pipeline {
+            "" => String::new(),
+            name => format!(",pipeline=\"{}\"", escaped(name)),
+        };
         for (name, family) in &self.state().families {
             let Some(kind) = family.values().next().map(Value::kind) else { continue };
             let total = if kind == "counter" { "_total" } else { "" };
             let _ = writeln!(out, "# HELP stage_{name}{total} A metric of a stage's own.");
             let _ = writeln!(out, "# TYPE stage_{name}{total} {kind}");
             for ((stage, labels), value) in family {
-                let mut given = format!("stage=\"{}\"", escaped(stage));
+                let mut given = format!("stage=\"{}\"{pipeline}", escaped(stage));
                 for (label, value) in labels {
                     let _ = write!(given, ",{label}=\"{}\"", escaped(value));
                 }
@@ -232,15 +236,15 @@ mod tests {
         call.clear();
         assert_eq!(own.count("s\"1", &mut call), 0);
         let mut text = String::new();
-        own.text(&mut text);
+        own.text("p", &mut text);
         for line in [
             "# TYPE stage_seen_total counter",
-            "stage_seen_total{stage=\"s\\\"1\",kind=\"a\"} 3",
-            "stage_size{stage=\"s\\\"1\"} 5",
-            "stage_took_bucket{stage=\"s\\\"1\",le=\"0.01\"} 0",
-            "stage_took_bucket{stage=\"s\\\"1\",le=\"0.1\"} 1",
-            "stage_took_bucket{stage=\"s\\\"1\",le=\"+Inf\"} 1",
-            "stage_took_count{stage=\"s\\\"1\"} 1",
+            "stage_seen_total{stage=\"s\\\"1\",pipeline=\"p\",kind=\"a\"} 3",
+            "stage_size{stage=\"s\\\"1\",pipeline=\"p\"} 5",
+            "stage_took_bucket{stage=\"s\\\"1\",pipeline=\"p\",le=\"0.01\"} 0",
+            "stage_took_bucket{stage=\"s\\\"1\",pipeline=\"p\",le=\"0.1\"} 1",
+            "stage_took_bucket{stage=\"s\\\"1\",pipeline=\"p\",le=\"+Inf\"} 1",
+            "stage_took_count{stage=\"s\\\"1\",pipeline=\"p\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line:?} is not in\n{text}");
         }

@@ -67,7 +67,7 @@ pub async fn prepare(
     say: &mut dyn FnMut(&str),
 ) -> Result<Prepared, Vec<Mistake>> {
     let mut mistakes = known;
-    let metrics = options.metrics.unwrap_or_default();
+    let metrics = options.metrics.unwrap_or_else(|| Arc::new(Metrics::new(&config.name)));
     let mut engines = Engines::new(&config, options.profile);
     let mut sources = BTreeMap::new();
     let mut said = DeclaredStages::new();
