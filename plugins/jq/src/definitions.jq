@@ -1,9 +1,5 @@
 # What jaq does not have, or does otherwise than jq. Paths of these definitions exist.
 
-def _init($key):
-  if . == null then (if ($key | type) == "number" then [] else {} end) else . end
-  | if type == "array" and ($key | type) == "number" and $key >= length
-    then . + [range($key - length + 1) | null] else . end;
 def tojson: _json;
 def tostring: if type == "string" then . else tojson end;
 def setpath($path; $value):
@@ -12,10 +8,17 @@ def setpath($path; $value):
 def delpaths($paths): _delpaths($paths);
 def del(f): _delpaths([path(f)]);
 def pick(paths): . as $whole | reduce path(paths) as $path (null; setpath($path; $whole | getpath($path)));
-def join($between):
-  reduce .[] as $part (null;
-    (if . == null then "" else . + $between end)
-    + ($part | if . == null then "" elif type == "string" then . else tojson end)) // "";
+def join($between): _join($between);
+def fromjson: _fromjson;
+def tonumber:
+  if type == "number" then .
+  elif type == "string" then . as $text
+    | (try _fromjson catch null) | if type == "number" then . else error("cannot parse \($text) as number") end
+  else error(type + " cannot be a number") end;
+def toboolean:
+  if type == "boolean" then .
+  elif . == "true" then true elif . == "false" then false
+  else error(tojson + " cannot be a boolean") end;
 def trimstr($text): ltrimstr($text) | rtrimstr($text);
 def have_decnum: true;
 def tostream:

@@ -1,6 +1,7 @@
 mod paths;
 mod program;
 mod rewrite;
+mod texts;
 
 use jaq_json::Val;
 use pipehost_plugin::json::Members;
@@ -219,6 +220,15 @@ mod tests {
         rejects("5 % 0.3", "1", "");
     }
 
+    /// What takes the square of their number meets the limits of the stage.
+    #[test]
+    fn many_values_are_built_one_by_one() {
+        let steps = "reduce range(100000) as $i ({}; .[\"k\\($i)\"] = $i) | length";
+        gives(steps, "null", &["100000"]);
+        gives("reduce range(100000) as $i ([]; .[$i] = $i) | length", "null", &["100000"]);
+        gives("[range(100000)] | join(\",\") | length", "null", &["588889"]);
+    }
+
     #[test]
     fn rows_of_tables() {
         gives("@csv", r#"[1,"a\"b",null,true,1.5]"#, &[r#""1,\"a\"\"b\",,true,1.5""#]);
@@ -226,6 +236,12 @@ mod tests {
         rejects("@csv", "[[1]]", "no cell of a row");
         gives("INDEX(.id)", r#"[{"id":1},{"id":2}]"#, &[r#"{"1":{"id":1},"2":{"id":2}}"#]);
         gives("map(IN(1,2))", "[1,3]", &["[true,false]"]);
+        gives(
+            "map(tonumber?), map(fromjson?)",
+            r#"["12ms","10.0.0.1","1 2","7"]"#,
+            &["[7]", "[7]"],
+        );
+        gives(".v |= (tonumber? // .)", r#"{"v":"12ms"}"#, &[r#"{"v":"12ms"}"#]);
         gives("@sh", r#"["it's",1]"#, &[r#""'it'\\''s' 1""#]);
     }
 

@@ -3,7 +3,6 @@
 use jaq_core::load::lex::{Lexer, Token};
 use jaq_core::load::parse::{Def, Parser, Term};
 use jaq_core::load::{self, Arena, File, Loader};
-use jaq_core::native::{Fun, bome, run, v};
 use jaq_core::{Compiler, Ctx, Filter, Vars, compile, data};
 use jaq_json::write::Pp;
 use jaq_json::{Num, Val};
@@ -11,8 +10,9 @@ use pipehost_plugin::{Error, Rejection};
 
 use crate::paths;
 use crate::rewrite::rewritten;
+use crate::texts;
 
-type Data = data::JustLut<Val>;
+pub type Data = data::JustLut<Val>;
 
 pub struct Program(Filter<Data>);
 
@@ -27,7 +27,7 @@ impl Program {
             .chain([program]);
         let functions = (jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs()))
             .chain(paths::functions())
-            .chain([text_function()]);
+            .chain(texts::functions());
         let arena = Arena::default();
         let main = File { code: "program", path: () };
         let modules = Loader::new(definitions).load(&arena, main);
@@ -74,15 +74,6 @@ pub fn write(value: &Val, is_raw: bool, out: &mut Vec<u8>) -> Result<(), Rejecti
     };
     jaq_json::write::write(out, &Pp::default(), 0, &as_json).map_err(|error| error.to_string())?;
     Ok(())
-}
-
-/// `_json`: the JSON of a value as a text, in which 3.0 is 3.
-fn text_function() -> Fun<Data> {
-    run::<Data>(("_json", v(0), |cv| {
-        let mut text = Vec::new();
-        let written = write(&cv.1, false, &mut text);
-        bome(written.map(|()| Val::utf8_str(text)).map_err(|why| jaq_core::Error::str(why.reason)))
-    }))
 }
 
 /// The value with its numbers changed as jq does: NaN becomes null, infinity the largest number, and

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
 use jaq_core::ops::Math;
-use jaq_core::path::{Part, Path};
+use jaq_core::path::{Opt, Part, Path};
 
 /// Stands for the right side of an assignment. No program can name it.
 const VALUE: &str = "$ value";
@@ -167,16 +167,18 @@ fn update<'s>(place: Term<&'s str>, new: Term<&'s str>) -> Term<&'s str> {
                 base => update(base, new),
             };
             // What an index has several outputs for is updated at each of them, one after the other.
-            let begin = (!computed.is_empty()).then(unique_name);
-            let updated = computed.into_iter().rev().fold(updated, |term, (name, index)| {
-                let indices = pipe(Term::Var(begin.expect("an index is computed")), index);
-                let steps = vec![Term::Id, term];
-                Term::Fold("reduce", Box::new(indices), Pattern::Var(name), steps)
-            });
-            match begin {
-                Some(begin) => bound(Term::Id, begin, updated),
-                None => updated,
+            // All outputs come first: a generator that still has the input would have it copied.
+            let lists: Vec<_> = computed.iter().map(|_| unique_name()).collect();
+            let mut updated = updated;
+            for (&(name, _), &list) in computed.iter().zip(&lists).rev() {
+                let each = vec![(Part::Range(None, None), Opt::Essential)];
+                let outputs = Term::Path(Box::new(Term::Var(list)), Path(each));
+                let steps = vec![Term::Id, updated];
+                updated = Term::Fold("reduce", Box::new(outputs), Pattern::Var(name), steps);
             }
+            computed.into_iter().zip(lists).rev().fold(updated, |term, ((_, index), list)| {
+                bound(Term::Arr(Some(Box::new(index))), list, term)
+            })
         }
         place => native(place, new),
     }
