@@ -33,12 +33,16 @@ pub fn same(address: &[u8]) -> Cow<'_, [u8]> {
     let mut decoded = Vec::with_capacity(address.len());
     let mut rest = address;
     while let Some((&byte, behind)) = rest.split_first() {
-        match encoded(rest) {
-            Some(byte) => {
+        match (encoded(rest), escaped(rest)) {
+            (Some(byte), _) => {
                 decoded.push(byte);
                 rest = &rest[3..];
             }
-            None => {
+            (None, Some(c)) => {
+                decoded.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = &rest[6..];
+            }
+            (None, None) => {
                 decoded.push(byte);
                 rest = behind;
             }
@@ -75,8 +79,11 @@ fn local_start(text: &[u8]) -> Option<usize> {
     let mut start = text.len();
     while let Some(&last) = text[..start].last() {
         let escape = start.checked_sub(3).and_then(|at| encoded(&text[at..]));
+        let unicode = start.checked_sub(6).and_then(|at| escaped(&text[at..]));
         start -= match (escape, last) {
-            (Some(byte), _) if is_local(byte) => 3,
+            _ if unicode.is_some_and(|c| is_letter(c) || c == '\'') => 6,
+            _ if unicode.is_some() => break,
+            (Some(byte), _) if is_local(byte) || !byte.is_ascii() => 3,
             (Some(_), _) => break,
             (None, last) if is_local(last) => 1,
             // O'Neil, and no quote around an address.
@@ -92,22 +99,76 @@ fn local_start(text: &[u8]) -> Option<usize> {
     (start < text.len()).then_some(start)
 }
 
-/// The bytes of the letter at the end of a text.
+/// The bytes of the letter at the end of a text; a byte that is no UTF-8 is taken as one.
 fn letter_before(text: &[u8]) -> Option<usize> {
-    let length = 1 + text.iter().rev().take(4).position(|byte| *byte & 0xc0 != 0x80)?;
-    let letter = std::str::from_utf8(&text[text.len() - length..]).ok()?;
-    letter.chars().all(char::is_alphanumeric).then_some(length)
+    let last = &text[text.len().saturating_sub(4)..];
+    let length = 1 + last.iter().rev().position(|byte| *byte & 0xc0 != 0x80).unwrap_or(0);
+    match std::str::from_utf8(&last[last.len() - length..]) {
+        Ok(letter) => letter.chars().all(is_letter).then_some(length),
+        Err(_) => Some(1),
+    }
 }
 
 /// Where a domain ends that begins here: labels, with dots between them.
 fn domain_end(text: &[u8], start: usize) -> Option<usize> {
-    let is_of_domain = |c: char| c.is_alphanumeric() || c == '-' || c == '.';
-    let chunk = text[start..].utf8_chunks().next()?;
-    let valid = chunk.valid();
-    let domain = &valid[..valid.find(|c| !is_of_domain(c)).unwrap_or(valid.len())];
+    let mut end = start;
+    loop {
+        let rest = &text[end..];
+        end += match rest.first() {
+            Some(b'-' | b'.' | b'_') => 1,
+            _ => match letter(rest) {
+                Some(length) => length,
+                None => break,
+            },
+        };
+    }
     // What is behind it ends a sentence.
-    let domain = domain.trim_end_matches(['.', '-']);
-    let mut labels = domain.split('.');
-    let is_domain = domain.contains('.') && labels.all(|label| !label.is_empty());
-    is_domain.then_some(start + domain.len())
+    while text[start..end].last().is_some_and(|byte| b".-_".contains(byte)) {
+        end -= 1;
+    }
+    let domain = &text[start..end];
+    let mut labels = domain.split(|byte| *byte == b'.');
+    let is_domain = domain.contains(&b'.') && labels.all(|label| !label.is_empty());
+    is_domain.then_some(end)
+}
+
+/// The bytes of the letter or digit at the begin of a text: as it is, as `\u00fc`, or as `%C3`, a
+/// byte of one. A byte that is no UTF-8 is taken as a letter of another set of characters.
+fn letter(text: &[u8]) -> Option<usize> {
+    match text {
+        [first, ..] if first.is_ascii_alphanumeric() => Some(1),
+        [b'%', ..] if encoded(text).is_some_and(|byte| !byte.is_ascii()) => Some(3),
+        [b'\\', b'u', ..] => is_letter(escaped(text)?).then_some(6),
+        [first, ..] if !first.is_ascii() => {
+            let most = &text[..text.len().min(4)];
+            let chunk = most.utf8_chunks().next()?;
+            match chunk.valid().chars().next() {
+                Some(c) => is_letter(c).then_some(c.len_utf8()),
+                None => Some(1),
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Whether a text begins with the escape of a letter, or of an apostrophe.
+pub fn begins_with_letter(text: &[u8]) -> bool {
+    escaped(text).is_some_and(|c| is_letter(c) || c == '\'')
+}
+
+/// Whether names have this character: also the marks that letters of some scripts carry.
+fn is_letter(c: char) -> bool {
+    // Spaces and punctuation between ASCII and the scripts, and the general ones.
+    !c.is_ascii()
+        && !c.is_whitespace()
+        && !c.is_control()
+        && !matches!(c, '\u{a0}'..='\u{bf}' | '\u{2000}'..='\u{206f}' | '\u{3000}'..='\u{303f}' | '\u{ff00}'..='\u{ff0f}' | '\u{feff}')
+}
+
+/// The character that `\u00fc` is, at the begin of a text.
+fn escaped(text: &[u8]) -> Option<char> {
+    let digits = text.get(..6)?.strip_prefix(b"\\u")?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hex.then(|| char::from_u32(u32::from_str_radix(digits, 16).ok()?))?
 }

@@ -89,9 +89,13 @@ fn find_v6(text: &[u8], found: &mut impl FnMut(usize, usize)) {
 /// The length of the longest address with which a text begins.
 fn longest_v6(text: &[u8]) -> Option<usize> {
     const LONGEST: usize = 45;
-    let text = &text[..text.len().min(LONGEST + 1)];
-    // Two colons at least, before anything is parsed.
-    if text.iter().filter(|byte| **byte == b':').count() < 2 {
+    let mut text = &text[..text.len().min(LONGEST + 1)];
+    // A shorter one has two colons side by side, and none has more than eight.
+    const FEWEST: usize = 6;
+    let mut colons = text.iter().enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
+    let (count, ninth) = (colons.clone().count(), colons.nth(8));
+    text = &text[..ninth.unwrap_or(text.len())];
+    if count < FEWEST && !text.windows(2).any(|pair| pair == b"::") {
         return None;
     }
     // It ends before a colon or a dot, behind `::`, or with the text.

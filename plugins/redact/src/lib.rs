@@ -118,20 +118,60 @@ impl Stage for Redact {
             }
             let mut redacted = Vec::with_capacity(text.len());
             let mut at = 0;
+            let mut json = Json::of(text);
             for found in &self.found {
                 redacted.extend_from_slice(&text[at..found.start]);
                 at = found.end;
                 let (name, finder) = &self.finders[found.by];
-                self.by.write(
-                    name,
-                    finder.same(&text[found.start..found.end]).as_ref(),
-                    &mut redacted,
-                );
+                // A number of JSON becomes a text.
+                let is_number = json.is_outside_texts(found.start);
+                if is_number {
+                    if redacted.ends_with(b"-") {
+                        redacted.pop();
+                    }
+                    redacted.push(b'"');
+                }
+                let same = finder.same(&text[found.start..found.end]);
+                self.by.write(name, &same, &mut redacted);
+                if is_number {
+                    redacted.push(b'"');
+                }
             }
             redacted.extend_from_slice(&text[at..]);
             row = row.part(part, redacted);
         }
         Ok(())
+    }
+}
+
+/// Where in a text of JSON its texts are.
+struct Json<'t> {
+    /// What is not looked at yet; `None` if the record is no JSON.
+    rest: Option<&'t [u8]>,
+    at: usize,
+    is_in_text: bool,
+}
+
+impl<'t> Json<'t> {
+    fn of(text: &'t [u8]) -> Self {
+        let is_json = matches!(text.trim_ascii().first(), Some(b'{' | b'['))
+            && matches!(text.trim_ascii().last(), Some(b'}' | b']'))
+            && text.contains(&b'"');
+        Self { rest: is_json.then_some(text), at: 0, is_in_text: false }
+    }
+
+    /// Whether a byte is in none of the texts. Each place lies behind the one before.
+    fn is_outside_texts(&mut self, place: usize) -> bool {
+        let Some(text) = self.rest else { return false };
+        while self.at < place {
+            match text[self.at] {
+                b'"' => self.is_in_text = !self.is_in_text,
+                b'\\' if self.is_in_text => self.at += 1,
+                _ => {}
+            }
+            self.at += 1;
+        }
+        !self.is_in_text
     }
 }
 
@@ -224,6 +264,55 @@ mod tests {
         ] {
             becomes(json!({}), text, expected);
         }
+    }
+
+    /// A number stands for itself in JSON, and fractions and hexadecimal digits are no cards.
+    #[test]
+    fn numbers_of_json_become_texts_and_others_stay() {
+        for (text, expected) in [
+            (
+                r#"{"card":4111111111111111,"n":[4111111111111111]}"#,
+                r#"{"card":"[card]","n":["[card]"]}"#,
+            ),
+            (
+                r#"{"m":"is, 4111111111111111, so","c":-4111111111111111}"#,
+                r#"{"m":"is, [card], so","c":"[card]"}"#,
+            ),
+            (
+                r#"{"a":0.4111111111111111,"b":4111111111111111.5,"c":4111111111111111e5}"#,
+                r#"{"a":0.4111111111111111,"b":4111111111111111.5,"c":4111111111111111e5}"#,
+            ),
+            (
+                "96c9b5e6-8b3c-4d75-86c7-411111111111 8142b6d4111111111111111",
+                "96c9b5e6-8b3c-4d75-86c7-411111111111 8142b6d4111111111111111",
+            ),
+            ("[4111111111111111]", "[[card]]"),
+            ("card4111111111111111", "card[card]"),
+        ] {
+            becomes(json!({}), text, expected);
+        }
+    }
+
+    #[test]
+    fn escapes_around_and_letters_of_other_languages() {
+        for (text, expected) in [
+            ("?q=client%2010.0.0.1&c=%224111111111111111%22", "?q=client%20[ip]&c=%22[card]%22"),
+            (
+                "msg#01110.0.0.1 #0124111111111111111 \\01110.0.0.1",
+                "msg#011[ip] #012[card] \\011[ip]",
+            ),
+            (
+                r#"{"to":"m\u00fc@example.com","b":"jo@b\u00fccher.de"}"#,
+                r#"{"to":"[email]","b":"[email]"}"#,
+            ),
+            (r#"O\u0027Neil@x.org a\u003cb@x.org"#, r#"[email] a\u003c[email]"#),
+            ("m%C3%BC%40example.com jo%40b%C3%BCcher.de", "[email] [email]"),
+            ("संपर्क@डाटामेल.भारत, jo@my_host.example.com", "[email], [email]"),
+        ] {
+            becomes(json!({}), text, expected);
+        }
+        let out = run::<Redact>(json!({}), [record(b"to m\xfc@example.com")]);
+        assert_eq!(out.port("out"), [record("to [email]")]);
     }
 
     #[test]
