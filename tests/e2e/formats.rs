@@ -405,6 +405,10 @@ fn a_plain_file_that_begins_like_a_compressed_one_is_added_to() {
     fs::write(case.path("out"), b"\x1f\x8b is no gzip\n").unwrap();
     case.pipeline().ok();
     assert_eq!(fs::read(case.path("out")).unwrap(), b"\x1f\x8b is no gzip\nx\n");
+    // A line that has no end gets one.
+    fs::write(case.path("out"), "half").unwrap();
+    case.pipeline().ok().says("the last line of").says("has no end: one is added");
+    assert_eq!(case.read("out"), "half\nx\n");
 }
 
 #[test]

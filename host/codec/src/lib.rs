@@ -322,6 +322,11 @@ pub fn begin(encoding: &Encoding, out: &mut Vec<u8>) {
     }
 }
 
+/// Whether each record of an encoding ends with a line end.
+pub fn ends_lines(encoding: &Encoding) -> bool {
+    !matches!(encoding, Encoding::Frames)
+}
+
 /// Appends the records of a batch.
 pub fn encode(encoding: &Encoding, batch: &Batch, out: &mut Vec<u8>) {
     encode_from(encoding, batch, 0, usize::MAX, out);

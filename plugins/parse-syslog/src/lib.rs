@@ -1,14 +1,12 @@
 mod rfc3164;
+mod rfc5424;
 
 use std::time::SystemTime;
 
 use jiff::tz::TimeZone;
 use pipehost_plugin::schemars::{self, JsonSchema};
 use pipehost_plugin::serde::Deserialize;
-use pipehost_plugin::{
-    Error, Field, NO_TIME, Out, Part, Record, Rejection, Row, Setup, Stage, parse_rfc3339,
-};
-use syslog_loose::{Message, ProcId, Variant};
+use pipehost_plugin::{Error, Field, Out, Part, Record, Rejection, Row, Setup, Stage};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
@@ -79,7 +77,21 @@ impl Stage for ParseSyslog {
             Some(Protocol::Rfc5424) if !has_version => {
                 Err("it is no message of RFC 5424: no version 1 is behind the priority".into())
             }
-            Some(Protocol::Rfc5424) | None if has_version => rfc5424(line, text, out),
+            Some(Protocol::Rfc5424) | None if has_version => {
+                let message = rfc5424::parse(text)
+                    .map_err(|why| format!("it is no message of RFC 5424: {why}"))?;
+                let mut row = with_priority(out.keep().value(message.text), priority);
+                if let Some(time) = message.time {
+                    row = row.timestamp(time);
+                }
+                for (name, text) in message.parts() {
+                    row = row.attribute(name, text);
+                }
+                for (name, text) in &message.data {
+                    row = row.attribute(name, text);
+                }
+                Ok(())
+            }
             _ => {
                 let message = rfc3164::parse(text, &self.zone, self.now);
                 if priority.is_none() && message.time.is_none() {
@@ -121,88 +133,17 @@ fn priority(line: &str) -> Result<(Option<u8>, &str), Rejection> {
 }
 
 fn with_priority(row: Row<'_>, priority: Option<u8>) -> Row<'_> {
-    let (facility, severity) = priority.map_or((None, None), syslog_loose::decompose_pri);
-    let row = match facility {
-        Some(facility) => row.attribute("facility", facility.as_str()),
-        None => row,
-    };
-    match severity {
-        Some(severity) => row.attribute("severity", severity.as_str()),
-        None => row,
-    }
-}
-
-/// Takes a line; `text` is what is behind its priority.
-fn rfc5424(line: &str, text: &str, out: &mut Out) -> Result<(), Rejection> {
-    let parse = |line: &str, emit: &mut dyn FnMut(Message<&str>)| {
-        let parsed = syslog_loose::parse_message_with_year_exact(line, |_| 1970, Variant::RFC5424);
-        parsed.map(emit).is_ok()
-    };
-    let mut result = Ok(());
-    let mut emit = |message: Message<&str>| result = emit(message, out);
-    // Heroku leaves the structured data out.
-    let without_data = || {
-        let (at, _) = text.match_indices(' ').nth(5)?;
-        let (header, message) = text.split_at(at);
-        let has_data = message.starts_with(" -") || message.starts_with(" [");
-        let priority = &line[..line.len() - text.len()];
-        (!has_data).then(|| format!("{priority}{header} -{message}"))
-    };
-    let is_parsed =
-        parse(line, &mut emit) || without_data().is_some_and(|line| parse(&line, &mut emit));
-    if !is_parsed {
-        return Err(wrong_part(text));
-    }
-    result
-}
-
-fn emit(message: Message<&str>, out: &mut Out) -> Result<(), Rejection> {
-    let Message { facility, severity, timestamp, hostname, appname, procid, msgid, .. } = message;
-    // The byte order mark only says that the message is UTF-8: section 6.4.
-    let text = message.msg.strip_prefix('\u{feff}').unwrap_or(message.msg);
-    let mut row = out.keep().value(text);
-    if let Some(time) = timestamp {
-        let time = time.timestamp_nanos_opt().filter(|time| *time != NO_TIME);
-        row = row.timestamp(time.ok_or("its time is not between the years 1677 and 2262")?);
-    }
-    let procid = procid.map(|id| match id {
-        ProcId::PID(number) => number.to_string(),
-        ProcId::Name(name) => name.to_owned(),
-    });
-    for (name, text) in [
-        ("facility", facility.map(|facility| facility.as_str())),
-        ("severity", severity.map(|severity| severity.as_str())),
-        ("hostname", hostname),
-        ("appname", appname),
-        ("procid", procid.as_deref()),
-        ("msgid", msgid),
-    ] {
-        if let Some(text) = text {
-            row = row.attribute(name, text);
-        }
-    }
-    for element in &message.structured_data {
-        for (name, text) in element.params() {
-            row = row.attribute(&format!("{}.{name}", element.id), text);
-        }
-    }
-    Ok(())
-}
-
-/// What is wrong with a message of RFC 5424.
-fn wrong_part(text: &str) -> Rejection {
-    let words: Vec<&str> = text.splitn(7, ' ').collect();
-    const PARTS: [&str; 7] =
-        ["version", "time", "hostname", "appname", "procid", "msgid", "structured data"];
-    let time = words.get(1).copied().unwrap_or_default();
-    let why = match PARTS.get(words.len()) {
-        _ if time != "-" && parse_rfc3339(time.as_bytes()).is_err() => {
-            format!("its time, {time:?}, is not as in 2003-10-11T22:14:15.003Z")
-        }
-        Some(missing) => format!("it ends before the {missing}"),
-        None => "its structured data is neither `-` nor as in [id name=\"value\"]".to_owned(),
-    };
-    Rejection::new(format!("it is no message of RFC 5424: {why}"))
+    // RFC 5424, section 6.2.1, by the names that syslog.h has for them.
+    const FACILITIES: [&str; 24] = [
+        "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron",
+        "authpriv", "ftp", "ntp", "audit", "alert", "clockd", "local0", "local1", "local2",
+        "local3", "local4", "local5", "local6", "local7",
+    ];
+    const SEVERITIES: [&str; 8] =
+        ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+    let Some(priority) = priority.map(usize::from) else { return row };
+    row.attribute("facility", FACILITIES[priority / 8])
+        .attribute("severity", SEVERITIES[priority % 8])
 }
 
 pipehost_plugin::export!(ParseSyslog);
@@ -320,6 +261,22 @@ mod tests {
             ("procid", "web.3"),
         ];
         assert_eq!(TestRecord { timestamp: None, ..found }, message("State changed", &attributes));
+        // What begins like structured data is none without a value.
+        for text in ["[ERROR] db down", "\tat com.x.Foo  ", "[GET] /x [200]"] {
+            let found = parse(json!({}), &format!("<40>1 - - - - - {text}")).unwrap();
+            assert_eq!(found, message(text, &[("facility", "syslog"), ("severity", "emerg")]));
+        }
+        let line = r#"<40>1 - - - 0012 - [a@1 x="1" y="\]" x="2"][warn]  two "#;
+        let found = parse(json!({}), line).unwrap();
+        let attributes = [
+            ("facility", "syslog"),
+            ("severity", "emerg"),
+            ("procid", "0012"),
+            ("a@1.x", "1,2"),
+            ("a@1.y", "]"),
+            ("warn", ""),
+        ];
+        assert_eq!(found, message(" two ", &attributes));
         let found = parse(json!({}), "<191>no header").unwrap();
         assert_eq!(found, message("no header", &[("facility", "local7"), ("severity", "debug")]));
     }
@@ -335,7 +292,7 @@ mod tests {
             ("<192>1 2003-10-11T22:14:15Z h a - - - x", "up to 191"),
             ("<34>1 2003-10-11 h a - - - x", "its time, \"2003-10-11\","),
             ("<34>1 2003-10-11T22:14:15Z h a", "it ends before the procid"),
-            ("<34>1 2003-10-11T22:14:15Z h a - - [x", "its structured data"),
+            ("<34>1 2003-10-11T22:14:15Z h a - - [x a=\"", "its structured data"),
         ] {
             let reason = parse(json!({}), line).unwrap_err();
             assert!(reason.contains(why), "{reason}");

@@ -41,8 +41,17 @@ fn forms(text: &str) -> Vec<String> {
         unquoted(Value::from(text).to_string()),
         byte_serialize(text.as_bytes()).collect(),
         byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20"),
+        // RFC 3986, section 2.3.
+        byte_serialize(text.as_bytes())
+            .collect::<String>()
+            .replace('+', "%20")
+            .replace("%7E", "~")
+            .replace('*', "%2A"),
         Foreign::new(text).whole().to_string(),
     ];
+    // A message of JSON in JSON, such as a stage's about its input.
+    let in_json = unquoted(Value::from(&*forms[2]).to_string());
+    forms.push(in_json);
     if text.len() < SHORTEST {
         forms.clear();
     }
@@ -105,6 +114,7 @@ mod tests {
             r#"pass \"word\"\u0007"#,
             "pass+%22word%22%07",
             "pass%20%22word%22%07",
+            r#"pass \\\"word\\\"\\u0007"#,
         ] {
             assert_eq!(masked(text), "${A}", "{text}");
         }

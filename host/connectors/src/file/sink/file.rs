@@ -33,6 +33,8 @@ pub(crate) struct SinkFile {
     length: u64,
     /// Whether what stands before the first record is written.
     has_head: bool,
+    /// Whether its last line has no end.
+    is_open: bool,
     compressor: Option<Compressor>,
     begun: FileAge,
     /// Whether it was written to since the last sync.
@@ -49,19 +51,22 @@ pub(crate) struct Layout {
     pub compression: Option<Compression>,
     /// What stands before the first record of a file.
     pub head: Vec<u8>,
+    /// Whether each record ends with a line end.
+    pub ends_lines: bool,
 }
 
 impl Layout {
     pub(crate) fn new(config: &FileSink) -> Self {
         let mut head = Vec::new();
         pipehost_codec::begin(&config.encoding, &mut head);
-        Self { rotate: config.rotate.clone(), compression: config.compression, head }
+        let ends_lines = pipehost_codec::ends_lines(&config.encoding);
+        Self { rotate: config.rotate.clone(), compression: config.compression, head, ends_lines }
     }
 
     /// Whether a file that no checkpoint records can be added to: what is in it must be written as
     /// what will be. Of a file that is not compressed, only the head is compared: any bytes may
-    /// stand in it.
-    fn check_addition(&self, path: &Path) -> Result<()> {
+    /// stand in it. Whether a line end must come first, as the last line has none.
+    fn check_addition(&self, path: &Path) -> Result<bool> {
         let failed = |error: io::Error| cannot_write(path, &error);
         let refused = |why: &str| {
             anyhow!(
@@ -71,13 +76,24 @@ impl Layout {
         };
         let mut file = BufReader::new(File::open(path).map_err(failed)?);
         if file.fill_buf().map_err(failed)?.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
+        let is_open = |last: Option<u8>| {
+            let is_open = self.ends_lines && last.is_some_and(|last| last != b'\n');
+            if is_open {
+                tracing::warn!("the last line of {} has no end: one is added", path.display());
+            }
+            is_open
+        };
         let Some(compression) = self.compression else {
-            return match begins_with(&mut file, &self.head).map_err(failed)? {
-                true => Ok(()),
-                false => Err(refused(OTHER_COLUMNS)),
-            };
+            if !begins_with(&mut file, &self.head).map_err(failed)? {
+                return Err(refused(OTHER_COLUMNS));
+            }
+            let mut last = [0];
+            file.seek(SeekFrom::End(-1))
+                .and_then(|_| file.read_exact(&mut last))
+                .map_err(failed)?;
+            return Ok(is_open(Some(last[0])));
         };
         let found = known_by(file.buffer());
         if found != Some(compression) {
@@ -86,13 +102,28 @@ impl Layout {
         // What follows a member that was cut off could not be read.
         let mut text = decompress(compression, file, None).map_err(failed)?;
         let has_head = begins_with(&mut text, &self.head);
-        match has_head.and_then(|has_head| io::copy(&mut text, &mut io::sink()).map(|_| has_head)) {
-            Ok(true) => Ok(()),
+        let mut last = LastByte(None);
+        match has_head.and_then(|has_head| io::copy(&mut text, &mut last).map(|_| has_head)) {
+            Ok(true) => Ok(is_open(last.0)),
             Ok(false) => Err(refused(OTHER_COLUMNS)),
             Err(error) => {
                 Err(refused(&format!("it does not end as {} ends: {error}", named(found))))
             }
         }
+    }
+}
+
+/// Keeps the last byte that is written to it.
+struct LastByte(Option<u8>);
+
+impl io::Write for LastByte {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = bytes.last().copied().or(self.0);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -358,6 +389,7 @@ impl GoOn {
             begun: FileAge::at(position.begun),
             dirty: true,
             has_head: position.mark.length > 0,
+            is_open: false,
             compressor: layout.compression.map(Compressor::new),
             layout: layout.clone(),
             rotated: position.highest,
@@ -399,6 +431,7 @@ impl SinkFile {
         let is_regular = existing.as_ref().is_none_or(fs::Metadata::is_file);
         let mut rotated = 0;
         let mut length = 0;
+        let mut is_open = false;
         let mut kept = |file, own, temporaries: &Temporaries| {
             rotated = rotation::highest(&path);
             let temporaries = temporaries.clone();
@@ -423,7 +456,7 @@ impl SinkFile {
             New::Append => {
                 let file = OpenOptions::new().create(true).append(true).open(&path);
                 let file = file.map_err(failed)?;
-                layout.check_addition(&path)?;
+                is_open = layout.check_addition(&path)?;
                 folder::keep_name(&path).map_err(failed)?;
                 length = file.metadata().map_err(failed)?.len();
                 Target::Appended(file)
@@ -432,7 +465,7 @@ impl SinkFile {
                 let mut options = OpenOptions::new();
                 options.create(true).read(true).write(true).truncate(!appends);
                 if appends && path.exists() {
-                    layout.check_addition(&path)?;
+                    is_open = layout.check_addition(&path)?;
                 }
                 let mut file = options.open(&path).map_err(failed)?;
                 length = file.seek(SeekFrom::End(0)).map_err(failed)?;
@@ -452,6 +485,7 @@ impl SinkFile {
             target,
             length,
             has_head,
+            is_open,
             compressor,
             begun,
             dirty: true,
@@ -469,6 +503,9 @@ impl SinkFile {
             written.note(self.file());
         }
         self.dirty = true;
+        if std::mem::take(&mut self.is_open) {
+            self.encode(b"\n")?;
+        }
         if !std::mem::replace(&mut self.has_head, true) {
             let head = self.layout.head.clone();
             self.encode(&head)?;
@@ -553,7 +590,7 @@ impl SinkFile {
         }
         self.rotated = number;
         (self.length, self.begun, self.dirty) = (0, FileAge::now(), true);
-        self.has_head = false;
+        (self.has_head, self.is_open) = (false, false);
         folder::keep_name(&self.path)
     }
 
