@@ -69,3 +69,4 @@ def ascii: [.] | implode;
 def date: todate;
 def dateadd(unit; $seconds): . + $seconds;
 def datesub(unit; $seconds): . - $seconds;
+def gamma: lgamma;

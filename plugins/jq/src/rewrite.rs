@@ -180,6 +180,20 @@ fn update<'s>(place: Term<&'s str>, new: Term<&'s str>) -> Term<&'s str> {
                 bound(Term::Arr(Some(Box::new(index))), list, term)
             })
         }
+        Term::IfThenElse(branches, otherwise) => {
+            let branches = branches.into_iter();
+            let branches =
+                branches.map(|(condition, place)| (condition, update(place, new.clone())));
+            let branches = branches.collect();
+            let otherwise = update(otherwise.map_or(Term::Id, |place| *place), new);
+            Term::IfThenElse(branches, Some(Box::new(otherwise)))
+        }
+        Term::Call("getpath", mut arguments) if arguments.len() == 1 => {
+            let (path, name) = (arguments.remove(0), unique_name());
+            let old = Term::Call("getpath", vec![Term::Var(name)]);
+            let set = Term::Call("setpath", vec![Term::Var(name), pipe(old, new)]);
+            bound(path, name, set)
+        }
         place => native(place, new),
     }
 }

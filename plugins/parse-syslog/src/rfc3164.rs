@@ -19,6 +19,7 @@ pub struct Message<'l> {
 /// Reads what is behind the priority. `now` says which year it is, in nanoseconds since 1970.
 pub fn parse<'l>(text: &'l str, zone: &TimeZone, now: i64) -> Message<'l> {
     let mut message = Message::default();
+    let text = text.strip_prefix(' ').unwrap_or(text);
     // Cisco routers count their messages, and write their own name before the time.
     let rest = without_number(text);
     let mut timed = take_time(rest, zone, now);
@@ -93,6 +94,11 @@ fn take_time<'l>(text: &'l str, zone: &TimeZone, now: i64) -> Option<(i64, &'l s
     if let Ok(time) = parse_rfc3339(&text.as_bytes()[..end]) {
         return Some((time, &text[end..]));
     }
+    if let Ok(time) = text[..end].parse::<DateTime>()
+        && text[..end].contains('T')
+    {
+        return Some((moment(time, zone)?, &text[end..]));
+    }
     const MONTHS: [&str; 12] =
         ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let month = MONTHS.iter().position(|month| *month == &text[..end])? as i8 + 1;
@@ -116,19 +122,20 @@ fn take_time<'l>(text: &'l str, zone: &TimeZone, now: i64) -> Option<(i64, &'l s
             rest = &fraction[length..];
         }
     }
-    let mut in_utc = false;
+    let mut named = None;
     if let Some((name, behind)) = rest.strip_prefix(' ').and_then(|rest| rest.split_once(':'))
         && (3..=5).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_uppercase())
         && behind.starts_with(' ')
     {
-        in_utc = name == "UTC" || name == "GMT";
+        // One that is not known makes it no time: another zone would make it a wrong one.
+        named = Some(TimeZone::get(name).ok()?);
         rest = &rest[1 + name.len()..];
     }
     if !(rest.is_empty() || rest.starts_with([' ', ':'])) {
         return None;
     }
-    let zone = if in_utc { &TimeZone::UTC } else { zone };
+    let zone = named.as_ref().unwrap_or(zone);
     // A leap second is the one before it, as clocks have it.
     let time = Time::new(hour as i8, minute as i8, second.min(59) as i8, nanosecond).ok()?;
     let on = |year: i16| {
@@ -197,6 +204,9 @@ mod tests {
         assert_eq!(time("Jul 15 2024 12:00:00 h"), utc("2024-07-15T10:00:00Z"));
         assert_eq!(time("Mar 31 2024 02:30:00 h"), utc("2024-03-31T01:30:00Z"));
         assert_eq!(time("Jul 15 2024 12:00:00.25 UTC: x"), utc("2024-07-15T12:00:00.25Z"));
+        assert_eq!(time("Jan 15 2024 12:00:00 EST: x"), utc("2024-01-15T17:00:00Z"));
+        assert_eq!(time("2024-07-15T12:00:00 h"), utc("2024-07-15T10:00:00Z"));
+        assert_eq!(take_time("Jan 15 2024 12:00:00 XYZ: x", &zone, 0), None);
     }
 
     fn check(text: &str, hostname: &str, appname: &str, procid: &str, expected: &str) {
@@ -237,6 +247,7 @@ mod tests {
         check("%ASA-6-302013: Built", "", "%ASA-6-302013", "", "Built");
         check("123: Oct 11 22:14:15.123: %SYS-5-CONFIG_I: by", "", "%SYS-5-CONFIG_I", "", "by");
         check("45: router1: *Mar  1 18:46:11 UTC: %LINK-3: up", "router1", "%LINK-3", "", "up");
+        check(" Oct 11 22:14:15 web1 a: x", "web1", "a", "", "x");
         // No header at all.
         check("no header here", "", "", "", "no header here");
         check("", "", "", "", "");
