@@ -47,9 +47,11 @@ pub fn stops() -> Result<(mpsc::Sender<Request>, mpsc::Receiver<Request>), Error
     Ok((send, receive))
 }
 
-/// Receives SIGHUP from now on. One that comes before the last one was received counts once.
-pub fn hangups() -> Result<mpsc::Receiver<&'static str>, Error> {
+/// Receives SIGHUP from now on. One that comes before the last one was received counts once. Others
+/// may send to it too.
+pub fn hangups() -> Result<(mpsc::Sender<&'static str>, mpsc::Receiver<&'static str>), Error> {
     let (hang_up, hangups) = mpsc::channel(1);
+    let sender = hang_up.clone();
     if !is_ignored(SignalKind::hangup()) {
         let mut signals = signal(SignalKind::hangup()).map_err(cannot)?;
         tokio::spawn(async move {
@@ -58,7 +60,7 @@ pub fn hangups() -> Result<mpsc::Receiver<&'static str>, Error> {
             }
         });
     }
-    Ok(hangups)
+    Ok((sender, hangups))
 }
 
 fn cannot(error: std::io::Error) -> Error {

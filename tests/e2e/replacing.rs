@@ -25,8 +25,12 @@ const REFUSED: &str = "the pipeline goes on as it was";
 
 impl<'a> Run<'a> {
     fn start(case: &'a Case, pipeline: &Pipeline) -> Self {
+        Self::start_with(case, pipeline, &["run", "pipeline.toml"])
+    }
+
+    fn start_with(case: &'a Case, pipeline: &Pipeline, args: &[&str]) -> Self {
         std::fs::write(case.path("pipeline.toml"), pipeline.to_string()).unwrap();
-        let mut command = case.command_that_hears_hangups(&["run", "pipeline.toml"]);
+        let mut command = case.command_that_hears_hangups(args);
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take(), lines(child.stdout.take().unwrap()));
         let said = lines(child.stderr.take().unwrap());
@@ -607,4 +611,38 @@ fn signals_without_end_are_not_the_end() {
     run.write("2\n");
     run.prints("2");
     run.end().ok();
+}
+
+/// With `--watch`, a change of the file is as good as SIGHUP, and so is one of a component.
+#[test]
+fn a_run_that_watches_goes_on_with_what_has_changed() {
+    let case = case();
+    std::fs::write(case.path("stage.wat"), guest("pass")).unwrap();
+    let pipeline = |prefix: &str| {
+        let stage = from_stdin("").stage("pass", "stage.wat", "");
+        prefixed(stage, prefix).sink("out", "stdout", "")
+    };
+    let args = ["run", "--watch", "pipeline.toml"];
+    let mut run = Run::start_with(&case, &pipeline("a"), &args);
+    run.write("1\n");
+    run.prints("a1");
+    let change = |text: &str| {
+        std::fs::write(case.path("new"), text).unwrap();
+        std::fs::rename(case.path("new"), case.path("pipeline.toml")).unwrap();
+    };
+    change(&pipeline("b").to_string());
+    run.says(REPLACED);
+    run.write("2\n");
+    run.prints("b2");
+    change("no = \"pipeline\"");
+    run.says(REFUSED);
+    change(&pipeline("c").to_string());
+    run.says(REPLACED);
+    std::fs::write(case.path("other"), guest("pass")).unwrap();
+    std::fs::rename(case.path("other"), case.path("stage.wat")).unwrap();
+    run.says(REPLACED);
+    run.write("3\n");
+    run.prints("c3");
+    assert_eq!(run.end().ok().stdout, "");
+    case.run(&["run", "--watch", "--plugin", "to-upper"]).code(2).says("--watch is for a pipeline");
 }

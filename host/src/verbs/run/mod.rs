@@ -2,6 +2,7 @@
 
 mod profiling;
 mod reload;
+mod watch;
 
 use anyhow::anyhow;
 use std::net::{SocketAddr, TcpListener};
@@ -38,7 +39,8 @@ The pipeline is a file, or a chain of plugins between stdin and stdout:
         --set filter.attribute=level --set filter.equals=ERROR < in.log > out.log
 
 SIGINT and SIGTERM drain the pipeline. SIGHUP has one that is a file go on with what the file says
-now; if it has mistakes, they are told, and the pipeline goes on as it was.";
+now, and so has each change with --watch; if it has mistakes, they are told, and the pipeline goes on
+as it was.";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -48,6 +50,10 @@ pub struct Args {
     /// for pprof at /debug/pprof/profile?seconds=N.
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<std::net::SocketAddr>,
+    /// Go on with the changed pipeline each time that its file, or a component that it names, has
+    /// changed, as after SIGHUP.
+    #[arg(long)]
+    watch: bool,
     /// Write what the stages spent their time in, for <https://profiler.firefox.com>: a track
     /// for each, with the functions of its component. Costs some speed.
     #[arg(long, value_name = "FILE.json")]
@@ -75,6 +81,7 @@ impl Args {
         Self {
             pipeline,
             metrics: None,
+            watch: false,
             profile: None,
             log_format: LogFormat::Text,
             verbose: false,
@@ -111,7 +118,19 @@ async fn run_async(
     // First of all: it must not end a program that is still building or compiling.
     let hangups = match changes {
         Some(changes) => Some(changes),
-        None => args.pipeline.file().map(|_| hangups()).transpose()?,
+        None => match args.pipeline.file() {
+            Some(file) => {
+                let (sender, hangups) = hangups()?;
+                if args.watch {
+                    watch::watch(file.to_owned(), sender);
+                }
+                Some(hangups)
+            }
+            None if args.watch => {
+                return Err(Error::Usage(anyhow!("--watch is for a pipeline that is a file")));
+            }
+            None => None,
+        },
     };
     let prepared = args.pipeline.prepare(profile.clone()).await?;
     let metrics = prepared.metrics.clone();
