@@ -24,7 +24,7 @@ pub fn same(address: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Finds four numbers up to 255 with dots between them. A fifth may be a port, as tcpdump writes
-/// it; more of them are no address.
+/// it, or belong to an address that begins at the second; more of them are no address.
 fn find_v4(text: &[u8], found: &mut impl FnMut(usize, usize)) {
     let is_digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
     let mut at = 0;
@@ -38,9 +38,12 @@ fn find_v4(text: &[u8], found: &mut impl FnMut(usize, usize)) {
                 at += 1;
             }
             count += 1;
+            let number = std::str::from_utf8(&text[begin..at]).expect("digits are ASCII");
+            let is_byte = number.len() <= 3 && number.parse::<u8>().is_ok();
             if count <= 4 {
-                let number = std::str::from_utf8(&text[begin..at]).expect("digits are ASCII");
-                valid &= number.len() <= 3 && number.parse::<u8>().is_ok();
+                valid &= is_byte;
+            }
+            if count <= 4 || (count == 5 && is_byte) {
                 address_end = at;
             }
             if text.get(at) != Some(&b'.') || !is_digit(at + 1) {
@@ -70,7 +73,7 @@ fn find_v6(text: &[u8], found: &mut impl FnMut(usize, usize)) {
         let mut start = run;
         while start < run_end {
             let is_begin = match start == run {
-                true => !is_word(text[..start].last()),
+                true => !text[..start].last().is_some_and(u8::is_ascii_alphanumeric),
                 false => text[start - 1] == b':',
             };
             let end = is_begin.then(|| longest_v6(&text[start..run_end])).flatten();

@@ -123,8 +123,9 @@ impl Stage for Redact {
                 redacted.extend_from_slice(&text[at..found.start]);
                 at = found.end;
                 let (name, finder) = &self.finders[found.by];
-                // A number of JSON becomes a text.
-                let is_number = json.is_outside_texts(found.start);
+                // A number of JSON becomes a text; for an own pattern, the mask says what it becomes.
+                let is_number =
+                    matches!(finder, Finder::Card) && json.is_outside_texts(found.start);
                 if is_number {
                     if redacted.ends_with(b"-") {
                         redacted.pop();
@@ -229,7 +230,8 @@ mod tests {
             ("client 192.0.2.17:8080 and 10.0.0.1.", "client [ip]:8080 and [ip]."),
             ("oid 1.2.3.4.5.6, 999.1.1.1, 1.2.3", "oid 1.2.3.4.5.6, 999.1.1.1, 1.2.3"),
             // A port as tcpdump writes it.
-            ("10.0.0.1.443 > 10.0.0.2.9", "[ip].443 > [ip].9"),
+            ("10.0.0.1.443 > 10.0.0.2.443", "[ip].443 > [ip].443"),
+            ("1.10.0.0.1 ip_2001:db8::1", "[ip] ip_[ip]"),
             ("[2001:db8::1]:443 fe80::1%eth0 ::1", "[[ip]]:443 [ip]%eth0 [ip]"),
             ("at 12:30:45 std::fmt a:b ::", "at 12:30:45 std::fmt a:b ::"),
             ("::ffff:192.0.2.1 ::ffff:10.0.0.1:80", "[ip] [ip]:80"),
