@@ -29,13 +29,19 @@ impl Error {
 
     /// Prints the error, and returns the exit code.
     pub fn report(self) -> ExitCode {
-        let code = match self {
-            Self::ClosedPipe => return ExitCode::SUCCESS,
+        if !matches!(self, Self::ClosedPipe) {
+            stderr::fail(&self.text());
+        }
+        ExitCode::from(self.code())
+    }
+
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::ClosedPipe => 0,
             Self::Mistakes(_) | Self::Usage(_) => 2,
             Self::Failed(_) => 1,
-        };
-        stderr::fail(&self.text());
-        ExitCode::from(code)
+        }
     }
 
     /// What is printed of it.

@@ -136,6 +136,11 @@ impl PipelineArgs {
         path.is_ok_and(|path| path == *folder)
     }
 
+    /// The same of another file.
+    pub fn with_file(&self, file: &Path) -> Self {
+        Self { pipeline: Some(file.to_owned()), ..self.clone() }
+    }
+
     /// The file of the pipeline, if there is one.
     pub fn file(&self) -> Option<&Path> {
         self.pipeline.as_deref()

@@ -8,7 +8,7 @@ use std::fs;
 
 use snapbox::{Assert, Data};
 
-use crate::harness::{Case, guest, root};
+use crate::harness::{Case, Pipeline, guest, root};
 
 #[test]
 fn every_mistake_is_reported_with_its_place_and_what_to_do() {
@@ -181,4 +181,25 @@ fn the_schema_is_that_of_the_program() {
         let errors: Vec<_> = validator.iter_errors(&json(&right)).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{right}: {errors:?}");
     }
+}
+
+#[test]
+fn several_pipelines_are_checked_and_the_mistakes_of_all_are_told() {
+    let pipeline = |plugin: &str| {
+        Pipeline::new()
+            .source("in", "stdin", "")
+            .stage("stage", plugin, "")
+            .sink("out", "stdout", "")
+            .to_string()
+    };
+    let case = Case::new()
+        .file("a.toml", pipeline("no-such"))
+        .file("b.toml", pipeline("to-upper"))
+        .file("c.toml", pipeline("nor-this"));
+    let checked = case.run(&["check", "a.toml", "b.toml", "c.toml"]).code(2);
+    assert_eq!(checked.stdout, "b: no mistakes (1 source, 1 stage, 1 sink)\n");
+    for wrong in ["no-such", "nor-this", "one mistake in a.toml", "one mistake in c.toml"] {
+        assert!(checked.stderr.contains(wrong), "{wrong:?} is not in {}", checked.stderr);
+    }
+    case.run(&["check", "b.toml", "b.toml"]).ok();
 }
