@@ -49,15 +49,16 @@ fn is_other(text: &[u8], start: usize, end: usize) -> bool {
     let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
     let is_fraction = before.ends_with(b".") && digit(before.get(before.len().wrapping_sub(2)));
     let has_fraction = behind.starts_with(b".") && digit(behind.get(1));
-    // The longest words that are looked at: two SHA-256, or anything before and behind a UUID.
-    const AROUND: usize = 128;
+    // As far as a UUID has characters.
+    const AROUND: usize = 36;
     let is_of_word = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'-';
-    let before: Vec<u8> =
-        before.iter().rev().take(AROUND).take_while(is_of_word).copied().collect();
-    let behind = behind.iter().take(AROUND).take_while(is_of_word).copied();
-    let around: Vec<u8> = before.into_iter().chain(behind).collect();
-    let is_hex = around.iter().any(u8::is_ascii_alphabetic)
-        && around.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-');
+    let before = before.iter().rev().take(AROUND).take_while(is_of_word);
+    let around = before.chain(behind.iter().take(AROUND).take_while(is_of_word));
+    let mut has_letter = false;
+    let is_hex = around.fold(true, |is_hex, byte| {
+        has_letter |= byte.is_ascii_alphabetic();
+        is_hex && (byte.is_ascii_hexdigit() || *byte == b'-')
+    }) && has_letter;
     is_fraction || has_fraction || is_hex
 }
 

@@ -76,6 +76,10 @@ fn find_v6(text: &[u8], found: &mut impl FnMut(usize, usize)) {
                 true => !text[..start].last().is_some_and(u8::is_ascii_alphanumeric),
                 false => text[start - 1] == b':',
             };
+            // What begins with a colon begins with two, and never with three.
+            let is_begin = is_begin
+                && (text[start] != b':'
+                    || text.get(start + 1) == Some(&b':') && text.get(start + 2) != Some(&b':'));
             let end = is_begin.then(|| longest_v6(&text[start..run_end])).flatten();
             let end = end.map(|length| start + length);
             match end.filter(|end| *end < run_end || !is_word(text.get(run_end))) {
