@@ -146,7 +146,11 @@ fn a_pipeline_that_is_killed_ends_as_if_it_had_not_been() {
 
     let disturbed = case(6_000);
     let text = disturbed.read("pipeline.toml");
-    let vary = || fs::write(disturbed.path("pipeline.toml"), varied(&text)).unwrap();
+    // Renamed, so that a process that starts slowly does not read half a file.
+    let vary = || {
+        fs::write(disturbed.path("new.toml"), varied(&text)).unwrap();
+        fs::rename(disturbed.path("new.toml"), disturbed.path("pipeline.toml")).unwrap();
+    };
     let mut killed = 0;
     loop {
         vary();
