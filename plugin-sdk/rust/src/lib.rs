@@ -292,7 +292,7 @@ pub use record::Record;
 pub use saved::{Save, Saved};
 pub use setup::{Field, InputId, Port, Setup, Time};
 pub use template::Template;
-pub use time::{TimeError, parse_rfc3339, rfc3339};
+pub use time::{TimeError, now, parse_rfc3339, rfc3339};
 
 pub use {schemars, serde, serde_json};
 

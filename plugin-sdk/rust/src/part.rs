@@ -9,10 +9,11 @@ use crate::{Field, Row, Setup};
 
 /// A part of a record that holds bytes: in a configuration, `"value"`, `"key"`, or the name of an
 /// attribute. `"attribute:value"` is the attribute that is called `value`, and so on.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Part {
     /// The value.
+    #[default]
     Value,
     /// The key.
     Key,

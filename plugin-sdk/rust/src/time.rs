@@ -1,7 +1,8 @@
-//! Timestamps as text: RFC 3339. The host's codec uses this too, so that a text means the same time
-//! everywhere.
+//! The time of the clock, and timestamps as text in RFC 3339. The host reads and writes the same texts, so that
+//! one means the same time everywhere.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -146,6 +147,13 @@ fn at_the_edge(seconds: i64, nanoseconds: i64) -> Result<i64, TimeError> {
     let time = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
     // The smallest value stands for no time.
     i64::try_from(time).ok().filter(|&time| time != crate::NO_TIME).ok_or(TimeError::Range)
+}
+
+/// The time of the clock, in nanoseconds since the Unix epoch. A stage whose grants fix the clock sees
+/// that one.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Nanoseconds since the Unix epoch as RFC 3339, in UTC.

@@ -1,12 +1,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use pipehost_plugin::schemars::{self, JsonSchema};
 use pipehost_plugin::serde::Deserialize;
 use pipehost_plugin::{
-    Checkpoint, Error, Field, Out, Period, Record, Rejection, Save, Saved, Setup, Stage, Time,
+    Checkpoint, Error, Field, Out, Period, Record, Rejection, Save, Saved, Setup, Stage, Time, now,
 };
 
 #[derive(Deserialize, JsonSchema)]
@@ -121,8 +120,7 @@ impl Stage for Dedupe {
 
     fn begin_batch(&mut self) {
         if self.within.is_some() && self.time.is_none() {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            self.now = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+            self.now = now();
             self.forget_before(self.now);
         }
     }

@@ -17,12 +17,8 @@ pub struct Config {
     /// of Apache (`LogFormat`). Without it, a line is in one of these two.
     format: Option<String>,
     /// What is parsed: `value`, `key`, or an attribute by its name.
-    #[serde(default = "value")]
+    #[serde(default)]
     from: Part,
-}
-
-fn value() -> Part {
-    Part::Value
 }
 
 /// The time becomes that of the record, and the rest attributes. A `-` is as if it were not there.

@@ -15,7 +15,7 @@ pub struct Config {
     #[serde(default)]
     patterns: BTreeMap<String, String>,
     /// What is parsed: `value`, `key`, or an attribute by its name.
-    #[serde(default = "value")]
+    #[serde(default)]
     from: Part,
     /// What happens to a record that the pattern does not match.
     #[serde(default)]
@@ -30,10 +30,6 @@ enum Unmatched {
     Reject,
     /// It goes on as it is.
     Keep,
-}
-
-fn value() -> Part {
-    Part::Value
 }
 
 /// A pattern may be found anywhere in the text: `^` and `$` bind it to the begin and the end.

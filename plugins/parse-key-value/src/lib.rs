@@ -10,7 +10,7 @@ use pairs::{Pair, Pairs};
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
 pub struct Config {
     /// What is parsed: `value`, `key`, or an attribute by its name.
-    #[serde(default = "value")]
+    #[serde(default)]
     from: Part,
     /// Names that become attributes; without it, all of them.
     attributes: Option<Vec<String>>,
@@ -20,10 +20,6 @@ pub struct Config {
     /// The character between two pairs. Spaces around a pair are no part of it.
     #[serde(default = "space")]
     delimiter: char,
-}
-
-fn value() -> Part {
-    Part::Value
 }
 
 fn equals() -> char {

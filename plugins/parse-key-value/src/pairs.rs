@@ -76,8 +76,8 @@ impl Pairs {
         }
         // In single quotes, nothing is escaped, and an apostrophe alone is no quote.
         if let Some(quoted) = text.strip_prefix(b"'") {
-            // So far, a value in single quotes is looked for: otherwise one that is not closed would
-            // have the whole record looked at for each of them.
+            // The closing quote is among so many bytes. Without a bound, the rest of the record would be
+            // read again for each quote that is not closed.
             const MOST: usize = 4096;
             let ends = |at: usize| {
                 quoted[at] == b'\'' && quoted.get(at + 1).is_none_or(|next| self.divides(*next))

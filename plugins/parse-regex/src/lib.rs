@@ -10,7 +10,7 @@ pub struct Config {
     /// `(?<level>[A-Z]+)`.
     pattern: String,
     /// What is parsed: `value`, `key`, or an attribute by its name.
-    #[serde(default = "value")]
+    #[serde(default)]
     from: Part,
     /// What happens to a record that the pattern does not match.
     #[serde(default)]
@@ -25,10 +25,6 @@ enum Unmatched {
     Reject,
     /// It goes on as it is.
     Keep,
-}
-
-fn value() -> Part {
-    Part::Value
 }
 
 /// Each named group that took part in the match becomes an attribute of its name.

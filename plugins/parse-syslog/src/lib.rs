@@ -1,12 +1,10 @@
 mod rfc3164;
 mod rfc5424;
 
-use std::time::SystemTime;
-
 use jiff::tz::TimeZone;
 use pipehost_plugin::schemars::{self, JsonSchema};
 use pipehost_plugin::serde::Deserialize;
-use pipehost_plugin::{Error, Field, Out, Part, Record, Rejection, Row, Setup, Stage};
+use pipehost_plugin::{Error, Field, Out, Part, Record, Rejection, Row, Setup, Stage, now};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
@@ -14,7 +12,7 @@ pub struct Config {
     /// The protocol; without it, either.
     protocol: Option<Protocol>,
     /// What is parsed: `value`, `key`, or an attribute by its name.
-    #[serde(default = "value")]
+    #[serde(default)]
     from: Part,
     /// The time zone of times that do not say their own, as those of RFC 3164: such as
     /// `Europe/Berlin`.
@@ -29,10 +27,6 @@ enum Protocol {
     Rfc5424,
     /// `<34>Oct 11 22:14:15 host app[1]: message`
     Rfc3164,
-}
-
-fn value() -> Part {
-    Part::Value
 }
 
 fn zone() -> String {
@@ -64,8 +58,7 @@ impl Stage for ParseSyslog {
     }
 
     fn begin_batch(&mut self) {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.now = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+        self.now = now();
     }
 
     fn process(&mut self, record: &Record, out: &mut Out) -> Result<(), Rejection> {

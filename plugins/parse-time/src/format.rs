@@ -1,13 +1,11 @@
 //! Ways to write a time.
 
-use std::time::SystemTime;
-
 use jiff::civil::Time;
 use jiff::fmt::rfc2822;
 use jiff::fmt::strtime::{self, BrokenDownTime};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
-use pipehost_plugin::{Error, NO_TIME, parse_rfc3339};
+use pipehost_plugin::{Error, NO_TIME, now, parse_rfc3339};
 
 pub enum Format {
     Rfc3339,
@@ -76,8 +74,7 @@ impl Format {
                 if *has_year {
                     return at(&read, zone);
                 }
-                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
-                let now = i64::try_from(now.as_nanos()).ok()?;
+                let now = now();
                 let year = Timestamp::from_nanosecond(now.into())
                     .ok()?
                     .to_zoned_datetime(zone.clone())

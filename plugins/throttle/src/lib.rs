@@ -1,12 +1,11 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use pipehost_plugin::schemars::{self, JsonSchema};
 use pipehost_plugin::serde::Deserialize;
 use pipehost_plugin::{
     Checkpoint, Error, Field, Out, Part, Period, Port, Record, Rejection, Save, Saved, Setup,
-    Stage, Time,
+    Stage, Time, now,
 };
 
 #[derive(Deserialize, JsonSchema)]
@@ -132,8 +131,7 @@ impl Stage for Throttle {
 
     fn begin_batch(&mut self) {
         if self.time.is_none() {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            self.now = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+            self.now = now();
         }
     }
 

@@ -23,39 +23,34 @@ pub fn hide(text: &str, shown: &str) {
     let mut all: BTreeMap<String, String> = hidden.drain(..).collect();
     for text in std::iter::once(text).chain(text.lines().map(str::trim)) {
         for form in forms(text) {
-            if form.len() >= SHORTEST {
-                all.entry(form).or_insert_with(|| shown.to_owned());
-            }
+            all.entry(form).or_insert_with(|| shown.to_owned());
         }
     }
     *hidden = all.into_iter().collect();
     hidden.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
 }
 
-/// A text as it is, in Rust's `Debug` form, in JSON, in a URL, and as what strangers write.
+/// A text as it is, in Rust's `Debug` form, in JSON, in JSON within JSON (such as what a stage says of
+/// its input), in a URL, and as what strangers write.
 fn forms(text: &str) -> Vec<String> {
+    if text.len() < SHORTEST {
+        return Vec::new();
+    }
     let unquoted = |quoted: String| quoted[1..quoted.len() - 1].to_owned();
-    let mut forms = vec![
+    let in_json = |text: &str| unquoted(Value::from(text).to_string());
+    let in_form: String = byte_serialize(text.as_bytes()).collect();
+    let in_url = in_form.replace('+', "%20");
+    vec![
         text.to_owned(),
         unquoted(format!("{text:?}")),
-        unquoted(Value::from(text).to_string()),
-        byte_serialize(text.as_bytes()).collect(),
-        byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20"),
+        in_json(text),
+        in_json(&in_json(text)),
         // RFC 3986, section 2.3.
-        byte_serialize(text.as_bytes())
-            .collect::<String>()
-            .replace('+', "%20")
-            .replace("%7E", "~")
-            .replace('*', "%2A"),
+        in_url.replace("%7E", "~").replace('*', "%2A"),
+        in_url,
+        in_form,
         Foreign::new(text).whole().to_string(),
-    ];
-    // A message of JSON in JSON, such as a stage's about its input.
-    let in_json = unquoted(Value::from(&*forms[2]).to_string());
-    forms.push(in_json);
-    if text.len() < SHORTEST {
-        forms.clear();
-    }
-    forms
+    ]
 }
 
 /// A text with names in place of secrets.
