@@ -64,6 +64,8 @@ fn a_change_is_built_and_replaces_the_stage_while_the_pipeline_runs() {
     says("the stage goes on as it was");
 
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    // The end of stdin must not come first.
+    says("draining");
     drop(stdin);
     wait(child).code(130);
 }
