@@ -6,7 +6,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::verbs::{
     bench, build, check, completions, dead_letter, dev, graph, inspect, man, new, registry, run,
-    schema, stages, state, test,
+    schema, stages, state, tap, test, top,
 };
 
 /// Runs data pipelines whose stages are sandboxed WebAssembly components.
@@ -30,6 +30,12 @@ enum Verb {
     /// Run a pipeline until its sources end, and print a summary.
     #[command(long_about = run::ABOUT, after_help = EXIT_CODES)]
     Run(run::Args),
+    /// Show what a pipeline that runs does now: rates, lags, waits, the bottleneck.
+    #[command(long_about = top::ABOUT)]
+    Top(top::Args),
+    /// Show the records that pass a node of a pipeline that runs.
+    #[command(long_about = tap::ABOUT)]
+    Tap(tap::Args),
     /// Check a pipeline without running it, and report every mistake.
     Check(check::Args),
     /// Draw a pipeline.
@@ -78,6 +84,8 @@ enum Verb {
 pub fn main(cli: Cli) -> ExitCode {
     let result = match cli.verb {
         Verb::Run(args) => run::run(args, None),
+        Verb::Top(args) => top::top(&args),
+        Verb::Tap(args) => tap::tap(&args),
         Verb::Check(args) => check::check(&args),
         Verb::Graph(args) => graph::graph(&args),
         Verb::Inspect(args) => inspect::inspect(&args),

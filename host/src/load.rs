@@ -5,11 +5,11 @@ use std::env::VarError;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use crate::error::Error;
 use crate::setting::set_member;
-use crate::{grant, remote};
+use crate::{grant, remote, seen};
 use pipehost_config::limits::Fuel;
 use pipehost_config::mistake::{self, Mistake};
 use pipehost_config::{
@@ -19,8 +19,8 @@ use pipehost_config::{
 use pipehost_observe::log::{secrets, stderr};
 use pipehost_observe::metrics::Metrics;
 use pipehost_observe::profile::GuestProfile;
+use pipehost_observe::tap::Look;
 use pipehost_pipeline::prepare::{Options, Prepared, prepare};
-use pipehost_sandbox::Tap;
 
 /// Which pipeline, and what of it is overridden.
 #[derive(Debug, Clone, clap::Args)]
@@ -66,9 +66,25 @@ pub struct PipelineArgs {
 /// A stage that is being written.
 #[derive(Debug, Clone)]
 pub struct Development {
-    /// Its folder, as a canonical path.
-    pub folder: PathBuf,
-    pub tap: Tap,
+    folder: PathBuf,
+    /// Begins to show what the stage does.
+    begin: Arc<Once>,
+}
+
+impl Development {
+    /// `folder` is a canonical path.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder, begin: Arc::new(Once::new()) }
+    }
+
+    /// Shows what the stage of this name is given and what it answers.
+    fn show(&self, stage: &str, ports: Vec<String>, metrics: &Metrics) {
+        let (stage, node) = (stage.to_owned(), metrics.node(stage));
+        self.begin.call_once(|| {
+            let tap = node.tap.tap(Look::Node);
+            std::thread::spawn(move || seen::show(&stage, &ports, tap));
+        });
+    }
 }
 
 impl PipelineArgs {
@@ -109,24 +125,28 @@ impl PipelineArgs {
         self.prepare_with(options, GOES_ON).await
     }
 
-    async fn prepare_with(&self, options: Options<'_>, outcome: &str) -> Result<Prepared, Error> {
+    async fn prepare_with(&self, options: Options, outcome: &str) -> Result<Prepared, Error> {
         let mut loaded = pipeline(self)?;
         let mut known = std::mem::take(&mut loaded.mistakes);
         remote::fetch(&mut loaded.config, self.file(), &mut known).await;
         let mut say = stderr::say;
-        let tap = self.development.as_ref().map(|development| development.tap.clone());
-        let tapped = |stage: &Stage| tap.clone().filter(|_| self.is_being_written(stage));
-        if self.development.is_some()
-            && !loaded.config.stages.iter().any(|s| self.is_being_written(s))
-        {
+        let written = loaded.config.stages.iter().find(|stage| self.is_being_written(stage));
+        let written = written.map(|stage| stage.name.value.clone());
+        if self.development.is_some() && written.is_none() {
             return Err(Error::Usage(anyhow!(
                 "no stage of {} has the folder that is being written as its `plugin`",
                 loaded.path.display()
             )));
         }
-        let options = Options { tapped: Some(&tapped), ..options };
         let prepared = prepare(loaded.config.clone(), known, options, &mut say).await;
-        prepared.map_err(|mistakes| loaded.render_with(&mistakes, outcome))
+        let prepared = prepared.map_err(|mistakes| loaded.render_with(&mistakes, outcome))?;
+        if let (Some(development), Some(stage)) = (&self.development, written) {
+            let stages = prepared.config.stages.iter().zip(&prepared.runners);
+            let mut found = stages.filter(|(other, _)| other.name.value == stage);
+            let ports = found.next().map(|(_, runner)| runner.plan().ports.clone());
+            development.show(&stage, ports.unwrap_or_default(), &prepared.metrics);
+        }
+        Ok(prepared)
     }
 
     /// Whether a stage is the one that is being written.
@@ -175,7 +195,7 @@ impl Loaded {
 }
 
 /// The options that every pipeline is prepared with.
-pub fn options() -> Options<'static> {
+pub fn options() -> Options {
     Options { bundled: pipehost_stages::STAGES, ..Options::default() }
 }
 

@@ -2,6 +2,7 @@
 
 mod cli;
 mod closed;
+mod control;
 mod error;
 mod facts;
 mod grant;
@@ -13,6 +14,7 @@ mod seen;
 mod setting;
 mod signals;
 mod summary;
+mod table;
 mod verbs;
 
 use std::process::ExitCode;

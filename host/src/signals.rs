@@ -30,18 +30,20 @@ fn is_ignored(kind: SignalKind) -> bool {
     ignored.is_some_and(|mask| mask & (1 << (kind.as_raw_value() - 1)) != 0)
 }
 
+/// Requests to a run, and where others may send them too.
+pub type Requests = (mpsc::Sender<Request>, mpsc::Receiver<Request>);
+
 /// Receives SIGINT, SIGTERM and SIGHUP from now on: all end the run.
-pub fn signals() -> Result<mpsc::Receiver<Request>, Error> {
-    let (send, receive) = mpsc::channel(4);
-    end_on(&[SignalKind::interrupt(), SignalKind::terminate()], &send)?;
+pub fn signals() -> Result<Requests, Error> {
+    let (send, receive) = stops()?;
     if !is_ignored(SignalKind::hangup()) {
         end_on(&[SignalKind::hangup()], &send)?;
     }
-    Ok(receive)
+    Ok((send, receive))
 }
 
-/// Receives SIGINT and SIGTERM from now on, which end the run. Others may send to it too.
-pub fn stops() -> Result<(mpsc::Sender<Request>, mpsc::Receiver<Request>), Error> {
+/// Receives SIGINT and SIGTERM from now on, which end the run.
+pub fn stops() -> Result<Requests, Error> {
     let (send, receive) = mpsc::channel(4);
     end_on(&[SignalKind::interrupt(), SignalKind::terminate()], &send)?;
     Ok((send, receive))

@@ -7,7 +7,11 @@ use pipehost_config::graph::NodeId;
 use pipehost_observe::metrics::{Activity, Cause};
 use pipehost_pipeline::{Node, Nodes, RunReport};
 use pipehost_record::foreign::Foreign;
+use pipehost_serve::change::{self, Bottleneck, Change};
+use pipehost_serve::status;
 use serde_json::{Map, Value, json};
+
+use crate::table::Table;
 
 /// Columns of a terminal that nobody has made wider.
 const WIDTH: usize = 80;
@@ -18,12 +22,8 @@ pub fn render(name: &str, nodes: &Nodes, processed: u64, ending: &RunReport) -> 
     for line in table(nodes, ending.elapsed) {
         let _ = writeln!(out, "{line}");
     }
-    if let Some((node, busy)) = busiest(nodes, ending.elapsed) {
-        let (name, busy) = (&node.name, percent(busy));
-        let _ = write!(
-            out,
-            "\nbottleneck: the others wait for `{name}`: it is busy {busy} of the time\n"
-        );
+    if let Some(bottleneck) = bottleneck(nodes, ending.elapsed) {
+        let _ = write!(out, "\nbottleneck: {}\n", why(&bottleneck));
     }
     for node in nodes {
         for note in notes(node) {
@@ -64,10 +64,12 @@ pub fn fields(nodes: &Nodes, processed: u64, ending: &RunReport) -> Map<String, 
             "copying_seconds": metrics.seconds(Activity::Copying),
             "starved_seconds": metrics.seconds(Activity::WaitingForInput),
             "blocked_seconds": metrics.seconds(Activity::WaitingForOutput),
+            "retrying_seconds": metrics.seconds(Activity::WaitingToRetry),
+            "held_seconds": metrics.seconds(Activity::WaitingForRate),
             "notes": notes(node),
         })
     });
-    let bottleneck = busiest(nodes, ending.elapsed).map(|(node, _)| node.name.clone());
+    let bottleneck = bottleneck(nodes, ending.elapsed).map(|bottleneck| bottleneck.node);
     Map::from_iter([
         ("records".to_owned(), processed.into()),
         ("seconds".to_owned(), seconds.into()),
@@ -76,61 +78,44 @@ pub fn fields(nodes: &Nodes, processed: u64, ending: &RunReport) -> Map<String, 
     ])
 }
 
-/// The lines of the table. What is zero in all nodes is left out, then what matters least until the
-/// rest fits into the width; what still does not is a name, and is cut.
+/// The lines of the table.
 fn table(nodes: &Nodes, elapsed: Duration) -> Vec<String> {
-    let head = [
-        "", "in", "out", "rejected", "dropped", "time", "fuel", "queue", "works", "copies",
-        "starved", "blocked",
-    ];
-    const LEAST_FIRST: [&str; 7] =
-        ["copies", "fuel", "queue", "starved", "blocked", "time", "works"];
-    let mut rows: Vec<[String; 12]> = nodes.iter().map(|node| row(node, elapsed)).collect();
-    let is_shown = |column: usize, rows: &[[String; 12]]| {
-        column < 3 || rows.iter().any(|row| !["-", "0", "0 %"].contains(&&*row[column]))
-    };
-    let mut shown: Vec<usize> = (0..head.len()).filter(|column| is_shown(*column, &rows)).collect();
-    let width = |column: usize, rows: &[[String; 12]]| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([head[column].len()]).max().unwrap_or(0)
-    };
-    const NAME: usize = 20;
-    let wide = |shown: &[usize], name: usize| -> usize {
-        2 + name + shown[1..].iter().map(|column| 2 + width(*column, &rows)).sum::<usize>()
-    };
-    for left_out in LEAST_FIRST {
-        if wide(&shown, width(0, &rows).min(NAME)) > WIDTH {
-            shown.retain(|column| head[*column] != left_out);
-        }
+    Table {
+        head: &[
+            "", "in", "out", "rejected", "dropped", "time", "fuel", "queue", "works", "copies",
+            "starved", "blocked", "retries", "held",
+        ],
+        rows: nodes.iter().map(|node| row(node, elapsed)).collect(),
+        always: 3,
+        least_first: &[
+            "copies", "fuel", "queue", "starved", "blocked", "time", "works", "retries", "held",
+        ],
+        left: &[],
     }
-    let longest = WIDTH.saturating_sub(wide(&shown, 0)).max(NAME);
-    for [name, ..] in &mut rows {
-        if name.chars().count() > longest {
-            *name = name.chars().take(longest - 1).chain(['…']).collect();
-        }
-    }
-    let widths: Vec<usize> = (0..head.len()).map(|column| width(column, &rows)).collect();
-    let line = |cells: &[&str]| {
-        let mut line = format!("  {:<1$}", cells[0], widths[0]);
-        for &column in &shown[1..] {
-            let _ = write!(line, "  {:>1$}", cells[column], widths[column]);
-        }
-        line.trim_end().to_owned()
-    };
-    let lines = rows.iter().map(|row| line(&row.each_ref().map(String::as_str)));
-    std::iter::once(line(&head)).chain(lines).collect()
+    .lines(WIDTH)
 }
 
-/// The node that is busy for most of its time, if there is one: more workers for it, or less work,
-/// make the pipeline faster.
-fn busiest(nodes: &Nodes, elapsed: Duration) -> Option<(&Node, f64)> {
-    let busy = |node: &Node| {
-        let seconds =
-            node.metrics.seconds(Activity::Working) + node.metrics.seconds(Activity::Copying);
-        seconds / elapsed.as_secs_f64().max(1e-9) / lanes(node) as f64
-    };
-    let most = nodes.iter().map(|node| (node, busy(node))).max_by(|a, b| a.1.total_cmp(&b.1));
-    most.filter(|(_, busy)| *busy > 0.5 && nodes.len() > 1)
+/// The node that holds the others up, if there is one.
+fn bottleneck(nodes: &Nodes, elapsed: Duration) -> Option<Bottleneck> {
+    let nodes = status::of_nodes(nodes);
+    let changes: Vec<_> = nodes.iter().map(|node| Change::of(None, node, elapsed)).collect();
+    change::bottleneck(&nodes, &changes)
+}
+
+/// What a bottleneck does, for the operator.
+pub fn why(bottleneck: &Bottleneck) -> String {
+    let (name, busy) = (&bottleneck.node, percent(bottleneck.busy));
+    match bottleneck.doing {
+        Activity::WaitingToRetry => {
+            format!(
+                "the others wait for `{name}`: it tries again and again, or waits to, {busy} of the time"
+            )
+        }
+        Activity::WaitingForRate => {
+            format!("the others wait for `{name}`: it is held to its `rate`, {busy} of the time")
+        }
+        _ => format!("the others wait for `{name}`: it is busy {busy} of the time"),
+    }
 }
 
 /// The most lanes that a node had.
@@ -138,7 +123,7 @@ fn lanes(node: &Node) -> i64 {
     node.metrics.lanes.get().max(1)
 }
 
-fn row(node: &Node, elapsed: Duration) -> [String; 12] {
+fn row(node: &Node, elapsed: Duration) -> Vec<String> {
     let metrics = &node.metrics;
     let is_stage = matches!(node.id, NodeId::Stage(_));
     let is_source = matches!(node.id, NodeId::Source(_));
@@ -148,7 +133,7 @@ fn row(node: &Node, elapsed: Duration) -> [String; 12] {
     let share = |doing, workers: i64| {
         percent(metrics.seconds(doing) / elapsed.as_secs_f64().max(1e-9) / workers as f64)
     };
-    [
+    vec![
         name,
         number(metrics.records_in.get()),
         number(metrics.records_out.get()),
@@ -164,6 +149,8 @@ fn row(node: &Node, elapsed: Duration) -> [String; 12] {
         only(is_stage, share(Activity::Copying, lanes)),
         share(Activity::WaitingForInput, 1),
         only(!matches!(node.id, NodeId::Sink(_)), share(Activity::WaitingForOutput, 1)),
+        share(Activity::WaitingToRetry, lanes),
+        share(Activity::WaitingForRate, lanes),
     ]
 }
 
@@ -243,7 +230,7 @@ fn times(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{} times", number(count)) }
 }
 
-fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     format!("{:.0} %", 100.0 * share)
 }
 
@@ -253,7 +240,7 @@ pub fn number(n: u64) -> String {
 }
 
 /// In three digits: 12.3M.
-fn short(n: u64) -> String {
+pub fn short(n: u64) -> String {
     let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     match units.into_iter().find(|(size, _)| n as f64 >= *size) {
         Some((size, unit)) => format!("{:.1}{unit}", n as f64 / size),

@@ -1,7 +1,6 @@
 //! What a connector does: the traits of sources and sinks, and what they speak of.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 use serde_json::Value;
@@ -9,31 +8,6 @@ use serde_json::Value;
 use pipehost_codec::Decoded;
 use pipehost_files::rename::Rename;
 use pipehost_record::{Batch, Rejected};
-
-/// How far a source has been read, in bytes or records.
-#[derive(Debug, Default)]
-pub struct Progress {
-    done: AtomicU64,
-    /// 0: the source has no known end.
-    pub(crate) total: AtomicU64,
-}
-
-impl Progress {
-    pub(crate) fn add(&self, done: u64) {
-        self.done.fetch_add(done, Ordering::Relaxed);
-    }
-
-    /// Bytes or records read so far.
-    pub fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
-    }
-
-    /// The part read so far, from 0 to 1; `None` if the source has no known end.
-    pub fn fraction(&self) -> Option<f64> {
-        let total = self.total.load(Ordering::Relaxed);
-        (total > 0).then(|| (self.done.load(Ordering::Relaxed) as f64 / total as f64).min(1.0))
-    }
-}
 
 /// What a source does. The defaults are those of one that nothing is saved of, and that nobody
 /// waits for.

@@ -3,16 +3,15 @@
 use anyhow::Result;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::connector::Progress;
 use crate::connector::SourceConnector;
 use pipehost_codec::Decoded;
 use pipehost_config::Generate;
+use pipehost_observe::progress::Progress;
 use pipehost_record::template::Template;
 
 pub struct Generator {
@@ -27,8 +26,9 @@ pub struct Generator {
 
 impl Generator {
     pub(crate) fn new(config: Generate, position: Option<&Value>, progress: Arc<Progress>) -> Self {
-        progress.total.store(config.count.unwrap_or(0), Ordering::Relaxed);
+        progress.set_total(config.count.unwrap_or(0));
         let before = position.and_then(Value::as_u64).unwrap_or(0);
+        progress.add(before);
         Self { config, made: before, before, start: None, place: "generate".into(), progress }
     }
 }

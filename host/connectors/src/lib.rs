@@ -15,7 +15,7 @@ mod source;
 mod sqlite;
 mod stdio;
 
-pub use connector::{Progress, Resume, SinkError, Synced};
+pub use connector::{Resume, SinkError, Synced};
 pub use file::{WrittenFiles, written_extent};
 pub use http::Acknowledgements;
 pub use sink::{Sink, described};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::connector::{Progress, SourceConnector};
+use crate::connector::SourceConnector;
 use crate::file::{self, BytesSource, WrittenFiles};
 use crate::generate::Generator;
 use crate::http::{Acknowledgements, HttpSource};
@@ -16,6 +16,7 @@ use crate::stdio::Stdin;
 use pipehost_codec::Decoded;
 use pipehost_config::{FileSource, SourceKind};
 use pipehost_observe::pace::Pace;
+use pipehost_observe::progress::Progress;
 use pipehost_record::Letter;
 
 /// How far a source was read, as a checkpoint has it.
@@ -113,7 +114,9 @@ impl Source {
             SourceKind::Http(http) => {
                 Connector::Http(HttpSource::open(http, acknowledgements)?.into())
             }
-            SourceKind::Sqlite(sqlite) => Connector::Sqlite(SqliteSource::open(sqlite, position)?),
+            SourceKind::Sqlite(sqlite) => {
+                Connector::Sqlite(SqliteSource::open(sqlite, position, progress)?)
+            }
         };
         Ok(connector.into())
     }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,7 +19,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -43,9 +43,59 @@ pub fn connections(most: usize) -> usize {
     most.min(spare).max(16)
 }
 
+/// Where clients connect.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+/// The same, for tokio.
+enum Accepting {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl Accepting {
+    fn new(listener: Listener) -> io::Result<Self> {
+        Ok(match listener {
+            Listener::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Self::Tcp(tokio::net::TcpListener::from_std(listener)?)
+            }
+            Listener::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                Self::Unix(tokio::net::UnixListener::from_std(listener)?)
+            }
+        })
+    }
+
+    /// The next connection. Cancel-safe.
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                Box::new(stream)
+            }
+            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+        })
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 /// A server, until it is stopped.
 pub struct Server {
-    pub listener: TcpListener,
+    pub listener: Listener,
     pub router: Router,
     pub tls: Option<TlsAcceptor>,
     pub connections: usize,
@@ -59,8 +109,7 @@ impl Server {
     /// # Errors
     /// If the listener cannot be used.
     pub async fn run(self) -> io::Result<()> {
-        self.listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let listener = Accepting::new(self.listener)?;
         let places = Arc::new(Places { most: self.connections, ..Places::default() });
         let mut tasks = JoinSet::new();
         loop {
@@ -73,7 +122,7 @@ impl Server {
                 () = self.stop.cancelled() => break,
             };
             let stream = match accepted {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
                     // This one failed, or no file descriptor is free: wait, and go on.
                     tracing::debug!("a connection was not accepted: {error}");
@@ -92,13 +141,12 @@ impl Server {
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     tls: Option<TlsAcceptor>,
     router: Router,
     place: ConnectionSlot,
     stop: CancellationToken,
 ) {
-    let _ = stream.set_nodelay(true);
     let evicted = place.evicted.clone();
     let serve = async {
         match tls {

@@ -4,17 +4,26 @@
 //! mix. The summary at the end of a run reads the same numbers that `/metrics` serves.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
+use pipehost_record::NO_TIME;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 
+pub use crate::activity::{Activity, Ongoing};
+
+use crate::activity::{Activities, Interruption};
 use crate::own::{OfCall, OwnMetrics};
+use crate::progress::{Lag, Progress};
+use crate::tap::TapPoint;
 use prometheus::{
-    Counter, CounterVec, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
@@ -112,6 +121,9 @@ node_metrics! {
     /// Batches waiting in front of this node.
     queue: IntGauge = "pipeline_stage_queue_depth_batches",
         "Batches waiting in front of a stage or sink.";
+    /// How many batches all queues in front of this node hold at most.
+    queue_capacity: IntGauge = "pipeline_stage_queue_capacity_batches",
+        "Batches that the queues in front of a stage or sink hold at most.";
     /// Its lanes, or its workers.
     lanes: IntGauge = "pipeline_stage_lanes",
         "Lanes of a stage: each has an instance of its own.";
@@ -146,7 +158,13 @@ pub struct Metrics {
     duration: HistogramVec,
     batch: HistogramVec,
     seconds: CounterVec,
+    lag_bytes: IntGaugeVec,
+    lag_records: IntGaugeVec,
+    last_record: GaugeVec,
+    watermark: GaugeVec,
     own: OwnMetrics,
+    /// By name: a pipeline that replaces another one goes on with them.
+    nodes: Mutex<HashMap<String, Arc<NodeMetrics>>>,
 }
 
 /// The metrics of one source, stage or sink.
@@ -158,13 +176,20 @@ pub struct NodeMetrics {
     pub duration: Histogram,
     /// Records in a batch that came in.
     pub batch: Histogram,
-    seconds: [Counter; Activity::ALL.len()],
+    activities: Activities,
     failures: [IntCounter; Cause::ALL.len()],
     rescued: [IntCounter; Cause::ALL.len()],
     /// The most batches that one queue in front of this node held.
     queue_peak: AtomicUsize,
     /// Records that came in and are not yet sent on, written or rejected.
     pub in_flight: AtomicI64,
+    /// In nanoseconds since the Unix epoch; [`NO_TIME`] before the first one.
+    last_record: AtomicI64,
+    watermark: AtomicI64,
+    /// Of a source.
+    progress: Mutex<Option<Arc<Progress>>>,
+    /// Where one can look at what passes through it.
+    pub tap: Arc<TapPoint>,
 }
 
 impl Deref for NodeMetrics {
@@ -215,33 +240,6 @@ impl Cause {
             Self::Output => "output",
             Self::Contract => "contract",
             Self::Error => "error",
-        }
-    }
-}
-
-/// What a node spends its time on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activity {
-    /// Its own work: a guest computes, a source decodes, a sink writes.
-    Working,
-    /// Copies columns into the sandbox and out of it.
-    Copying,
-    WaitingForInput,
-    /// A downstream queue is full.
-    WaitingForOutput,
-}
-
-impl Activity {
-    pub const ALL: [Self; 4] =
-        [Self::Working, Self::Copying, Self::WaitingForInput, Self::WaitingForOutput];
-
-    /// The value of the label.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Working => "working",
-            Self::Copying => "copying",
-            Self::WaitingForInput => "waiting_for_input",
-            Self::WaitingForOutput => "waiting_for_output",
         }
     }
 }
@@ -350,7 +348,39 @@ impl Metrics {
                 ),
                 &["stage", "doing"],
             )),
+            lag_bytes: registrar.add(IntGaugeVec::new(
+                Opts::new(
+                    "pipeline_source_lag_bytes",
+                    "Bytes that are in the files of a source and are not read yet.",
+                ),
+                &["stage"],
+            )),
+            lag_records: registrar.add(IntGaugeVec::new(
+                Opts::new(
+                    "pipeline_source_lag_records",
+                    "Rows that are in the table of a source and are not read yet; 1,000,000 stands \
+                     for that many or more.",
+                ),
+                &["stage"],
+            )),
+            last_record: registrar.add(GaugeVec::new(
+                Opts::new(
+                    "pipeline_stage_last_record_timestamp_seconds",
+                    "Timestamp of the last record that a source sent or a stage or sink took in, in \
+                     seconds since the Unix epoch.",
+                ),
+                &["stage"],
+            )),
+            watermark: registrar.add(GaugeVec::new(
+                Opts::new(
+                    "pipeline_stage_watermark_timestamp_seconds",
+                    "Watermark that a source or stage sent or a sink received last, in seconds since \
+                     the Unix epoch.",
+                ),
+                &["stage"],
+            )),
             own: OwnMetrics::default(),
+            nodes: Mutex::default(),
             pipeline: pipeline.to_owned(),
             registry: registrar.0,
         }
@@ -358,20 +388,54 @@ impl Metrics {
 
     /// The metrics of the node of this name.
     pub fn node(&self, name: &str) -> Arc<NodeMetrics> {
+        let mut nodes = self.nodes.lock().expect("nobody panics here");
+        nodes.entry(name.to_owned()).or_insert_with(|| self.new_node(name)).clone()
+    }
+
+    fn new_node(&self, name: &str) -> Arc<NodeMetrics> {
         Arc::new(NodeMetrics {
             name: name.to_owned(),
             own: self.own.clone(),
             counts: self.families.node(name),
             duration: self.duration.with_label_values(&[name]),
             batch: self.batch.with_label_values(&[name]),
-            seconds: Activity::ALL
-                .map(|activity| self.seconds.with_label_values(&[name, activity.name()])),
+            activities: Activities::default(),
             failures: Cause::ALL
                 .map(|cause| self.failures.with_label_values(&[name, cause.name()])),
             rescued: Cause::ALL.map(|cause| self.rescued.with_label_values(&[name, cause.name()])),
             queue_peak: AtomicUsize::new(0),
             in_flight: AtomicI64::new(0),
+            last_record: AtomicI64::new(NO_TIME),
+            watermark: AtomicI64::new(NO_TIME),
+            progress: Mutex::default(),
+            tap: Arc::default(),
         })
+    }
+
+    /// Brings up to date what changes by itself.
+    fn refresh(&self) {
+        let nodes = self.nodes.lock().expect("nobody panics here");
+        for (name, node) in &*nodes {
+            let label = &[name.as_str()];
+            for activity in Activity::ALL {
+                let seconds = self.seconds.with_label_values(&[name, activity.name()]);
+                // Time may move to another activity: a counter never goes back.
+                seconds.inc_by((node.seconds(activity) - seconds.get()).max(0.0));
+            }
+            match node.lag() {
+                Some(Lag::Bytes(lag)) => self.lag_bytes.with_label_values(label).set(lag as i64),
+                Some(Lag::Records(lag)) => {
+                    self.lag_records.with_label_values(label).set(lag as i64)
+                }
+                None => {}
+            }
+            if let Some(time) = node.last_record() {
+                self.last_record.with_label_values(label).set(time as f64 / 1e9);
+            }
+            if let Some(time) = node.watermark() {
+                self.watermark.with_label_values(label).set(time as f64 / 1e9);
+            }
+        }
     }
 
     /// Counts a checkpoint that took this long to write.
@@ -399,6 +463,7 @@ impl Metrics {
 
     /// The Prometheus text format, version 0.0.4.
     pub fn text(&self) -> String {
+        self.refresh();
         let mut text = Vec::new();
         TextEncoder::new()
             .encode(&self.registry.gather(), &mut text)
@@ -433,14 +498,73 @@ impl NodeMetrics {
         }
     }
 
-    /// Adds time spent on an activity.
+    /// Adds time that was spent on an activity.
     pub fn spent(&self, doing: Activity, time: Duration) {
-        self.seconds[doing as usize].inc_by(time.as_secs_f64());
+        self.activities.add(doing, time);
     }
 
-    /// Seconds spent on an activity.
+    /// Counts time for an activity while it lasts, until the guard is dropped.
+    pub fn begin(&self, doing: Activity) -> Ongoing<'_> {
+        self.activities.begin(doing)
+    }
+
+    /// Counts another activity, which interrupts one that is being counted.
+    pub fn interrupt(&self, doing: Activity, with: Activity) -> Interruption<'_> {
+        self.activities.interrupt(doing, with)
+    }
+
+    /// Counts time for another activity than it was counted for.
+    pub fn shift(&self, from: Activity, to: Activity, time: Duration) {
+        self.activities.shift(from, to, time);
+    }
+
+    /// Waits for a future, and counts the time while it lasts, if it is not ready at once.
+    pub async fn waiting<F: Future>(&self, doing: Activity, future: F) -> F::Output {
+        let mut future = pin!(future);
+        let ready = poll_fn(|context| {
+            Poll::Ready(match future.as_mut().poll(context) {
+                Poll::Ready(output) => Some(output),
+                Poll::Pending => None,
+            })
+        });
+        if let Some(output) = ready.await {
+            return output;
+        }
+        let _ongoing = self.begin(doing);
+        future.await
+    }
+
+    /// Seconds spent on an activity up to now, summed over its workers.
     pub fn seconds(&self, doing: Activity) -> f64 {
-        self.seconds[doing as usize].get()
+        self.activities.seconds(doing)
+    }
+
+    /// Notes the timestamp of the last record that passed, in nanoseconds since the Unix epoch.
+    pub fn note_record(&self, time: i64) {
+        self.last_record.store(time, Ordering::Relaxed);
+    }
+
+    pub fn note_watermark(&self, time: i64) {
+        self.watermark.store(time, Ordering::Relaxed);
+    }
+
+    /// The timestamp of the last record that passed, in nanoseconds since the Unix epoch.
+    pub fn last_record(&self) -> Option<i64> {
+        Some(self.last_record.load(Ordering::Relaxed)).filter(|time| *time != NO_TIME)
+    }
+
+    pub fn watermark(&self) -> Option<i64> {
+        Some(self.watermark.load(Ordering::Relaxed)).filter(|time| *time != NO_TIME)
+    }
+
+    /// Has it tell the lag of a source.
+    pub fn set_progress(&self, progress: Arc<Progress>) {
+        *self.progress.lock().expect("nobody panics here") = Some(progress);
+    }
+
+    /// What a source could read now, and has not read yet.
+    pub fn lag(&self) -> Option<Lag> {
+        self.progress.lock().expect("nobody panics here").as_ref()?.lag()
     }
 
     pub fn breaker(&self, state: BreakerState) {

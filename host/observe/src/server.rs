@@ -82,7 +82,7 @@ pub fn serve(listener: TcpListener, metrics: Arc<Metrics>) -> Ready {
         .route("/readyz", get(readyz))
         .route("/debug/pprof/profile", get(host_profile));
     let server = Server {
-        listener,
+        listener: listener.into(),
         router,
         tls: None,
         connections: CONNECTIONS,

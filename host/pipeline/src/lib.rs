@@ -10,7 +10,9 @@ mod run;
 pub mod state;
 mod suspension;
 mod task;
+mod view;
 
 pub use builder::start;
 pub use replace::{Replaced, Replacement};
-pub use run::{Node, NodeList, Nodes, Request, RunReport, Running, StopCause};
+pub use run::{Replay, Request, RunReport, Running, StopCause};
+pub use view::{Node, Nodes, View};

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::builder::go_on;
-use crate::prepare::Prepared;
-use crate::run::{Course, Driven, Request, RunReport, Running, StopCause, Stopped};
+use crate::prepare::{Prepared, ToReplay};
+use crate::run::{Course, Driven, Replay, Request, RunReport, Running, StopCause, Stopped};
 use crate::suspension::{GoesOn, Suspended};
 use pipehost_config::{FileSource, SinkKind, SourceKind, Stage};
 use pipehost_sandbox::Runner;
@@ -36,10 +36,19 @@ impl Replacement {
     }
 }
 
-/// A replacement for which the run is being suspended.
+/// What the run is being suspended for.
 pub(crate) struct Replacing {
-    pub(crate) asked: Replacement,
+    pub(crate) purpose: Purpose,
     pub(crate) since: Instant,
+}
+
+/// Why a run is suspended.
+pub(crate) enum Purpose {
+    Replace(Replacement),
+    /// To go on with dead letters beside what the sources send.
+    Replay(Replay),
+    /// These have gone through: to tell so.
+    EndReplay(oneshot::Sender<Result<()>>),
 }
 
 /// A pipeline was replaced.
@@ -74,8 +83,30 @@ impl Running {
 /// # Errors
 /// If neither opens, or a request to end does not wait for it: how the run has ended.
 async fn switch(stopped: Box<Stopped>, course: &mut Course) -> Result<Running, Box<RunReport>> {
-    let Stopped { before, prepared, work, list, replacing } = *stopped;
-    let Replacing { asked: Replacement { with, answer }, since } = replacing;
+    let Stopped { before, prepared, work, replacing } = *stopped;
+    let Replacing { purpose, since } = replacing;
+    let Replacement { with, answer } = match purpose {
+        Purpose::Replace(asked) => asked,
+        Purpose::Replay(Replay { letters, answer }) => {
+            let replay = Some(ToReplay::Beside(letters));
+            let with = Prepared { replay, ..prepared.clone() };
+            let mut running = match course.open(&work, with, &before.for_itself()).await? {
+                Ok(running) => running,
+                Err(why) => {
+                    let why = why.context("cannot replay dead letters now, no letter was sent");
+                    let _ = answer.send(Err(why)); // Nobody may wait for it.
+                    return course.again(&work, prepared, &before, None).await;
+                }
+            };
+            running.replaying = Some(answer);
+            return Ok(running);
+        }
+        Purpose::EndReplay(answer) => {
+            let running = course.again(&work, prepared, &before, None).await?;
+            let _ = answer.send(Ok(())); // Nobody may wait for it.
+            return Ok(running);
+        }
+    };
     let (drained, begun) = (since.elapsed(), Instant::now());
     let new_stages: Vec<_> = with.config.stages.iter().map(|stage| stage.name.clone()).collect();
     let metrics = with.metrics.clone();
@@ -86,30 +117,38 @@ async fn switch(stopped: Box<Stopped>, course: &mut Course) -> Result<Running, B
     if opened.is_err() {
         new_stages.iter().for_each(|name| metrics.node(&name.value).lanes.set(0));
     }
-    let (mut running, answered) = match opened {
+    let (running, answered) = match opened {
         Ok(running) => (running, Ok(Replaced { drained, switched: begun.elapsed() })),
-        Err(why) => match course.open(&work, prepared, &before.for_itself()).await? {
-            Ok(running) => (running, Err(why)),
-            Err(also) => {
-                let why = anyhow!(
-                    "cannot go on with the changed pipeline: {why:#}\nnor with the one before: \
-                     {also:#}"
-                );
-                let unfinished = before.sinks();
-                return Err(Box::new(RunReport {
-                    failure: Some(why),
-                    unfinished,
-                    ..course.report()
-                }));
-            }
-        },
+        Err(why) => (course.again(&work, prepared, &before, Some(&why)).await?, Err(why)),
     };
-    running.list_in(list);
+    running.show();
     let _ = answer.send(answered); // Nobody may wait for it.
     Ok(running)
 }
 
 impl Course {
+    /// Opens the pipeline that was suspended; `why` another one did not open.
+    async fn again(
+        &mut self,
+        work: &Handle,
+        prepared: Prepared,
+        before: &Suspended,
+        why: Option<&anyhow::Error>,
+    ) -> Result<Running, Box<RunReport>> {
+        let also = match self.open(work, prepared, &before.for_itself()).await? {
+            Ok(running) => return Ok(running),
+            Err(also) => also,
+        };
+        let failure = match why {
+            Some(why) => anyhow!(
+                "cannot go on with the changed pipeline: {why:#}\nnor with the one before: {also:#}"
+            ),
+            None => also.context("cannot go on after a pause"),
+        };
+        let (failure, unfinished) = (Some(failure), before.sinks());
+        Err(Box::new(RunReport { failure, unfinished, ..self.report() }))
+    }
+
     /// Opens a pipeline where another one was suspended.
     async fn open(
         &mut self,
@@ -132,12 +171,26 @@ impl Course {
                         }
                     }
                     Request::Replace(asked) => asked.refuse_another(),
+                    Request::Replay(Replay { answer, .. }) => {
+                        let _ = answer.send(Err(anyhow!("the pipeline is just paused: try again")));
+                    }
+                    Request::RotateLetters(answer) => {
+                        let _ = answer.send(Err(anyhow!("the pipeline is just paused: try again")));
+                    }
                 },
                 () = sleep_until(self.patience) => break,
             }
         }
         opening.abort();
         Err(Box::new(RunReport { unfinished: before.sinks(), ..self.report() }))
+    }
+}
+
+/// What goes on as it is when a pipeline is suspended and goes on itself.
+pub(crate) fn same(prepared: &Prepared) -> GoesOn {
+    GoesOn {
+        sources: prepared.config.sources.iter().map(|source| source.name.value.clone()).collect(),
+        stages: prepared.config.stages.iter().map(|stage| stage.name.value.clone()).collect(),
     }
 }
 

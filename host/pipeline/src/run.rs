@@ -1,27 +1,30 @@
 //! A run from start to end: finished, failed, stopped by a signal, past its deadline, or replaced
 //! by another one that goes on where it was suspended.
 
-use anyhow::anyhow;
-use std::collections::HashMap;
+use anyhow::{Result, anyhow, bail};
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{RwLock, mpsc};
+use tokio::sync::{Notify, RwLock, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::dead_letter::{DeadLetters, RotationAnswer};
 use crate::flow::{TaskError, TaskResult};
 use crate::prepare::Prepared;
-use crate::replace::{self, Replacement, Replacing};
+use crate::replace::{self, Purpose, Replacement, Replacing};
 use crate::suspension::{Suspended, Suspension};
+use crate::view::{self, Nodes, View};
 use pipehost_config::Config;
-use pipehost_config::graph::{self, NodeId};
-use pipehost_connectors::{Progress, WrittenFiles};
-use pipehost_observe::metrics::{Metrics, NodeMetrics};
+use pipehost_config::graph::NodeId;
+use pipehost_connectors::WrittenFiles;
+use pipehost_record::Letter;
+use pipehost_record::foreign::Foreign;
 use pipehost_sandbox::guests;
 
 /// A request to a run.
@@ -31,6 +34,24 @@ pub enum Request {
     Stop(i32),
     /// To go on with another pipeline.
     Replace(Box<Replacement>),
+    /// To send dead letters to the nodes that rejected them.
+    Replay(Replay),
+    /// To close the file of the dead letters, and to go on with a new one.
+    RotateLetters(RotationAnswer),
+}
+
+/// Dead letters to send to the nodes that rejected them, while the pipeline runs.
+pub struct Replay {
+    pub letters: Vec<Letter>,
+    /// Gets the answer once all have gone through: to a sink, or to the dead letters again.
+    pub answer: oneshot::Sender<Result<()>>,
+}
+
+/// The dead letters of a run.
+pub(crate) struct RunLetters {
+    pub(crate) file: Arc<DeadLetters>,
+    /// Notified to make a checkpoint soon; none if there are no checkpoints.
+    pub(crate) demand: Option<Arc<Notify>>,
 }
 
 /// Why a run ended before its sources did.
@@ -54,21 +75,6 @@ pub struct RunReport {
     pub elapsed: Duration,
 }
 
-/// A node of a run, for monitoring.
-#[derive(Clone)]
-pub struct Node {
-    pub id: NodeId,
-    pub name: String,
-    /// Capacity of each of its input queues, in batches.
-    pub queue: usize,
-    pub metrics: Arc<NodeMetrics>,
-    /// For sources only.
-    pub progress: Option<Arc<Progress>>,
-}
-
-/// All nodes, sources first, in the order of the configuration.
-pub type Nodes = Vec<Node>;
-
 /// A task of a run.
 pub(crate) type Task = Pin<Box<dyn Future<Output = TaskResult> + Send>>;
 
@@ -82,24 +88,10 @@ impl Spawner {
     }
 }
 
-/// The nodes of the pipeline that runs now.
-#[derive(Clone)]
-pub struct NodeList(Arc<Mutex<Nodes>>);
-
-impl NodeList {
-    pub fn now(&self) -> Nodes {
-        self.0.lock().expect("nobody panics with it in hand").clone()
-    }
-
-    fn set(&self, nodes: &Nodes) {
-        *self.0.lock().expect("nobody panics with it in hand") = nodes.clone();
-    }
-}
-
 /// A pipeline that is ready to run; [`Running::finish`] runs it.
 pub struct Running {
     pub(crate) nodes: Nodes,
-    list: NodeList,
+    pub(crate) view: View,
     tasks: JoinSet<TaskResult>,
     spawner: Spawner,
     /// Tasks that others have asked for.
@@ -112,28 +104,16 @@ pub struct Running {
     pub(crate) suspension: Suspension,
     /// Held by sinks while they write.
     pub(crate) gate: Arc<RwLock<()>>,
+    pub(crate) letters: Option<RunLetters>,
+    /// The tasks that send dead letters, and who waits for them.
+    replays: HashSet<tokio::task::Id>,
+    pub(crate) replaying: Option<oneshot::Sender<Result<()>>>,
     /// What runs, to go on with it if another pipeline cannot.
     prepared: Prepared,
     config: Arc<Config>,
     written: WrittenFiles,
     /// Where its tasks run, except for those of stages.
     work: Handle,
-}
-
-fn nodes(config: &Config, metrics: &Metrics, before: Option<&Suspended>) -> Nodes {
-    graph::nodes(config)
-        .map(|id| {
-            let name = graph::name(config, id).value.clone();
-            let queue = match id {
-                NodeId::Source(_) => 0,
-                NodeId::Stage(i) => config.stages[i].input.queue,
-                NodeId::Sink(i) => config.sinks[i].input.queue,
-            };
-            let progress = || before.and_then(|before| before.progress(&name)).unwrap_or_default();
-            let progress = matches!(id, NodeId::Source(_)).then(progress);
-            Node { id, metrics: metrics.node(&name), name, queue, progress }
-        })
-        .collect()
 }
 
 /// How long an ended run waits for a sink's write, and then for tasks that do not yield.
@@ -148,9 +128,17 @@ impl Running {
         written: WrittenFiles,
     ) -> Self {
         let (spawner, asked) = mpsc::unbounded_channel();
-        let nodes = nodes(&config, &prepared.metrics, before);
+        let kept = |name: &str| before.and_then(|before| before.progress(name));
+        let nodes = view::nodes(&config, &prepared.runners, &prepared.metrics, kept);
+        let view = match before {
+            Some(before) => before.view.clone(), // It shows these nodes once all is open.
+            None => View::default(),
+        };
+        if before.is_none() {
+            view.show(&config, &nodes);
+        }
         Self {
-            list: NodeList(Arc::new(Mutex::new(nodes.clone()))),
+            view,
             spawner: Spawner(spawner),
             asked,
             nodes,
@@ -160,17 +148,14 @@ impl Running {
             stop: CancellationToken::new(),
             suspension: Suspension::default(),
             gate: Arc::default(),
+            letters: None,
+            replays: HashSet::new(),
+            replaying: None,
             prepared,
             config,
             written,
             work: Handle::current(),
         }
-    }
-
-    /// Shows its nodes in the list of the run that it replaces.
-    pub(crate) fn list_in(&mut self, list: NodeList) {
-        list.set(&self.nodes);
-        self.list = list;
     }
 
     pub(crate) fn spawner(&self) -> Spawner {
@@ -186,12 +171,22 @@ impl Running {
         self.spawn_on(&Handle::current(), name, task);
     }
 
+    /// The same of one that sends dead letters.
+    pub(crate) fn spawn_replay(
+        &mut self,
+        name: &str,
+        task: impl Future<Output = TaskResult> + Send + 'static,
+    ) {
+        let id = self.spawn_on(&Handle::current(), name, task);
+        self.replays.insert(id);
+    }
+
     pub(crate) fn spawn_on(
         &mut self,
         threads: &Handle,
         name: &str,
         task: impl Future<Output = TaskResult> + Send + 'static,
-    ) {
+    ) -> tokio::task::Id {
         let begin = self.begin.clone();
         let task = async move {
             begin.cancelled().await;
@@ -199,11 +194,17 @@ impl Running {
         };
         let handle = self.tasks.spawn_on(task, threads);
         self.names.insert(handle.id(), name.to_owned());
+        handle.id()
     }
 
-    /// The nodes of what runs, also after the pipeline was replaced.
-    pub fn list(&self) -> NodeList {
-        self.list.clone()
+    /// Has the view show what runs now.
+    pub(crate) fn show(&self) {
+        self.view.show(&self.config, &self.nodes);
+    }
+
+    /// What can be seen of it, also after the pipeline was replaced.
+    pub fn view(&self) -> View {
+        self.view.clone()
     }
 
     /// Runs until the pipeline ends, or until it is suspended to be replaced. The first failure
@@ -221,6 +222,7 @@ impl Running {
                 biased;
                 Some(request) = course.requests.recv() => match request {
                     Request::Stop(signal) => {
+                        self.view.drains();
                         if course.stop(StopCause::Signal(signal), self.config.shutdown_grace) {
                             break;
                         }
@@ -230,9 +232,26 @@ impl Running {
                         asked.refuse(anyhow!("the pipeline is about to end"));
                     }
                     Request::Replace(asked) if replacing.is_some() => asked.refuse_another(),
+                    Request::Replace(asked) if self.replaying.is_some() => {
+                        asked.refuse(anyhow!("dead letters are just being replayed"));
+                    }
                     Request::Replace(asked) => replacing = self.suspend(*asked),
+                    Request::Replay(asked) => {
+                        let is_free = course.stopped_by.is_none()
+                            && replacing.is_none()
+                            && self.replaying.is_none();
+                        replacing = match self.check_replay(&asked, is_free) {
+                            Ok(()) => self.suspend_to(Purpose::Replay(asked)),
+                            Err(why) => {
+                                let _ = asked.answer.send(Err(why)); // Nobody may wait for it.
+                                replacing
+                            }
+                        };
+                    }
+                    Request::RotateLetters(answer) => self.rotate_letters(answer),
                 },
                 () = sleep_until(deadline), if course.stopped_by.is_none() => {
+                    self.view.drains();
                     course.stop(StopCause::Deadline, self.config.shutdown_grace);
                     self.stop_unless(replacing.is_some());
                 }
@@ -244,6 +263,14 @@ impl Running {
                     None => break,
                     Some(Ok((id, Ok(()) | Err(TaskError::NeighbourGone)))) => {
                         self.names.remove(&id);
+                        // All that they sent has gone through once the run is suspended again.
+                        if self.replays.remove(&id)
+                            && self.replays.is_empty()
+                            && course.stopped_by.is_none()
+                            && let Some(answer) = self.replaying.take()
+                        {
+                            replacing = self.suspend_to(Purpose::EndReplay(answer));
+                        }
                     }
                     Some(Ok((_, Err(TaskError::Failed(cause))))) => {
                         failure = Some(cause);
@@ -262,11 +289,20 @@ impl Running {
                 if failure.is_none() && self.tasks.is_empty() && self.suspension.is_complete() =>
             {
                 self.nodes.iter().for_each(|node| node.metrics.lanes.set(0));
-                let Self { suspension, prepared, config, written, work, list, .. } = self;
-                let before = Suspended::new(suspension, config, written);
-                Driven::Suspended(Stopped { before, prepared, work, list, replacing }.into())
+                let Self { suspension, prepared, config, written, work, view, .. } = self;
+                let before = Suspended::new(suspension, config, written, view);
+                Driven::Suspended(Stopped { before, prepared, work, replacing }.into())
             }
             replacing => {
+                let has_ended = failure.is_none() && self.tasks.is_empty();
+                let replacing = match replacing {
+                    // All that there was has been delivered, the letters too.
+                    Some(Replacing { purpose: Purpose::EndReplay(answer), .. }) if has_ended => {
+                        let _ = answer.send(Ok(())); // Nobody may wait for it.
+                        None
+                    }
+                    replacing => replacing,
+                };
                 // They had all their input, and no other run takes them over. Who asked for the
                 // other pipeline learns that there is no answer.
                 if replacing.is_some() && failure.is_none() {
@@ -289,11 +325,52 @@ impl Running {
         match replace::goes_on(&self.prepared, &asked.with) {
             Ok(goes_on) => {
                 self.suspension.begin(goes_on);
-                Some(Replacing { asked, since: Instant::now() })
+                Some(Replacing { purpose: Purpose::Replace(asked), since: Instant::now() })
             }
             Err(why) => {
                 asked.refuse(why);
                 None
+            }
+        }
+    }
+
+    /// Begins to suspend the run, to go on with the same pipeline.
+    fn suspend_to(&self, purpose: Purpose) -> Option<Replacing> {
+        self.suspension.begin(replace::same(&self.prepared));
+        Some(Replacing { purpose, since: Instant::now() })
+    }
+
+    /// Whether letters can be replayed now.
+    fn check_replay(&self, asked: &Replay, is_free: bool) -> Result<()> {
+        if !is_free {
+            bail!("the pipeline is about to end, or to be replaced, or replays others: try again");
+        }
+        let takes = |letter: &Letter| {
+            let mut nodes = self.nodes.iter().filter(|node| node.name == letter.stage);
+            nodes.any(|node| !matches!(node.id, NodeId::Source(_)))
+        };
+        if let Some(letter) = asked.letters.iter().find(|letter| !takes(letter)) {
+            bail!(
+                "the pipeline has no stage or sink `{}`; letters of a source are replayed when the \
+                 pipeline does not run",
+                Foreign::new(&letter.stage)
+            );
+        }
+        Ok(())
+    }
+
+    fn rotate_letters(&self, answer: RotationAnswer) {
+        match &self.letters {
+            None => {
+                let _ = answer.send(Err(anyhow!("the pipeline has no dead letters")));
+            }
+            Some(RunLetters { file, demand: Some(demand) }) => {
+                file.ask_rotation(answer);
+                demand.notify_one();
+            }
+            Some(RunLetters { file, demand: None }) => {
+                let file = file.clone();
+                tokio::task::spawn_blocking(move || file.rotate_now(answer));
             }
         }
     }
@@ -372,7 +449,6 @@ pub(crate) struct Stopped {
     /// What ran.
     pub(crate) prepared: Prepared,
     pub(crate) work: Handle,
-    pub(crate) list: NodeList,
     pub(crate) replacing: Replacing,
 }
 

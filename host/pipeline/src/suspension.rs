@@ -13,8 +13,10 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::state::{Checkpoint, Store};
+use crate::view::View;
 use pipehost_config::{Config, SourceKind};
-use pipehost_connectors::{Progress, Sink, Source, WrittenFiles};
+use pipehost_connectors::{Sink, Source, WrittenFiles};
+use pipehost_observe::progress::Progress;
 use pipehost_sandbox::Worker;
 
 /// The suspension of one run; the same for all its nodes.
@@ -148,13 +150,19 @@ pub(crate) struct Suspended {
     pub(crate) config: Arc<Config>,
     /// The files that the runs of this process have written.
     pub(crate) written: WrittenFiles,
+    pub(crate) view: View,
     /// Whether the pipeline that ran goes on, and not another one.
     is_for_itself: bool,
 }
 
 impl Suspended {
-    pub(crate) fn new(suspension: Suspension, config: Arc<Config>, written: WrittenFiles) -> Self {
-        Self { suspension, config, written, is_for_itself: false }
+    pub(crate) fn new(
+        suspension: Suspension,
+        config: Arc<Config>,
+        written: WrittenFiles,
+        view: View,
+    ) -> Self {
+        Self { suspension, config, written, view, is_for_itself: false }
     }
 
     /// What its checkpoints have left.

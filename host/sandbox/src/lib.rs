@@ -8,14 +8,12 @@ mod host;
 mod instance;
 pub mod plugin;
 mod program;
-mod tap;
 mod threads;
 mod worker;
 
 pub use component::Component;
 pub use instance::{Description, Failure};
 pub use program::{Program, describe};
-pub use tap::{Seen, Tap};
 pub use threads::guests;
 #[cfg(feature = "native")]
 pub use worker::Native;

@@ -3,15 +3,12 @@
 use std::sync::Arc;
 
 use crate::component::Component;
-use crate::contract::outcome::Answer;
 use crate::contract::plan::Plan;
 use crate::contract::state::SavedBy;
 use crate::host::GuestLog;
 use crate::instance::Failure;
 use crate::instance::{Description, Instance};
-use crate::tap::Tap;
 use pipehost_observe::metrics::{Cause, NodeMetrics};
-use pipehost_record::Batch;
 
 /// A component, opened once to learn its plan.
 pub struct Program {
@@ -19,7 +16,6 @@ pub struct Program {
     /// The version that the component describes, and the configuration, a JSON object.
     saves_as: SavedBy,
     plan: Plan,
-    tap: Option<Tap>,
 }
 
 fn log(component: &Component, worker: usize, metrics: &NodeMetrics) -> GuestLog {
@@ -51,19 +47,7 @@ impl Program {
     ) -> Result<Self, Failure> {
         let log = log(&component, 0, metrics);
         let plan = Instance::start(&component, log, metrics).await?.open(&config).await?;
-        Ok(Self { component, saves_as: SavedBy { version, config }, plan, tap: None })
-    }
-
-    /// The same, which shows what it does.
-    pub fn tapped(self, tap: Option<Tap>) -> Self {
-        Self { tap, ..self }
-    }
-
-    /// Shows a batch and the answer to it, if somebody looks.
-    pub(crate) fn show(&self, batch: &Batch, answer: &Answer) {
-        if let Some(tap) = &self.tap {
-            tap.saw(&self.component.name, batch, answer);
-        }
+        Ok(Self { component, saves_as: SavedBy { version, config }, plan })
     }
 
     pub fn component(&self) -> &Component {

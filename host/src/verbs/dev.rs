@@ -9,9 +9,7 @@ use tokio::sync::mpsc;
 use super::run;
 use crate::error::Error;
 use crate::load::{Development, PipelineArgs};
-use crate::seen;
 use pipehost_observe::log::stderr;
-use pipehost_sandbox::Tap;
 use pipehost_sandbox::plugin::{self, Snapshot};
 
 pub const ABOUT: &str = "\
@@ -44,8 +42,6 @@ pub struct Args {
 
 /// How often the folder is looked at.
 const LOOK: Duration = Duration::from_millis(200);
-/// Batches that wait to be shown.
-const SHOWN: usize = 16;
 
 pub fn dev(args: Args) -> Result<u8, Error> {
     let folder = args.folder.canonicalize().map_err(|error| {
@@ -59,10 +55,7 @@ pub fn dev(args: Args) -> Result<u8, Error> {
         stderr::say("waiting for a change");
         before = watched.change(before);
     }
-    let (tap, seen) = Tap::new(SHOWN);
     let (changed, changes) = mpsc::channel(1);
-    let shown = tap.clone();
-    std::thread::spawn(move || seen::show(seen, &shown));
     let mut built = before.contents();
     std::thread::spawn(move || {
         loop {
@@ -86,13 +79,12 @@ pub fn dev(args: Args) -> Result<u8, Error> {
             }
         }
     });
-    let development = Development { folder, tap };
     let pipeline = PipelineArgs::for_development(
         args.pipeline,
         args.folder,
         args.set,
         args.grant,
-        development,
+        Development::new(folder),
     );
     run::run(run::Args::of(pipeline), Some(changes))
 }

@@ -15,4 +15,6 @@ pub mod run;
 pub mod schema;
 pub mod stages;
 pub mod state;
+pub mod tap;
 pub mod test;
+pub mod top;

@@ -4,10 +4,14 @@ use anyhow::anyhow;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use bytesize::ByteSize;
+use hyper::Method;
 use serde_json::Value;
 
+use crate::control;
 use crate::error::{Error, print};
+use crate::runtime::one_thread;
 use crate::summary::number;
 use pipehost_connectors::{Extent, extent, written_extent};
 use pipehost_pipeline::state::{self, Checkpoint, Division, Store};
@@ -16,7 +20,7 @@ use pipehost_record::time::rfc3339;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {
-    /// Show the last checkpoint: the positions of sources and sinks, and the states of stages.
+    /// Show the last checkpoint, also of a pipeline that runs: the positions of sources and sinks, and the states of stages.
     Show {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
@@ -38,7 +42,10 @@ pub enum Verb {
 pub fn state(verb: Verb) -> Result<u8, Error> {
     match verb {
         Verb::Show { directory, json } => {
-            let (_, checkpoint) = open(&directory)?;
+            let checkpoint = match live(&directory)? {
+                Some(checkpoint) => Some(checkpoint),
+                None => open(&directory)?.1,
+            };
             let text = match (checkpoint, json) {
                 (None, _) => "no checkpoint yet\n".to_owned(),
                 (Some(checkpoint), true) => {
@@ -63,6 +70,15 @@ pub fn state(verb: Verb) -> Result<u8, Error> {
             print(format!("removed the state of `{node}`\n").as_bytes())
         }
     }
+}
+
+/// The last checkpoint of a pipeline that runs with this directory.
+fn live(directory: &Path) -> Result<Option<Checkpoint>, Error> {
+    one_thread()?.block_on(async {
+        let found = control::with_file(directory, |status| status.state.as_deref()).await;
+        let Some((client, _)) = found else { return Ok(None) };
+        client.call(Method::GET, "/state", Bytes::new()).await.map(Some)
+    })
 }
 
 /// Checks that the directory exists: opening it would create it.

@@ -11,7 +11,7 @@ use crate::compressed::compress;
 use crate::connector::{SinkConnector, SinkError};
 use pipehost_config::{Compression, Encoding, HttpSink as Config};
 use pipehost_files::content_hash;
-use pipehost_observe::metrics::NodeMetrics;
+use pipehost_observe::metrics::{Activity, NodeMetrics};
 use pipehost_record::foreign::Foreign;
 use pipehost_record::{Batch, Rejected};
 
@@ -122,6 +122,8 @@ impl HttpSink {
             // The server may lengthen our delay, but not shorten it.
             let wait = self.config.retry.delay(attempt + 1).max(after.unwrap_or_default());
             tracing::warn!("sink `{}`: {why}; retrying in {wait:?}", self.name);
+            // Its caller counts all of a write as work.
+            let _waits = self.metrics.interrupt(Activity::Working, Activity::WaitingToRetry);
             tokio::time::sleep(wait).await;
         }
         unreachable!("attempts do not end by themselves")

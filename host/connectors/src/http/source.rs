@@ -122,7 +122,7 @@ impl HttpSource {
         });
         let stop = CancellationToken::new();
         let server = Server {
-            listener,
+            listener: listener.into(),
             router: Router::new().route(&config.path, post(take)).with_state(shared),
             tls,
             connections: pipehost_http::connections(CONNECTIONS),

@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode, params_from_iter};
 
 use crate::connector::{SinkConnector, SinkError};
 use pipehost_config::{OnConflict, Retry, SqliteColumn, SqliteSink as Config, SqliteType};
-use pipehost_observe::metrics::NodeMetrics;
+use pipehost_observe::metrics::{Activity, NodeMetrics};
 use pipehost_record::template::key_or_attribute;
 use pipehost_record::time::rfc3339;
 use pipehost_record::{Batch, Rejected};
@@ -99,6 +99,8 @@ impl SqliteSink {
             self.metrics.retries.inc_by(1);
             let wait = self.retry.delay(attempt + 1);
             tracing::warn!("sink `{}`: {why}; retrying in {wait:?}", self.name);
+            // Its caller counts all of a write as work.
+            let _waits = self.metrics.interrupt(Activity::Working, Activity::WaitingToRetry);
             tokio::time::sleep(wait).await;
         }
         unreachable!("attempts do not end by themselves")

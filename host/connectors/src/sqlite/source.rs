@@ -14,6 +14,7 @@ use crate::connector::SourceConnector;
 use crate::sqlite::sink::quoted;
 use pipehost_codec::Decoded;
 use pipehost_config::SqliteSource as Config;
+use pipehost_observe::progress::Progress;
 use pipehost_record::{MAX_ATTRIBUTES, Record};
 
 /// The most rows of a read, and the bytes after which it ends.
@@ -21,6 +22,11 @@ const ROWS: usize = 1000;
 const BYTES: usize = 1 << 20;
 /// The largest text or blob that is read, in bytes.
 const LARGEST: i32 = 64 << 20;
+/// How often the rows that are not read yet are counted, and how many of them at most.
+const COUNT: Duration = Duration::from_secs(10);
+const COUNTED: usize = 1_000_000;
+/// How long that may take.
+const COUNTING: Duration = Duration::from_millis(100);
 /// How long the check may take that every row has a number to order by.
 const CHECK: Duration = Duration::from_secs(5);
 
@@ -33,18 +39,24 @@ pub struct SqliteSource {
     /// The number of the last row that was given out.
     last: Option<i64>,
     place: Arc<str>,
+    progress: Arc<Progress>,
 }
 
 impl SqliteSource {
     /// `position` is the number of the last row that an earlier run gave.
-    pub(crate) fn open(config: &Config, position: Option<&Value>) -> Result<Self> {
+    pub(crate) fn open(
+        config: &Config,
+        position: Option<&Value>,
+        progress: Arc<Progress>,
+    ) -> Result<Self> {
         let last = position.and_then(Value::as_i64);
         let reader = RowReader::open(config)?;
         let (send, rows) = mpsc::channel(2);
         let poll = config.poll;
-        std::thread::spawn(move || reader.run(last, poll, &send));
+        let told = progress.clone();
+        std::thread::spawn(move || reader.run(last, poll, &told, &send));
         let place = format!("{}:{}", config.path.value.display(), config.table).into();
-        Ok(Self { rows, current: Vec::new().into_iter(), last, place })
+        Ok(Self { rows, current: Vec::new().into_iter(), last, place, progress })
     }
 }
 
@@ -63,6 +75,7 @@ impl SourceConnector for SqliteSource {
         while !full(out) {
             let Some((number, record)) = self.current.next() else { break };
             self.last = Some(number);
+            self.progress.add(1);
             out.batch.push_record(&self.place, number.unsigned_abs(), &record);
         }
         Ok(())
@@ -80,6 +93,7 @@ impl SourceConnector for SqliteSource {
 struct RowReader {
     connection: Connection,
     query: String,
+    count: String,
     /// What each column becomes, in the order of the query behind the number.
     columns: Vec<Becomes>,
     what: String,
@@ -141,6 +155,10 @@ impl RowReader {
             quoted(table)
         );
         connection.prepare(&query).map_err(failed)?;
+        let count = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM {} WHERE {order} > ?1 LIMIT {COUNTED})",
+            quoted(table)
+        );
         let without = format!("SELECT 1 FROM {} WHERE {order} IS NULL", quoted(table));
         // Limits the check: a view may have rows without end.
         let start = Instant::now();
@@ -158,17 +176,33 @@ impl RowReader {
             );
         }
         let columns = columns.into_iter().map(|(_, becomes)| becomes).collect();
-        Ok(Self { connection, query, columns, what })
+        Ok(Self { connection, query, count, columns, what })
     }
 
     /// Sends rows until there are no more; with `poll`, until the receiver is dropped.
-    fn run(self, last: Option<i64>, poll: Option<Duration>, send: &mpsc::Sender<Result<Vec<Row>>>) {
-        let mut last = last;
+    fn run(
+        mut self,
+        last: Option<i64>,
+        poll: Option<Duration>,
+        progress: &Progress,
+        send: &mpsc::Sender<Result<Vec<Row>>>,
+    ) {
+        let (mut last, mut given) = (last, progress.done());
+        let mut counted: Option<Instant> = None;
         loop {
             let rows = self.rows_after(last).with_context(|| format!("cannot read {}", self.what));
             let read = rows.as_ref().map_or(0, Vec::len);
             if let Ok(Some((number, _))) = rows.as_ref().map(|rows| rows.last()) {
                 last = Some(*number);
+            }
+            given += read as u64;
+            if read == 0 {
+                progress.set_goal_records(given);
+            } else if counted.is_none_or(|at| at.elapsed() > COUNT) {
+                counted = Some(Instant::now());
+                if let Ok(rest) = self.count_after(last) {
+                    progress.set_goal_records(given + rest);
+                }
             }
             let failed = rows.is_err();
             let nothing = !failed && read == 0;
@@ -181,6 +215,21 @@ impl RowReader {
                 _ => return,
             }
         }
+    }
+
+    /// How many rows come behind this one, [`COUNTED`] at most.
+    ///
+    /// # Errors
+    /// If that takes longer than [`COUNTING`], as with a view that is slow.
+    fn count_after(&mut self, last: Option<i64>) -> rusqlite::Result<u64> {
+        let start = Instant::now();
+        let too_long = move || start.elapsed() > COUNTING;
+        self.connection.progress_handler(10_000, Some(too_long))?;
+        let counted = self.connection.prepare_cached(&self.count).and_then(|mut statement| {
+            statement.query_row([last.unwrap_or(i64::MIN)], |row| row.get::<_, i64>(0))
+        });
+        self.connection.progress_handler(0, None::<fn() -> bool>)?;
+        counted.map(i64::unsigned_abs)
     }
 
     /// The next rows. Reads the last row again: a second row of its number would be lost unnoticed.

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{FileType, SeekFrom, fstat, seek};
 use rustix::stdio::stdin;
 
-use crate::connector::Progress;
 use crate::connector::SourceConnector;
 use crate::file::{AtStop, BytesSource, InputStart, Piece};
 use pipehost_codec::Decoded;
 use pipehost_config::Decoding;
+use pipehost_observe::progress::Progress;
 
 /// Bytes that are read from stdin: if they are compressed, what they were.
 pub(crate) struct Stdin {

@@ -46,12 +46,26 @@ fn write(messages: &Receiver<Message>) {
         match message {
             Message::Text(bytes) => {
                 // If stderr is closed, there is nowhere to report it.
-                let _ = io::stderr().write_all(&bytes);
+                let mut write = || drop(io::stderr().write_all(&bytes));
+                match &*CLEAR.lock().expect("nobody panics here") {
+                    Some(clear) => clear(&mut write),
+                    None => write(),
+                }
                 QUEUE.waiting.fetch_sub(bytes.len(), Ordering::Relaxed);
             }
             Message::Written(done) => drop(done.send(())),
         }
     }
+}
+
+/// Clears the last line of a terminal, calls what writes, and draws the line again.
+pub type Clear = Box<dyn Fn(&mut dyn FnMut()) + Send>;
+
+static CLEAR: Mutex<Option<Clear>> = Mutex::new(None);
+
+/// Has everything be written with `clear`, or no longer.
+pub fn keep_clear(clear: Option<Clear>) {
+    *CLEAR.lock().expect("nobody panics here") = clear;
 }
 
 impl Queue {

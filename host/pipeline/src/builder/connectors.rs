@@ -9,15 +9,17 @@ use crate::checkpoint::NodeState;
 use crate::flow::TaskError;
 use crate::flow::inlet::{Event, Inlet};
 use crate::flow::queue::{Outlet, StreamEnd};
-use crate::run::{Node, Task};
+use crate::run::Task;
 use crate::state::SinkCheckpoint;
 use crate::suspension::Suspended;
 use crate::task::rejections::Rejections;
 use crate::task::sink::SinkTask;
 use crate::task::source::SourceTask;
+use crate::view::Node;
 use pipehost_config::graph::NodeId;
 use pipehost_config::{SinkKind, SourceKind};
-use pipehost_connectors::{Progress, Resume, Sink, Source, Synced, described};
+use pipehost_connectors::{Resume, Sink, Source, Synced, described};
+use pipehost_observe::progress::Progress;
 
 /// A sink, or the run before that it is taken over from when the run begins.
 pub(super) enum Opened {

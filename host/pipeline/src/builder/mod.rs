@@ -16,12 +16,13 @@ use crate::checkpoint::{Coordinator, CoordinatorOptions};
 use crate::dead_letter::DeadLetters;
 use crate::flow::queue::{Outlet, StreamEnd};
 use crate::flow::watermark::Assigner;
-use crate::prepare::Prepared;
-use crate::run::{Node, Running};
+use crate::prepare::{Prepared, ToReplay};
+use crate::run::{RunLetters, Running};
 use crate::state::Checkpoint;
 use crate::suspension::Suspended;
 use crate::task::rejections::Rejections;
 use crate::task::source::SourceTask;
+use crate::view::Node;
 use pipehost_config::graph::{Graph, NodeId};
 use pipehost_config::{Batching, Config, OnError, Watermark};
 use pipehost_connectors::{Source, WrittenFiles};
@@ -80,7 +81,12 @@ struct Builder {
 impl Builder {
     /// Opens the state and the dead letters.
     fn new(mut prepared: Prepared, before: Option<Suspended>) -> Result<Self> {
-        let replay = prepared.replay.take(); // May be large, and is never replaced.
+        // They may be large, and nobody needs them again.
+        let (replay, beside) = match prepared.replay.take() {
+            None => (None, Vec::new()),
+            Some(ToReplay::Alone(letters)) => (Some(letters), Vec::new()),
+            Some(ToReplay::Beside(letters)) => (None, letters),
+        };
         let Prepared { config, graph, runners, metrics, pace, .. } = prepared.clone();
         let config = Arc::new(config);
         let history = before.as_ref().map(Suspended::history);
@@ -106,7 +112,7 @@ impl Builder {
         let is_first = found.is_none();
         let checkpoint = found.unwrap_or_default();
         let written = before.as_ref().map(|before| before.written.clone()).unwrap_or_default();
-        let running = Running::new(prepared, config.clone(), before.as_ref(), written.clone());
+        let mut running = Running::new(prepared, config.clone(), before.as_ref(), written.clone());
         let suspension = running.suspension.clone();
         let dead_letters = match &config.dead_letters {
             Some(letters) if uses_dead_letters(&config) => {
@@ -121,8 +127,7 @@ impl Builder {
         let is_waited_for = config.sources.iter().any(|source| source.kind.acknowledges());
         let makes_checkpoints = keeps_state || is_waited_for;
         let mut wiring = Wiring::new(&graph, &running.nodes);
-        let letters = replay.as_deref().unwrap_or_default();
-        let replays = wiring.replays(&running.nodes, letters);
+        let replays = wiring.replays(&running.nodes, replay.as_ref().unwrap_or(&beside));
         let coordinator = Coordinator::new(CoordinatorOptions {
             active: makes_checkpoints,
             suspension,
@@ -131,10 +136,15 @@ impl Builder {
             checkpoint: checkpoint.clone(),
             shape,
             names: running.nodes.iter().map(|node| (node.id, node.name.clone())).collect(),
-            dead_letters,
+            dead_letters: dead_letters.clone(),
             own_letters: replay.is_none(),
             interval: config.checkpoint_interval,
             metrics: metrics.clone(),
+            view: running.view.clone(),
+        });
+        running.letters = dead_letters.map(|file| RunLetters {
+            file,
+            demand: makes_checkpoints.then(|| coordinator.demand()),
         });
         Ok(Self {
             before,
@@ -202,6 +212,7 @@ impl Builder {
             metrics: metrics.clone(),
             component: "".into(),
             gate: self.running.gate.clone(),
+            told: Arc::default(),
         }
     }
 
@@ -225,9 +236,12 @@ impl Builder {
                 stop: self.running.stop.clone(),
                 checkpoints: self.coordinator.checkpoint_requests(),
                 when_stopped: self.when_stopped(),
-                when_done: self.when_stopped(),
+                when_done: match self.replay {
+                    Some(_) => self.when_stopped(),
+                    None => StreamEnd::Finished, // Its nodes go on with their other input.
+                },
             };
-            self.running.spawn(&name, task.run());
+            self.running.spawn_replay(&name, task.run());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::flow::inlet::Receiver;
 use crate::flow::queue::{AllBytes, Sender, edge};
-use crate::run::{Node, Nodes};
+use crate::view::{Node, Nodes};
 use pipehost_config::graph::{Graph, NodeId};
 use pipehost_record::Letter;
 

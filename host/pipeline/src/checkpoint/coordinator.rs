@@ -17,6 +17,7 @@ use crate::state::{
     Changed, Checkpoint, Shape, SinkCheckpoint, SourceCheckpoint, StageCheckpoint, Store,
 };
 use crate::suspension::{History, Suspension};
+use crate::view::View;
 use pipehost_config::graph::NodeId;
 use pipehost_connectors::{Acknowledgements, Synced};
 use pipehost_files::rename::Rename;
@@ -56,6 +57,7 @@ pub(crate) struct CoordinatorOptions {
     pub own_letters: bool,
     pub interval: Duration,
     pub metrics: Arc<Metrics>,
+    pub view: View,
 }
 
 /// Makes the checkpoints of a run.
@@ -146,6 +148,11 @@ impl Coordinator {
     pub(crate) fn reporter(&self, node: NodeId, letters: Letters) -> Reporter {
         let reports = self.reporter.clone().expect("the run has not begun");
         Reporter::new(node, self.options.active, self.suspension(), reports, letters)
+    }
+
+    /// Notified to make a checkpoint soon.
+    pub(crate) fn demand(&self) -> Arc<Notify> {
+        self.demand.clone()
     }
 
     pub(crate) fn suspension(&self) -> Suspension {
@@ -335,6 +342,12 @@ impl Coordinator {
             (checkpoint, self.options.store, letters, is_same) =
                 done.await.expect("writing does not panic")?;
             self.options.checkpoint = checkpoint.clone();
+            if let Some(file) = &self.options.dead_letters {
+                file.answer_rotations();
+            }
+            if self.options.store.is_some() {
+                self.options.view.show_checkpoint(&checkpoint);
+            }
             if !is_same {
                 self.written = Instant::now();
             }

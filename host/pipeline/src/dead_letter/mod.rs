@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 pub use encoded::Encoded;
 use pipehost_codec::frames;
@@ -26,7 +27,19 @@ pub use reader::LetterReader;
 pub struct DeadLetters {
     config: pipehost_config::DeadLetters,
     current: Mutex<Current>,
+    rotations: Mutex<Rotations>,
 }
+
+/// Who waits for the file to be closed and renamed.
+#[derive(Default)]
+struct Rotations {
+    asked: Vec<RotationAnswer>,
+    /// Done, but in no checkpoint yet.
+    done: Vec<(RotationAnswer, Option<PathBuf>)>,
+}
+
+/// Gets the new name of the file; none if there was nothing in it.
+pub type RotationAnswer = oneshot::Sender<Result<Option<PathBuf>>>;
 
 struct Current {
     file: File,
@@ -119,7 +132,7 @@ impl DeadLetters {
             is_stream,
             begin: Some(begin),
         };
-        Ok(Self { config, current: Mutex::new(current) })
+        Ok(Self { config, current: Mutex::new(current), rotations: Mutex::default() })
     }
 
     /// Removes what an earlier run wrote after the last checkpoint, and an incomplete frame at the
@@ -215,7 +228,7 @@ impl DeadLetters {
         let failed =
             |error: io::Error| anyhow!("cannot write the dead letters {}: {error}", path.display());
         let mut current = self.current();
-        let mut has_rotated = false;
+        let mut has_rotated = self.rotate_if_asked(&mut current)?;
         while let Some(part) = letters.pop() {
             let (mut start, mut end) = (0, 0);
             let mut stop = false;
@@ -258,6 +271,53 @@ impl DeadLetters {
             current.rotated = rotation::bytes(&self.config.path);
         }
         fits(current)
+    }
+
+    /// Has the next write rotate the file; the answer comes with the next checkpoint, which names
+    /// the new one.
+    pub fn ask_rotation(&self, answer: RotationAnswer) {
+        self.rotations().asked.push(answer);
+    }
+
+    /// Rotates the file now, in a run without checkpoints.
+    pub fn rotate_now(&self, answer: RotationAnswer) {
+        self.ask_rotation(answer);
+        let rotated = self.rotate_if_asked(&mut self.current());
+        match rotated {
+            Ok(_) => self.answer_rotations(),
+            Err(why) => {
+                for answer in std::mem::take(&mut self.rotations().asked) {
+                    let _ = answer.send(Err(anyhow!("{why:#}"))); // Nobody may wait for it.
+                }
+            }
+        }
+    }
+
+    /// A checkpoint is complete that names the file as it is now.
+    pub fn answer_rotations(&self) {
+        for (answer, file) in std::mem::take(&mut self.rotations().done) {
+            let _ = answer.send(Ok(file)); // Nobody may wait for it.
+        }
+    }
+
+    fn rotations(&self) -> MutexGuard<'_, Rotations> {
+        self.rotations.lock().expect("nobody panics with it in hand")
+    }
+
+    /// Rotates the file if somebody has asked for it and there is something in it. Whether it did.
+    fn rotate_if_asked(&self, current: &mut Current) -> Result<bool> {
+        if self.rotations().asked.is_empty() {
+            return Ok(false);
+        }
+        let is_due = current.length > 0 && !current.is_stream;
+        if is_due {
+            self.rotate(current)?;
+        }
+        let file = is_due.then(|| rotation::numbered(&self.config.path, current.highest));
+        let mut rotations = self.rotations();
+        let asked = std::mem::take(&mut rotations.asked);
+        rotations.done.extend(asked.into_iter().map(|answer| (answer, file.clone())));
+        Ok(is_due)
     }
 
     /// Renames the file to the next number, and starts a new one.

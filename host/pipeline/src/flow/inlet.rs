@@ -62,15 +62,16 @@ impl Inlet {
 
     /// The next event; after the last one, always [`Event::End`]. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Result<Event, TaskError> {
-        let start = Instant::now();
-        let event = match &mut self.rebatch {
-            None => self.edges.receive().await?,
-            Some(rebatch) => rebatch.next(&mut self.edges).await?,
+        let Self { edges, metrics, rebatch } = self;
+        let next = async {
+            match rebatch {
+                None => edges.receive().await,
+                Some(rebatch) => rebatch.next(edges).await,
+            }
         };
-        self.metrics.spent(Activity::WaitingForInput, start.elapsed());
+        let event = metrics.waiting(Activity::WaitingForInput, next).await?;
         if let Event::Batch(batch) = &event {
-            self.metrics.records_in.inc_by(batch.len as u64);
-            self.metrics.batch.observe(batch.len as f64);
+            took_in(metrics, batch);
         }
         Ok(event)
     }
@@ -83,6 +84,22 @@ impl Inlet {
     /// Counts `records` of those that `next` returned as no longer in flight.
     pub(crate) fn done(&self, records: usize) {
         self.metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
+    }
+}
+
+/// Counts a batch that a node has taken in.
+pub(crate) fn took_in(metrics: &NodeMetrics, batch: &Batch) {
+    metrics.records_in.inc_by(batch.len as u64);
+    metrics.batch.observe(batch.len as f64);
+    note_time(metrics, batch);
+}
+
+/// Notes the time of the last record of a batch: the usual one is also the newest.
+pub(crate) fn note_time(metrics: &NodeMetrics, batch: &Batch) {
+    let last = batch.len.checked_sub(1);
+    let times = batch.timestamps.as_ref();
+    if let Some(time) = times.zip(last).and_then(|(times, last)| times.get(last)) {
+        metrics.note_record(time);
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
-
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::stopped::TaskError;
@@ -185,14 +183,17 @@ impl Outlet {
     ) -> Result<Option<i64>, TaskError> {
         self.metrics.records_out.inc_by(batch.len as u64);
         let latest = self.assigner.as_mut().and_then(|assigner| assigner.latest_of(&batch));
-        let start = Instant::now();
-        if let Some((last, others)) = self.ports[port].split_last() {
-            for edge in others {
-                edge.send(batch.clone()).await?;
+        self.metrics.tap.port(port, &batch);
+        let send = async {
+            if let Some((last, others)) = self.ports[port].split_last() {
+                for edge in others {
+                    edge.send(batch.clone()).await?;
+                }
+                last.send(batch).await?;
             }
-            last.send(batch).await?;
-        }
-        self.metrics.spent(Activity::WaitingForOutput, start.elapsed());
+            Ok(())
+        };
+        self.metrics.waiting(Activity::WaitingForOutput, send).await?;
         Ok(latest)
     }
 
@@ -213,6 +214,7 @@ impl Outlet {
     }
 
     async fn send_watermark(&self, watermark: i64) -> Result<(), TaskError> {
+        self.metrics.note_watermark(watermark);
         for edge in self.ports.iter().flatten() {
             // A full queue that drops batches also drops watermarks: the next one supersedes it.
             if !edge.is_full_and_drops() {

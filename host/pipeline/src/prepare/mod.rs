@@ -23,7 +23,7 @@ use pipehost_sandbox::compile::{self, Cache, Complaint, Source};
 use pipehost_sandbox::contract::plan::{Keeps, Plan};
 use pipehost_sandbox::engine::Engine;
 use pipehost_sandbox::plugin::{self, BundledStage};
-use pipehost_sandbox::{Component, Program, Runner, Tap, describe};
+use pipehost_sandbox::{Component, Program, Runner, describe};
 
 /// A pipeline that can be run.
 #[derive(Clone)]
@@ -33,26 +33,29 @@ pub struct Prepared {
     /// One for each stage of the configuration, in its order.
     pub runners: Vec<Runner>,
     pub metrics: Arc<Metrics>,
-    /// Dead letters to replay, instead of the input of the sources.
-    pub replay: Option<Vec<Letter>>,
+    pub replay: Option<ToReplay>,
     /// The rate at which the sources emit records, for measurements.
     pub pace: Option<Arc<Pace>>,
 }
 
-/// Finds the tap of a stage.
-pub type Tapped<'t> = dyn Fn(&Stage) -> Option<Tap> + Sync + 't;
+/// Dead letters to replay.
+#[derive(Clone)]
+pub enum ToReplay {
+    /// Instead of the input of the sources.
+    Alone(Vec<Letter>),
+    /// Into stages and sinks, beside what the sources send.
+    Beside(Vec<Letter>),
+}
 
 /// Options of [`prepare`].
 #[derive(Default)]
-pub struct Options<'o> {
+pub struct Options {
     /// Stages that are bundled with the program.
     pub bundled: &'static [BundledStage],
     /// Collects profiling samples of the guests.
     pub profile: Option<Arc<GuestProfile>>,
     /// Those of the run that it replaces.
     pub metrics: Option<Arc<Metrics>>,
-    /// The tap of a stage that somebody looks at.
-    pub tapped: Option<&'o Tapped<'o>>,
 }
 
 /// Prepares a pipeline. `say` is called before slow steps; `known` are the mistakes found while
@@ -63,7 +66,7 @@ pub struct Options<'o> {
 pub async fn prepare(
     config: Config,
     known: Vec<Mistake>,
-    options: Options<'_>,
+    options: Options,
     say: &mut dyn FnMut(&str),
 ) -> Result<Prepared, Vec<Mistake>> {
     let mut mistakes = known;
@@ -88,8 +91,7 @@ pub async fn prepare(
         };
         match opened {
             Ok(program) => {
-                let tap = options.tapped.and_then(|tapped| tapped(stage));
-                let runner = Runner::Sandboxed(Arc::new(program.tapped(tap)));
+                let runner = Runner::Sandboxed(Arc::new(program));
                 let (timed, keeps_state) = (runner.has_watermark(), runner.keeps_state());
                 let Plan { ports, inputs, keeps, .. } = runner.plan().clone();
                 let keeps_by = match keeps {

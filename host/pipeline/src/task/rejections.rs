@@ -1,8 +1,9 @@
 //! What happens to records that are rejected permanently.
 
 use anyhow::anyhow;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::sync::RwLock;
 
@@ -30,6 +31,35 @@ pub(crate) struct Rejections {
     pub component: Arc<str>,
     /// Read-locked while records are settled: a run that ends waits for that, then counts.
     pub gate: Arc<RwLock<()>>,
+    pub told: Arc<Told>,
+}
+
+/// What the log was told of the rejections of a node.
+#[derive(Default)]
+pub(crate) struct Told(Mutex<Untold>);
+
+#[derive(Default)]
+struct Untold {
+    /// When the log was last told.
+    since: Option<Instant>,
+    records: usize,
+}
+
+/// How often the log is told that records are rejected.
+const TELL: Duration = Duration::from_secs(60);
+
+impl Told {
+    /// Counts records; returns how many to tell, and in which time, if it is time to.
+    fn count(&self, records: usize, now: Instant) -> Option<(usize, Option<Duration>)> {
+        let mut untold = self.0.lock().expect("nobody panics here");
+        untold.records += records;
+        let passed = untold.since.map(|since| now - since);
+        if passed.is_some_and(|passed| passed < TELL) {
+            return None;
+        }
+        untold.since = Some(now);
+        Some((std::mem::take(&mut untold.records), passed))
+    }
 }
 
 /// Records that are settled together.
@@ -67,6 +97,9 @@ impl Rejections {
     ) -> Result<(), TaskError> {
         let Some(first) = refused.first() else { return Ok(()) };
         self.metrics.rejected.inc_by(refused.len() as u64);
+        if self.on_error != OnError::Fail {
+            self.tell(first, refused.len());
+        }
         match self.on_error {
             OnError::Skip => {
                 self.metrics.skipped.inc_by(refused.len() as u64);
@@ -109,6 +142,26 @@ impl Rejections {
     }
 }
 
+impl Rejections {
+    /// Warns of rejected records, with one of them; at most once in [`TELL`].
+    fn tell(&self, example: &RejectedRecord<'_>, records: usize) {
+        let Some((records, passed)) = self.told.count(records, Instant::now()) else { return };
+        let records = match records {
+            1 => "1 record".to_owned(),
+            n => format!("{n} records"),
+        };
+        let when = passed.map(|passed| format!(" in the last {} s", passed.as_secs()));
+        let Self { what, name, .. } = self;
+        let Origin { place, number } = &example.origin;
+        tracing::warn!(
+            "{what} `{name}` rejected {records}{}, such as record {number} of {}: {}",
+            when.unwrap_or_default(),
+            Foreign::new(place),
+            Foreign::new(example.reason)
+        );
+    }
+}
+
 /// A rejected record.
 pub(crate) struct RejectedRecord<'a> {
     pub record: Record,
@@ -116,4 +169,20 @@ pub(crate) struct RejectedRecord<'a> {
     pub input: u32,
     pub reason: &'a str,
     pub attempts: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_told_once_a_minute() {
+        let (told, start) = (Told::default(), Instant::now());
+        let at = |seconds, records| told.count(records, start + Duration::from_secs(seconds));
+        assert_eq!(at(0, 3), Some((3, None)), "the first at once");
+        assert_eq!(at(1, 5), None);
+        assert_eq!(at(59, 2), None);
+        assert_eq!(at(60, 1), Some((8, Some(TELL))), "with those before");
+        assert_eq!(at(61, 1), None);
+    }
 }

@@ -46,6 +46,7 @@ impl SinkTask {
             match self.inlet.next().await? {
                 Event::Batch(batch) if closed => self.inlet.done(batch.len),
                 Event::Batch(batch) => {
+                    self.metrics.tap.records(&batch);
                     closed = self.write(&batch).await?;
                     if closed && self.reporter.makes_checkpoints() {
                         // Records that were not written must not be in a checkpoint: the next run
@@ -54,7 +55,7 @@ impl SinkTask {
                         return Err(TaskError::NeighbourGone);
                     }
                 }
-                Event::Watermark(_) => {}
+                Event::Watermark(watermark) => self.metrics.note_watermark(watermark),
                 Event::Barrier(number) => {
                     let synced = self.sink.sync().await;
                     let synced = synced.map_err(|why| self.failed(why))?;
@@ -92,6 +93,8 @@ impl SinkTask {
         // A run that ends waits for this write before it counts undelivered records.
         let open = self.gate.read().await;
         let start = Instant::now();
+        let metrics = self.metrics.clone();
+        let working = metrics.begin(Activity::Working);
         let refusals = self.rejections.on_error != OnError::Fail;
         let mut refused = 0;
         let closed = match self.sink.write(batch, refusals).await {
@@ -115,15 +118,14 @@ impl SinkTask {
             Err(SinkError::Failed(why)) => return Err(self.failed(why)),
         };
         self.inlet.done(batch.len - refused);
-        drop(open);
+        drop((open, working));
         if closed {
             return Ok(true);
         }
-        let took = start.elapsed();
-        self.metrics.duration.observe(took.as_secs_f64());
-        self.metrics.spent(Activity::Working, took);
+        self.metrics.duration.observe(start.elapsed().as_secs_f64());
         if let Some(rate) = self.rate {
             let due = Duration::from_secs_f64(batch.len as f64 / rate as f64);
+            let _held = metrics.begin(Activity::WaitingForRate);
             tokio::time::sleep(due).await;
         }
         Ok(false)

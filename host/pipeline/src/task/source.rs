@@ -7,13 +7,15 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::{CheckpointRequests, NodeState, Reporter};
+use crate::flow::inlet::note_time;
 use crate::flow::queue::{Outlet, StreamEnd};
 use crate::flow::{TaskError, TaskResult};
 use crate::task::rejections::{RejectedRecord, Rejections};
 use pipehost_codec::Decoded;
 use pipehost_config::Batching;
-use pipehost_connectors::{Progress, Source};
+use pipehost_connectors::Source;
 use pipehost_observe::metrics::Activity;
+use pipehost_observe::progress::Progress;
 use pipehost_record::{MAX_ATTRIBUTES, Origin};
 
 pub(crate) struct SourceTask {
@@ -45,20 +47,17 @@ impl SourceTask {
                 || out.batch.attributes() >= MAX_ATTRIBUTES
         };
         let metrics = self.rejections.metrics.clone();
-        let starved = |since: std::time::Instant| {
-            metrics.spent(Activity::WaitingForInput, since.elapsed());
-        };
         let mut due = Instant::now();
         let suspension = self.reporter.suspension().clone();
         // Whether it leaves the source to the next run.
         let mut is_kept = false;
         let mut stopping = false;
         let close = loop {
-            let waiting = std::time::Instant::now();
+            let waiting = metrics.begin(Activity::WaitingForInput);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled(), if !stopping => {
-                    starved(waiting);
+                    drop(waiting);
                     stopping = true;
                     // Input that was already taken from outside is still delivered.
                     if !self.source.stop() {
@@ -66,7 +65,7 @@ impl SourceTask {
                     }
                 }
                 () = suspension.begun(), if !stopping => {
-                    starved(waiting);
+                    drop(waiting);
                     suspension.source_has_stopped();
                     self.when_stopped = StreamEnd::Suspended;
                     is_kept = suspension.keeps_source(&self.rejections.name);
@@ -77,18 +76,18 @@ impl SourceTask {
                     stopping = true;
                 }
                 number = self.checkpoints.next() => {
-                    starved(waiting);
+                    drop(waiting);
                     self.flush(&mut out).await?;
                     self.source.checkpoint(number);
                     self.reporter.reached(number, self.state());
                     self.outlet.barrier(number).await?;
                 }
                 () = sleep_until(due), if !out.batch.is_empty() => {
-                    starved(waiting);
+                    drop(waiting);
                     self.flush(&mut out).await?;
                 }
                 more = self.source.ready() => {
-                    starved(waiting);
+                    drop(waiting);
                     if !more.map_err(|why| self.failed(why))? {
                         break if stopping { self.when_stopped } else { self.when_done };
                     }
@@ -111,7 +110,7 @@ impl SourceTask {
                     }
                 }
                 () = self.outlet.idle() => {
-                    starved(waiting);
+                    drop(waiting);
                     self.outlet.settle().await?;
                 }
             }
@@ -159,6 +158,8 @@ impl SourceTask {
             metrics.in_flight.fetch_add(records as i64, Ordering::Relaxed);
         }
         metrics.batch.observe(records as f64);
+        note_time(&metrics, &batch);
+        metrics.tap.records(&batch);
         self.outlet.send(0, batch).await?;
         metrics.in_flight.fetch_sub(records as i64, Ordering::Relaxed);
         self.outlet.settle().await

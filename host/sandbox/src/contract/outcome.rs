@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::contract::bindings::records::{self, Rows as Chosen, Target};
 use crate::contract::plan::Given;
+use pipehost_observe::tap::Emission;
 use pipehost_record::{
     Batch, Column, Excerpt, MAX_ATTRIBUTES, NO_TIME, Origins, Rejected, RowNumbers, Selected,
     Times, bytes_between, check_name, own_bytes,
@@ -18,6 +19,13 @@ pub struct Emitted {
     pub batch: Batch,
     /// For each row, the input row that it descends from; `None` if the rows are fresh.
     pub parents: Option<RowNumbers>,
+}
+
+impl Emitted {
+    /// For whoever looks at the stage.
+    pub(crate) fn seen(&self) -> Emission {
+        Emission { port: self.port, batch: self.batch.clone(), parents: self.parents.clone() }
+    }
 }
 
 /// A checked answer.

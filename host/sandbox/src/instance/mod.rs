@@ -208,11 +208,14 @@ impl Instance {
         self.calls = self.calls.wrapping_add(1);
         let stopwatch = &mut self.store.data_mut().stopwatch;
         (stopwatch.runs, stopwatch.in_guest) = (watched, Duration::ZERO);
+        let metrics = self.metrics.clone();
+        let working = metrics.begin(Activity::Working);
         let (outcome, took) = self
             .timed_call(self.limits.call_fuel(batch.len, given.bytes()), async |store, exports| {
                 exports.process(store, batch, &given).await
             })
             .await;
+        drop(working);
         self.count_time(took);
         if self.calls == 1 {
             self.first_memory = self.memory;
@@ -372,8 +375,9 @@ impl Instance {
         let (guest, all) = self.measured;
         let share = if all.is_zero() { 1.0 } else { guest.as_secs_f64() / all.as_secs_f64() };
         let working = took.mul_f64(share.min(1.0));
-        self.metrics.spent(Activity::Working, working);
-        self.metrics.spent(Activity::Copying, took.saturating_sub(working));
+        // All of the call was counted as work while it lasted.
+        let copying = took.saturating_sub(working);
+        self.metrics.shift(Activity::Working, Activity::Copying, copying);
     }
 
     /// Counts the metrics that the last call has told: its answer is accepted.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::instance::Failure;
 use pipehost_config::OnOpen;
-use pipehost_observe::metrics::{BreakerState, NodeMetrics};
+use pipehost_observe::metrics::{Activity, BreakerState, NodeMetrics};
 
 /// Shared by the workers of a stage.
 pub struct Breaker {
@@ -84,6 +84,7 @@ impl Breaker {
                     OnOpen::Pause => until,
                 }
             };
+            let _waits = self.metrics.begin(Activity::WaitingToRetry);
             match until {
                 Some(until) => sleep_until(until).await,
                 None => probed.await,

@@ -11,7 +11,7 @@ mod recovery;
 use anyhow::{Result, anyhow};
 use std::sync::Arc;
 
-use crate::contract::outcome::Answer;
+use crate::contract::outcome::{Answer, Emitted};
 use crate::contract::plan::{Keeps, Plan};
 use crate::contract::state::{KeyGroups, Saved, SavedBy};
 use crate::host::GuestLog;
@@ -22,7 +22,8 @@ pub use breaker::Breaker;
 use breaker::NotAdmitted;
 use budget::OutputBudget;
 use pipehost_config::Retry;
-use pipehost_observe::metrics::NodeMetrics;
+use pipehost_observe::metrics::{Activity, NodeMetrics};
+use pipehost_observe::tap;
 use pipehost_record::{Batch, Rejected};
 use recovery::Recovery;
 pub use recovery::WorkerState;
@@ -194,9 +195,11 @@ impl Worker {
     pub async fn process(&mut self, batch: &Batch) -> Result<Answer> {
         self.renew_if_full().await;
         let answer = self.retried(batch).await?;
-        if let Some(program) = self.runner.program() {
-            program.show(batch, &answer);
-        }
+        self.metrics.tap.call(batch.len, || tap::Call {
+            before: batch.clone(),
+            after: answer.emitted.iter().map(Emitted::seen).collect(),
+            rejected: answer.rejected.clone(),
+        });
         Ok(answer)
     }
 
@@ -214,7 +217,8 @@ impl Worker {
                 break;
             }
             self.metrics.retries.inc_by(again.len() as u64);
-            tokio::time::sleep(retry.delay(attempt)).await;
+            let wait = tokio::time::sleep(retry.delay(attempt));
+            self.metrics.waiting(Activity::WaitingToRetry, wait).await;
             let rows: Vec<u32> = again.iter().map(|rejected| rejected.row as u32).collect();
             let budget = budget.get_or_insert_with(|| {
                 let mut budget = self.runner.answer_limits(batch);
@@ -460,7 +464,7 @@ impl Worker {
             Live::Native(native) => {
                 let start = std::time::Instant::now();
                 let answer = native.process(batch);
-                self.metrics.spent(pipehost_observe::metrics::Activity::Working, start.elapsed());
+                self.metrics.spent(Activity::Working, start.elapsed());
                 return answer.map_err(|error| {
                     let cause = pipehost_observe::metrics::Cause::Error;
                     PartFailure::Failed(Failure::new(cause, format!("{error:#}")))

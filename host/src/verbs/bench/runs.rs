@@ -103,9 +103,9 @@ pub(super) async fn run(
     let _ = fs::write("/proc/self/clear_refs", "5");
     let before = cpu_time();
     let running = pipehost_pipeline::start(again).await.map_err(Error::Failed)?;
-    let nodes = running.list().now();
+    let nodes = running.view().nodes();
     // Signals end a measurement as they end a run.
-    let ending = running.finish(signals()?).await;
+    let ending = running.finish(signals()?.1).await;
     let cpu = cpu_time().saturating_sub(before);
     if let Some(failure) = ending.failure {
         return Err(Error::Failed(failure));

@@ -1,28 +1,66 @@
 //! `pipehost dead-letter`.
 
+mod change;
+mod claim;
+mod count;
+mod live;
 mod replay;
+mod show;
 
 use anyhow::anyhow;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use serde_json::{Map, Value, json};
-
 use crate::error::Error;
-use pipehost_codec::frames::write_record;
 use pipehost_observe::log::stderr;
 use pipehost_pipeline::dead_letter::LetterReader;
 use pipehost_record::Letter;
 use pipehost_record::foreign::Foreign;
 use pipehost_record::time::rfc3339;
-use replay::Selection;
+
+/// Which dead letters are meant.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Selection {
+    /// Only dead letters of this source, stage or sink.
+    #[arg(long, value_name = "NAME")]
+    stage: Option<String>,
+    /// Only dead letters whose reason contains this text.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Only this number in the list, from 1; may be given several times.
+    #[arg(long, value_name = "N")]
+    number: Vec<u64>,
+}
+
+impl Selection {
+    fn has(&self, number: u64, letter: &Letter) -> bool {
+        self.stage.as_ref().is_none_or(|stage| letter.stage == *stage)
+            && self.reason.as_ref().is_none_or(|reason| letter.reason.contains(&**reason))
+            && (self.number.is_empty() || self.number.contains(&number))
+    }
+
+    /// Whether it has all.
+    fn is_all(&self) -> bool {
+        self.stage.is_none() && self.reason.is_none() && self.number.is_empty()
+    }
+}
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {
     /// List the dead letters, one per line.
-    List { file: PathBuf },
+    List {
+        file: PathBuf,
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Count the dead letters by source, stage or sink, and by reason.
+    ///
+    /// Reasons that differ in numbers and in quoted text alone are one.
+    Count {
+        file: PathBuf,
+        #[command(flatten)]
+        selection: Selection,
+    },
     /// Show one dead letter, or all of them, in full.
     Show {
         file: PathBuf,
@@ -33,23 +71,42 @@ pub enum Verb {
     ///
     /// Records that pass leave the file; those that are rejected again stay, with their
     /// attempts counted. The pipeline's sources are not read; its files are appended to.
+    ///
+    /// If the pipeline runs, it takes the records itself, beside those of its sources. Its file is
+    /// closed first, and gets a number; what is rejected again is in the new one.
     Replay {
         file: PathBuf,
         /// The pipeline that refused them, or one with the same stages.
         #[arg(long, value_name = "PIPELINE.toml")]
         pipeline: PathBuf,
-        /// Only dead letters of this source, stage or sink.
-        #[arg(long, value_name = "NAME")]
-        stage: Option<String>,
-        /// Only dead letters whose reason contains this text.
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Remove dead letters for good.
+    Discard {
+        file: PathBuf,
+        #[command(flatten)]
+        selection: Selection,
+        /// All of them.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Edit dead letters as JSON, and put them back.
+    ///
+    /// Opens them, one a line, with the program that $VISUAL or $EDITOR names. The record of each may
+    /// be changed; a line that is removed discards its letter. `replay` then sends them.
+    Edit {
+        file: PathBuf,
+        #[command(flatten)]
+        selection: Selection,
     },
     /// Write the records to stdout.
     Export {
         file: PathBuf,
         #[arg(long, value_enum, default_value_t = ExportFormat::Json)]
         format: ExportFormat,
+        #[command(flatten)]
+        selection: Selection,
     },
 }
 
@@ -67,9 +124,9 @@ pub fn dead_letter(verb: Verb) -> Result<u8, Error> {
     // Not locked: a pipeline that letters are replayed into may write to stdout, too.
     let mut out = io::BufWriter::new(io::stdout());
     match verb {
-        Verb::List { file } => {
+        Verb::List { file, selection } => {
             let mut letters = 0;
-            each(&file, |number, letter| {
+            each(&file, &selection, |number, letter| {
                 letters = number;
                 list(&mut out, number, &letter)
             })?;
@@ -79,10 +136,10 @@ pub fn dead_letter(verb: Verb) -> Result<u8, Error> {
         }
         Verb::Show { file, number } => {
             let mut shown = 0;
-            each(&file, |n, letter| {
+            each(&file, &Selection::default(), |n, letter| {
                 if number.is_none_or(|number| number == n) {
                     shown += 1;
-                    show(&mut out, n, &letter)?;
+                    show::show(&mut out, n, &letter)?;
                 }
                 Ok(())
             })?;
@@ -90,23 +147,35 @@ pub fn dead_letter(verb: Verb) -> Result<u8, Error> {
                 return Err(Error::Usage(anyhow!("{} has no letter {number}", file.display())));
             }
         }
-        Verb::Replay { file, pipeline, stage, reason } => {
-            return replay::replay(&file, &pipeline, &Selection { stage, reason });
+        Verb::Count { file, selection } => count::count(&file, &selection, &mut out)?,
+        Verb::Replay { file, pipeline, selection } => {
+            return replay::replay(&file, &pipeline, &selection);
         }
-        Verb::Export { file, format } => export(&file, format, &mut out)?,
+        Verb::Discard { file, selection, all } => return change::discard(&file, &selection, all),
+        Verb::Edit { file, selection } => return change::edit(&file, &selection),
+        Verb::Export { file, format, selection } => {
+            show::export(&file, format, &selection, &mut out)?;
+        }
     }
     out.flush().map_err(Error::stdout)?;
     Ok(0)
 }
 
-/// Calls `use_it` for every letter. A truncated end is reported, and is no error; damage is.
-fn each(path: &Path, mut use_it: impl FnMut(u64, Letter) -> io::Result<()>) -> Result<(), Error> {
+/// Calls `use_it` for every letter that is selected. A truncated end is reported, and is no error;
+/// damage is.
+fn each(
+    path: &Path,
+    selection: &Selection,
+    mut use_it: impl FnMut(u64, Letter) -> io::Result<()>,
+) -> Result<(), Error> {
     let mut reader = LetterReader::open(path).map_err(Error::Usage)?;
     let mut number = 0;
     for letter in reader.by_ref() {
         let letter = letter.map_err(|why| Error::Failed(anyhow!("{}: {why:#}", path.display())))?;
         number += 1;
-        use_it(number, letter).map_err(Error::stdout)?;
+        if selection.has(number, &letter) {
+            use_it(number, letter).map_err(Error::stdout)?;
+        }
     }
     if reader.torn() > 0 {
         stderr::say(&format!(
@@ -129,75 +198,4 @@ fn list(out: &mut impl Write, number: u64, letter: &Letter) -> io::Result<()> {
         Foreign::new(place),
         Foreign::new(reason)
     )
-}
-
-fn show(out: &mut impl Write, number: u64, letter: &Letter) -> io::Result<()> {
-    // The file and its contents are untrusted.
-    let mut line =
-        |name: &str, text: &str| writeln!(out, "{name:<12}{}", Foreign::new(text).whole());
-    line("letter", &number.to_string())?;
-    line("refused by", &format!("{} of {}", letter.stage, letter.pipeline))?;
-    line("reason", &letter.reason)?;
-    line("attempts", &letter.attempts.to_string())?;
-    line("at", &rfc3339(letter.time))?;
-    line("origin", &format!("{}, record {}", letter.place, letter.number))?;
-    if !letter.component.is_empty() {
-        line("component", &letter.component)?;
-    }
-    let record = &letter.record;
-    if let Some(time) = record.timestamp {
-        line("timestamp", &rfc3339(time))?;
-    }
-    if let Some(key) = &record.key {
-        line("key", &String::from_utf8_lossy(key))?;
-    }
-    for (name, bytes) in &record.attributes {
-        line("attribute", &format!("{name} = {}", String::from_utf8_lossy(bytes)))?;
-    }
-    line("value", &record.value.as_deref().map_or("none".into(), String::from_utf8_lossy))?;
-    writeln!(out)
-}
-
-fn export(file: &Path, format: ExportFormat, out: &mut impl Write) -> Result<(), Error> {
-    each(file, |_, letter| match format {
-        ExportFormat::Lines => {
-            out.write_all(letter.record.value.as_deref().unwrap_or_default())?;
-            out.write_all(b"\n")
-        }
-        ExportFormat::Frames => {
-            let mut frame = Vec::new();
-            write_record(&letter.record, &mut frame);
-            out.write_all(&frame)
-        }
-        ExportFormat::Json => {
-            writeln!(out, "{}", Foreign::json(&to_json(&letter).to_string()))
-        }
-    })
-}
-
-fn to_json(letter: &Letter) -> Value {
-    let text = |bytes: &Vec<u8>| match std::str::from_utf8(bytes) {
-        Ok(text) => Value::from(text),
-        Err(_) => json!({ "base64": BASE64_STANDARD.encode(bytes) }),
-    };
-    let record = &letter.record;
-    let attributes: Map<_, _> =
-        record.attributes.iter().map(|(name, bytes)| (name.clone(), text(bytes))).collect();
-    json!({
-        "pipeline": letter.pipeline,
-        "stage": letter.stage,
-        "input": letter.input,
-        "reason": letter.reason,
-        "attempts": letter.attempts,
-        "time": rfc3339(letter.time),
-        "place": letter.place,
-        "number": letter.number,
-        "component": letter.component,
-        "record": {
-            "timestamp": record.timestamp.map(rfc3339),
-            "key": record.key.as_ref().map(text),
-            "value": record.value.as_ref().map(text),
-            "attributes": attributes,
-        },
-    })
 }

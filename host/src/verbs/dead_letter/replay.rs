@@ -1,53 +1,44 @@
 //! `pipehost dead-letter replay`.
 
 use anyhow::anyhow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Selection;
+use super::claim::{Claim, Divided};
+use super::live::{self, Live};
 use crate::error::{Error, print};
 use crate::load;
 use crate::runtime::Threads;
 use crate::signals::signals;
 use crate::summary::number;
-use pipehost_codec::frames::write_letter;
 use pipehost_config::{At, Config, DeadLetters as Settings, OnError, SinkKind, WhenLettersFull};
-use pipehost_files::folder;
 use pipehost_observe::log::stderr;
 use pipehost_pipeline::dead_letter::{self, DeadLetters, LetterReader};
-use pipehost_pipeline::prepare::prepare;
+use pipehost_pipeline::prepare::{ToReplay, prepare};
 use pipehost_pipeline::state::{self, Store};
 use pipehost_record::Letter;
 use pipehost_record::foreign::Foreign;
-
-/// Which letters are replayed.
-pub(super) struct Selection {
-    pub stage: Option<String>,
-    pub reason: Option<String>,
-}
-
-impl Selection {
-    fn has(&self, letter: &Letter) -> bool {
-        self.stage.as_ref().is_none_or(|stage| letter.stage == *stage)
-            && self.reason.as_ref().is_none_or(|reason| letter.reason.contains(&**reason))
-    }
-}
 
 pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Result<u8, Error> {
     let mut loaded = load::file(pipeline)?;
     let known = std::mem::take(&mut loaded.mistakes);
     let config = loaded.config.clone();
+    let theirs = config.dead_letters.as_ref().map(|letters| &letters.value.path);
+    if let Some(run) = theirs.map(|path| live::writing(path)).transpose()?.flatten() {
+        return into_a_run(&run, file, theirs.is_some_and(|path| same_file(path, file)), selection);
+    }
     cut_back(&config)?;
     // Lock both files against other writers: the one that is replayed, and the one that another run
     // of the pipeline may be writing.
-    let _ours = dead_letter::lock(file).map_err(Error::Failed)?;
-    let theirs = config.dead_letters.as_ref().map(|letters| &letters.value.path);
+    let ours = Claim::locked(file.to_owned())?;
     let _theirs = match theirs.filter(|path| path.exists() && !same_file(path, file)) {
         Some(path) => Some(dead_letter::lock(path).map_err(Error::Failed)?),
         None => None,
     };
-    let (sent, mut stay) = select(file, selection, &config)?;
+    let (sent, mut stay) = select(&ours, selection, &config)?;
     if sent.is_empty() {
         return print(b"no letters to replay\n");
     }
@@ -60,8 +51,8 @@ pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Res
         let mut prepared = prepare(replayed, known, load::options(), &mut say)
             .await
             .map_err(|mistakes| loaded.render(&mistakes))?;
-        prepared.replay = Some(sent.clone());
-        let stops = signals()?;
+        prepared.replay = Some(ToReplay::Alone(sent.clone()));
+        let (_send, stops) = signals()?;
         let started = threads.work.spawn(pipehost_pipeline::start(prepared)).await;
         let running = started
             .map_err(|panic| Error::Failed(anyhow!("the pipeline did not start: {panic}")))?
@@ -85,9 +76,7 @@ pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Res
     let (went, other) = (sent.len().saturating_sub(again.len()), stay.len());
     let refused_again = again.len();
     stay.extend(again);
-    rewrite(file, &stay).map_err(|error| {
-        Error::Failed(anyhow!("cannot write {}: {error}; it is as it was", file.display()))
-    })?;
+    ours.rewrite(&stay)?;
     let mut text = format!(
         "{} replayed: {} went through, {} refused again\n",
         letters(sent.len()),
@@ -100,7 +89,7 @@ pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Res
     print(text.as_bytes())
 }
 
-fn letters(count: usize) -> String {
+pub(super) fn letters(count: usize) -> String {
     match count {
         1 => "1 letter".to_owned(),
         n => format!("{} letters", number(n as u64)),
@@ -128,7 +117,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
 
 /// Splits the letters into those to send, and those that stay.
 fn select(
-    file: &Path,
+    file: &Claim,
     selection: &Selection,
     config: &Config,
 ) -> Result<(Vec<Letter>, Vec<Letter>), Error> {
@@ -140,23 +129,76 @@ fn select(
     if let Some(stage) = selection.stage.as_ref().filter(|stage| !has(stage)) {
         return Err(Error::Usage(anyhow!("the pipeline has no source, stage or sink `{stage}`")));
     }
-    let (mut sent, mut stay) = (Vec::new(), Vec::new());
-    let mut unknown: Vec<String> = Vec::new();
-    for letter in LetterReader::open(file).map_err(Error::Usage)? {
-        let letter = letter.map_err(|why| Error::Failed(anyhow!("{}: {why:#}", file.display())))?;
-        let known = has(&letter.stage);
-        if !known && !unknown.contains(&letter.stage) {
-            unknown.push(letter.stage.clone());
-        }
-        if known && selection.has(&letter) { &mut sent } else { &mut stay }.push(letter);
+    let stays = |stage: &str| format!("the pipeline has no `{}`", Foreign::new(stage));
+    Ok(divide(file.letters(selection)?, has, stays))
+}
+
+/// Divides letters into those to send and those that stay, and says why letters that were selected
+/// stay.
+fn divide(
+    letters: Divided,
+    takes: impl Fn(&str) -> bool,
+    why: impl Fn(&str) -> String,
+) -> (Vec<Letter>, Vec<Letter>) {
+    let Divided { selected, mut others } = letters;
+    let (sent, stay): (Vec<_>, Vec<_>) =
+        selected.into_iter().partition(|(_, letter)| takes(&letter.stage));
+    let names: BTreeSet<_> = stay.iter().map(|(_, letter)| letter.stage.clone()).collect();
+    for name in names {
+        stderr::say(&format!("note: {}; its letters stay where they are", why(&name)));
     }
-    for stage in unknown {
-        stderr::say(&format!(
-            "note: the pipeline has no `{}`; its letters stay where they are",
-            Foreign::new(&stage)
+    others.extend(stay);
+    others.sort_by_key(|(number, _)| *number);
+    let letters = |letters: Vec<(u64, Letter)>| letters.into_iter().map(|(_, letter)| letter);
+    (letters(sent).collect(), letters(others).collect())
+}
+
+/// Has a pipeline that runs take the letters of a file.
+fn into_a_run(
+    run: &Live,
+    file: &Path,
+    is_its_own: bool,
+    selection: &Selection,
+) -> Result<u8, Error> {
+    let claim = if is_its_own { Claim::of(file)? } else { Some(Claim::locked(file.to_owned())?) };
+    let Some(claim) = claim else { return print(b"no letters to replay\n") };
+    let stays = |stage: &str| {
+        format!("while it runs, the pipeline takes no letters of `{}`", Foreign::new(stage))
+    };
+    let (sent, stay) = divide(claim.letters(selection)?, |name| run.takes(name), stays);
+    if sent.is_empty() {
+        return print(b"no letters to replay\n");
+    }
+    let mut done = 0;
+    while done < sent.len() {
+        let went = run.replay(&sent[done..]).map_err(|error| {
+            Error::Failed(anyhow!(
+                "{}\n{} of {} went through; the others are in {}",
+                error.text(),
+                done,
+                letters(sent.len()),
+                claim.file.display()
+            ))
+        })?;
+        done += went;
+        // What has gone through must not go again.
+        claim.rewrite(sent[done..].iter().chain(&stay))?;
+    }
+    if stay.is_empty() && is_its_own {
+        let _ = fs::remove_file(&claim.file); // Nothing is in it.
+    }
+    let mut text = format!(
+        "{} replayed: what was refused again is in the dead letters of the pipeline\n",
+        letters(done)
+    );
+    if !stay.is_empty() {
+        text.push_str(&format!(
+            "{} not replayed, in {}\n",
+            letters(stay.len()),
+            claim.file.display()
         ));
     }
-    Ok((sent, stay))
+    print(text.as_bytes())
 }
 
 /// Changes a pipeline for a replay: it keeps rejected records, and appends to its files.
@@ -221,20 +263,4 @@ impl Drop for RefusedAgain {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
-}
-
-/// Replaces the letters in a file.
-fn rewrite(file: &Path, letters: &[Letter]) -> io::Result<()> {
-    let file = &file.canonicalize()?; // The file, not a link to it.
-    let permissions = fs::metadata(file)?.permissions();
-    let mut new = folder::temporary(file, permissions)?;
-    let mut bytes = Vec::new();
-    for letter in letters {
-        bytes.clear();
-        write_letter(letter, &mut bytes);
-        new.write_all(&bytes)?;
-    }
-    new.as_file().sync_all()?;
-    new.persist(file)?;
-    folder::keep_name(file)
 }

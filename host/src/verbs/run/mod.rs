@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -20,11 +20,14 @@ use crate::runtime::Threads;
 use crate::signals::{hangups, name_of, signals, stops};
 use crate::{closed, summary};
 use pipehost_config::{Config, SinkKind, SourceKind};
+use pipehost_http::Listener;
 use pipehost_observe::log::{self, stderr};
 use pipehost_observe::metrics::Metrics;
 use pipehost_observe::server;
 use pipehost_pipeline::prepare::Prepared;
 use pipehost_pipeline::{Request, RunReport, StopCause};
+use pipehost_serve::Control;
+use pipehost_serve::address::{self, Address, Bound};
 use profiling::Profiling;
 use reload::Reload;
 
@@ -50,6 +53,12 @@ pub struct Args {
     /// for pprof at /debug/pprof/profile?seconds=N.
     #[arg(long, value_name = "ADDRESS:PORT")]
     metrics: Option<std::net::SocketAddr>,
+    /// Where `pipehost top`, `tap` and others look into the run: ADDRESS:PORT, the path of a Unix
+    /// socket, or `none`. The default is a socket that only this user can open, in
+    /// $RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/pipehost or /tmp/pipehost-USER. Whoever can connect may
+    /// see all records, and replay dead letters.
+    #[arg(long, value_name = "ADDR", value_parser = control)]
+    control: Option<Place>,
     /// Go on with the changed pipeline each time that its file, or a component that it names, has
     /// changed, as after SIGHUP.
     #[arg(long)]
@@ -69,6 +78,20 @@ pub struct Args {
     quiet: bool,
 }
 
+/// Where the control interface is.
+#[derive(Debug, Clone)]
+enum Place {
+    Nowhere,
+    At(Address),
+}
+
+fn control(text: &str) -> Result<Place, String> {
+    match text {
+        "none" => Ok(Place::Nowhere),
+        text => text.parse().map(Place::At),
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum LogFormat {
     Text,
@@ -81,6 +104,7 @@ impl Args {
         Self {
             pipeline,
             metrics: None,
+            control: None,
             watch: false,
             profile: None,
             log_format: LogFormat::Text,
@@ -139,17 +163,12 @@ async fn run_async(
     let stdout_is_used =
         prepared.config.sinks.iter().any(|sink| matches!(sink.kind, SinkKind::Stdout { .. }));
     are_open(&prepared.config)?;
-    let (reloads, mut requests) = match hangups {
-        Some(hangups) => {
-            let (send, requests) = stops()?;
-            (Some((send, hangups)), requests)
-        }
-        None => (None, signals()?),
-    };
+    let (send, mut requests) = if hangups.is_some() { stops()? } else { signals()? };
     let ready = match args.metrics {
         Some(address) => Some(serve(address, metrics.clone())?),
         None => None,
     };
+    let controlled = listen(args.control.as_ref())?;
     // On another thread: opening a pipe may block until someone reads it, and a signal must end
     // that too.
     let starting = work.spawn(pipehost_pipeline::start(prepared));
@@ -172,11 +191,17 @@ async fn run_async(
     if let Some(ready) = &ready {
         ready.set();
     }
-    let nodes = running.list();
+    let view = running.view();
+    let _bound = controlled.map(|(listener, bound)| {
+        let (view, metrics, requests) = (view.clone(), metrics.clone(), send.clone());
+        let (pipeline, since) = (name.clone(), Instant::now());
+        pipehost_serve::serve(listener, Control { pipeline, view, metrics, requests, since });
+        bound
+    });
     let processed = metrics.processed.clone();
     let drawing = (!args.quiet && !stderr::is_json())
-        .then(|| ProgressDisplay::start(nodes.clone(), processed, stdout_is_used));
-    let reload = reloads.map(|(send, hangups)| {
+        .then(|| ProgressDisplay::start(view.clone(), processed, stdout_is_used));
+    let reload = hangups.map(|hangups| {
         let (pipeline, metrics) = (args.pipeline.clone(), metrics.clone());
         Reload { pipeline, profile, metrics, send, hangups }
     });
@@ -193,7 +218,7 @@ async fn run_async(
     drop(drawing);
     let profiled = profiling.map_or(Ok(()), Profiling::end);
     if !args.quiet {
-        let (nodes, processed) = (nodes.now(), metrics.processed.get());
+        let (nodes, processed) = (view.nodes(), metrics.processed.get());
         if stderr::is_json() {
             let fields = summary::fields(&nodes, processed, &ending);
             stderr::tell("INFO", &summary::headline(&name, processed, &ending), fields);
@@ -202,6 +227,26 @@ async fn run_async(
         }
     }
     conclude(ending).and_then(|code| profiled.map(|()| code))
+}
+
+/// Opens the control interface. Without the usual one, the pipeline runs all the same.
+fn listen(place: Option<&Place>) -> Result<Option<(Listener, Bound)>, Error> {
+    let bound = match place {
+        Some(Place::Nowhere) => return Ok(None),
+        Some(Place::At(address)) => {
+            let bound = address.bind().map_err(Error::Failed)?;
+            tracing::info!("control at {}", bound.1.address);
+            return Ok(Some(bound));
+        }
+        None => address::usual().and_then(|address| address.bind()),
+    };
+    match bound {
+        Ok(bound) => Ok(Some(bound)),
+        Err(why) => {
+            tracing::debug!("`pipehost top` and `tap` will not find this run: {why:#}");
+            Ok(None)
+        }
+    }
 }
 
 /// Logs the version, the pipeline and the SHA-256 of each component. Text has it with --verbose.

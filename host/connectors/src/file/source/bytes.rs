@@ -17,13 +17,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::compressed::{decompress, known_by, may_be_compressed};
-use crate::connector::Progress;
 use crate::connector::SourceConnector;
 use crate::file::source::compression::keep_tail;
 use crate::file::source::positions::{FilePosition, FilePositions};
 use pipehost_codec::{Decoded, Decoder, Start};
 use pipehost_config::{Compression, DecodeFormat, Decoding};
 use pipehost_files::fingerprint::Fingerprint;
+use pipehost_observe::progress::Progress;
 
 const CHUNK: usize = 256 << 10;
 /// Chunks that are read ahead.

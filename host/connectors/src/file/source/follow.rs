@@ -26,6 +26,7 @@ use pipehost_config::{BeginAt, FileSource as Config};
 use pipehost_files::fingerprint::{Fingerprint, inode, is_at};
 use pipehost_files::folder::{self, kept};
 use pipehost_files::paths::cannot_read;
+use pipehost_observe::progress::Progress;
 use pipehost_record::foreign::Foreign;
 
 /// How long to wait when no file has grown, and between two searches for new files.
@@ -130,6 +131,9 @@ struct Follower<'a> {
     keeps_state: bool,
     /// Whether files that no run has read are read from their end on.
     begins_at_end: bool,
+    progress: &'a Progress,
+    /// Bytes that were read of all files.
+    read: u64,
 }
 
 /// Follows files until the run is over.
@@ -140,6 +144,7 @@ pub(crate) fn follow(
     is_first_run: bool,
     written: WrittenFiles,
     keeps_state: bool,
+    progress: &Progress,
     pieces: &Pieces,
 ) -> Result<(), ReceiverGone> {
     let mut follower = Follower {
@@ -153,6 +158,8 @@ pub(crate) fn follow(
         told: HashSet::new(),
         keeps_state,
         begins_at_end: is_first_run && config.begin_at == BeginAt::End,
+        progress,
+        read: progress.done(),
     };
     let named = paths.files_so_far();
     follower.catch_up(&named);
@@ -296,6 +303,20 @@ impl Follower<'_> {
         for file in self.files.values_mut() {
             file.nameless = !is_at(&file.path, &file.file);
         }
+        self.tell_lag();
+    }
+
+    /// Tells how many bytes are not read. How much compressed files hold is not known.
+    fn tell_lag(&self) {
+        let unread = |file: &Followed| match &file.content {
+            Content::Plain(plain) => {
+                let length = file.file.metadata().map_or(0, |metadata| metadata.len());
+                length.saturating_sub(plain.offset)
+            }
+            Content::Compressed(_) | Content::Done => 0,
+        };
+        let unread: u64 = self.files.values().map(unread).sum();
+        self.progress.set_goal_bytes(self.read + unread);
     }
 
     /// Reads what was added to each file; true if there was something.
@@ -311,6 +332,11 @@ impl Follower<'_> {
                 Content::Compressed(_) => file.read_compressed(number, pieces, out, told),
                 Content::Done => Ok(false),
             };
+            if let Some(Ok(Piece::Bytes(_, chunk))) = self.out.back()
+                && matches!(got, Ok(true))
+            {
+                self.read += chunk.len() as u64;
+            }
             match got {
                 Ok(got) => read |= got,
                 Err(error) => {

@@ -15,11 +15,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::WrittenFiles;
-use crate::connector::Progress;
 use bytes::Pieces;
 pub(crate) use bytes::{AtStop, BytesSource, InputStart, Piece};
 use paths::Paths;
 use pipehost_config::FileSource as Config;
+use pipehost_observe::progress::Progress;
 use positions::{FilePosition, FilePositions};
 
 /// How many files a saved position has, and the records and bytes that were read of them.
@@ -54,8 +54,9 @@ pub(crate) fn open(
         // Without a state, decode a last line that has no end: no later run will.
         let at_stop = if keeps_state { AtStop::Leave } else { AtStop::Decode };
         let (config, first, is_first_run) = (config.clone(), known.clone(), position.is_none());
+        let told = progress.clone();
         let read = move |pieces: &Pieces| {
-            follow::follow(&config, paths, first, is_first_run, written, keeps_state, pieces)
+            follow::follow(&config, paths, first, is_first_run, written, keeps_state, &told, pieces)
         };
         return BytesSource::spawn(decoding, progress, Some(known), at_stop, read).map_err(failed);
     }

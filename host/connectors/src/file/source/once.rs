@@ -7,7 +7,6 @@ use std::io::{self, Read, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rustix::fs::OFlags;
 
@@ -19,13 +18,13 @@ use super::input::{
 };
 use super::paths::{FoundFile, Paths};
 use super::positions::{FilePosition, FilePositions, KnownFile};
-use crate::connector::Progress;
 use crate::file::WrittenFiles;
 use pipehost_codec::CONVERT;
 use pipehost_config::{Decoding, FileSource as Config};
 use pipehost_files::fingerprint::{Fingerprint, inode};
 use pipehost_files::folder::kept;
 use pipehost_files::paths::cannot_read;
+use pipehost_observe::progress::Progress;
 
 /// Opens files; `known` are their saved positions.
 pub(crate) fn open(
@@ -41,6 +40,7 @@ pub(crate) fn open(
     // Checked before the run starts: a missing file must not be found only after an hour.
     let (mut left, mut inputs, mut total) = (known.clone(), Vec::new(), 0);
     let (mut seen, mut at_stop, mut left_out) = (HashSet::new(), AtStop::Leave, 0);
+    let mut any_compressed = false;
     for found in files {
         let path = found.path.clone();
         let failed = |error: io::Error| cannot_read(&path, &error);
@@ -90,7 +90,9 @@ pub(crate) fn open(
                 None
             }
         };
-        total += metadata.len();
+        let begins_at = begun.as_ref().map_or(0, |begun| begun.offset);
+        total += metadata.len().saturating_sub(begins_at);
+        any_compressed |= is_compressed;
         inputs.push((found, begun));
     }
     if left_out > 0 {
@@ -99,7 +101,10 @@ pub(crate) fn open(
         );
     }
     known.note_gone(left.iter().map(|position| position.file.inode()));
-    progress.total.store(total, Ordering::Relaxed);
+    progress.set_total(total);
+    if !any_compressed && at_stop == AtStop::Leave {
+        progress.set_goal_bytes(total); // Nobody knows how much is in the others.
+    }
     let (base, codec) = (config.base.clone(), config.codec.clone());
     let read = move |pieces: &Pieces| {
         for (number, (found, begun)) in inputs.into_iter().enumerate() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::flow::TaskError;
+use crate::flow::inlet::took_in;
 use crate::task::rejections::Rejections;
 use crate::task::stage::{finish, process};
 use anyhow::anyhow;
@@ -90,8 +91,7 @@ impl Lane {
         for next in stage + 1..links.len() {
             let Rejections { metrics, .. } = &links[next].rejections;
             for batch in std::mem::take(&mut inside) {
-                metrics.records_in.inc_by(batch.len as u64);
-                metrics.batch.observe(batch.len as f64);
+                took_in(metrics, &batch);
                 metrics.in_flight.fetch_add(batch.len as i64, Ordering::Relaxed);
                 let answer =
                     process(&mut self.workers[next], &batch, &links[next].rejections).await?;
@@ -114,6 +114,7 @@ fn pass(link: &Link, stage: usize, answer: Answer, leaving: &mut Leaving) -> Vec
         if link.leaves[emitted.port] {
             leaving.emitted.push((stage, emitted)); // Counted when it is sent.
         } else {
+            link.rejections.metrics.tap.port(emitted.port, &emitted.batch);
             link.rejections.metrics.records_out.inc_by(emitted.batch.len as u64);
         }
     }

@@ -1,0 +1,200 @@
+//! Where a control interface is, and which ones there are on this machine.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Result, anyhow, bail};
+use rustix::process::getuid;
+
+use pipehost_http::Listener;
+
+/// The address of a control interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    /// `ADDRESS:PORT`, or the path of a Unix socket, with `unix:` before it or not.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Unix(path.into()));
+        }
+        match text.parse() {
+            Ok(address) => Ok(Self::Tcp(address)),
+            Err(_) if text.contains('/') || text.ends_with(".sock") => Ok(Self::Unix(text.into())),
+            Err(_) => Err("write the path of a Unix socket (./x.sock), or ADDRESS:PORT".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "{}", path.display()),
+            Self::Tcp(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+/// A listener; the file of a Unix socket is removed when this is dropped.
+#[derive(Debug)]
+pub struct Bound {
+    pub address: Address,
+    file: Option<PathBuf>,
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            let _ = fs::remove_file(file); // Somebody may have removed it.
+        }
+    }
+}
+
+impl Address {
+    /// Listens there. A socket that a killed process has left is replaced.
+    ///
+    /// # Errors
+    /// If somebody else listens there, or it is no place to listen.
+    pub fn bind(&self) -> Result<(Listener, Bound)> {
+        let cannot = |error: io::Error| anyhow!("cannot listen at {self}: {error}");
+        match self {
+            Self::Tcp(address) => {
+                let listener = TcpListener::bind(address).map_err(cannot)?;
+                let address = Self::Tcp(listener.local_addr().map_err(cannot)?);
+                Ok((Listener::Tcp(listener), Bound { address, file: None }))
+            }
+            Self::Unix(path) => {
+                remove_if_left(path)?;
+                let listener = bind_for_us(path).map_err(cannot)?;
+                let bound = Bound { address: self.clone(), file: Some(path.clone()) };
+                Ok((Listener::Unix(listener), bound))
+            }
+        }
+    }
+}
+
+/// Makes a socket that only this user can connect to, from its first moment on.
+fn bind_for_us(path: &Path) -> io::Result<UnixListener> {
+    // Connecting needs the permission to write to the file. A new name in the same folder gets it
+    // before anybody knows the name.
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let new = folder.join(format!(".{}.{}", std::process::id(), path_name(path)));
+    let _ = fs::remove_file(&new);
+    let listener = UnixListener::bind(&new)?;
+    let ready = fs::set_permissions(&new, fs::Permissions::from_mode(0o600))
+        .and_then(|()| fs::rename(&new, path));
+    if let Err(error) = ready {
+        let _ = fs::remove_file(&new);
+        return Err(error);
+    }
+    Ok(listener)
+}
+
+fn path_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Removes a socket that nobody listens at.
+fn remove_if_left(path: &Path) -> Result<()> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        bail!("cannot listen at {}: there is a file that is no socket", path.display());
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => bail!("cannot listen at {}: another process listens there", path.display()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            let removed = fs::remove_file(path);
+            removed.map_err(|error| anyhow!("cannot remove {}: {error}", path.display()))
+        }
+        Err(error) => bail!("cannot listen at {}: {error}", path.display()),
+    }
+}
+
+/// The folder of the sockets that no address was given for.
+fn usual_folder() -> PathBuf {
+    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(folder) = of("RUNTIME_DIRECTORY") {
+        // systemd separates several by colons.
+        let folders = folder.to_string_lossy().into_owned();
+        return folders.split(':').next().unwrap_or_default().into();
+    }
+    match of("XDG_RUNTIME_DIR") {
+        Some(folder) => Path::new(&folder).join("pipehost"),
+        None => PathBuf::from(format!("/tmp/pipehost-{}", getuid().as_raw())),
+    }
+}
+
+/// The address of this process, if none is given: `PROCESS.sock` in `$RUNTIME_DIRECTORY`,
+/// `$XDG_RUNTIME_DIR/pipehost` or `/tmp/pipehost-USER`.
+///
+/// # Errors
+/// If that folder cannot be made, or belongs to somebody else.
+pub fn usual() -> Result<Address> {
+    let folder = usual_folder();
+    let cannot = |error: io::Error| anyhow!("cannot use {}: {error}", folder.display());
+    match fs::DirBuilder::new().mode(0o700).create(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(cannot(error)),
+        _ => {}
+    }
+    // In /tmp, others may have made it first.
+    let metadata = fs::symlink_metadata(&folder).map_err(cannot)?;
+    if !metadata.is_dir() || metadata.uid() != getuid().as_raw() {
+        bail!("cannot use {}: it is not this user's own folder", folder.display());
+    }
+    Ok(Address::Unix(folder.join(format!("{}.sock", std::process::id()))))
+}
+
+/// The addresses of the runs of this user, and, for root, of services. Sockets that killed
+/// processes have left are removed.
+pub fn running() -> Vec<Address> {
+    let mut folders = vec![usual_folder()];
+    if getuid().is_root() {
+        let services = fs::read_dir("/run/pipehost").into_iter().flatten().flatten();
+        folders.extend(services.map(|entry| entry.path()));
+    }
+    let mut found = Vec::new();
+    for entry in folders.iter().flat_map(fs::read_dir).flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|extension| extension != "sock") {
+            continue;
+        }
+        match UnixStream::connect(&path) {
+            Ok(_) => found.push(Address::Unix(path)),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                let _ = fs::remove_file(&path); // It may be gone already.
+            }
+            Err(_) => {}
+        }
+    }
+    found.sort_by_key(|address| address.to_string());
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_path_or_has_a_port() {
+        let unix = |path: &str| Ok(Address::Unix(path.into()));
+        assert_eq!("/run/x".parse(), unix("/run/x"));
+        assert_eq!("x.sock".parse(), unix("x.sock"));
+        assert_eq!("unix:x".parse(), unix("x"));
+        assert_eq!("127.0.0.1:80".parse(), Ok(Address::Tcp("127.0.0.1:80".parse().unwrap())));
+        for wrong in ["", "x", "localhost", "80", "unix:"] {
+            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
+        }
+    }
+}

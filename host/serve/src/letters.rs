@@ -1,0 +1,113 @@
+//! Dead letters of a pipeline that runs: it goes on to write to a new file, and takes back records
+//! that it has rejected.
+
+use std::path::PathBuf;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use utoipa::ToSchema;
+
+use crate::Control;
+use crate::refusal::Refusal;
+use pipehost_codec::frames::{self, Frame};
+use pipehost_pipeline::{Replay, Request};
+use pipehost_record::Letter;
+
+/// The most bytes of letters that are replayed at once.
+pub const LARGEST_REPLAY: usize = 32 << 20;
+
+/// The file of the dead letters was closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Rotated {
+    /// The name that it has now; none if there were no letters in it.
+    #[schema(value_type = Option<String>)]
+    pub file: Option<PathBuf>,
+}
+
+/// Letters were replayed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Replayed {
+    /// Letters that were sent. Each was written by a sink, or was rejected again: then it is among
+    /// the dead letters.
+    pub letters: u64,
+}
+
+/// Closes the file of the dead letters: the pipeline goes on to write to a new one.
+///
+/// Answers once a checkpoint is complete that names the new file. The closed one belongs to the
+/// client.
+#[utoipa::path(
+    post,
+    path = "/v1/dead-letters/rotate",
+    responses(
+        (status = 200, description = "The file is closed.", body = Rotated),
+        (status = 409, description = "The pipeline has no such file, or is about to end."),
+    )
+)]
+pub(crate) async fn rotate(State(control): State<Control>) -> Result<Json<Rotated>, Refusal> {
+    let (answer, answered) = oneshot::channel();
+    send(&control, Request::RotateLetters(answer)).await?;
+    let file = answered
+        .await
+        .map_err(|_| ended())?
+        .map_err(|why| Refusal::conflict(format!("{why:#}")))?;
+    Ok(Json(Rotated { file }))
+}
+
+/// Sends records back to the stages and sinks that rejected them.
+///
+/// The body is a sequence of letters as frames, as in a file of dead letters. The pipeline is
+/// suspended for a moment before and behind them. Answers once all have gone through.
+#[utoipa::path(
+    post,
+    path = "/v1/dead-letters/replay",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses(
+        (status = 200, description = "All letters have gone through.", body = Replayed),
+        (status = 400, description = "The body holds something else."),
+        (status = 409, description = "The pipeline cannot take them now: nothing was sent, or some \
+            may have reached a sink."),
+    )
+)]
+pub(crate) async fn replay(
+    State(control): State<Control>,
+    body: Bytes,
+) -> Result<Json<Replayed>, Refusal> {
+    let letters = letters(&body).map_err(Refusal::bad_request)?;
+    let count = letters.len() as u64;
+    if count > 0 {
+        let (answer, answered) = oneshot::channel();
+        send(&control, Request::Replay(Replay { letters, answer })).await?;
+        let done = answered.await.map_err(|_| ended())?;
+        done.map_err(|why| Refusal::conflict(format!("{why:#}")))?;
+    }
+    Ok(Json(Replayed { letters: count }))
+}
+
+async fn send(control: &Control, request: Request) -> Result<(), Refusal> {
+    control.requests.send(request).await.map_err(|_| ended())
+}
+
+fn ended() -> Refusal {
+    Refusal::conflict("the pipeline has ended")
+}
+
+fn letters(mut bytes: &[u8]) -> Result<Vec<Letter>, String> {
+    let mut letters = Vec::new();
+    while !bytes.is_empty() {
+        let at = || format!("letter {}", letters.len() + 1);
+        match frames::read(bytes) {
+            Ok(Some((Frame::Letter(letter), length))) => {
+                letters.push(letter);
+                bytes = &bytes[length..];
+            }
+            Ok(Some((Frame::Record(_), _))) => return Err(format!("{} is a record", at())),
+            Ok(None) => return Err(format!("{} is torn", at())),
+            Err(why) => return Err(format!("{}: {why:#}", at())),
+        }
+    }
+    Ok(letters)
+}

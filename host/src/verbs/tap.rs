@@ -1,0 +1,109 @@
+//! `pipehost tap`.
+
+use std::io::{self, Write as _};
+
+use anyhow::anyhow;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::Method;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::control::Which;
+use crate::error::Error;
+use crate::runtime::one_thread;
+use crate::seen;
+use pipehost_observe::log::stderr;
+use pipehost_serve::tap::Line;
+
+pub const ABOUT: &str = "\
+Show the records that pass a node of a pipeline that runs.
+
+Of a stage, each record that it is given (<), and what it made of it (>, x if rejected); with a port,
+what leaves it there. Of a source, what it sends; of a sink, what it takes in.
+
+    pipehost tap parse --filter level=ERROR
+
+    pipehost tap parse.out --sample 1000 --format json | jq .record.value
+
+The pipeline never waits for it: what cannot be shown in time is skipped, and counted.";
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The source, stage or sink, or the port of a stage.
+    #[arg(value_name = "NODE[.PORT]")]
+    node: String,
+    #[command(flatten)]
+    which: Which,
+    /// Only records that fit: NAME=TEXT, NAME!=TEXT, NAME~TEXT (contains) or NAME!~TEXT, where NAME is
+    /// `key`, `value` or an attribute. Several must all fit. Of a stage, what it made may fit, too.
+    #[arg(long, value_name = "FILTER")]
+    filter: Vec<String>,
+    /// Show one of so many of them.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    sample: u64,
+    /// End after so many.
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// How to write them to stdout.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people; long values are cut.
+    Text,
+    /// One object a line: `record`, `given`, `made` or `skipped`, as in the OpenAPI document.
+    Json,
+}
+
+pub fn tap(args: &Args) -> Result<u8, Error> {
+    one_thread()?.block_on(show(args))
+}
+
+async fn show(args: &Args) -> Result<u8, Error> {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("node", &args.node).append_pair("sample", &args.sample.to_string());
+    for filter in &args.filter {
+        query.append_pair("filter", filter);
+    }
+    let client = args.which.find().await?;
+    let path = format!("/tap?{}", query.finish());
+    let mut body = client.request(Method::GET, &path, Bytes::new()).await?.into_body();
+    let mut interrupts = signal(SignalKind::interrupt())
+        .map_err(|error| Error::Failed(anyhow!("cannot wait for signals: {error}")))?;
+    let (mut left, mut begun) = (args.limit.unwrap_or(u64::MAX), Vec::new());
+    while left > 0 {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            _ = interrupts.recv() => return Ok(0),
+        };
+        let Some(Ok(frame)) = frame else {
+            stderr::say("the run has ended");
+            return Ok(0);
+        };
+        begun.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+        let mut out = Vec::new();
+        while let Some(end) = begun.iter().position(|byte| *byte == b'\n').filter(|_| left > 0) {
+            let line: Vec<u8> = begun.drain(..=end).collect();
+            let parsed: Line = serde_json::from_slice(&line)
+                .map_err(|error| Error::Failed(anyhow!("the run answers no record: {error}")))?;
+            match args.format {
+                Format::Json => out.extend_from_slice(&line),
+                Format::Text => {
+                    out.extend_from_slice(seen::text(node(&args.node), &parsed).as_bytes());
+                    out.push(b'\n');
+                }
+            }
+            left -= u64::from(!matches!(parsed, Line::Skipped(_)));
+        }
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&out).and_then(|()| stdout.flush()).map_err(Error::stdout)?;
+    }
+    Ok(0)
+}
+
+/// The name of a node, without the port.
+fn node(text: &str) -> &str {
+    text.split_once('.').map_or(text, |(node, _)| node)
+}
