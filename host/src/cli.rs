@@ -37,6 +37,7 @@ enum Verb {
     #[command(long_about = tap::ABOUT)]
     Tap(tap::Args),
     /// Check a pipeline without running it, and report every mistake.
+    #[command(long_about = check::ABOUT)]
     Check(check::Args),
     /// Draw a pipeline.
     Graph(graph::Args),

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, anyhow};
 use std::env::VarError;
 use std::fs;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
@@ -126,6 +126,26 @@ impl PipelineArgs {
     }
 
     async fn prepare_with(&self, options: Options, outcome: &str) -> Result<Prepared, Error> {
+        let (loaded, prepared) = self.attempt(options).await?;
+        let prepared = prepared.map_err(|mistakes| loaded.render_with(&mistakes, outcome))?;
+        if !prepared.warnings.is_empty() {
+            stderr::warn(&loaded.render_warnings(&prepared.warnings));
+        }
+        Ok(prepared)
+    }
+
+    /// Reads a pipeline, and finds all mistakes in it.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn check(&self) -> Result<(Loaded, Result<Prepared, Vec<Mistake>>), Error> {
+        self.attempt(options()).await
+    }
+
+    async fn attempt(
+        &self,
+        options: Options,
+    ) -> Result<(Loaded, Result<Prepared, Vec<Mistake>>), Error> {
         let mut loaded = pipeline(self)?;
         let mut known = std::mem::take(&mut loaded.mistakes);
         remote::fetch(&mut loaded.config, self.file(), &mut known).await;
@@ -139,14 +159,15 @@ impl PipelineArgs {
             )));
         }
         let prepared = prepare(loaded.config.clone(), known, options, &mut say).await;
-        let prepared = prepared.map_err(|mistakes| loaded.render_with(&mistakes, outcome))?;
-        if let (Some(development), Some(stage)) = (&self.development, written) {
+        if let (Some(development), Some(stage), Ok(prepared)) =
+            (&self.development, written, &prepared)
+        {
             let stages = prepared.config.stages.iter().zip(&prepared.runners);
             let mut found = stages.filter(|(other, _)| other.name.value == stage);
             let ports = found.next().map(|(_, runner)| runner.plan().ports.clone());
             development.show(&stage, ports.unwrap_or_default(), &prepared.metrics);
         }
-        Ok(prepared)
+        Ok((loaded, prepared))
     }
 
     /// Whether a stage is the one that is being written.
@@ -174,11 +195,16 @@ pub const GOES_ON: &str = "the pipeline goes on as it was";
 pub struct Loaded {
     pub config: Config,
     pub mistakes: Vec<Mistake>,
-    path: PathBuf,
-    text: String,
+    pub path: PathBuf,
+    pub text: String,
 }
 
 impl Loaded {
+    /// What is probably not meant, each with its place.
+    pub fn render_warnings(&self, warnings: &[Mistake]) -> String {
+        mistake::render_warnings(warnings, &self.path, &self.text, true).trim_end().to_owned()
+    }
+
     /// All mistakes, each with its place, and how many there are.
     pub fn render(&self, mistakes: &[Mistake]) -> Error {
         self.render_with(mistakes, "nothing was run")
@@ -199,9 +225,22 @@ pub fn options() -> Options {
     Options { bundled: pipehost_stages::STAGES, ..Options::default() }
 }
 
-/// Reads a pipeline file.
+/// The name of stdin as a pipeline.
+pub const STDIN: &str = "-";
+
+fn read_stdin() -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a pipeline file; `-` stands for stdin, and its relative paths start here.
 pub fn file(path: &Path) -> Result<Loaded, Error> {
-    let bytes = fs::read(path).map_err(|error| {
+    let (read, path) = match path == Path::new(STDIN) {
+        true => (read_stdin(), Path::new("stdin")),
+        false => (fs::read(path), path),
+    };
+    let bytes = read.map_err(|error| {
         Error::Usage(anyhow!("cannot read the pipeline {}: {error}", path.display()))
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {

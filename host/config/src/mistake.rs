@@ -11,6 +11,17 @@ use pipehost_record::foreign::{self, Foreign};
 /// A range of bytes in the text of a configuration. `None` for what was given on the command line.
 pub type Span = Option<Range<usize>>;
 
+/// The line and the column of a byte of a text, from 1; columns are counted in characters.
+pub fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let mut end = at.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let before = &text[..end];
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[start..].chars().count() + 1)
+}
+
 /// A value, and its span.
 #[derive(Debug, Clone)]
 pub struct At<T> {
@@ -73,6 +84,21 @@ impl Mistake {
 
 /// Shows mistakes in the order of the text, each with its line.
 pub fn render(mistakes: &[Mistake], path: &Path, text: &str, color: bool) -> String {
+    render_as(Level::ERROR, mistakes, path, text, color)
+}
+
+/// The same of what is probably not meant.
+pub fn render_warnings(warnings: &[Mistake], path: &Path, text: &str, color: bool) -> String {
+    render_as(Level::WARNING, warnings, path, text, color)
+}
+
+fn render_as(
+    level: Level<'_>,
+    mistakes: &[Mistake],
+    path: &Path,
+    text: &str,
+    color: bool,
+) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let path = Foreign::new(&path.display().to_string()).to_string();
     let text = &*secret::masked(&foreign::in_place(text));
@@ -82,7 +108,7 @@ pub fn render(mistakes: &[Mistake], path: &Path, text: &str, color: bool) -> Str
     for mistake in sorted {
         let message = secret::in_urls(&mistake.message);
         let message = Foreign::new(&message).whole().lines().to_string();
-        let title = Level::ERROR.primary_title(message);
+        let title = level.clone().primary_title(message);
         let mut group = annotate_snippets::Group::with_title(title);
         if let Some(span) = &mistake.span {
             let end = span.end.min(text.len());

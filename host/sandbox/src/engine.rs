@@ -14,7 +14,7 @@ use pipehost_files::content_hash;
 use pipehost_observe::profile::GuestProfile;
 
 /// How often a guest that is metered by epochs yields.
-const EPOCH: Duration = Duration::from_millis(5);
+pub(crate) const EPOCH: Duration = Duration::from_millis(5);
 
 /// Upper bounds for one component: a component of Rust's `wasm32-wasip2` has four core instances,
 /// one memory and two tables.

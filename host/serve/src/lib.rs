@@ -156,8 +156,8 @@ async fn status(State(control): State<Control>) -> Json<Status> {
     get,
     path = "/v1/state",
     responses(
-        (status = 200, description = "The checkpoint.", body = Object),
-        (status = 404, description = "The pipeline keeps no state, or has no checkpoint yet."),
+        (status = 200, description = "The checkpoint; `null` before the first one.", body = Object),
+        (status = 404, description = "The pipeline keeps no state."),
     )
 )]
 async fn state(State(control): State<Control>) -> Result<Json<Value>, Refusal> {
@@ -165,9 +165,8 @@ async fn state(State(control): State<Control>) -> Result<Json<Value>, Refusal> {
         Some(checkpoint) => {
             Ok(Json(serde_json::to_value(&*checkpoint).expect("its keys are texts")))
         }
-        None => Err(Refusal::not_found(
-            "there is no checkpoint yet, or the pipeline keeps no state (`state` in its file)",
-        )),
+        None if control.view.files().state.is_some() => Ok(Json(Value::Null)),
+        None => Err(Refusal::not_found("the pipeline keeps no state: its file has no `state`")),
     }
 }
 

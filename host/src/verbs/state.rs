@@ -43,7 +43,7 @@ pub fn state(verb: Verb) -> Result<u8, Error> {
     match verb {
         Verb::Show { directory, json } => {
             let checkpoint = match live(&directory)? {
-                Some(checkpoint) => Some(checkpoint),
+                Some(checkpoint) => checkpoint,
                 None => open(&directory)?.1,
             };
             let text = match (checkpoint, json) {
@@ -72,8 +72,8 @@ pub fn state(verb: Verb) -> Result<u8, Error> {
     }
 }
 
-/// The last checkpoint of a pipeline that runs with this directory.
-fn live(directory: &Path) -> Result<Option<Checkpoint>, Error> {
+/// The last checkpoint of the pipeline that runs with this directory, if one does.
+fn live(directory: &Path) -> Result<Option<Option<Checkpoint>>, Error> {
     one_thread()?.block_on(async {
         let found = control::with_file(directory, |status| status.state.as_deref()).await;
         let Some((client, _)) = found else { return Ok(None) };

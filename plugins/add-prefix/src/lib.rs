@@ -4,6 +4,7 @@ use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("x-adds" = []))]
 pub struct Config {
     /// What to put in front of each value, as it is: no space is added.
     prefix: String,

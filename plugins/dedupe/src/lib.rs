@@ -10,6 +10,7 @@ use pipehost_plugin::{
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("x-adds" = []))]
 pub struct Config {
     /// What makes records the same: this attribute, or without it their key. A record
     /// that has none is never a duplicate.

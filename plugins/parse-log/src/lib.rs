@@ -7,6 +7,7 @@ use pipehost_plugin::{
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("x-adds" = ["$attribute"]))]
 pub struct Config {
     /// The attribute that takes the level.
     #[serde(default = "level")]

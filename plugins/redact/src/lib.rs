@@ -16,6 +16,7 @@ use find::{Finder, Found, Kind};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("x-adds" = []))]
 pub struct Config {
     /// What is looked for; without it, all of them.
     #[serde(default = "all")]

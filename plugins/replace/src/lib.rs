@@ -5,6 +5,7 @@ use regex::bytes::Regex;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("x-adds" = []))]
 pub struct Config {
     /// The regular expression (the syntax of Rust's `regex` crate) of what is replaced.
     pattern: String,

@@ -6,6 +6,7 @@ use pipehost_plugin::{Error, Field, Out, Port, Record, Rejection, Setup, Stage};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("x-adds" = []))]
 pub struct Config {
     /// Routes by the attribute of this name; by the key if left out.
     attribute: Option<String>,

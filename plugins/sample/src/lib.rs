@@ -9,6 +9,7 @@ use pipehost_plugin::{
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("x-adds" = []))]
 pub struct Config {
     /// One of so many is kept.
     one_in: NonZeroU64,

@@ -10,6 +10,7 @@ use pipehost_plugin::{
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("x-adds" = []))]
 pub struct Config {
     /// So many records may go on in each `per`, at once or one by one.
     records: NonZeroU32,

@@ -4,6 +4,7 @@ use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("x-adds" = []))]
 pub struct Config {}
 
 pub struct ToUpper {

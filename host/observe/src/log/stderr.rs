@@ -98,6 +98,11 @@ pub fn say(text: &str) {
     tell("INFO", text, Map::new());
 }
 
+/// The same of a warning.
+pub fn warn(text: &str) {
+    tell("WARN", text, Map::new());
+}
+
 /// The same of an error.
 pub fn fail(text: &str) {
     tell("ERROR", text, Map::new());

@@ -142,6 +142,9 @@ impl Builder {
             metrics: metrics.clone(),
             view: running.view.clone(),
         });
+        if keeps_state && !is_first {
+            running.view.show_checkpoint(&checkpoint);
+        }
         running.letters = dead_letters.map(|file| RunLetters {
             file,
             demand: makes_checkpoints.then(|| coordinator.demand()),
@@ -303,6 +306,7 @@ mod tests {
                 graph,
                 runners: vec![runner],
                 metrics,
+                warnings: Vec::new(),
                 replay: None,
                 pace: None,
             };

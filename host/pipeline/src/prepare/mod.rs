@@ -1,15 +1,18 @@
 //! Everything before a run: components are found, compiled, described and opened, and the graph is
 //! checked against their descriptions.
 
+mod attributes;
+mod inputs;
 mod outputs;
 mod reach;
 
 use anyhow::{Result, anyhow};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use attributes::Says;
 use pipehost_config::grants::Folder;
 use pipehost_config::graph::{self, Declared, DeclaredStages, Graph};
 use pipehost_config::mistake::Mistake;
@@ -33,6 +36,8 @@ pub struct Prepared {
     /// One for each stage of the configuration, in its order.
     pub runners: Vec<Runner>,
     pub metrics: Arc<Metrics>,
+    /// What is probably not meant.
+    pub warnings: Vec<Mistake>,
     pub replay: Option<ToReplay>,
     /// The rate at which the sources emit records, for measurements.
     pub pace: Option<Arc<Pace>>,
@@ -74,7 +79,7 @@ pub async fn prepare(
     let mut engines = Engines::new(&config, options.profile);
     let mut sources = BTreeMap::new();
     let mut said = DeclaredStages::new();
-    let mut runners = Vec::new();
+    let (mut runners, mut adds) = (Vec::new(), Vec::new());
     for stage in &config.stages {
         let plugin = &stage.plugin.value;
         if plugin.reference.is_some() {
@@ -90,7 +95,8 @@ pub async fn prepare(
             Err(why) => Err(vec![not_found(stage, why, options.bundled)]),
         };
         match opened {
-            Ok(program) => {
+            Ok((program, added)) => {
+                adds.push(added);
                 let runner = Runner::Sandboxed(Arc::new(program));
                 let (timed, keeps_state) = (runner.has_watermark(), runner.keeps_state());
                 let Plan { ports, inputs, keeps, .. } = runner.plan().clone();
@@ -108,10 +114,14 @@ pub async fn prepare(
     mistakes.extend(config.stages.iter().flat_map(missing_folders));
     let (graph, found) = graph::check(&config, &said);
     mistakes.extend(found);
+    mistakes.extend(inputs::check(&config));
     mistakes.extend(outputs::check(&config));
     mistakes.extend(reach::check(&config, Cache::of_user().as_ref().map(Cache::directory)));
     if mistakes.is_empty() {
-        Ok(Prepared { config, graph, runners, metrics, replay: None, pace: None })
+        let says =
+            runners.iter().zip(adds).map(|(runner, adds)| Says { plan: runner.plan(), adds });
+        let warnings = attributes::check(&config, &graph, &says.collect::<Vec<_>>());
+        Ok(Prepared { config, graph, runners, metrics, warnings, replay: None, pace: None })
     } else {
         Err(mistakes)
     }
@@ -140,12 +150,13 @@ fn missing_folders(stage: &Stage) -> Vec<Mistake> {
         .collect()
 }
 
+/// Opens a stage; also returns the attributes that it adds, if it says so.
 async fn open(
     stage: &Stage,
     source: &Source,
     engines: &mut Engines,
     metrics: &Metrics,
-) -> Result<Program, Vec<Mistake>> {
+) -> Result<(Program, Option<BTreeSet<String>>), Vec<Mistake>> {
     let at_plugin = |why: String| {
         Mistake::new(stage.plugin.span.clone(), format!("stage `{}`: {why}", stage.name.value))
     };
@@ -158,12 +169,16 @@ async fn open(
     let node = metrics.node(&name);
     let description = (describe(&component, &node).await)
         .map_err(|failure| vec![at_plugin(format!("its `describe` failed: {failure}"))])?;
-    let config = check_config(stage, description.config_schema, engine.clone()).await?;
+    let schema = description.config_schema;
+    let config = check_config(stage, schema.clone(), engine.clone()).await?;
+    let adds = attributes::added(&schema, &config);
     let (version, config) = (description.version, config.to_string());
-    Program::open(component.into(), version, config, &node).await.map_err(|failure| {
+    let opened = Program::open(component.into(), version, config, &node).await;
+    let program = opened.map_err(|failure| {
         let message = format!("stage `{}` does not open: {failure}", stage.name.value);
         vec![Mistake::new(stage.config.span.clone(), message)]
-    })
+    })?;
+    Ok((program, adds))
 }
 
 /// Checks a stage's configuration against the schema from its component, which is not trusted.

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use wasmtime::UpdateDeadline;
+
 use crate::compile::Metering;
 
 /// A guest yields after this much fuel: about a millisecond.
@@ -66,7 +68,23 @@ struct Shared {
     count: AtomicU64,
     /// Whether the instance has so much memory that one operation on all of it is long.
     is_heavy: AtomicBool,
+    /// Whether ticks make the guest yield.
+    has_ticks: AtomicBool,
+    /// Whether the next tick ends the call.
+    is_over: AtomicBool,
 }
+
+/// The error that ends a call whose time is over.
+#[derive(Debug)]
+struct OutOfTime;
+
+impl fmt::Display for OutOfTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("its time is over")
+    }
+}
+
+impl std::error::Error for OutOfTime {}
 
 impl Turns {
     /// Gives a guest a turn: every poll of every guest goes through here.
@@ -85,8 +103,24 @@ impl Turns {
         call.poll(context)
     }
 
-    fn count(&self) -> u64 {
+    /// How many turns the instance has had.
+    pub(crate) fn count(&self) -> u64 {
         self.0.count.load(Ordering::Relaxed)
+    }
+
+    /// A tick has come: the guest yields, or its call ends.
+    pub(crate) fn after_tick(&self) -> wasmtime::Result<UpdateDeadline> {
+        match self.0.is_over.load(Ordering::Relaxed) {
+            true => Err(OutOfTime.into()),
+            false => Ok(UpdateDeadline::Yield(1)),
+        }
+    }
+
+    /// Has the next tick end the call, which then tells where the guest was; false if there are no
+    /// ticks. The instance must not be used again.
+    pub(crate) fn end_at_tick(&self) -> bool {
+        self.0.is_over.store(true, Ordering::Relaxed);
+        self.0.has_ticks.load(Ordering::Relaxed)
     }
 
     /// From its next turn on, the instance is treated as one with this much memory.
@@ -102,10 +136,12 @@ fn can_hand_over() -> bool {
 
 impl Turn {
     pub(crate) fn new(metering: Metering, answer_bytes: usize) -> Self {
+        let turns = Turns::default();
+        turns.0.has_ticks.store(metering == Metering::Epochs, Ordering::Relaxed);
         Self {
             metering,
             answer_bytes,
-            turns: Turns::default(),
+            turns,
             number: 0,
             entered: None,
             time: Duration::ZERO,

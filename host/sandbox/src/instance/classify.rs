@@ -21,7 +21,7 @@ pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
             return Failure::new(Cause::Fuel, message);
         }
         Some(Trap::StackOverflow) => {
-            return Failure::new(Cause::Stack, "its stack overflowed");
+            return Failure::new(Cause::Stack, "its stack overflowed").at(&place(error));
         }
         _ => {}
     }
@@ -41,25 +41,43 @@ pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
     }
     let reason = error.root_cause().to_string();
     let reason = reason.strip_prefix("wasm trap: ").unwrap_or(&reason);
-    Failure::new(Cause::Trap, format!("it trapped: {reason}{said}"))
+    Failure::new(Cause::Trap, format!("it trapped: {reason}{said}{}", place(error)))
 }
 
 /// In which functions of the guest an error happened, if it has names: the innermost first.
-fn place(error: &wasmtime::Error) -> String {
+pub(super) fn place(error: &wasmtime::Error) -> String {
     const FUNCTIONS: usize = 4;
     const LONGEST: usize = 80;
     let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
-    let names = trace.frames().iter().filter_map(|frame| frame.func_name()).take(FUNCTIONS);
-    let shown = names.map(|name| {
-        let name = format!("{:#}", rustc_demangle::demangle(name));
-        match name.char_indices().nth(LONGEST) {
-            Some((end, _)) => format!("`{}…`", &name[..end]),
-            None => format!("`{name}`"),
-        }
+    let names = trace.frames().iter().filter_map(|frame| frame.func_name());
+    let mut names: Vec<_> =
+        names.map(|name| format!("{:#}", rustc_demangle::demangle(name))).collect();
+    // How a panic ends is the same for all: what has panicked comes behind it.
+    if let Some(last) = names.iter().rposition(|name| ends_a_panic(name)) {
+        names.drain(..=last);
+    }
+    let shown = names.iter().take(FUNCTIONS).map(|name| match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("`{}…`", &name[..end]),
+        None => format!("`{name}`"),
     });
     match shown.collect::<Vec<_>>().as_slice() {
         [] => String::new(),
         [one] => format!(", in {one}"),
         [first, callers @ ..] => format!(", in {first}, called by {}", callers.join(", ")),
     }
+}
+
+/// Whether a function is one that the runtime of a language ends a program with.
+fn ends_a_panic(name: &str) -> bool {
+    const BEGIN: [&str; 8] = [
+        "core::panicking::",
+        "std::panicking::",
+        "std::sys::",
+        "std::process::abort",
+        "core::result::unwrap_failed",
+        "core::option::",
+        "__rustc::",
+        "abort",
+    ];
+    BEGIN.iter().any(|begin| name.starts_with(begin))
 }

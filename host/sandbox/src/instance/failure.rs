@@ -10,6 +10,10 @@ use pipehost_record::foreign::Foreign;
 pub struct Failure {
     pub cause: Cause,
     pub message: String,
+    /// Where in the guest it happened, if that is known: the end of the message.
+    pub(crate) place: String,
+    /// How many turns the guest had in a call whose time ran out.
+    pub(crate) turns: u64,
 }
 
 impl fmt::Display for Failure {
@@ -20,6 +24,14 @@ impl fmt::Display for Failure {
 
 impl Failure {
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
-        Self { cause, message: Foreign::new(&message.into()).to_string() }
+        let message = Foreign::new(&message.into()).to_string();
+        Self { cause, message, place: String::new(), turns: 0 }
+    }
+
+    /// The same, which also says where in the guest it happened: see [`super::classify::place`].
+    pub(crate) fn at(mut self, place: &str) -> Self {
+        self.place = Foreign::new(place).to_string();
+        self.message.push_str(&self.place);
+        self
     }
 }

@@ -5,6 +5,7 @@ mod arbitrary_guests;
 mod classify;
 mod exports;
 mod failure;
+mod hint;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -24,12 +25,14 @@ use crate::contract::plan::{Given, Keeps, Plan};
 use crate::contract::state::{
     self, CrossingState, GivenGroups, GroupState, KeyGroups, Saved, SavedBy,
 };
+use crate::engine::EPOCH;
 use crate::host::{self, GuestLog, Host, Turns};
 use crate::threads::stopped;
 use classify::classify;
 pub(crate) use exports::ExportsPre;
 use exports::{Answered, Exports};
 pub use failure::Failure;
+use hint::Hints;
 use pipehost_config::Partition;
 use pipehost_config::limits::Limits;
 use pipehost_observe::metrics::{Activity, Cause, NodeMetrics};
@@ -59,6 +62,7 @@ pub(crate) struct Instance {
     plan: Plan,
     metrics: Arc<NodeMetrics>,
     turns: Turns,
+    hints: Hints,
     /// What this instance has added to the memory gauge.
     memory: usize,
     calls: u32,
@@ -101,18 +105,21 @@ impl Instance {
             Metering::Fuel => {
                 store.fuel_async_yield_interval(Some(host::FUEL)).expect("this engine counts fuel")
             }
-            Metering::Epochs => store.epoch_deadline_async_yield_and_update(1),
+            Metering::Epochs => {
+                let turns = turns.clone();
+                store.epoch_deadline_callback(move |_| turns.after_tick());
+            }
         }
         if let Some(profile) = component.engine.profile.clone() {
-            let (stage, yields) = (component.name.clone(), metering);
+            let (stage, yields, turns) = (component.name.clone(), metering, turns.clone());
             store.epoch_deadline_callback(move |store| {
                 let stack = WasmBacktrace::capture(store);
                 let functions = stack.frames().iter().rev().map(|f| f.func_name().unwrap_or("?"));
                 profile.sample(&stage, functions);
-                Ok(match yields {
-                    Metering::Fuel => UpdateDeadline::Continue(1),
-                    Metering::Epochs => UpdateDeadline::Yield(1),
-                })
+                match yields {
+                    Metering::Fuel => Ok(UpdateDeadline::Continue(1)),
+                    Metering::Epochs => turns.after_tick(),
+                }
             });
         }
         // If nothing increments the epoch, this deadline never comes.
@@ -143,6 +150,7 @@ impl Instance {
             plan: Plan::default(),
             metrics: metrics.clone(),
             turns,
+            hints: Hints::of(component),
             memory: 0,
             calls: 0,
             first_memory: 0,
@@ -172,7 +180,7 @@ impl Instance {
                 exports.open(store, config).await
             })
             .await?
-            .map_err(|refusal| Failure::new(Cause::Error, refusal))?;
+            .map_err(|refusal| Failure::new(Cause::Error, self.hints.with(refusal)))?;
         let plan = Plan {
             timestamps: plan.reads.timestamps,
             key: plan.reads.key,
@@ -203,6 +211,24 @@ impl Instance {
     /// If the guest fails, or breaks a limit or the contract. The instance must not be used again.
     pub(crate) async fn process(&mut self, batch: &Batch) -> Result<Answer, Failure> {
         let given = Given::new(&self.plan, batch);
+        let fuel = self.limits.call_fuel(batch.len, given.bytes());
+        self.process_with(batch, &given, fuel).await
+    }
+
+    /// Where the guest is after this much fuel, in the same call; `None` if the call ends before. The
+    /// instance must not be used again.
+    pub(crate) async fn place_after(&mut self, batch: &Batch, fuel: u64) -> Option<String> {
+        let given = Given::new(&self.plan, batch);
+        let failure = self.process_with(batch, &given, Some(fuel)).await.err()?;
+        Some(failure.place).filter(|_| failure.cause == Cause::Fuel)
+    }
+
+    async fn process_with(
+        &mut self,
+        batch: &Batch,
+        given: &Given,
+        fuel: Option<u64>,
+    ) -> Result<Answer, Failure> {
         // Not the first call: it touches memory for the first time, which later calls do not.
         let watched = self.calls % LOOK_AT == 1;
         self.calls = self.calls.wrapping_add(1);
@@ -211,16 +237,14 @@ impl Instance {
         let metrics = self.metrics.clone();
         let working = metrics.begin(Activity::Working);
         let (outcome, took) = self
-            .timed_call(self.limits.call_fuel(batch.len, given.bytes()), async |store, exports| {
-                exports.process(store, batch, &given).await
-            })
+            .timed_call(fuel, async |store, exports| exports.process(store, batch, given).await)
             .await;
         drop(working);
         self.count_time(took);
         if self.calls == 1 {
             self.first_memory = self.memory;
         }
-        self.check(Some((batch, &given)), outcome?)
+        self.check(Some((batch, given)), outcome?)
     }
 
     /// Calls `finish`, in which the stage emits what it still holds.
@@ -294,11 +318,12 @@ impl Instance {
         let broken = |rule: Violation| {
             Failure::new(Cause::Contract, format!("its answer breaks the contract: {rule:#}"))
         };
-        let outcome = answered.map_err(|message| Failure::new(Cause::Error, message))?;
+        let outcome =
+            answered.map_err(|message| Failure::new(Cause::Error, self.hints.with(message)))?;
         let mut outcome = outcome.map_err(broken)?;
         let batch = input.map(|(batch, _)| batch);
         for rejection in &mut outcome.rejected {
-            rejection.reason = Foreign::new(&rejection.reason).to_string();
+            rejection.reason = self.hints.with(Foreign::new(&rejection.reason).to_string());
         }
         let limit = self.limits.output_records;
         let rows = |output| outcome::rows(batch, output);
@@ -362,7 +387,14 @@ impl Instance {
             within(&self.limits, &log, &self.turns, call(&mut self.store, &self.exports)).await;
         count_fuel(&mut self.store, fuel, &self.metrics);
         self.count_memory();
-        result
+        let (result, took) = result;
+        let hinted = |mut failure: Failure| {
+            if failure.cause == Cause::Trap {
+                failure.message = self.hints.with(failure.message);
+            }
+            failure
+        };
+        (result.map_err(hinted), took)
     }
 
     fn count_time(&mut self, took: Duration) {
@@ -474,7 +506,7 @@ async fn within<R>(
     turns: &Turns,
     call: impl Future<Output = wasmtime::Result<R>>,
 ) -> (Result<R, Failure>, Duration) {
-    let start = Instant::now();
+    let (start, turns_before) = (Instant::now(), turns.count());
     let mut call = pin!(call);
     // Most calls end in their first turn, and need no timer.
     let first = poll_fn(|context| Poll::Ready(turns.poll(call.as_mut(), context))).await;
@@ -508,7 +540,18 @@ async fn within<R>(
         Some(Err(error)) => Err(classify(&error, &log.last_words())),
         Some(Ok(_)) | None => {
             let message = format!("it ran longer than {:?} (limits.timeout)", limits.timeout);
-            Err(Failure::new(Cause::Timeout, message))
+            let place = if turns.end_at_tick() {
+                // The next tick ends it, and tells where it is; a host call may not end.
+                let ended = poll_fn(|context| turns.poll(call.as_mut(), context));
+                match tokio::time::timeout(2 * EPOCH, ended).await {
+                    Ok(Err(error)) => classify::place(&error),
+                    Ok(Ok(_)) | Err(_) => String::new(),
+                }
+            } else {
+                String::new()
+            };
+            let failure = Failure::new(Cause::Timeout, message).at(&place);
+            Err(Failure { turns: turns.count() - turns_before, ..failure })
         }
     };
     (result, took)

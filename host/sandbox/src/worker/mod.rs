@@ -10,11 +10,12 @@ mod recovery;
 
 use anyhow::{Result, anyhow};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::contract::outcome::{Answer, Emitted};
 use crate::contract::plan::{Keeps, Plan};
 use crate::contract::state::{KeyGroups, Saved, SavedBy};
-use crate::host::GuestLog;
+use crate::host::{self, GuestLog};
 use crate::instance::Failure;
 use crate::instance::Instance;
 use crate::program::Program;
@@ -22,7 +23,7 @@ pub use breaker::Breaker;
 use breaker::NotAdmitted;
 use budget::OutputBudget;
 use pipehost_config::Retry;
-use pipehost_observe::metrics::{Activity, NodeMetrics};
+use pipehost_observe::metrics::{Activity, Cause, NodeMetrics};
 use pipehost_observe::tap;
 use pipehost_record::{Batch, Rejected};
 use recovery::Recovery;
@@ -135,6 +136,9 @@ pub struct WorkerOptions {
     pub saved: Option<Saved>,
 }
 
+/// How often a worker looks where a guest is whose time runs out.
+const LOCATE: Duration = Duration::from_secs(60);
+
 /// One of the instances of a stage.
 pub struct Worker {
     runner: Runner,
@@ -145,6 +149,8 @@ pub struct Worker {
     breaker: Option<Arc<Breaker>>,
     live: Live,
     recovery: Recovery,
+    /// When it last looked where a guest is whose time runs out.
+    located: Option<Instant>,
     /// Its instance could not be replaced when its memory neared its limit.
     is_not_renewed: bool,
     /// Its rate limit belongs to the worker: a guest that crashes does not get a new one.
@@ -179,6 +185,7 @@ impl Worker {
             breaker,
             live,
             recovery,
+            located: None,
             is_not_renewed: false,
             log,
         };
@@ -320,11 +327,10 @@ impl Worker {
         let by = self.runner.saves_as();
         let replied = match (self.live().await?, call) {
             #[cfg(feature = "native")]
-            (Live::Native(native), Call::Finish) => {
-                native.finish().map(Reply::from).map_err(|error| {
-                    Failure::new(pipehost_observe::metrics::Cause::Error, format!("{error:#}"))
-                })
-            }
+            (Live::Native(native), Call::Finish) => native
+                .finish()
+                .map(Reply::from)
+                .map_err(|error| Failure::new(Cause::Error, format!("{error:#}"))),
             #[cfg(feature = "native")]
             (Live::Native(_), Call::Advance(_) | Call::Save) => Ok(Reply::default()),
             (Live::Sandboxed(instance), call) => {
@@ -462,11 +468,11 @@ impl Worker {
         let result = match self.live().await.map_err(lost)? {
             #[cfg(feature = "native")]
             Live::Native(native) => {
-                let start = std::time::Instant::now();
+                let start = Instant::now();
                 let answer = native.process(batch);
                 self.metrics.spent(Activity::Working, start.elapsed());
                 return answer.map_err(|error| {
-                    let cause = pipehost_observe::metrics::Cause::Error;
+                    let cause = Cause::Error;
                     PartFailure::Failed(Failure::new(cause, format!("{error:#}")))
                 });
             }
@@ -487,7 +493,29 @@ impl Worker {
             Ok(_) => {}
             Err(failure) => self.fail(failure),
         }
-        result.map_err(PartFailure::Failed)
+        match result {
+            Err(failure) if failure.cause == Cause::Timeout && batch.len == 1 => {
+                let place = self.locate(batch, &failure).await.unwrap_or_default();
+                Err(PartFailure::Failed(failure.at(&place)))
+            }
+            result => result.map_err(PartFailure::Failed),
+        }
+    }
+
+    /// Where the guest was when its time ran out: a call that is dropped does not tell it. So the
+    /// record is given again, with half of the fuel that the call had used by then. Once in
+    /// [`LOCATE`] at most, as this takes time.
+    async fn locate(&mut self, batch: &Batch, failure: &Failure) -> Option<String> {
+        let counts_fuel = (self.runner.program()?.component().limits.fuel).is_some();
+        let is_recent = self.located.is_some_and(|at| at.elapsed() < LOCATE);
+        if !counts_fuel || failure.turns < 2 || is_recent {
+            return None;
+        }
+        self.located = Some(Instant::now());
+        let Live::Sandboxed(Some(instance)) = self.live().await.ok()? else { return None };
+        let place = instance.place_after(batch, (failure.turns - 1) * host::FUEL / 2).await;
+        self.live = Live::Sandboxed(None);
+        place
     }
 
     /// Replaces an instance whose memory nears its limit by a new one with the same state. What an

@@ -97,6 +97,7 @@ pub(super) async fn run(
         runners: runners.unwrap_or(&prepared.runners).to_vec(),
         metrics,
         replay: None,
+        warnings: Vec::new(),
         pace,
     };
     // Resets the peak of resident memory: proc(5), clear_refs.

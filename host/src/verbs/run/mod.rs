@@ -6,7 +6,7 @@ mod watch;
 
 use anyhow::anyhow;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::error::Error;
-use crate::load::PipelineArgs;
+use crate::load::{self, PipelineArgs};
 use crate::progress::ProgressDisplay;
 use crate::runtime::Threads;
 use crate::signals::{hangups, name_of, signals, stops};
@@ -137,6 +137,11 @@ async fn run_async(
     changes: Option<mpsc::Receiver<&'static str>>,
     work: &Handle,
 ) -> Result<u8, Error> {
+    if args.pipeline.file() == Some(Path::new(load::STDIN)) {
+        return Err(Error::Usage(anyhow!(
+            "a pipeline that runs is a file: stdin may be its input (only `check` reads `-`)"
+        )));
+    }
     let profiling = args.profile.as_deref().map(Profiling::begin).transpose()?;
     let profile = profiling.as_ref().map(|profiling| profiling.profile.clone());
     // First of all: it must not end a program that is still building or compiling.

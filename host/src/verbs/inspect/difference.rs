@@ -1,75 +1,15 @@
-//! `pipehost inspect`.
+//! What differs between two components.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
-use bytesize::ByteSize;
 use serde_json::Value;
 
-use crate::error::{Error, print};
-use crate::facts::{self, Facts, Lines};
-use crate::setting;
+use crate::facts::{self, Facts};
 use pipehost_record::foreign::Foreign;
 
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// A stage that comes with pipehost, a `.wasm`, a `.wat` or a folder with its source.
-    component: PathBuf,
-    /// Say what differs from this older one: configuration, ports, columns read, imports, grants.
-    #[arg(long, value_name = "OLD")]
-    diff: Option<PathBuf>,
-    /// A member of its configuration, to see the ports that it then has.
-    #[arg(long = "set", value_name = "NAME=VALUE")]
-    set: Vec<String>,
-}
-
-pub fn inspect(args: &Args) -> Result<u8, Error> {
-    let config = setting::object(&args.set)?;
-    let facts = |path: &PathBuf| Facts::of(path, &facts::source(path)?, &config);
-    let new = facts(&args.component)?;
-    let text = match &args.diff {
-        Some(old) => difference(&facts(old)?, &new),
-        None => about(&new),
-    };
-    print(text.as_bytes())
-}
-
-/// A longer schema, in bytes, is not shown.
-const LONGEST_SCHEMA: usize = 256 << 10;
-
-fn about(facts: &Facts) -> String {
-    let mut lines = Lines::default();
-    lines.add("name", &format!("{} {}", facts.name, facts.version));
-    lines.add("summary", &facts.summary);
-    lines.add("size", &format!("{} ({} bytes)", ByteSize::b(facts.size), facts.size));
-    lines.add("sha256", &facts.hash);
-    lines.add("state", facts.state());
-    match &facts.plan {
-        Ok(plan) => {
-            lines.add("ports", &plan.ports.join(", "));
-            lines.add("reads", &facts::reads(plan));
-            lines.add("keeps", &facts::keeps(plan));
-        }
-        Err(why) => {
-            lines.add("ports", "depend on its configuration; give it with --set NAME=VALUE");
-            lines.add("", &format!("({why})"));
-        }
-    }
-    lines.add("grants", &facts.grants());
-    lines.add("imports", &facts.imports.join("\n"));
-    let mut out = lines.text();
-    let mut schema = format!("{:#}", facts.schema);
-    if schema.len() > LONGEST_SCHEMA {
-        schema = format!("({} bytes, which are not shown)", schema.len());
-    }
-    let schema = Foreign::json(&schema);
-    let _ = write!(out, "\nconfiguration (JSON Schema)\n{schema}\n");
-    out
-}
-
 /// What differs: a line for what is gone (`-`) and one for what is new (`+`).
-fn difference(old: &Facts, new: &Facts) -> String {
+pub(super) fn difference(old: &Facts, new: &Facts) -> String {
     if old.hash == new.hash {
         return "they are the same component\n".to_owned();
     }
