@@ -47,7 +47,7 @@ enum Verb {
     New(new::Args),
     /// Build a stage, and show what it exports, imports and may use.
     Build(build::Args),
-    /// Build a stage and run its test cases.
+    /// Run the test cases of a stage or of a pipeline.
     #[command(long_about = test::ABOUT)]
     Test(test::Args),
     /// Build a stage at each change, and replace it in a pipeline that runs.

@@ -222,7 +222,7 @@ impl Loaded {
 
 /// The options that every pipeline is prepared with.
 pub fn options() -> Options {
-    Options { bundled: pipehost_stages::STAGES, ..Options::default() }
+    Options { bundled: pipehost_stages::STAGES, profile: None, metrics: None, reads_inputs: true }
 }
 
 /// The name of stdin as a pipeline.

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
+use crate::At;
 use crate::grants::Answer;
 use crate::limits::Limits;
 use pipehost_record::Record;
@@ -49,6 +50,44 @@ pub struct Exchange {
     pub answer: Vec<u8>,
     /// Whether it then closes the connection.
     pub close: bool,
+}
+
+/// A case of a pipeline, as `pipehost test PIPELINE.toml` runs it.
+#[derive(Debug, Clone)]
+pub struct PipelineCase {
+    /// Where the clocks of the stages stand, in nanoseconds since the Unix epoch.
+    pub clock: i64,
+    pub input: Vec<Entering>,
+    pub output: Vec<Leaving>,
+    /// Nodes and ports at which nothing is expected.
+    pub nothing: Vec<At<String>>,
+    pub rejected: Vec<RejectedBy>,
+}
+
+/// A record that enters a pipeline.
+#[derive(Debug, Clone)]
+pub struct Entering {
+    /// The source, stage or sink that it is given to, or `STAGE.INPUT`.
+    pub to: At<String>,
+    /// For a source of lines, its value is what the codec reads.
+    pub record: Record,
+    pub times: usize,
+}
+
+/// A record that is expected in a pipeline.
+#[derive(Debug, Clone)]
+pub struct Leaving {
+    /// The sink that it is given to, or the node, or `NODE.PORT`, that sends it.
+    pub from: At<String>,
+    pub record: Record,
+    pub times: usize,
+}
+
+/// A record that a node is expected to reject.
+#[derive(Debug, Clone)]
+pub struct RejectedBy {
+    pub by: At<String>,
+    pub reason: Reason,
 }
 
 /// What happens to the stage, in order.

@@ -20,4 +20,6 @@ pub use connector::*;
 pub use mistake::At;
 pub use node::*;
 pub use pipeline::*;
-pub use read::{Reference, Resolve, read, read_case, read_expanded, read_project, schema};
+pub use read::{
+    Reference, Resolve, read, read_case, read_expanded, read_pipeline_case, read_project, schema,
+};

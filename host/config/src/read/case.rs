@@ -9,7 +9,8 @@ use toml::de::DeValue;
 use super::stage;
 use super::table::{self, Item, TableReader};
 use crate::case::{
-    Case, CaseGrants, Exchange, Expected, ExpectedRejection, MOST_RECORDS, Reason, Repeated, Step,
+    Case, CaseGrants, Entering, Exchange, Expected, ExpectedRejection, Leaving, MOST_RECORDS,
+    PipelineCase, Reason, RejectedBy, Repeated, Step,
 };
 use crate::grants::{Answer, FIXED_CLOCK};
 use crate::mistake::Mistake;
@@ -55,6 +56,64 @@ pub fn read_case(text: &str) -> (Case, Vec<Mistake>) {
         refused,
     };
     (case, mistakes)
+}
+
+/// Reads a test case of a pipeline, and collects its mistakes.
+pub fn read_pipeline_case(text: &str) -> (PipelineCase, Vec<Mistake>) {
+    let mut mistakes = Vec::new();
+    let document = table::document(text, &mut mistakes);
+    let mut root = TableReader::new("a case", document.get_ref(), None, &mut mistakes);
+    let clock = root.get("clock").and_then(|item| time(&mut root, "clock", item));
+    let nothing = root.strings("nothing").unwrap_or_default();
+    let mut incomplete = false;
+    let input = root.tables("input", "an input", &mut incomplete, |mut table| {
+        let to = table.required("to", "the source, stage or sink that the record is given to");
+        let (times, record) = repeated(&mut table);
+        table.finish();
+        Some(Entering { to: to?, record, times })
+    });
+    let output = root.tables("output", "an output", &mut incomplete, |mut table| {
+        let from =
+            table.required("from", "the sink that gets the record, or the NODE.PORT it leaves");
+        let (times, record) = repeated(&mut table);
+        table.finish();
+        Some(Leaving { from: from?, record, times })
+    });
+    let rejected = root.tables("rejected", "a rejection", &mut incomplete, |mut table| {
+        let by = table.required("by", "the source, stage or sink that rejects the record");
+        let reason = reason(&mut table);
+        if reason.is_none() {
+            let message = "a rejection has either `reason` or `reason_contains`";
+            table.mistake(Mistake::new(table.span(), message));
+        }
+        table.finish();
+        Some(RejectedBy { by: by?, reason: reason? })
+    });
+    for (what, times) in [
+        ("records", input.iter().map(|entering| entering.times).fold(0, usize::saturating_add)),
+        ("records of output", output.iter().map(|l| l.times).fold(0, usize::saturating_add)),
+    ] {
+        if times > MOST_RECORDS {
+            let message = format!("a case has at most {MOST_RECORDS} {what}, and this one {times}");
+            root.mistake(Mistake::new(None, message));
+        }
+    }
+    root.finish();
+    let clock = clock.unwrap_or(FIXED_CLOCK);
+    (PipelineCase { clock, input, output, nothing, rejected }, mistakes)
+}
+
+/// A record, and how often it comes.
+fn repeated(table: &mut TableReader<'_>) -> (usize, Record) {
+    let times = table.count("repeat", 1).map_or(1, |n| n as usize);
+    (times, record(table))
+}
+
+/// The reason of a rejection, if it is given in one of two ways.
+fn reason(table: &mut TableReader<'_>) -> Option<Reason> {
+    let is = table.string("reason").map(|text| Reason::Is(text.value));
+    let contains = table.string("reason_contains").map(|text| Reason::Contains(text.value));
+    if is.is_some() && contains.is_some() { None } else { is.or(contains) }
 }
 
 fn grants(mut table: TableReader<'_>) -> CaseGrants {
@@ -154,17 +213,16 @@ fn expected(mut table: TableReader<'_>) -> Option<Expected> {
 
 fn rejection(mut table: TableReader<'_>) -> Option<ExpectedRejection> {
     let input = table.count("input", 1);
-    let is = table.string("reason").map(|text| Reason::Is(text.value));
-    let contains = table.string("reason_contains").map(|text| Reason::Contains(text.value));
+    let reason = reason(&mut table);
     let retryable = table.bool("retryable");
     let span = table.span();
-    if input.is_none() || is.is_some() == contains.is_some() {
+    if input.is_none() || reason.is_none() {
         let message = "a rejection has `input`, the number of the record from 1, and either \
                        `reason` or `reason_contains`";
         table.mistake(Mistake::new(span, message));
     }
     table.finish();
-    Some(ExpectedRejection { input: input? as usize, reason: is.or(contains)?, retryable })
+    Some(ExpectedRejection { input: input? as usize, reason: reason?, retryable })
 }
 
 fn record(table: &mut TableReader<'_>) -> Record {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use toml::Spanned;
 use toml::de::DeValue;
 
-pub use case::read_case;
+pub use case::{read_case, read_pipeline_case};
 pub use expand::{Reference, Resolve};
 pub use project::read_project;
 

@@ -91,7 +91,9 @@ pub(super) fn of_divisions(first: &Came, other: &Came, in_any_order: bool) -> Op
     (!told.is_empty()).then(|| told.to_owned())
 }
 
-fn of_records(expected: &[Record], came: &[Record]) -> Option<String> {
+/// What differs between records, `-` for what was expected and `+` for what came; `None` if nothing
+/// does.
+pub fn of_records(expected: &[Record], came: &[Record]) -> Option<String> {
     if expected == came {
         return None;
     }

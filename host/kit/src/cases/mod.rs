@@ -19,6 +19,7 @@ use pipehost_record::Record;
 use pipehost_sandbox::compile::Source;
 use pipehost_sandbox::engine::Engine;
 
+pub use difference::of_records as difference_of;
 use division::Division;
 pub use run::Came;
 use run::Subject;

@@ -20,6 +20,7 @@ pub enum Format {
 /// Which events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
+    Errors,
     Warnings,
     Usual,
     /// Also why instances failed.
@@ -31,6 +32,7 @@ pub fn start(format: Format, level: Level) {
     stderr::set_format(format);
     let level = match level {
         Level::Verbose => LevelFilter::DEBUG,
+        Level::Errors => LevelFilter::ERROR,
         Level::Warnings => LevelFilter::WARN,
         Level::Usual => LevelFilter::INFO,
     };

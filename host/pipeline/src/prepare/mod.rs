@@ -53,7 +53,6 @@ pub enum ToReplay {
 }
 
 /// Options of [`prepare`].
-#[derive(Default)]
 pub struct Options {
     /// Stages that are bundled with the program.
     pub bundled: &'static [BundledStage],
@@ -61,6 +60,8 @@ pub struct Options {
     pub profile: Option<Arc<GuestProfile>>,
     /// Those of the run that it replaces.
     pub metrics: Option<Arc<Metrics>>,
+    /// Whether the inputs must be there.
+    pub reads_inputs: bool,
 }
 
 /// Prepares a pipeline. `say` is called before slow steps; `known` are the mistakes found while
@@ -114,8 +115,10 @@ pub async fn prepare(
     mistakes.extend(config.stages.iter().flat_map(missing_folders));
     let (graph, found) = graph::check(&config, &said);
     mistakes.extend(found);
-    mistakes.extend(inputs::check(&config));
-    mistakes.extend(outputs::check(&config));
+    if options.reads_inputs {
+        mistakes.extend(inputs::check(&config));
+        mistakes.extend(outputs::check(&config));
+    }
     mistakes.extend(reach::check(&config, Cache::of_user().as_ref().map(Cache::directory)));
     if mistakes.is_empty() {
         let says =

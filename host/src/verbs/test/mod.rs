@@ -1,5 +1,8 @@
 //! `pipehost test` and `pipehost conformance`.
 
+mod pipeline;
+mod report;
+
 use anyhow::anyhow;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,18 +15,23 @@ use pipehost_config::limits::Limits;
 use pipehost_kit::cases::{self, Named, Unreadable};
 use pipehost_kit::conformance;
 use pipehost_observe::log::{self, stderr};
-use pipehost_record::foreign::Foreign;
 use pipehost_sandbox::compile::{Metering, Source};
 use pipehost_sandbox::engine::Engine;
 use pipehost_sandbox::plugin;
+use report::{Report, plural};
 
 pub const ABOUT: &str = "\
-Build a stage and run its test cases: the files tests/*.toml in its folder.
+Run test cases: those of a stage, which are the files tests/*.toml in its folder, or those of a
+pipeline, which are NAME.test.toml and NAME.….test.toml beside NAME.toml.
 
-A case says what goes in and what is expected. It is run several times, with its records divided
-into batches in another way each time, and, if the stage keeps a state, with this saved and
-restored in between: so a stage whose answer depends on that is found. The clock stands still and
-random numbers are the same in each run.
+    pipehost test my-stage
+
+    pipehost test logs.toml
+
+A stage is built first. A case of it says what goes in and what is expected. It is run several times,
+with its records divided into batches in another way each time, and, if the stage keeps a state, with
+this saved and restored in between: so a stage whose answer depends on that is found. The clock stands
+still and random numbers are the same in each run.
 
     [config]
     level = \"ERROR\"
@@ -34,13 +42,29 @@ random numbers are the same in each run.
 
     [[output]]
     value = \"disk full\"
-    attributes = { level = \"ERROR\" }";
+    attributes = { level = \"ERROR\" }
+
+A case of a pipeline says to which source, stage or sink each record is given, and which records are
+expected at named nodes. Its stages run as they are, with their clocks fixed; nothing else is read or
+written.
+
+    [[input]]
+    to = \"log\"
+    value = \"2026-11-30T10:00:00Z ERROR disk full\"
+
+    [[output]]
+    from = \"alerts\"
+    value = \"disk full\"
+
+    [[rejected]]
+    by = \"parse\"
+    reason_contains = \"no time\"";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The folder of the stage.
-    #[arg(default_value = ".")]
-    folder: PathBuf,
+    /// The folder of the stage, or the file of a pipeline.
+    #[arg(default_value = ".", value_name = "FOLDER|PIPELINE.toml")]
+    subject: PathBuf,
     /// Test this component instead of building the folder.
     #[arg(long, value_name = "FILE.wasm")]
     component: Option<PathBuf>,
@@ -63,14 +87,25 @@ pub struct ConformanceArgs {
 }
 
 pub fn test(args: &Args) -> Result<u8, Error> {
-    let cases = cases::of_folder(&args.folder.join("tests")).map_err(|why| match why {
+    if args.subject.is_file() {
+        if args.bless || args.component.is_some() {
+            return Err(Error::Usage(anyhow!(
+                "--bless and --component are for a stage: {} is a pipeline",
+                args.subject.display()
+            )));
+        }
+        let level = if args.verbose { log::Level::Usual } else { log::Level::Errors };
+        log::start(log::Format::Text, level);
+        return pipeline::test(&args.subject);
+    }
+    let cases = cases::of_folder(&args.subject.join("tests")).map_err(|why| match why {
         Unreadable::Mistakes(text) => Error::Mistakes(text.trim_end().to_owned()),
         Unreadable::Other(error) => Error::Usage(error),
     })?;
     let source = match &args.component {
         Some(component) => facts::source(component)?,
         None => {
-            let built = plugin::build(&args.folder, &mut stderr::say).map_err(Error::Failed)?;
+            let built = plugin::build(&args.subject, &mut stderr::say).map_err(Error::Failed)?;
             plugin::source(&built, Limits::default().component_bytes).map_err(Error::Failed)?
         }
     };
@@ -88,8 +123,7 @@ fn run(cases: &[Named], source: &Source, verbose: bool, bless: bool) -> Result<u
     let engine = Engine::new(Metering::Fuel, cases::INSTANCES).map_err(Error::Failed)?;
     let engine = Arc::new(engine);
     let runtime = runtime()?;
-    let width = cases.iter().map(|named| named.name.chars().count()).max().unwrap_or(0);
-    let (mut passed, mut failed, mut text) = (0, 0, String::new());
+    let mut report = Report::new(cases.iter().map(|named| named.name.clone()));
     for named in cases {
         let run = cases::run(&engine, source, &named.case);
         let verdict = runtime
@@ -98,34 +132,21 @@ fn run(cases: &[Named], source: &Source, verbose: bool, bless: bool) -> Result<u
         let name = &named.name;
         match &verdict.complaint {
             None => {
-                passed += 1;
                 let (records, divisions) = (verdict.records, verdict.divisions);
                 let (s, t) = (plural(records), plural(divisions));
-                text.push_str(&format!(
-                    "{name:<width$}  ok      {records} record{s}, {divisions} way{t} to divide them\n"
-                ));
+                let how = format!("{records} record{s}, {divisions} way{t} to divide them");
+                report.passed(name, &how);
             }
             Some(_) if bless && verdict.can_be_blessed => {
                 let blessed = cases::blessed(named, &verdict).map_err(Error::Failed)?;
                 fs::write(Path::new(name), blessed)
                     .map_err(|error| Error::Failed(anyhow!("cannot write {name}: {error}")))?;
-                passed += 1;
-                text.push_str(&format!("{name:<width$}  written\n"));
+                report.written(name);
             }
-            Some(complaint) => {
-                failed += 1;
-                text.push_str(&format!("{name:<width$}  FAILED\n"));
-                for line in complaint.lines() {
-                    text.push_str(&format!("    {}\n", Foreign::new(line).whole()));
-                }
-            }
+            Some(complaint) => report.failed(name, complaint),
         }
     }
-    text.push_str(&format!("\n{passed} passed, {failed} failed\n"));
+    let (text, code) = report.end();
     print(text.as_bytes())?;
-    Ok(u8::from(failed > 0))
-}
-
-fn plural(n: usize) -> &'static str {
-    if n == 1 { "" } else { "s" }
+    Ok(code)
 }
