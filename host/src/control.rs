@@ -1,6 +1,7 @@
 //! Talks to the control interface of a run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 
 use crate::error::Error;
 use pipehost_record::foreign::Foreign;
@@ -37,6 +39,8 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
+/// How long a run has to say what it is, when one is looked for.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The most bytes of an answer that is read whole.
 const LARGEST: usize = 64 << 20;
 
@@ -88,6 +92,7 @@ async fn running() -> Vec<(Client, Status)> {
     let mut runs = Vec::new();
     for address in address::running() {
         let client = Client(address);
+        // One that is stopped (SIGSTOP) accepts connections, and does not answer.
         if let Ok(status) = client.status().await {
             runs.push((client, status));
         }
@@ -95,17 +100,33 @@ async fn running() -> Vec<(Client, Status)> {
     runs
 }
 
-/// The run that has opened this file, which `of` tells of a status.
+/// The run that has opened this file, which `of` tells of a status: the one at this address, or one
+/// of this user.
+///
+/// # Errors
+/// If the run at the address does not answer, or has not opened it.
 pub async fn with_file(
     file: &Path,
-    of: impl Fn(&Status) -> Option<&Path>,
-) -> Option<(Client, Status)> {
+    control: Option<&Address>,
+    of: impl Fn(&Status) -> Option<PathBuf>,
+) -> Result<Option<(Client, Status)>, Error> {
     let canonical = |path: &Path| path.canonicalize().ok();
-    let file = canonical(file)?;
+    let Some(whole) = canonical(file) else { return Ok(None) };
     let is_it = |(_, status): &(Client, Status)| {
-        of(status).and_then(canonical).is_some_and(|path| path == file)
+        of(status).and_then(|path| canonical(&path)).is_some_and(|path| path == whole)
     };
-    running().await.into_iter().find(is_it)
+    let Some(address) = control else { return Ok(running().await.into_iter().find(is_it)) };
+    let client = Client(address.clone());
+    let status = client.status().await?;
+    let run = (client, status);
+    if is_it(&run) {
+        return Ok(Some(run));
+    }
+    let pipeline = Foreign::new(&run.1.pipeline).to_string();
+    Err(Error::Usage(anyhow!(
+        "`{pipeline}`, the pipeline at {address}, does not use {}",
+        file.display()
+    )))
 }
 
 impl Client {
@@ -114,7 +135,11 @@ impl Client {
     /// # Errors
     /// If it does not answer.
     pub async fn status(&self) -> Result<Status, Error> {
-        self.call(Method::GET, "/status", Bytes::new()).await
+        let status = self.call(Method::GET, "/status", Bytes::new());
+        match timeout(PATIENCE, status).await {
+            Ok(status) => status,
+            Err(_) => Err(Error::Failed(anyhow!("the run at {} does not answer", self.0))),
+        }
     }
 
     /// Calls the interface, and reads the whole answer.
@@ -145,7 +170,15 @@ impl Client {
     ) -> Result<Response<Incoming>, Error> {
         let stream: Box<dyn Stream> = match &self.0 {
             Address::Unix(path) => {
-                Box::new(UnixStream::connect(path).await.map_err(|error| self.failed(&error))?)
+                let stream =
+                    UnixStream::connect(path).await.map_err(|error| self.failed(&error))?;
+                let peer = stream.peer_cred().map_err(|error| self.failed(&error))?.uid();
+                // Whoever else listens there may want what is sent. Root asks services, too.
+                let us = rustix::process::getuid();
+                if peer != us.as_raw() && !us.is_root() {
+                    return Err(self.failed(&"another user listens there"));
+                }
+                Box::new(stream)
             }
             Address::Tcp(address) => {
                 Box::new(TcpStream::connect(address).await.map_err(|error| self.failed(&error))?)

@@ -44,6 +44,15 @@ impl Error {
         }
     }
 
+    /// What is wrong, to be told in another error.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::ClosedPipe => String::new(),
+            Self::Mistakes(text) => text.clone(),
+            Self::Usage(why) | Self::Failed(why) => format!("{why:#}"),
+        }
+    }
+
     /// What is printed of it.
     pub fn text(&self) -> String {
         match self {

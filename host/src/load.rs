@@ -20,7 +20,7 @@ use pipehost_observe::log::{secrets, stderr};
 use pipehost_observe::metrics::Metrics;
 use pipehost_observe::profile::GuestProfile;
 use pipehost_observe::tap::Look;
-use pipehost_pipeline::prepare::{Options, Prepared, prepare};
+use pipehost_pipeline::prepare::{Environment, Options, Prepared, prepare};
 
 /// Which pipeline, and what of it is overridden.
 #[derive(Debug, Clone, clap::Args)]
@@ -121,7 +121,9 @@ impl PipelineArgs {
         profile: Option<Arc<GuestProfile>>,
         metrics: Arc<Metrics>,
     ) -> Result<Prepared, Error> {
-        let options = Options { profile, metrics: Some(metrics), ..options() };
+        // A source that has ended goes on without its input.
+        let environment = Environment::WithoutInputs;
+        let options = Options { profile, metrics: Some(metrics), environment, ..options() };
         self.prepare_with(options, GOES_ON).await
     }
 
@@ -138,8 +140,11 @@ impl PipelineArgs {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub async fn check(&self) -> Result<(Loaded, Result<Prepared, Vec<Mistake>>), Error> {
-        self.attempt(options()).await
+    pub async fn check(
+        &self,
+        environment: Environment,
+    ) -> Result<(Loaded, Result<Prepared, Vec<Mistake>>), Error> {
+        self.attempt(Options { environment, ..options() }).await
     }
 
     async fn attempt(
@@ -222,7 +227,8 @@ impl Loaded {
 
 /// The options that every pipeline is prepared with.
 pub fn options() -> Options {
-    Options { bundled: pipehost_stages::STAGES, profile: None, metrics: None, reads_inputs: true }
+    let environment = Environment::Whole;
+    Options { bundled: pipehost_stages::STAGES, profile: None, metrics: None, environment }
 }
 
 /// The name of stdin as a pipeline.

@@ -42,8 +42,8 @@ impl Drop for ProgressDisplay {
 
 const STEPS: u64 = 1000;
 /// For sources that have an end, and for those that have none.
-const ENDED: &str = "{bar:30} {percent:>3} %  {msg}, {eta} left";
-const OPEN: &str = "{spinner} {msg}";
+const ENDED: &str = "{bar:20} {percent:>3} %, {eta} left  {wide_msg}";
+const OPEN: &str = "{spinner} {wide_msg}";
 /// How long the time is that a rate is measured over.
 const WINDOW: Duration = Duration::from_secs(3);
 

@@ -44,8 +44,10 @@ impl Table<'_> {
         let longest = most.saturating_sub(wide(&shown, 0)).max(NAME);
         for row in &mut self.rows {
             let name = &mut row[0];
+            let lanes = name.rfind(" ×").map_or("", |at| &name[at..]).to_owned();
             if name.chars().count() > longest {
-                *name = name.chars().take(longest - 1).chain(['…']).collect();
+                let most = longest.saturating_sub(1 + lanes.chars().count());
+                *name = name.chars().take(most).chain(['…']).chain(lanes.chars()).collect();
             }
         }
         let widths: Vec<usize> = (0..head.len()).map(|column| width(column, &self.rows)).collect();

@@ -32,7 +32,7 @@ fn it_fails_the_pipeline_if_it_is_to() {
     let case = case("failures = 2", "", "a\nP\nP\nb\n");
     case.pipeline().code(1).says(
         "error: stage `poison` failed 2 times within 60s, the last: it trapped: wasm \
-         `unreachable` instruction executed (breaker)",
+         `unreachable` instruction executed, in `process` (breaker)",
     );
 }
 

@@ -148,3 +148,138 @@ fn the_difference_of_two_components_is_told() {
     let told = case.run(&["inspect", "filter", "--diff", "route"]).ok().stdout;
     assert!(told.contains("--set NAME=VALUE"), "{told}");
 }
+
+/// A pipeline with a case beside it: lines in, records out at a sink and at a port.
+fn pipeline_case(case: &str) -> Case {
+    let pipeline = crate::harness::Pipeline::with("state = \"state\"")
+        .source("log", "file", "paths = \"no-such-file.log\"\non_error = \"fail\"")
+        .stage("parse", "parse-log", "on_error = \"fail\"\nwatermark = { lag = \"5s\" }")
+        .stage("count", "aggregate", "config = { size = \"1m\" }")
+        .sink("out", "http", "url = \"http://127.0.0.1:9\"\ninput = \"parse\"")
+        .sink("counts", "file", "path = \"counts.txt\"\ninput = \"count\"")
+        .sink("late", "null", "input = \"count.late\"");
+    Case::new().file("p.toml", pipeline.to_string()).file("p.test.toml", case)
+}
+
+const LINES: &str = r#"
+[[input]]
+to = "log"
+value = "2026-11-30T10:00:0{n}Z INFO line {n}"
+repeat = 3
+
+[[input]]
+to = "log"
+value = "bad x"
+"#;
+
+const EXPECTED: &str = r#"
+[[output]]
+from = "out"
+time = 2026-11-30T10:00:01Z
+value = "line 1"
+attributes = { level = "INFO" }
+
+[[output]]
+from = "out"
+time = 2026-11-30T10:00:02Z
+value = "line 2"
+attributes = { level = "INFO" }
+
+[[output]]
+from = "out"
+time = 2026-11-30T10:00:03Z
+value = "line 3"
+attributes = { level = "INFO" }
+
+[[rejected]]
+by = "parse"
+reason_contains = "no RFC"
+"#;
+
+/// Nothing of the world is read or written: neither the input nor the output is there.
+#[test]
+fn a_pipeline_has_cases_beside_it() {
+    let right = EXPECTED.replace("no RFC", "not an RFC");
+    let case = pipeline_case(&format!("{LINES}{right}"));
+    case.run(&["test", "p.toml"])
+        .ok()
+        .prints("p.test.toml  ok      4 records\n\n1 passed, 0 failed\n");
+    assert!(!case.path("state").exists() && !case.path("counts.txt").exists());
+    // The same from the log on, with what is not as expected.
+    let wrong = EXPECTED.replace("line 2", "line 5");
+    let case = case.file("p.wrong.test.toml", format!("{LINES}{wrong}\n"));
+    let told = case.run(&["test", "p.toml"]).code(1).stdout;
+    for text in [
+        "p.test.toml        ok      4 records\n",
+        "p.wrong.test.toml  FAILED\n    `out`:\n",
+        "      - time = 2026-11-30T10:00:02Z  value = \"line 5\"  attributes.level = \"INFO\"\n",
+        "      + time = 2026-11-30T10:00:02Z  value = \"line 2\"  attributes.level = \"INFO\"\n",
+        "    - `parse` is expected to reject a record, and does not, or for another reason\n",
+        "    + `parse` rejects record 4: \"bad\" is not an RFC 3339 time\n",
+        "\n1 passed, 1 failed\n",
+    ] {
+        assert!(told.contains(text), "{text:?} is not in {told}");
+    }
+}
+
+#[test]
+fn a_case_may_look_at_ports_and_at_nodes_that_get_nothing() {
+    let text = "nothing = [\"out\", \"parse\"]\n[[input]]\nto = \"log\"\nvalue = \"bad x\"\n\
+                [[rejected]]\nby = \"parse\"\nreason = \"\\\"bad\\\" is not an RFC 3339 time\"\n";
+    let case = pipeline_case(text);
+    case.run(&["test", "p.toml"]).ok();
+    // A record may enter behind the source.
+    let text = "[[input]]\nto = \"count\"\ntime = 2026-11-30T10:00:00Z\nvalue = \"x\"\nrepeat = 5\n\
+                [[output]]\nfrom = \"count\"\ntime = 2026-11-30T10:00:00Z\nkey = \"\"\nvalue = \"5\"\n\
+                attributes = { window_start = \"2026-11-30T10:00:00Z\", \
+                window_end = \"2026-11-30T10:01:00Z\" }\n";
+    pipeline_case(text).run(&["test", "p.toml"]).ok();
+}
+
+/// A mistake in one case does not keep the others from being run.
+#[test]
+fn mistakes_in_the_cases_of_a_pipeline_are_all_told() {
+    let told = |text: &str| {
+        let case = pipeline_case(text).file("p.right.test.toml", "nothing = [\"out\"]\n");
+        let told = case.run(&["test", "p.toml"]).code(1).stdout;
+        assert!(told.contains("p.right.test.toml  ok      0 records\n"), "{told}");
+        move |expected: &str| assert!(told.contains(expected), "{expected:?} is not in {told}")
+    };
+    let nothing = "nothing = [\"out\"]\n";
+    let has = told(&format!("{nothing}[[input]]\nto = \"lag\"\n[[input]]\nto = \"parse.left\"\n"));
+    has("the pipeline has no source, stage or sink `lag`");
+    has("`parse` does not tell its inputs apart: write `to = \"parse\"`");
+    has("p.test.toml:3:6");
+    told("[[output]]\nfrom = \"nowhere\"\n")("the pipeline has no source, stage or sink `nowhere`");
+    told("[[output]]\nfrom = \"parse.nope\"\n")("the stage `parse` has no port `nope`");
+    told("[[input]]\nvalue = \"x\"\n[[rejected]]\nby = \"parse\"\n")(
+        "a rejection has either `reason` or `reason_contains`",
+    );
+    told("[[input]]\nto = \"log\"\n")("the case expects nothing");
+    told(&format!("{nothing}[[input]]\nto = \"log\"\nkey = \"x\"\n"))(
+        "the codec of `log` makes records of `value`: it takes no time, key or attributes",
+    );
+    let case = Case::new().file("p.toml", "");
+    case.run(&["test", "p.toml"]).code(2).says("p.toml has no test cases: they are p.test.toml");
+    case.run(&["test", "p.toml", "--bless"])
+        .code(2)
+        .says("--bless and --component are for a stage");
+}
+
+/// What comes by several ways is compared in any order, and a source is read by its codec.
+#[test]
+fn a_case_reads_codecs_and_knows_several_ways() {
+    let pipeline = crate::harness::Pipeline::new()
+        .source("csv", "file", "paths = \"x.csv\"\ncodec = { type = \"csv\", header = true }")
+        .source("posted", "http", "listen = \"127.0.0.1:1\"\nack = \"queued\"")
+        .source("made", "generate", "count = 3")
+        .sink("out", "stdout", "input = [\"csv\", \"posted\", \"made\"]\nrate = 1");
+    let text = "[[input]]\nto = \"csv\"\nvalue = \"a,b\"\n[[input]]\nto = \"csv\"\nvalue = \"1,2\"\n\
+                [[input]]\nto = \"posted\"\nvalue = \"p\"\n\
+                [[input]]\nto = \"made\"\nkey = \"k\"\nvalue = \"m\"\n\
+                [[output]]\nfrom = \"out\"\nkey = \"k\"\nvalue = \"m\"\n\
+                [[output]]\nfrom = \"out\"\nvalue = \"p\"\n\
+                [[output]]\nfrom = \"out\"\nvalue = \"1,2\"\nattributes = { a = \"1\", b = \"2\" }\n";
+    let case = Case::new().file("p.toml", pipeline.to_string()).file("p.test.toml", text);
+    case.run(&["test", "p.toml"]).ok();
+}

@@ -181,12 +181,26 @@ fn inspect_shows_what_a_component_is() {
         "reads       value, attribute `level`\n",
         "grants      may use env\n",
         "wasi:cli/stdout@0.2",
-        "\"description\": \"The level to count.\"",
+        "SETTING    TYPE          DEFAULT   MEANING\n",
+        "level      text          required  The level to count.\n",
+        "\n[[stage]]\nname = \"alert\"\nplugin = \"alert\"\ninput = \"NODE\"\n\
+         config = { level = \"ERROR\", threshold = 3 }\n",
     ] {
         assert!(shown.contains(text), "{text:?} is not in {shown}");
     }
-    let unset = Case::new().run(&["inspect", &plugin("alert")]).ok().stdout;
-    assert!(unset.contains("ports       depend on its configuration"), "{unset}");
+    // Without what it requires, it is opened with examples of that. A stage with two inputs has both.
+    let join = Case::new().run(&["inspect", &plugin("join")]).ok().stdout;
+    for text in [
+        "            with the settings of the example below:\n",
+        "inputs      left, right\n",
+        "ports       out, late\n",
+        "input = [\"LEFT\", \"RIGHT\"]\nconfig = { within = \"90s\" }\n",
+    ] {
+        assert!(join.contains(text), "{text:?} is not in {join}");
+    }
+    let schema = Case::new().run(&["inspect", &plugin("join"), "--schema"]).ok().stdout;
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!(schema["required"], serde_json::json!(["within"]));
     Case::new().run(&["inspect", "missing.wasm"]).code(2).says("missing.wasm does not exist");
     let case = Case::new().file("not-a-stage.wat", guest("not-a-stage"));
     case.run(&["inspect", "not-a-stage.wat"]).code(2).says("it is not a stage: it exports ");

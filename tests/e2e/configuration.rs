@@ -126,8 +126,9 @@ fn a_secret_is_in_no_output_of_pipehost() {
     let reason = &crate::harness::letters(&case, "dead")[0].reason;
     assert!(reason.contains("${DB_PASSWORD}") && !reason.contains("of-mine"), "{reason}");
     std::fs::remove_dir_all(case.path(secret)).unwrap();
-    let told = with(&["run", "pipeline.toml"]).code(1);
-    assert!(told.stderr.contains("${DB_PASSWORD}/somebody"), "{}", told.stderr);
+    let told = with(&["run", "pipeline.toml"]).code(2);
+    assert!(told.stderr.contains("the folder ${DB_PASSWORD} does not exist"), "{}", told.stderr);
+    assert!(!told.stderr.contains("of-mine"), "{}", told.stderr);
 }
 
 /// The schema accepts the pipelines of the examples and of the documents' settings, and refuses what
@@ -149,7 +150,9 @@ fn the_schema_is_that_of_the_program() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "toml") {
+            } else if path.to_string_lossy().ends_with(".toml")
+                && !path.to_string_lossy().ends_with(".test.toml")
+            {
                 let value = json(&fs::read_to_string(&path).unwrap());
                 let errors: Vec<_> =
                     validator.iter_errors(&value).map(|error| error.to_string()).collect();
@@ -202,4 +205,123 @@ fn several_pipelines_are_checked_and_the_mistakes_of_all_are_told() {
         assert!(checked.stderr.contains(wrong), "{wrong:?} is not in {}", checked.stderr);
     }
     case.run(&["check", "b.toml", "b.toml"]).ok();
+}
+
+#[test]
+fn inputs_and_folders_that_are_missing_are_told_before_anything_runs() {
+    let pipeline = Pipeline::with("dead_letters = \"no/dead\"")
+        .source("a", "file", "paths = [\"none.log\", \"no/*.log\", \"there.log\"]")
+        .sink("x", "file", "path = \"no/out.log\"")
+        .source("b", "sqlite", "path = \"none.db\"\ntable = \"t\"")
+        .sink("y", "null", "")
+        // What is followed may come later, and folders of partitions are made.
+        .source("c", "file", "paths = \"later.log\"\nfollow = true")
+        .sink("z", "file", "path = \"made/{key}.log\"");
+    let case = Case::new().file("there.log", "a\n").file("pipeline.toml", pipeline.to_string());
+    let told = case.run(&["check", "pipeline.toml"]).code(2).stderr;
+    for text in [
+        "there is no file none.log",
+        "the folder no does not exist",
+        "there is no database none.db",
+        "a relative path starts from the folder of the pipeline",
+        "5 mistakes in pipeline.toml",
+    ] {
+        assert!(told.contains(text), "{text:?} is not in {told}");
+    }
+    assert!(!told.contains("later.log") && !told.contains("made"), "{told}");
+}
+
+/// Stages say what they add: behind those that do not, there may be anything.
+#[test]
+fn attributes_that_nobody_makes_are_warned_of() {
+    let pipeline = |parser: &str, filter: &str| {
+        Pipeline::new()
+            .source("in", "file", "paths = \"in.log\"\nmetadata = { path = \"file\" }")
+            .stage("parse", parser, "")
+            .stage(
+                "pick",
+                "filter",
+                &format!("config = {{ attribute = \"{filter}\", equals = \"x\" }}"),
+            )
+            .sink(
+                "out",
+                "stdout",
+                "codec = { type = \"lines\", template = \"{file} {levle} {key}\" }",
+            )
+            .to_string()
+    };
+    let check = |text: String| {
+        let case = Case::new().file("in.log", "").file("p.toml", text);
+        let ran = case.run(&["check", "p.toml"]).ok();
+        (ran.stdout, ran.stderr)
+    };
+    let (said, told) = check(pipeline("parse-log", "levl"));
+    assert!(said.ends_with("; 2 warnings\n"), "{said}");
+    for text in [
+        "warning: `pick` reads the attribute `levl`, and no node before it makes that",
+        "did you mean `level`?",
+        "warning: `out` reads the attribute `levle`, and no node before it makes that",
+    ] {
+        assert!(told.contains(text), "{text:?} is not in {told}");
+    }
+    let (said, told) = check(pipeline("parse-json", "levl"));
+    assert!(said.ends_with("1 sink)\n") && told.is_empty(), "{said}{told}");
+    // A run says it, too.
+    let case = Case::new().file("in.log", "").file("p.toml", pipeline("parse-log", "levl"));
+    case.run(&["run", "--quiet", "p.toml"]).ok().says("reads the attribute `levle`");
+}
+
+#[test]
+fn a_pipeline_is_checked_from_stdin() {
+    let text = Pipeline::new().source("in", "generate", "").sink("out", "null", "").to_string();
+    let case = Case::new().stdin(text.replace("null", "nul"));
+    case.run(&["check", "-"]).code(2).says("--> stdin:").says("one mistake in stdin");
+    let case = case.stdin(text);
+    case.run(&["check", "-"]).ok().prints("stdin: no mistakes (1 source, 0 stages, 1 sink)\n");
+    case.run(&["run", "-"]).code(2).says("only `check` reads `-`");
+}
+
+#[test]
+fn mistakes_are_told_to_programs() {
+    let wrong = "# ü\n[[source]]\nname = \"in\"\ntype = \"generat\"\n";
+    let warned = Pipeline::new().source("in", "generate", "").sink(
+        "out",
+        "stdout",
+        "codec = { type = \"lines\", template = \"{x}\" }",
+    );
+    let case = Case::new()
+        .file("a,b.toml", wrong)
+        .file("w.toml", warned.to_string())
+        .file("bad.toml", b"\xff");
+    let files = ["a,b.toml", "w.toml", "bad.toml", "none.toml"];
+    let check = |format: &str| {
+        let arguments = [&["check", "--format", format], &files[..]].concat();
+        case.run(&arguments).code(2)
+    };
+    let json: serde_json::Value = serde_json::from_str(&check("json").stdout).unwrap();
+    let all = json.as_array().unwrap();
+    let of = |file: &str| all.iter().filter(|one| one["file"] == file).collect::<Vec<_>>();
+    let first = of("a,b.toml")[0];
+    assert_eq!((&first["line"], &first["column"]), (&4.into(), &8.into()), "{first}");
+    assert_eq!((&first["end_line"], &first["end_column"]), (&4.into(), &17.into()), "{first}");
+    assert_eq!(first["level"], "error");
+    assert_eq!(first["help"], "did you mean `generate`?");
+    assert_eq!(of("w.toml")[0]["level"], "warning");
+    assert!(of("bad.toml")[0]["message"].as_str().unwrap().contains("is not UTF-8"));
+    assert_eq!(of("none.toml")[0]["line"], serde_json::Value::Null);
+    let annotations = check("github").stdout;
+    let first = annotations.lines().next().unwrap();
+    let begin = "::error file=a%2Cb.toml,line=4,endLine=4,col=8,endColumn=17::";
+    assert!(
+        first.starts_with(begin) && first.ends_with("%0Ahelp: did you mean `generate`?"),
+        "{first}"
+    );
+    assert!(annotations.contains("\n::warning file=w.toml,line="), "{annotations}");
+    // No mistakes: nothing, in its form.
+    let case = case.file(
+        "ok.toml",
+        Pipeline::new().source("in", "generate", "").sink("o", "null", "").to_string(),
+    );
+    case.run(&["check", "--format", "json", "ok.toml"]).ok().prints("[]\n");
+    case.run(&["check", "--format", "github", "ok.toml"]).ok().prints("");
 }

@@ -172,12 +172,13 @@ fn a_replay_that_fails_takes_nothing_out() {
     let text = case.read("pipeline.toml").replace("\"parse-log\"", "\"to-upper\"");
     let case = case.file("mended.toml", text.replace("out.log", "missing/out.log"));
     case.run(&["dead-letter", "replay", "dead", "--pipeline", "mended.toml"])
-        .code(1)
+        .code(2)
         .says("the folder missing does not exist");
     assert_eq!(letters(&case, "dead").len(), 1);
     assert!(!case.path("dead.replay").exists());
 }
 
+/// One that cannot be asked to close it: see `letters_live` for the others.
 #[test]
 fn a_file_that_is_written_is_not_replayed() {
     let pipeline = Pipeline::with(r#"dead_letters = "dead""#)

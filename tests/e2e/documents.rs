@@ -98,7 +98,7 @@ fn pipelines_are_fit_to_run() {
                 continue;
             };
             let case = Case::new().file(name, block.join("\n"));
-            let ran = case.run(&["check", name]);
+            let ran = case.run(&["check", "--no-environment", name]);
             assert_eq!(ran.code, 0, "{}:{line}: {}", path.display(), ran.stderr);
             pipelines += 1;
         }
@@ -189,6 +189,37 @@ fn every_metric_has_a_document() {
         metrics += 1;
     }
     assert!(metrics >= 15, "{metrics}");
+}
+
+/// The dashboard shows metrics that there are.
+#[test]
+fn the_dashboard_shows_metrics_that_there_are() {
+    let file = root().join("docs/reference/grafana-dashboard.json");
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let operating = fs::read_to_string(root().join("docs/operating.md")).unwrap();
+    let (mut shown, mut panels) = (std::collections::BTreeSet::new(), 0);
+    for panel in dashboard["panels"].as_array().unwrap() {
+        panels += 1;
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = target["expr"].as_str().unwrap();
+            assert!(expression.contains("pipeline=\"$pipeline\""), "{expression}");
+            let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            shown.extend(
+                words
+                    .filter(|word| word.starts_with("pipeline_") || word.starts_with("process_"))
+                    .map(str::to_owned),
+            );
+        }
+    }
+    for name in &shown {
+        assert!(operating.contains(&format!("`{name}`")), "docs/operating.md lacks {name}");
+    }
+    assert!(panels >= 10 && shown.len() >= 15, "{panels}, {shown:?}");
+    // Lags, waits and the culprit.
+    for name in ["pipeline_source_lag_bytes", "pipeline_stage_seconds_total"] {
+        assert!(shown.contains(name), "{shown:?}");
+    }
 }
 
 #[test]

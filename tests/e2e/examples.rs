@@ -124,7 +124,11 @@ fn every_example_is_fit_to_run() {
     let case = examples();
     for file in fs::read_dir(case.path("host/examples")).unwrap() {
         let file = file.unwrap().path();
-        if file.extension().is_some_and(|extension| extension == "toml") {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        if name.ends_with(".test.toml") {
+            let pipeline = file.with_file_name(name.replace(".test.toml", ".toml"));
+            case.run(&["test", &pipeline.display().to_string()]).ok();
+        } else if name.ends_with(".toml") {
             let ran = case.run(&["check", &file.display().to_string()]).ok();
             assert!(ran.stdout.contains(": no mistakes (1 source, "), "{}", ran.stdout);
         }

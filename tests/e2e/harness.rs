@@ -72,6 +72,9 @@ impl Ran {
     }
 }
 
+/// The folder of the sockets at which runs can be looked into.
+const RUNTIME: &str = ".run";
+
 /// A folder in which the program runs.
 pub struct Case {
     pub folder: TempDir,
@@ -81,6 +84,12 @@ pub struct Case {
 impl Case {
     pub fn new() -> Self {
         Self { folder: TempDir::new().expect("a folder"), stdin: None }
+    }
+
+    /// Has runs open the usual control socket, so that other verbs find them.
+    pub fn controlled(self) -> Self {
+        fs::create_dir(self.path(RUNTIME)).expect("the folder takes a folder");
+        self
     }
 
     /// Writes a file into the folder.
@@ -124,6 +133,9 @@ impl Case {
             .args(arguments)
             // Compiled stages are shared by the tests, and with nobody else.
             .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
+            // Runs are found by those of their own case, and only if it has made this folder.
+            .env("XDG_RUNTIME_DIR", self.path(RUNTIME))
+            .env_remove("RUNTIME_DIRECTORY")
             .env_remove("NO_COLOR")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -215,7 +215,7 @@ fn what_does_not_fit_into_one_batch_becomes_several() {
 #[test]
 fn a_token_a_size_and_another_path() {
     let case = to_file("", "token_env = \"SECRET\"\nmax_body = \"10B\"");
-    case.pipeline().code(1).says("source `in`: the environment has no SECRET (token_env)");
+    case.pipeline().code(2).says("the environment has no SECRET (token_env)");
     let run = Run::start(&case, &[("SECRET", "s3cret")]);
     let answer =
         expect(post(run.address, "", "x\n"), "401 Unauthorized", "a bearer token is needed\n");

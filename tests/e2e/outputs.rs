@@ -295,7 +295,7 @@ fn nothing_is_touched_before_everything_could_refuse() {
     fs::write(case.path("in.json"), format!("{}\n", "x".repeat(5))).unwrap();
     let whole = case.read("in.json");
     fs::remove_file(case.path("in.json")).unwrap();
-    case.pipeline().code(1).says("cannot read in.json");
+    case.pipeline().code(2).says("there is no file in.json");
     assert_eq!(case.read("out.txt"), "1\n2\nbehind the checkpoint\n");
     drop(whole);
 }

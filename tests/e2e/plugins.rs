@@ -47,6 +47,27 @@ fn stages_are_listed_with_a_line_each_and_can_be_inspected() {
     for (name, summary) in listed {
         let shown = case.run(&["inspect", name]).ok().stdout;
         assert!(shown.contains(&format!("summary     {}\n", summary.trim())), "{name}: {shown}");
+        // The example is a stage that can be pasted.
+        let example = shown.split("\n[[stage]]").nth(1).unwrap();
+        let inputs = if name == "join" { ["LEFT", "RIGHT"].as_slice() } else { &["NODE"] };
+        let ports = shown.lines().find_map(|line| line.strip_prefix("ports       ")).unwrap();
+        let mut pipeline = String::new();
+        for input in inputs {
+            let named = format!("name = \"{input}\"\ntype = \"generate\"\ncount = 1");
+            pipeline += &format!("[[source]]\n{named}\nwatermark = {{ lag = \"1s\" }}\n");
+        }
+        pipeline += &format!("[[stage]]{example}");
+        for port in ports.split(", ").filter(|port| !port.contains(' ')) {
+            let named = format!("name = \"sink-{port}\"\ntype = \"null\"");
+            pipeline += &format!("[[sink]]\n{named}\ninput = \"{name}.{port}\"\n");
+        }
+        fs::write(case.path("pipeline.toml"), &pipeline).unwrap();
+        let checked = case.run(&["check", "pipeline.toml"]);
+        match name {
+            // Its table is in a folder that must be granted, as it says.
+            "enrich" => assert!(checked.stderr.contains("grant its folder"), "{}", checked.stderr),
+            _ => assert_eq!(checked.code, 0, "{pipeline}\n{}", checked.stderr),
+        }
     }
 }
 

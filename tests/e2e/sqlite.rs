@@ -63,8 +63,8 @@ fn what_is_wrong_with_a_source_is_said() {
         database(&case);
         case.pipeline().code(1)
     };
-    run("type = \"sqlite\"\npath = \"none.db\"\ntable = \"x\"")
-        .says("source `in`: cannot read the table x of none.db: unable to open database file");
+    let case = pipeline("type = \"sqlite\"\npath = \"none.db\"\ntable = \"x\"", STDOUT);
+    case.pipeline().code(2).says("there is no database none.db");
     run("type = \"sqlite\"\npath = \"in.db\"\ntable = \"none\"").says("no such table: none");
     run(&format!("{TABLE}\nvalue = \"text\"\norder_by = \"at\""))
         .says("has no column `text`, `at`; it has `id`, `level`, `n`, `raw`");

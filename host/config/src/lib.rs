@@ -14,7 +14,7 @@ mod pipeline;
 pub mod project;
 pub mod quantity;
 mod read;
-mod secret;
+pub mod secret;
 
 pub use connector::*;
 pub use mistake::At;

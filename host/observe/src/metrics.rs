@@ -427,7 +427,11 @@ impl Metrics {
                 Some(Lag::Records(lag)) => {
                     self.lag_records.with_label_values(label).set(lag as i64)
                 }
-                None => {}
+                // Of a node that is gone, or that cannot tell it any more.
+                None => {
+                    let _ = self.lag_bytes.remove_label_values(label); // It may have had none.
+                    let _ = self.lag_records.remove_label_values(label);
+                }
             }
             if let Some(time) = node.last_record() {
                 self.last_record.with_label_values(label).set(time as f64 / 1e9);
@@ -435,6 +439,15 @@ impl Metrics {
             if let Some(time) = node.watermark() {
                 self.watermark.with_label_values(label).set(time as f64 / 1e9);
             }
+        }
+    }
+
+    /// Names the nodes of the pipeline that runs now: the others have no lag, and no queue.
+    pub fn runs(&self, names: &[&str]) {
+        let nodes = self.nodes.lock().expect("nobody panics here");
+        for (_, node) in nodes.iter().filter(|(name, _)| !names.contains(&name.as_str())) {
+            *node.progress.lock().expect("nobody panics here") = None;
+            node.queue_capacity.set(0);
         }
     }
 

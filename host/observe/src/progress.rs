@@ -62,6 +62,11 @@ impl Progress {
         self.goal.store(goal, Ordering::Relaxed);
     }
 
+    /// Says that nobody can tell.
+    pub fn forget_goal(&self) {
+        self.goal.store(UNKNOWN, Ordering::Relaxed);
+    }
+
     /// The same of records.
     pub fn set_goal_records(&self, goal: u64) {
         self.of_records.store(true, Ordering::Relaxed);

@@ -14,7 +14,8 @@ use crate::builder::go_on;
 use crate::prepare::{Prepared, ToReplay};
 use crate::run::{Course, Driven, Replay, Request, RunReport, Running, StopCause, Stopped};
 use crate::suspension::{GoesOn, Suspended};
-use pipehost_config::{FileSource, SinkKind, SourceKind, Stage};
+use pipehost_config::{FileSource, OnError, SinkKind, SourceKind, Stage, WhenFull};
+use pipehost_record::Letter;
 use pipehost_sandbox::Runner;
 
 /// Asks a run to go on with another pipeline.
@@ -88,8 +89,7 @@ async fn switch(stopped: Box<Stopped>, course: &mut Course) -> Result<Running, B
     let Replacement { with, answer } = match purpose {
         Purpose::Replace(asked) => asked,
         Purpose::Replay(Replay { letters, answer }) => {
-            let replay = Some(ToReplay::Beside(letters));
-            let with = Prepared { replay, ..prepared.clone() };
+            let with = for_replay(&prepared, letters);
             let mut running = match course.open(&work, with, &before.for_itself()).await? {
                 Ok(running) => running,
                 Err(why) => {
@@ -170,7 +170,7 @@ impl Course {
                             break;
                         }
                     }
-                    Request::Replace(asked) => asked.refuse_another(),
+                    Request::Replace(asked) => self.wait(asked),
                     Request::Replay(Replay { answer, .. }) => {
                         let _ = answer.send(Err(anyhow!("the pipeline is just paused: try again")));
                     }
@@ -184,6 +184,24 @@ impl Course {
         opening.abort();
         Err(Box::new(RunReport { unfinished: before.sinks(), ..self.report() }))
     }
+}
+
+/// The same pipeline, which takes letters beside what its sources send. What its nodes reject
+/// meanwhile becomes a dead letter, and no queue drops anything: a letter must neither end the run nor
+/// be lost.
+fn for_replay(prepared: &Prepared, letters: Vec<Letter>) -> Prepared {
+    let mut with = Prepared { replay: Some(ToReplay::Beside(letters)), ..prepared.clone() };
+    let config = &mut with.config;
+    let sources = config.sources.iter_mut().map(|source| &mut source.on_error);
+    let stages = config.stages.iter_mut().map(|stage| &mut stage.on_error);
+    let sinks = config.sinks.iter_mut().map(|sink| &mut sink.on_error);
+    for on_error in sources.chain(stages).chain(sinks) {
+        on_error.value = OnError::DeadLetter;
+    }
+    for edge in &mut with.graph.edges {
+        edge.when_full = WhenFull::Block;
+    }
+    with
 }
 
 /// What goes on as it is when a pipeline is suspended and goes on itself.

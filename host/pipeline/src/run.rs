@@ -1,7 +1,7 @@
 //! A run from start to end: finished, failed, stopped by a signal, past its deadline, or replaced
 //! by another one that goes on where it was suspended.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use crate::prepare::Prepared;
 use crate::replace::{self, Purpose, Replacement, Replacing};
 use crate::suspension::{Suspended, Suspension};
 use crate::view::{self, Nodes, View};
-use pipehost_config::Config;
 use pipehost_config::graph::NodeId;
+use pipehost_config::{Config, Sink, SinkKind};
 use pipehost_connectors::WrittenFiles;
-use pipehost_record::Letter;
 use pipehost_record::foreign::Foreign;
+use pipehost_record::{Letter, check_name};
 use pipehost_sandbox::guests;
 
 /// A request to a run.
@@ -200,6 +200,8 @@ impl Running {
     /// Has the view show what runs now.
     pub(crate) fn show(&self) {
         self.view.show(&self.config, &self.nodes);
+        let names: Vec<_> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+        self.prepared.metrics.runs(&names);
     }
 
     /// What can be seen of it, also after the pipeline was replaced.
@@ -216,6 +218,12 @@ impl Running {
         }
         let deadline = self.config.deadline.map_or_else(far, |deadline| course.start + deadline);
         let mut replacing: Option<Replacing> = None;
+        if self.replaying.is_none()
+            && course.stopped_by.is_none()
+            && let Some(asked) = course.waiting.take()
+        {
+            replacing = self.suspend(*asked);
+        }
         let mut failure = None;
         loop {
             tokio::select! {
@@ -231,10 +239,10 @@ impl Running {
                     Request::Replace(asked) if course.stopped_by.is_some() => {
                         asked.refuse(anyhow!("the pipeline is about to end"));
                     }
-                    Request::Replace(asked) if replacing.is_some() => asked.refuse_another(),
-                    Request::Replace(asked) if self.replaying.is_some() => {
-                        asked.refuse(anyhow!("dead letters are just being replayed"));
+                    Request::Replace(asked) if self.is_replaying(replacing.as_ref()) => {
+                        course.wait(asked);
                     }
+                    Request::Replace(asked) if replacing.is_some() => asked.refuse_another(),
                     Request::Replace(asked) => replacing = self.suspend(*asked),
                     Request::Replay(asked) => {
                         let is_free = course.stopped_by.is_none()
@@ -334,6 +342,14 @@ impl Running {
         }
     }
 
+    /// Whether dead letters are being replayed: another pipeline waits for their end.
+    fn is_replaying(&self, replacing: Option<&Replacing>) -> bool {
+        let is_for_letters = |replacing: &Replacing| {
+            matches!(replacing.purpose, Purpose::Replay(_) | Purpose::EndReplay(_))
+        };
+        self.replaying.is_some() || replacing.is_some_and(is_for_letters)
+    }
+
     /// Begins to suspend the run, to go on with the same pipeline.
     fn suspend_to(&self, purpose: Purpose) -> Option<Replacing> {
         self.suspension.begin(replace::same(&self.prepared));
@@ -345,10 +361,35 @@ impl Running {
         if !is_free {
             bail!("the pipeline is about to end, or to be replaced, or replays others: try again");
         }
+        if self.config.dead_letters.is_none() {
+            bail!("the pipeline has no dead letters, for what would be rejected again");
+        }
+        // What such a sink writes is there once the run ends.
+        let is_lost = |sink: &&Sink| matches!(sink.kind, SinkKind::File(_));
+        if self.config.state.is_none()
+            && let Some(sink) = self.config.sinks.iter().find(is_lost)
+        {
+            bail!(
+                "the pipeline keeps no state, so that what its sink `{}` has written is lost if the \
+                 run is killed: let it end before you replay, or give it a `state`",
+                sink.name.value
+            );
+        }
         let takes = |letter: &Letter| {
             let mut nodes = self.nodes.iter().filter(|node| node.name == letter.stage);
             nodes.any(|node| !matches!(node.id, NodeId::Source(_)))
         };
+        for letter in &asked.letters {
+            let node = self.nodes.iter().find(|node| node.name == letter.stage);
+            if node.is_some_and(|node| letter.input as usize >= node.inputs.len().max(1)) {
+                let stage = Foreign::new(&letter.stage);
+                bail!("`{stage}` has no input number {}, from 0", letter.input);
+            }
+            for (name, _) in &letter.record.attributes {
+                check_name(name)
+                    .with_context(|| format!("the attribute {}", Foreign::new(name)))?;
+            }
+        }
         if let Some(letter) = asked.letters.iter().find(|letter| !takes(letter)) {
             bail!(
                 "the pipeline has no stage or sink `{}`; letters of a source are replayed when the \
@@ -403,6 +444,8 @@ pub(crate) struct Course {
     pub(crate) stopped_by: Option<StopCause>,
     /// When the run ends although it has not drained.
     pub(crate) patience: Instant,
+    /// A pipeline that is to replace this one once dead letters are replayed.
+    waiting: Option<Box<Replacement>>,
 }
 
 /// A time that never comes.
@@ -412,7 +455,14 @@ fn far() -> Instant {
 
 impl Course {
     pub(crate) fn new(requests: mpsc::Receiver<Request>, start: Instant) -> Self {
-        Self { requests, start, stopped_by: None, patience: far() }
+        Self { requests, start, stopped_by: None, patience: far(), waiting: None }
+    }
+
+    /// Keeps a replacement for later, instead of an earlier one.
+    pub(crate) fn wait(&mut self, asked: Box<Replacement>) {
+        if let Some(before) = self.waiting.replace(asked) {
+            before.refuse_another();
+        }
     }
 
     /// Notes a reason to end. Whether there was one before: then the run ends at once.

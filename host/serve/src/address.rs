@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail};
-use rustix::process::getuid;
+use rustix::fs::Mode;
+use rustix::process::{getuid, umask};
 
 use pipehost_http::Listener;
 
@@ -84,25 +85,15 @@ impl Address {
     }
 }
 
-/// Makes a socket that only this user can connect to, from its first moment on.
+/// Makes a socket that only this user can connect to, from its first moment on. At the start of a
+/// process: the umask is that of all its threads.
 fn bind_for_us(path: &Path) -> io::Result<UnixListener> {
-    // Connecting needs the permission to write to the file. A new name in the same folder gets it
-    // before anybody knows the name.
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let new = folder.join(format!(".{}.{}", std::process::id(), path_name(path)));
-    let _ = fs::remove_file(&new);
-    let listener = UnixListener::bind(&new)?;
-    let ready = fs::set_permissions(&new, fs::Permissions::from_mode(0o600))
-        .and_then(|()| fs::rename(&new, path));
-    if let Err(error) = ready {
-        let _ = fs::remove_file(&new);
-        return Err(error);
-    }
+    let before = umask(Mode::RWXG | Mode::RWXO);
+    let listener = UnixListener::bind(path);
+    umask(before);
+    let listener = listener?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     Ok(listener)
-}
-
-fn path_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Removes a socket that nobody listens at.
@@ -148,21 +139,28 @@ pub fn usual() -> Result<Address> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(cannot(error)),
         _ => {}
     }
-    // In /tmp, others may have made it first.
-    let metadata = fs::symlink_metadata(&folder).map_err(cannot)?;
-    if !metadata.is_dir() || metadata.uid() != getuid().as_raw() {
+    if !is_ours(&folder) {
         bail!("cannot use {}: it is not this user's own folder", folder.display());
     }
     Ok(Address::Unix(folder.join(format!("{}.sock", std::process::id()))))
 }
 
+/// Whether a folder belongs to this user: in /tmp, somebody else may have made it first.
+fn is_ours(folder: &Path) -> bool {
+    let metadata = fs::symlink_metadata(folder);
+    metadata.is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == getuid().as_raw())
+}
+
 /// The addresses of the runs of this user, and, for root, of services. Sockets that killed
 /// processes have left are removed.
 pub fn running() -> Vec<Address> {
-    let mut folders = vec![usual_folder()];
+    let mut folders: Vec<PathBuf> = vec![usual_folder()];
+    folders.retain(|folder| is_ours(folder));
     if getuid().is_root() {
+        // systemd makes these for the users of the services.
         let services = fs::read_dir("/run/pipehost").into_iter().flatten().flatten();
-        folders.extend(services.map(|entry| entry.path()));
+        let folder = |entry: fs::DirEntry| entry.file_type().ok()?.is_dir().then(|| entry.path());
+        folders.extend(services.filter_map(folder));
     }
     let mut found = Vec::new();
     for entry in folders.iter().flat_map(fs::read_dir).flatten().flatten() {

@@ -2,10 +2,11 @@
 //! that it has rejected.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Body, to_bytes};
 use axum::extract::State;
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
@@ -13,11 +14,12 @@ use utoipa::ToSchema;
 use crate::Control;
 use crate::refusal::Refusal;
 use pipehost_codec::frames::{self, Frame};
+use pipehost_http::ConnectionSlot;
 use pipehost_pipeline::{Replay, Request};
 use pipehost_record::Letter;
 
-/// The most bytes of letters that are replayed at once.
-pub const LARGEST_REPLAY: usize = 32 << 20;
+/// The most bytes of letters that are replayed at once: the largest letter that a file may hold.
+const LARGEST: usize = (256 << 20) + (1 << 20);
 
 /// The file of the dead letters was closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -47,7 +49,11 @@ pub struct Replayed {
         (status = 409, description = "The pipeline has no such file, or is about to end."),
     )
 )]
-pub(crate) async fn rotate(State(control): State<Control>) -> Result<Json<Rotated>, Refusal> {
+pub(crate) async fn rotate(
+    State(control): State<Control>,
+    Extension(connection): Extension<Arc<ConnectionSlot>>,
+) -> Result<Json<Rotated>, Refusal> {
+    let _busy = connection.busy();
     let (answer, answered) = oneshot::channel();
     send(&control, Request::RotateLetters(answer)).await?;
     let file = answered
@@ -60,7 +66,8 @@ pub(crate) async fn rotate(State(control): State<Control>) -> Result<Json<Rotate
 /// Sends records back to the stages and sinks that rejected them.
 ///
 /// The body is a sequence of letters as frames, as in a file of dead letters. The pipeline is
-/// suspended for a moment before and behind them. Answers once all have gone through.
+/// suspended for a moment before and behind them; meanwhile, each of its nodes keeps what it rejects
+/// as dead letters. Answers once all have gone through.
 #[utoipa::path(
     post,
     path = "/v1/dead-letters/replay",
@@ -70,13 +77,25 @@ pub(crate) async fn rotate(State(control): State<Control>) -> Result<Json<Rotate
         (status = 400, description = "The body holds something else."),
         (status = 409, description = "The pipeline cannot take them now: nothing was sent, or some \
             may have reached a sink."),
+        (status = 413, description = "There are too many letters for one request."),
     )
 )]
 pub(crate) async fn replay(
     State(control): State<Control>,
-    body: Bytes,
+    Extension(connection): Extension<Arc<ConnectionSlot>>,
+    body: Body,
 ) -> Result<Json<Replayed>, Refusal> {
+    // Before the body is read: two of them would take twice the memory.
+    let Ok(_only) = control.limits.replays.try_acquire() else {
+        return Err(Refusal::conflict("other letters are just being replayed: nothing was sent"));
+    };
+    let body = to_bytes(body, LARGEST).await.map_err(|error| {
+        Refusal::too_large(format!("the body cannot be read, or is too large: {error}"))
+    })?;
+    // From now on, the client waits for us, and its connection must stay.
+    let _busy = connection.busy();
     let letters = letters(&body).map_err(Refusal::bad_request)?;
+    drop(body);
     let count = letters.len() as u64;
     if count > 0 {
         let (answer, answered) = oneshot::channel();
@@ -92,7 +111,7 @@ async fn send(control: &Control, request: Request) -> Result<(), Refusal> {
 }
 
 fn ended() -> Refusal {
-    Refusal::conflict("the pipeline has ended")
+    Refusal::conflict("the pipeline has ended, or was just replaced: how far it came is not known")
 }
 
 fn letters(mut bytes: &[u8]) -> Result<Vec<Letter>, String> {

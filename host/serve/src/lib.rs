@@ -30,7 +30,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
@@ -40,7 +40,7 @@ use pipehost_pipeline::{Request, View};
 use refusal::Refusal;
 use status::Status;
 
-pub use letters::{LARGEST_REPLAY, Replayed, Rotated};
+pub use letters::{Replayed, Rotated};
 
 /// The run that the interface belongs to.
 #[derive(Clone)]
@@ -53,7 +53,24 @@ pub struct Control {
     pub requests: mpsc::Sender<Request>,
     /// When the run began.
     pub since: Instant,
+    pub limits: Limits,
 }
+
+/// What clients may do at a time, so that what they hold has a bound.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    taps: Arc<Semaphore>,
+    replays: Arc<Semaphore>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { taps: Arc::new(Semaphore::new(TAPS)), replays: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+/// Maximum taps at a time: each holds some memory.
+const TAPS: usize = 8;
 
 /// Maximum connections at a time.
 const CONNECTIONS: usize = 64;
@@ -82,7 +99,8 @@ fn router(control: Control) -> Router {
         .route("/tap", get(tap::tap))
         .route("/dead-letters/rotate", post(letters::rotate))
         .route("/dead-letters/replay", post(letters::replay))
-        .layer(DefaultBodyLimit::max(LARGEST_REPLAY));
+        .layer(DefaultBodyLimit::disable()) // `replay` reads its body itself.
+        .method_not_allowed_fallback(|| async { Refusal::not_allowed() });
     Router::new()
         .nest("/v1", v1)
         .fallback(|| async { Refusal::not_found("there is nothing here: see /v1/openapi.json") })
@@ -93,7 +111,9 @@ fn router(control: Control) -> Router {
 /// Refuses what a web page that somebody has open may send: it comes from this machine, too.
 async fn not_from_a_browser(request: HttpRequest, next: Next) -> Result<Response, Refusal> {
     let headers = request.headers();
-    if headers.contains_key(header::ORIGIN) || !names_an_address(headers) {
+    let is_of_a_page =
+        headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
+    if is_of_a_page || !names_an_address(headers) {
         return Err(Refusal::forbidden(
             "this interface is not for browsers: the header `host` must be an address or `localhost`, \
              and there must be no `origin`",

@@ -28,6 +28,17 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, why)
     }
 
+    pub(crate) fn not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "another method is for this path: see /v1/openapi.json",
+        )
+    }
+
+    pub(crate) fn too_large(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, why)
+    }
+
     pub(crate) fn conflict(why: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, why)
     }

@@ -1,8 +1,10 @@
 //! The records that pass a node, as lines of JSON. What cannot be shown in time is skipped and
 //! counted: whoever looks never slows the pipeline.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::header;
@@ -11,12 +13,14 @@ use bytes::Bytes;
 use http_body_util::channel::{Channel, Sender};
 use serde::{Deserialize, Serialize};
 use tokio::task::yield_now;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::Control;
 use crate::record::Record;
 use crate::refusal::Refusal;
 use pipehost_config::graph::NodeId;
+use pipehost_http::ConnectionSlot;
 use pipehost_observe::tap::{Call, Emission, Look, Seen, Tap};
 use pipehost_record::Batch;
 use pipehost_record::foreign::Foreign;
@@ -108,7 +112,7 @@ impl Filter {
         };
         let value = column.and_then(|column| column.get(row));
         let is = value.is_some_and(|value| match self.contains {
-            true => self.text.is_empty() || value.windows(self.text.len()).any(|w| w == self.text),
+            true => memchr::memmem::find(value, &self.text).is_some(),
             false => value == self.text,
         });
         is != self.is_not
@@ -168,10 +172,12 @@ impl Asked {
         (status = 200, description = "One object a line.", body = Line, content_type = "application/x-ndjson"),
         (status = 400, description = "A parameter is wrong."),
         (status = 404, description = "There is no such node or port."),
+        (status = 409, description = "There are too many taps."),
     )
 )]
 pub(crate) async fn tap(
     State(control): State<Control>,
+    Extension(connection): Extension<Arc<ConnectionSlot>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refusal> {
     let asked = Asked::parse(&query.unwrap_or_default()).map_err(Refusal::bad_request)?;
@@ -203,9 +209,25 @@ pub(crate) async fn tap(
         },
         None => Look::Node,
     };
+    let Ok(place) = control.limits.taps.clone().try_acquire_owned() else {
+        return Err(Refusal::conflict("there are too many taps: end one of them"));
+    };
     let (sender, body) = Channel::<Bytes, std::convert::Infallible>::new(1);
+    let shown_ports = node.ports.clone();
     let shown = Shown { ports: node.ports.clone(), asked, fitting: 0 };
-    tokio::spawn(show(node.metrics.tap.tap(look), shown, sender));
+    let (point, view) = (node.metrics.tap.clone(), control.view.clone());
+    let tap = point.tap(look);
+    tokio::spawn(async move {
+        let _busy = connection.busy(); // Its connection is not idle, though it sends nothing.
+        let is_there = || {
+            let nodes = view.nodes();
+            nodes
+                .iter()
+                .any(|node| Arc::ptr_eq(&node.metrics.tap, &point) && node.ports == shown_ports)
+        };
+        show(tap, shown, sender, is_there).await;
+        drop(place);
+    });
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(body)).into_response())
 }
 
@@ -215,11 +237,19 @@ const PART: u32 = 50;
 const SAVED: Duration = Duration::from_millis(50);
 /// How often what was skipped is told.
 const TELL: Duration = Duration::from_secs(1);
-/// Bytes of lines that are sent at once, and records after which others get their turn.
+/// Bytes of lines that are sent at once, and the time after which others get their turn.
 const AT_ONCE: usize = 64 << 10;
-const TURN: usize = 64;
+const TURN: Duration = Duration::from_millis(2);
+/// A client that reads nothing for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn show(mut tap: Tap, mut shown: Shown, mut sender: Sender<Bytes>) {
+/// Shows what is seen, until the client goes or the node is gone.
+async fn show(
+    mut tap: Tap,
+    mut shown: Shown,
+    mut sender: Sender<Bytes>,
+    is_there: impl Fn() -> bool,
+) {
     let mut told = Instant::now();
     // The time that it may take now; it grows with the clock.
     let (mut allowance, mut at) = (SAVED, Instant::now());
@@ -235,7 +265,7 @@ async fn show(mut tap: Tap, mut shown: Shown, mut sender: Sender<Bytes>) {
         for row in 0..count {
             shown.row(rows.as_ref().expect("it has rows"), row, &mut lines);
             let is_full = lines.len() >= AT_ONCE;
-            if is_full || row % TURN == TURN - 1 {
+            if is_full || begun.elapsed() > TURN {
                 worked += begun.elapsed();
                 if is_full && send(&mut sender, &mut lines).await.is_err() {
                     return;
@@ -248,6 +278,9 @@ async fn show(mut tap: Tap, mut shown: Shown, mut sender: Sender<Bytes>) {
         drop(rows);
         if told.elapsed() >= TELL {
             told = Instant::now();
+            if !is_there() {
+                return; // Another pipeline goes on without it.
+            }
             let skipped = tap.skipped();
             if skipped > 0 {
                 write(&Line::Skipped(skipped), &mut lines);
@@ -268,7 +301,10 @@ async fn show(mut tap: Tap, mut shown: Shown, mut sender: Sender<Bytes>) {
 async fn send(sender: &mut Sender<Bytes>, lines: &mut Vec<u8>) -> Result<(), ()> {
     let lines = std::mem::take(lines);
     // A client that does not read makes this wait, and the tap skip.
-    sender.send_data(lines.into()).await.map_err(|_| ())
+    match timeout(PATIENCE, sender.send_data(lines.into())).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(()),
+    }
 }
 
 /// What is shown of what is seen.

@@ -2,20 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use crate::error::{Error, print};
-use crate::load::{Loaded, PipelineArgs};
+use crate::load::{Loaded, PipelineArgs, STDIN};
 use crate::runtime::runtime;
 use pipehost_config::mistake::{Mistake, line_and_column};
+use pipehost_config::secret;
 use pipehost_observe::log::stderr;
+use pipehost_pipeline::prepare::Environment;
 use pipehost_record::foreign::Foreign;
 
 pub const ABOUT: &str = "\
 Check a pipeline without running it, and report every mistake.
 
 Components are compiled, described and opened with their configuration. Inputs and folders must be
-there. A stage or template that reads an attribute which no node before it makes is a warning.
+there, except with --no-environment. A stage or template that reads an attribute which no node before it makes is a warning.
 
 `-` reads a pipeline from stdin; its relative paths then start here.
 
@@ -28,6 +31,10 @@ pub struct Args {
     /// More pipelines to check: the mistakes of all are told.
     #[arg(value_name = "PIPELINE.toml")]
     more: Vec<PathBuf>,
+    /// Look for neither inputs nor folders: for a machine that the pipeline does not run on, such as
+    /// one of a CI service.
+    #[arg(long)]
+    no_environment: bool,
     /// How to report.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -57,11 +64,18 @@ struct Finding {
 pub fn check(args: &Args) -> Result<u8, Error> {
     let more = args.more.iter().map(|file| args.pipeline.with_file(file));
     let pipelines: Vec<_> = std::iter::once(args.pipeline.clone()).chain(more).collect();
+    if pipelines.iter().filter(|one| one.file() == Some(Path::new(STDIN))).count() > 1 {
+        return Err(Error::Usage(anyhow!("stdin can be read once: `-` is there several times")));
+    }
+    let environment = match args.no_environment {
+        true => Environment::Elsewhere,
+        false => Environment::Whole,
+    };
     let (mut code, mut findings) = (0, Vec::new());
     for pipeline in &pipelines {
         let checked = match args.format {
-            Format::Text => check_one(pipeline),
-            Format::Json | Format::Github => find(pipeline, &mut findings),
+            Format::Text => check_one(pipeline, environment),
+            Format::Json | Format::Github => find(pipeline, environment, &mut findings),
         };
         code = code.max(match checked {
             Ok(code) => code,
@@ -85,8 +99,12 @@ pub fn check(args: &Args) -> Result<u8, Error> {
     Ok(code)
 }
 
-fn check_one(pipeline: &PipelineArgs) -> Result<u8, Error> {
-    let prepared = runtime()?.block_on(pipeline.prepare(None))?;
+fn check_one(pipeline: &PipelineArgs, environment: Environment) -> Result<u8, Error> {
+    let (loaded, prepared) = runtime()?.block_on(pipeline.check(environment))?;
+    let prepared = prepared.map_err(|mistakes| loaded.render(&mistakes))?;
+    if !prepared.warnings.is_empty() {
+        stderr::warn(&loaded.render_warnings(&prepared.warnings));
+    }
     let config = &prepared.config;
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let warnings = match prepared.warnings.len() {
@@ -96,7 +114,7 @@ fn check_one(pipeline: &PipelineArgs) -> Result<u8, Error> {
     print(
         format!(
             "{}: no mistakes ({}, {}, {}){warnings}\n",
-            config.name,
+            Foreign::new(&config.name),
             count(config.sources.len(), "source"),
             count(config.stages.len(), "stage"),
             count(config.sinks.len(), "sink")
@@ -106,8 +124,12 @@ fn check_one(pipeline: &PipelineArgs) -> Result<u8, Error> {
 }
 
 /// Adds what there is to report; returns the exit code.
-fn find(pipeline: &PipelineArgs, findings: &mut Vec<Finding>) -> Result<u8, Error> {
-    let checked = runtime()?.block_on(pipeline.check());
+fn find(
+    pipeline: &PipelineArgs,
+    environment: Environment,
+    findings: &mut Vec<Finding>,
+) -> Result<u8, Error> {
+    let checked = runtime()?.block_on(pipeline.check(environment));
     let (loaded, prepared) = match (checked, pipeline.file()) {
         (Ok(checked), _) => checked,
         // What cannot be read has no place.
@@ -121,7 +143,10 @@ fn find(pipeline: &PipelineArgs, findings: &mut Vec<Finding>) -> Result<u8, Erro
         Ok(prepared) => (prepared.warnings, false),
         Err(mistakes) => (mistakes, true),
     };
-    findings.extend(mistakes.iter().map(|mistake| Finding::of(&loaded, mistake, is_error)));
+    let mut found: Vec<_> =
+        mistakes.iter().map(|mistake| Finding::of(&loaded, mistake, is_error)).collect();
+    found.sort_by_key(|finding| finding.place);
+    findings.extend(found);
     Ok(if is_error { 2 } else { 0 })
 }
 
@@ -132,8 +157,8 @@ impl Finding {
             file: loaded.path.clone(),
             place: mistake.span.as_ref().map(|span| (place(span.start), place(span.end))),
             is_error,
-            message: mistake.message.clone(),
-            help: mistake.help.clone(),
+            message: secret::in_urls(&mistake.message),
+            help: mistake.help.as_deref().map(secret::in_urls),
         }
     }
 

@@ -17,6 +17,8 @@ use pipehost_connectors::{Extent, extent, written_extent};
 use pipehost_pipeline::state::{self, Checkpoint, Division, Store};
 use pipehost_record::foreign::Foreign;
 use pipehost_record::time::rfc3339;
+use pipehost_serve::address::Address;
+use pipehost_serve::status::Status;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {
@@ -27,6 +29,10 @@ pub enum Verb {
         /// As JSON, with the positions in full.
         #[arg(long)]
         json: bool,
+        /// Where the run that uses it is: what `pipehost run --control` was given. Others are found
+        /// without it.
+        #[arg(long, value_name = "ADDR")]
+        control: Option<Address>,
     },
     /// Remove the state, or that of one node, so that the next run starts from the beginning.
     Reset {
@@ -41,8 +47,8 @@ pub enum Verb {
 
 pub fn state(verb: Verb) -> Result<u8, Error> {
     match verb {
-        Verb::Show { directory, json } => {
-            let checkpoint = match live(&directory)? {
+        Verb::Show { directory, json, control } => {
+            let checkpoint = match live(&directory, control.as_ref())? {
                 Some(checkpoint) => checkpoint,
                 None => open(&directory)?.1,
             };
@@ -73,9 +79,10 @@ pub fn state(verb: Verb) -> Result<u8, Error> {
 }
 
 /// The last checkpoint of the pipeline that runs with this directory, if one does.
-fn live(directory: &Path) -> Result<Option<Option<Checkpoint>>, Error> {
+fn live(directory: &Path, control: Option<&Address>) -> Result<Option<Option<Checkpoint>>, Error> {
     one_thread()?.block_on(async {
-        let found = control::with_file(directory, |status| status.state.as_deref()).await;
+        let of = |status: &Status| status.state.clone();
+        let found = control::with_file(directory, control, of).await?;
         let Some((client, _)) = found else { return Ok(None) };
         client.call(Method::GET, "/state", Bytes::new()).await.map(Some)
     })

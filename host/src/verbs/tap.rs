@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::runtime::one_thread;
 use crate::seen;
 use pipehost_observe::log::stderr;
+use pipehost_record::foreign::Foreign;
 use pipehost_serve::tap::Line;
 
 pub const ABOUT: &str = "\
@@ -39,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "FILTER")]
     filter: Vec<String>,
     /// Show one of so many of them.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     sample: u64,
     /// End after so many.
     #[arg(long, value_name = "N")]
@@ -78,9 +79,15 @@ async fn show(args: &Args) -> Result<u8, Error> {
             frame = body.frame() => frame,
             _ = interrupts.recv() => return Ok(0),
         };
-        let Some(Ok(frame)) = frame else {
-            stderr::say("the run has ended");
-            return Ok(0);
+        let frame = match frame {
+            Some(Ok(frame)) => frame,
+            None => {
+                stderr::say("the run has ended, or goes on without this node");
+                return Ok(0);
+            }
+            Some(Err(error)) => {
+                return Err(Error::Failed(anyhow!("the connection to the run broke: {error}")));
+            }
         };
         begun.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
         let mut out = Vec::new();
@@ -89,7 +96,12 @@ async fn show(args: &Args) -> Result<u8, Error> {
             let parsed: Line = serde_json::from_slice(&line)
                 .map_err(|error| Error::Failed(anyhow!("the run answers no record: {error}")))?;
             match args.format {
-                Format::Json => out.extend_from_slice(&line),
+                Format::Json => {
+                    // What a record holds must not reach a terminal as it is.
+                    let line = String::from_utf8_lossy(&line);
+                    out.extend_from_slice(Foreign::json(line.trim_end()).to_string().as_bytes());
+                    out.push(b'\n');
+                }
                 Format::Text => {
                     out.extend_from_slice(seen::text(node(&args.node), &parsed).as_bytes());
                     out.push(b'\n');

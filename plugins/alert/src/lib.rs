@@ -8,7 +8,7 @@ use pipehost_plugin::{
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
-#[schemars(extend("x-adds" = []))]
+#[schemars(extend("x-adds" = [], "examples" = [{ "level": "CRITICAL", "threshold": 3 }]))]
 pub struct Config {
     /// The attribute that holds the level.
     #[serde(default = "attribute")]

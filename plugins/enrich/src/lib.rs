@@ -14,6 +14,7 @@ use table::Table;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("examples" = [{ "table": "/tables/users.csv", "column": "id", "by": "user" }]))]
 pub struct Config {
     /// The file of the table, as the stage sees it: below a folder that `grants.read` gives it.
     table: PathBuf,

@@ -6,6 +6,7 @@ use pipehost_plugin::serde_json::Number;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("x-adds" = [], "examples" = [{ "attribute": "level", "equals": "ERROR" }]))]
 pub struct Config {
     /// Looks at the attribute of this name. One of `attribute` and `field` is needed, unless
     /// there is `any` or `all`.

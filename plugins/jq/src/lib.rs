@@ -14,6 +14,7 @@ use program::Program;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("examples" = [{ "program": "select(.status >= 500)" }]))]
 pub struct Config {
     /// The program, in the language of jq: <https://jqlang.org/manual>.
     program: String,

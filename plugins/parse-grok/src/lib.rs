@@ -7,6 +7,7 @@ use pipehost_plugin::{Error, Field, Out, Part, Record, Rejection, Setup, Stage};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("examples" = [{ "pattern": "%{IP:client} %{WORD:method} %{NOTSPACE:path}" }]))]
 pub struct Config {
     /// A pattern such as `%{IPORHOST:client} %{NUMBER:bytes}`: what has a name becomes an
     /// attribute. The patterns that come with Logstash are known.

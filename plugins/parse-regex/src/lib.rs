@@ -5,6 +5,7 @@ use regex::bytes::Regex;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("examples" = [{ "pattern": "^(?<level>[A-Z]+): (?<message>.*)$" }]))]
 pub struct Config {
     /// A regular expression (the syntax of Rust's `regex` crate) with named groups, such as
     /// `(?<level>[A-Z]+)`.

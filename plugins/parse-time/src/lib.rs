@@ -9,6 +9,7 @@ use format::Format;
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("x-adds" = []))]
 pub struct Config {
     /// What holds the time: an attribute by its name, `value` or `key`.
     from: Part,

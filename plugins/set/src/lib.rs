@@ -6,6 +6,7 @@ use pipehost_plugin::{Error, Field, Out, Part, Record, Rejection, Setup, Stage, 
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("examples" = [{ "value": "{level}: {value}" }]))]
 pub struct Config {
     /// A template of the value, such as `"{level}: {value}"`.
     value: Option<String>,

@@ -7,6 +7,7 @@ use pipehost_plugin::{Error, Field, Out, Record, Rejection, Setup, Stage, Time, 
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "pipehost_plugin::serde", deny_unknown_fields)]
+#[schemars(extend("x-adds" = []))]
 pub struct Config {
     /// Attributes that become members, in this order; one that a record lacks is left out.
     attributes: Vec<String>,

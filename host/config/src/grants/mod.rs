@@ -109,6 +109,13 @@ impl Grants {
         }
     }
 
+    /// Whether a call that is made a second time may do something to the world a second time.
+    pub fn change_the_world(&self) -> bool {
+        self.folders.iter().any(|folder| folder.writable)
+            || !self.network.is_empty()
+            || !self.http.is_empty()
+    }
+
     /// Why a component with these imports cannot run: one reason per import. The number of reasons
     /// is limited, because a component may import as much as it likes.
     pub fn refuse<'a>(imports: impl Iterator<Item = &'a str>) -> Vec<String> {

@@ -98,6 +98,10 @@ pub fn read_pipeline_case(text: &str) -> (PipelineCase, Vec<Mistake>) {
             root.mistake(Mistake::new(None, message));
         }
     }
+    if output.is_empty() && rejected.is_empty() && nothing.is_empty() && !incomplete {
+        let message = "the case expects nothing: it has neither `output`, `nothing` nor `rejected`";
+        root.mistake(Mistake::new(None, message));
+    }
     root.finish();
     let clock = clock.unwrap_or(FIXED_CLOCK);
     (PipelineCase { clock, input, output, nothing, rejected }, mistakes)

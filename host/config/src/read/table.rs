@@ -393,7 +393,13 @@ impl<'a> TableReader<'a> {
                 self.mistakes.push(match mistake.help {
                     Some(_) => mistake,
                     None => {
-                        let names: Vec<_> = self.asked.iter().map(|n| format!("`{n}`")).collect();
+                        // Some are asked for in two ways.
+                        let mut names: Vec<String> = Vec::new();
+                        for name in self.asked.iter().map(|name| format!("`{name}`")) {
+                            if !names.contains(&name) {
+                                names.push(name);
+                            }
+                        }
                         mistake.help(format!("it has {}", names.join(", ")))
                     }
                 });

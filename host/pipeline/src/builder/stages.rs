@@ -191,9 +191,12 @@ impl Builder {
         let ends = self.ends(index, runner);
         ends.rejections.metrics.lanes.set(1);
         let its_name = name.clone();
+        let first_fails = self.worker_options(index).first_fails;
         self.running.spawn_on(guests(), &name, async move {
             let kept = || kept.and_then(|before| before.take_worker(&its_name));
-            let worker = worker.or_else(kept).expect("nobody else takes it");
+            let mut worker = worker.or_else(kept).expect("nobody else takes it");
+            // One that goes on may have had another `on_error`.
+            worker.ends_at_first_fault(first_fails);
             ends.alone(worker, None).run().await
         });
         Ok(())

@@ -228,7 +228,7 @@ impl DeadLetters {
         let failed =
             |error: io::Error| anyhow!("cannot write the dead letters {}: {error}", path.display());
         let mut current = self.current();
-        let mut has_rotated = self.rotate_if_asked(&mut current)?;
+        let mut has_rotated = self.rotate_if_asked(&mut current);
         while let Some(part) = letters.pop() {
             let (mut start, mut end) = (0, 0);
             let mut stop = false;
@@ -282,15 +282,8 @@ impl DeadLetters {
     /// Rotates the file now, in a run without checkpoints.
     pub fn rotate_now(&self, answer: RotationAnswer) {
         self.ask_rotation(answer);
-        let rotated = self.rotate_if_asked(&mut self.current());
-        match rotated {
-            Ok(_) => self.answer_rotations(),
-            Err(why) => {
-                for answer in std::mem::take(&mut self.rotations().asked) {
-                    let _ = answer.send(Err(anyhow!("{why:#}"))); // Nobody may wait for it.
-                }
-            }
-        }
+        self.rotate_if_asked(&mut self.current());
+        self.answer_rotations();
     }
 
     /// A checkpoint is complete that names the file as it is now.
@@ -304,20 +297,34 @@ impl DeadLetters {
         self.rotations.lock().expect("nobody panics with it in hand")
     }
 
-    /// Rotates the file if somebody has asked for it and there is something in it. Whether it did.
-    fn rotate_if_asked(&self, current: &mut Current) -> Result<bool> {
-        if self.rotations().asked.is_empty() {
-            return Ok(false);
+    /// Rotates the file if somebody has asked for it and there is something in it. Whether it did. If
+    /// it cannot be, who asked is told, and the run goes on.
+    fn rotate_if_asked(&self, current: &mut Current) -> bool {
+        let asked = std::mem::take(&mut self.rotations().asked);
+        if asked.is_empty() {
+            return false;
         }
         let is_due = current.length > 0 && !current.is_stream;
-        if is_due {
-            self.rotate(current)?;
+        let path = &self.config.path;
+        let rotated = match is_due {
+            // Its name may lead to another file by now, which is not ours to rename.
+            true if !is_at(path, &current.file) => Err(anyhow!(
+                "{} was moved or replaced while the pipeline writes it",
+                path.display()
+            )),
+            true => self.rotate(current),
+            false => Ok(()),
+        };
+        if let Err(why) = rotated {
+            for answer in asked {
+                let _ = answer.send(Err(anyhow!("{why:#}"))); // Nobody may wait for it.
+            }
+            return false;
         }
-        let file = is_due.then(|| rotation::numbered(&self.config.path, current.highest));
-        let mut rotations = self.rotations();
-        let asked = std::mem::take(&mut rotations.asked);
-        rotations.done.extend(asked.into_iter().map(|answer| (answer, file.clone())));
-        Ok(is_due)
+        let file = is_due.then(|| rotation::numbered(path, current.highest));
+        let done = asked.into_iter().map(|answer| (answer, file.clone()));
+        self.rotations().done.extend(done);
+        is_due
     }
 
     /// Renames the file to the next number, and starts a new one.

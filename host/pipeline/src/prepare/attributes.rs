@@ -1,9 +1,9 @@
 //! Finds stages and templates that read an attribute which no node before them makes.
 //!
 //! A stage says in the JSON Schema of its configuration which attributes it adds, under `x-adds`: a
-//! list of names, where `$NAME` stands for the value of the setting `NAME` (a text, or a list of
-//! them). Behind one that does not say it, and behind a source whose attributes depend on its input,
-//! there may be any.
+//! list of names, where `$NAME` stands for what the setting `NAME` says: a text, a list of them, or
+//! the keys of a table. Behind one that does not say it, and behind a source whose attributes depend
+//! on its input, there may be any.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +12,8 @@ use serde_json::Value;
 use pipehost_config::graph::{self, Graph, NodeId};
 use pipehost_config::mistake::{Mistake, Span};
 use pipehost_config::{
-    Config, CsvColumns, DecodeFormat, Decoding, Encoding, FileSource, JsonAttributes, SinkKind,
-    SourceKind, SqliteSource, TooLong,
+    Config, CsvColumns, DecodeFormat, Decoding, Encoding, FileSource, JsonAttributes, JsonParts,
+    SinkKind, SourceKind, SqliteSource, TooLong,
 };
 use pipehost_record::template::without_prefix;
 use pipehost_sandbox::contract::plan::Plan;
@@ -49,6 +49,7 @@ pub(super) fn added(schema: &str, config: &Value) -> Attributes {
             Value::Array(several) => {
                 names.extend(several.iter().filter_map(Value::as_str).map(str::to_owned));
             }
+            Value::Object(named) => names.extend(named.keys().cloned()),
             _ => return None,
         }
     }
@@ -143,7 +144,10 @@ fn decoded(codec: &Decoding) -> Attributes {
         DecodeFormat::Csv(csv) => match &csv.columns {
             CsvColumns::None => {}
             CsvColumns::Header => return None,
-            CsvColumns::Named(names) => attributes.extend(names.iter().cloned()),
+            CsvColumns::Named(names) => {
+                // An empty name skips a field.
+                attributes.extend(names.iter().filter(|name| !name.is_empty()).cloned());
+            }
         },
         DecodeFormat::Json(members) => match &members.attributes {
             JsonAttributes::None => {}
@@ -177,7 +181,11 @@ fn read_by(kind: &SinkKind) -> Vec<&str> {
         Encoding::Csv(csv) => {
             names(csv.columns.iter().map(String::as_str).chain(of_path)).collect()
         }
-        Encoding::Lines(None) | Encoding::Json(_) | Encoding::Frames => names(of_path).collect(),
+        Encoding::Json(JsonParts { numbers, raw }) => {
+            let parts = numbers.attributes.iter().chain(&raw.attributes).map(String::as_str);
+            names(parts.chain(of_path)).collect()
+        }
+        Encoding::Lines(None) | Encoding::Frames => names(of_path).collect(),
     }
 }
 
@@ -194,13 +202,14 @@ mod tests {
     #[test]
     fn a_schema_says_what_is_added_by_name_or_by_setting() {
         let schema = json!({
-            "x-adds": ["fixed", "$into", "$list", "$none"],
+            "x-adds": ["fixed", "$into", "$list", "$none", "$table"],
             "properties": { "into": { "default": "level" } }
         });
         let names =
             |config| added(&schema.to_string(), &config).unwrap().into_iter().collect::<Vec<_>>();
         assert_eq!(names(json!({})), ["fixed", "level"]);
         assert_eq!(names(json!({ "into": "x", "list": ["a", "b"] })), ["a", "b", "fixed", "x"]);
+        assert_eq!(names(json!({ "table": { "t": 1 } })), ["fixed", "level", "t"]);
         assert_eq!(added("{}", &json!({})), None, "it may add any");
         assert_eq!(added("no JSON", &json!({})), None);
         assert_eq!(added(&schema.to_string(), &json!({ "into": 5 })), None);

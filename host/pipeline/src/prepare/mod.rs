@@ -2,7 +2,7 @@
 //! checked against their descriptions.
 
 mod attributes;
-mod inputs;
+mod environment;
 mod outputs;
 mod reach;
 
@@ -60,8 +60,18 @@ pub struct Options {
     pub profile: Option<Arc<GuestProfile>>,
     /// Those of the run that it replaces.
     pub metrics: Option<Arc<Metrics>>,
-    /// Whether the inputs must be there.
-    pub reads_inputs: bool,
+    pub environment: Environment,
+}
+
+/// What must be there of what a pipeline names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Environment {
+    /// Inputs and folders: the pipeline is to run here.
+    Whole,
+    /// Folders alone: the sources are not opened, or only as far as they go on.
+    WithoutInputs,
+    /// Nothing: it is to run on another machine.
+    Elsewhere,
 }
 
 /// Prepares a pipeline. `say` is called before slow steps; `known` are the mistakes found while
@@ -84,7 +94,12 @@ pub async fn prepare(
     for stage in &config.stages {
         let plugin = &stage.plugin.value;
         if plugin.reference.is_some() {
-            continue; // It was not found, and that is among the known mistakes.
+            // Why it was not found is among the known mistakes.
+            if mistakes.is_empty() {
+                let message = "the component was not fetched";
+                mistakes.push(Mistake::new(stage.plugin.span.clone(), message));
+            }
+            continue;
         }
         let found = sources.entry(plugin.clone()).or_insert_with(|| {
             let same = config.stages.iter().filter(|other| other.plugin.value == *plugin);
@@ -112,13 +127,16 @@ pub async fn prepare(
             Err(found) => mistakes.extend(found),
         }
     }
-    mistakes.extend(config.stages.iter().flat_map(missing_folders));
     let (graph, found) = graph::check(&config, &said);
     mistakes.extend(found);
-    if options.reads_inputs {
-        mistakes.extend(inputs::check(&config));
-        mistakes.extend(outputs::check(&config));
+    if options.environment == Environment::Whole {
+        mistakes.extend(environment::inputs(&config));
     }
+    if options.environment != Environment::Elsewhere {
+        mistakes.extend(config.stages.iter().flat_map(missing_folders));
+        mistakes.extend(environment::outputs(&config));
+    }
+    mistakes.extend(outputs::check(&config));
     mistakes.extend(reach::check(&config, Cache::of_user().as_ref().map(Cache::directory)));
     if mistakes.is_empty() {
         let says =

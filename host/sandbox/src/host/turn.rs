@@ -103,8 +103,7 @@ impl Turns {
         call.poll(context)
     }
 
-    /// How many turns the instance has had.
-    pub(crate) fn count(&self) -> u64 {
+    fn count(&self) -> u64 {
         self.0.count.load(Ordering::Relaxed)
     }
 

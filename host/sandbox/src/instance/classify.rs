@@ -14,11 +14,9 @@ pub(super) fn classify(error: &wasmtime::Error, last_words: &str) -> Failure {
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::OutOfFuel) => {
-            let message = format!(
-                "it used up its fuel (for a batch: limits.fuel, fuel_per_record and fuel_per_byte){}",
-                place(error)
-            );
-            return Failure::new(Cause::Fuel, message);
+            let message =
+                "it used up its fuel (for a batch: limits.fuel, fuel_per_record and fuel_per_byte)";
+            return Failure::new(Cause::Fuel, message).at(&place(error));
         }
         Some(Trap::StackOverflow) => {
             return Failure::new(Cause::Stack, "its stack overflowed").at(&place(error));

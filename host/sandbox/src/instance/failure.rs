@@ -12,8 +12,8 @@ pub struct Failure {
     pub message: String,
     /// Where in the guest it happened, if that is known: the end of the message.
     pub(crate) place: String,
-    /// How many turns the guest had in a call whose time ran out.
-    pub(crate) turns: u64,
+    /// Fuel that the guest used in the call.
+    pub(crate) fuel: u64,
 }
 
 impl fmt::Display for Failure {
@@ -25,7 +25,7 @@ impl fmt::Display for Failure {
 impl Failure {
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
         let message = Foreign::new(&message.into()).to_string();
-        Self { cause, message, place: String::new(), turns: 0 }
+        Self { cause, message, place: String::new(), fuel: 0 }
     }
 
     /// The same, which also says where in the guest it happened: see [`super::classify::place`].

@@ -44,9 +44,19 @@ impl Hints {
         }
     }
 
+    /// The hint for the reason of a rejection, which may quote the record: only for words that no
+    /// record has by chance, and never one that would grant more than reading.
+    pub(super) fn for_reason(self, reason: &str) -> Option<&'static str> {
+        let is_refused = IN_NO_FOLDER.iter().any(|text| reason.contains(text));
+        if is_refused { self.for_words(reason) } else { None }
+    }
+
     /// The hint for what a guest has said, to be put behind it.
-    pub(super) fn for_words(self, words: &str) -> Option<&'static str> {
+    fn for_words(self, words: &str) -> Option<&'static str> {
         let says = |any: &[&str]| any.iter().any(|text| words.contains(text));
+        if words.contains("grant") {
+            return None; // It says so itself.
+        }
         if self.uses_files && says(&READ_ONLY) {
             return Some("; to let it write there, grant it the folder with grants.write");
         }

@@ -323,7 +323,10 @@ impl Instance {
         let mut outcome = outcome.map_err(broken)?;
         let batch = input.map(|(batch, _)| batch);
         for rejection in &mut outcome.rejected {
-            rejection.reason = self.hints.with(Foreign::new(&rejection.reason).to_string());
+            rejection.reason = Foreign::new(&rejection.reason).to_string();
+            if let Some(hint) = self.hints.for_reason(&rejection.reason) {
+                rejection.reason.push_str(hint);
+            }
         }
         let limit = self.limits.output_records;
         let rows = |output| outcome::rows(batch, output);
@@ -385,10 +388,11 @@ impl Instance {
         self.store.data_mut().told.clear();
         let result =
             within(&self.limits, &log, &self.turns, call(&mut self.store, &self.exports)).await;
-        count_fuel(&mut self.store, fuel, &self.metrics);
+        let used = count_fuel(&mut self.store, fuel, &self.metrics);
         self.count_memory();
         let (result, took) = result;
         let hinted = |mut failure: Failure| {
+            failure.fuel = used;
             if failure.cause == Cause::Trap {
                 failure.message = self.hints.with(failure.message);
             }
@@ -490,12 +494,14 @@ fn arm(store: &mut Store<Host>, fuel: Option<u64>) {
     }
 }
 
-fn count_fuel(store: &mut Store<Host>, fuel: Option<u64>, metrics: &NodeMetrics) {
+/// Returns the fuel that the guest itself has used.
+fn count_fuel(store: &mut Store<Host>, fuel: Option<u64>, metrics: &NodeMetrics) -> u64 {
     let owed = store.data_mut().turn.settle();
-    if let Some(fuel) = fuel {
-        let left = store.get_fuel().expect("an engine that counts fuel was chosen");
-        metrics.fuel.inc_by(fuel.saturating_sub(left).saturating_add(owed));
-    }
+    let Some(fuel) = fuel else { return 0 };
+    let left = store.get_fuel().expect("an engine that counts fuel was chosen");
+    let used = fuel.saturating_sub(left);
+    metrics.fuel.inc_by(used.saturating_add(owed));
+    used
 }
 
 /// Bounds the time of a call. A guest that computes yields regularly, and one in a host call waits;
@@ -506,7 +512,7 @@ async fn within<R>(
     turns: &Turns,
     call: impl Future<Output = wasmtime::Result<R>>,
 ) -> (Result<R, Failure>, Duration) {
-    let (start, turns_before) = (Instant::now(), turns.count());
+    let start = Instant::now();
     let mut call = pin!(call);
     // Most calls end in their first turn, and need no timer.
     let first = poll_fn(|context| Poll::Ready(turns.poll(call.as_mut(), context))).await;
@@ -535,12 +541,14 @@ async fn within<R>(
     // A guest that never yielded may answer after the timeout: that is a timeout, too.
     let took = start.elapsed();
     let late = took > limits.timeout && took - stopped::since(start) > limits.timeout;
+    let has_not_ended = ended.is_none();
     let result = match ended {
         Some(Ok(result)) if !late => Ok(result),
         Some(Err(error)) => Err(classify(&error, &log.last_words())),
         Some(Ok(_)) | None => {
             let message = format!("it ran longer than {:?} (limits.timeout)", limits.timeout);
-            let place = if turns.end_at_tick() {
+            // One that has answered, too late, must not be asked again.
+            let place = if has_not_ended && turns.end_at_tick() {
                 // The next tick ends it, and tells where it is; a host call may not end.
                 let ended = poll_fn(|context| turns.poll(call.as_mut(), context));
                 match tokio::time::timeout(2 * EPOCH, ended).await {
@@ -550,8 +558,7 @@ async fn within<R>(
             } else {
                 String::new()
             };
-            let failure = Failure::new(Cause::Timeout, message).at(&place);
-            Err(Failure { turns: turns.count() - turns_before, ..failure })
+            Err(Failure::new(Cause::Timeout, message).at(&place))
         }
     };
     (result, took)

@@ -138,6 +138,8 @@ pub struct WorkerOptions {
 
 /// How often a worker looks where a guest is whose time runs out.
 const LOCATE: Duration = Duration::from_secs(60);
+/// Fuel that a guest has used which computes, and does not wait.
+const WORTH_LOCATING: u64 = 10 * host::FUEL;
 
 /// One of the instances of a stage.
 pub struct Worker {
@@ -191,6 +193,11 @@ impl Worker {
         };
         worker.live().await?;
         Ok(worker)
+    }
+
+    /// Whether the first record at fault ends the pipeline: see [`WorkerOptions::first_fails`].
+    pub fn ends_at_first_fault(&mut self, ends: bool) {
+        self.first_fails = ends;
     }
 
     /// Processes a batch, with division and retries. Records still rejected in the answer are
@@ -504,16 +511,17 @@ impl Worker {
 
     /// Where the guest was when its time ran out: a call that is dropped does not tell it. So the
     /// record is given again, with half of the fuel that the call had used by then. Once in
-    /// [`LOCATE`] at most, as this takes time.
+    /// [`LOCATE`] at most, as this takes time; never if the guest has hardly computed, or may do
+    /// something to the world again.
     async fn locate(&mut self, batch: &Batch, failure: &Failure) -> Option<String> {
-        let counts_fuel = (self.runner.program()?.component().limits.fuel).is_some();
+        let changes_the_world = self.runner.program()?.component().grants.change_the_world();
         let is_recent = self.located.is_some_and(|at| at.elapsed() < LOCATE);
-        if !counts_fuel || failure.turns < 2 || is_recent {
+        if failure.fuel < WORTH_LOCATING || changes_the_world || is_recent {
             return None;
         }
         self.located = Some(Instant::now());
         let Live::Sandboxed(Some(instance)) = self.live().await.ok()? else { return None };
-        let place = instance.place_after(batch, (failure.turns - 1) * host::FUEL / 2).await;
+        let place = instance.place_after(batch, failure.fuel / 2).await;
         self.live = Live::Sandboxed(None);
         place
     }

@@ -8,24 +8,30 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::Selection;
 use super::claim::{Claim, Divided};
 use super::replay::letters;
 use super::show::to_json;
+use super::{Live, Selection};
 use crate::error::{Error, print};
 use pipehost_record::{Letter, Record};
 use pipehost_serve::record;
 
-pub(super) fn discard(file: &Path, selection: &Selection, all: bool) -> Result<u8, Error> {
+pub(super) fn discard(
+    file: &Path,
+    selection: &Selection,
+    all: bool,
+    live: &Live,
+) -> Result<u8, Error> {
     if selection.is_all() != all {
         return Err(Error::Usage(match all {
             true => anyhow!("--all does not go with --stage, --reason and --number"),
             false => anyhow!("say which: --stage, --reason, --number, or --all"),
         }));
     }
-    let Some(claim) = Claim::of(file)? else { return print(b"no letters to discard\n") };
+    let Some(claim) = Claim::of(file, selection, live)? else {
+        return print(b"no letters to discard\n");
+    };
     let Divided { selected, others } = claim.letters(selection)?;
     if selected.is_empty() {
         return print(b"no letters to discard\n");
@@ -35,12 +41,14 @@ pub(super) fn discard(file: &Path, selection: &Selection, all: bool) -> Result<u
     print(text.as_bytes())
 }
 
-pub(super) fn edit(file: &Path, selection: &Selection) -> Result<u8, Error> {
+pub(super) fn edit(file: &Path, selection: &Selection, live: &Live) -> Result<u8, Error> {
     let editor = ["VISUAL", "EDITOR"].into_iter().find_map(std::env::var_os);
     let editor = editor.filter(|editor| !editor.is_empty()).ok_or_else(|| {
         Error::Usage(anyhow!("set $EDITOR to the program that is to edit the letters, such as vi"))
     })?;
-    let Some(claim) = Claim::of(file)? else { return print(b"no letters to edit\n") };
+    let Some(claim) = Claim::of(file, selection, live)? else {
+        return print(b"no letters to edit\n");
+    };
     let Divided { selected, others } = claim.letters(selection)?;
     if selected.is_empty() {
         return print(b"no letters to edit\n");
@@ -88,8 +96,9 @@ pub(super) fn edit(file: &Path, selection: &Selection) -> Result<u8, Error> {
         }
     };
     let discarded = selected.len() - back.len();
-    let all: BTreeMap<u64, &Letter> =
-        others.iter().chain(&back).map(|(number, letter)| (*number, letter)).collect();
+    let others = others.iter().map(|(number, letter)| (*number, letter));
+    let back = back.iter().map(|(number, letter)| (*number, letter));
+    let all: BTreeMap<u64, &Letter> = others.chain(back).collect();
     claim.rewrite(all.into_values())?;
     let text = format!("{} changed, {} discarded\n", letters(changed), letters(discarded));
     print(text.as_bytes())
@@ -102,10 +111,12 @@ struct Edited {
     record: record::Record,
 }
 
-type Numbered = Vec<(u64, Letter)>;
+type Numbered = BTreeMap<u64, Letter>;
 
 /// The letters as they were edited, and how many have changed.
-fn put_back(text: &str, selected: &Numbered) -> Result<(Numbered, usize)> {
+fn put_back(text: &str, selected: &[(u64, Letter)]) -> Result<(Numbered, usize)> {
+    let selected: BTreeMap<u64, &Letter> =
+        selected.iter().map(|(number, letter)| (*number, letter)).collect();
     let mut back = Numbered::new();
     let mut changed = 0;
     for (number, line) in (1..).zip(text.lines()) {
@@ -113,18 +124,18 @@ fn put_back(text: &str, selected: &Numbered) -> Result<(Numbered, usize)> {
             continue;
         }
         let at = || format!("line {number}");
-        // Twice, for errors that name a member.
-        serde_json::from_str::<Value>(line).with_context(at)?;
         let Edited { letter, record } = serde_json::from_str(line).with_context(at)?;
-        let Some((_, before)) = selected.iter().find(|(number, _)| *number == letter) else {
+        let Some(before) = selected.get(&letter) else {
             bail!("line {number}: there was no letter {letter}");
         };
-        if back.iter().any(|(number, _)| *number == letter) {
-            bail!("line {number}: the letter {letter} is there twice");
-        }
         let record = to_record(&record).with_context(at)?;
         changed += usize::from(record != before.record);
-        back.push((letter, Letter { record, ..before.clone() }));
+        if back.insert(letter, Letter { record, ..(*before).clone() }).is_some() {
+            bail!("line {number}: the letter {letter} is there twice");
+        }
+    }
+    if back.is_empty() {
+        bail!("there is no line left (`dead-letter discard` removes letters)");
     }
     Ok((back, changed))
 }

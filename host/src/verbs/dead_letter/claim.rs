@@ -28,13 +28,29 @@ pub(super) struct Divided {
 
 impl Claim {
     /// Locks a file. If a pipeline that runs writes it, has that close it first: it has another name
-    /// then. `None` if there were no letters in it.
+    /// then. `None` if there are no letters in it that are selected.
     ///
     /// # Errors
     /// If there is no such file, or somebody uses it who cannot be asked.
-    pub(super) fn of(file: &Path) -> Result<Option<Self>, Error> {
-        if let Some(run) = live::writing(file)? {
-            let Some(rotated) = run.rotate()? else { return Ok(None) };
+    pub(super) fn of(
+        file: &Path,
+        selection: &Selection,
+        live: &super::Live,
+    ) -> Result<Option<Self>, Error> {
+        if let Some(run) = live::writing(file, live)? {
+            if !selection.number.is_empty() {
+                return Err(Error::Usage(anyhow!(
+                    "a pipeline writes {0} now, so that a number may soon mean another letter: choose \
+                     with --stage or --reason, or in a file that it has closed ({0}.1 and so on)",
+                    file.display()
+                )));
+            }
+            // Nothing is closed for letters that are not there.
+            let mut reader = LetterReader::open(file).map_err(Error::Usage)?;
+            if !reader.any(|letter| letter.is_ok_and(|letter| selection.has(1, &letter))) {
+                return Ok(None);
+            }
+            let Some(rotated) = run.rotate(file)? else { return Ok(None) };
             stderr::say(&format!(
                 "the pipeline runs: it goes on with a new {}, and its letters are in {}",
                 file.display(),

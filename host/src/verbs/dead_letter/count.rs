@@ -33,7 +33,7 @@ pub(super) fn count(file: &Path, selection: &Selection, out: &mut impl Write) ->
         writeln!(out, "{count:>counted$}  {stage:<named$}  {reason}").map_err(Error::stdout)?;
     }
     if rows.is_empty() {
-        writeln!(out, "no dead letters").map_err(Error::stdout)?;
+        writeln!(out, "{}", selection.none()).map_err(Error::stdout)?;
     }
     Ok(())
 }

@@ -17,19 +17,29 @@ use pipehost_pipeline::dead_letter::LetterReader;
 use pipehost_record::Letter;
 use pipehost_record::foreign::Foreign;
 use pipehost_record::time::rfc3339;
+use pipehost_serve::address::Address;
 
 /// Which dead letters are meant.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Selection {
     /// Only dead letters of this source, stage or sink.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     stage: Option<String>,
     /// Only dead letters whose reason contains this text.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: Option<String>,
     /// Only this number in the list, from 1; may be given several times.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     number: Vec<u64>,
+}
+
+/// How a pipeline that runs is asked.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Live {
+    /// Where the run that writes the file is: what `pipehost run --control` was given. Others are
+    /// found without it.
+    #[arg(long, value_name = "ADDR")]
+    control: Option<Address>,
 }
 
 impl Selection {
@@ -37,6 +47,11 @@ impl Selection {
         self.stage.as_ref().is_none_or(|stage| letter.stage == *stage)
             && self.reason.as_ref().is_none_or(|reason| letter.reason.contains(&**reason))
             && (self.number.is_empty() || self.number.contains(&number))
+    }
+
+    /// What is said if there are none.
+    fn none(&self) -> &'static str {
+        if self.is_all() { "no dead letters" } else { "no dead letters that match" }
     }
 
     /// Whether it has all.
@@ -81,6 +96,8 @@ pub enum Verb {
         pipeline: PathBuf,
         #[command(flatten)]
         selection: Selection,
+        #[command(flatten)]
+        live: Live,
     },
     /// Remove dead letters for good.
     Discard {
@@ -90,6 +107,8 @@ pub enum Verb {
         /// All of them.
         #[arg(long)]
         all: bool,
+        #[command(flatten)]
+        live: Live,
     },
     /// Edit dead letters as JSON, and put them back.
     ///
@@ -99,6 +118,8 @@ pub enum Verb {
         file: PathBuf,
         #[command(flatten)]
         selection: Selection,
+        #[command(flatten)]
+        live: Live,
     },
     /// Write the records to stdout.
     Export {
@@ -131,7 +152,7 @@ pub fn dead_letter(verb: Verb) -> Result<u8, Error> {
                 list(&mut out, number, &letter)
             })?;
             if letters == 0 {
-                writeln!(out, "no dead letters").map_err(Error::stdout)?;
+                writeln!(out, "{}", selection.none()).map_err(Error::stdout)?;
             }
         }
         Verb::Show { file, number } => {
@@ -148,11 +169,13 @@ pub fn dead_letter(verb: Verb) -> Result<u8, Error> {
             }
         }
         Verb::Count { file, selection } => count::count(&file, &selection, &mut out)?,
-        Verb::Replay { file, pipeline, selection } => {
-            return replay::replay(&file, &pipeline, &selection);
+        Verb::Replay { file, pipeline, selection, live } => {
+            return replay::replay(&file, &pipeline, &selection, &live);
         }
-        Verb::Discard { file, selection, all } => return change::discard(&file, &selection, all),
-        Verb::Edit { file, selection } => return change::edit(&file, &selection),
+        Verb::Discard { file, selection, all, live } => {
+            return change::discard(&file, &selection, all, &live);
+        }
+        Verb::Edit { file, selection, live } => return change::edit(&file, &selection, &live),
         Verb::Export { file, format, selection } => {
             show::export(&file, format, &selection, &mut out)?;
         }

@@ -6,29 +6,36 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Live;
 use super::Selection;
 use super::claim::{Claim, Divided};
-use super::live::{self, Live};
+use super::live::{self, Run};
 use crate::error::{Error, print};
-use crate::load;
 use crate::runtime::Threads;
 use crate::signals::signals;
 use crate::summary::number;
+use crate::{load, remote};
 use pipehost_config::{At, Config, DeadLetters as Settings, OnError, SinkKind, WhenLettersFull};
 use pipehost_observe::log::stderr;
 use pipehost_pipeline::dead_letter::{self, DeadLetters, LetterReader};
-use pipehost_pipeline::prepare::{ToReplay, prepare};
+use pipehost_pipeline::prepare::{Environment, Options, ToReplay, prepare};
 use pipehost_pipeline::state::{self, Store};
 use pipehost_record::Letter;
 use pipehost_record::foreign::Foreign;
 
-pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Result<u8, Error> {
+pub(super) fn replay(
+    file: &Path,
+    pipeline: &Path,
+    selection: &Selection,
+    live: &Live,
+) -> Result<u8, Error> {
     let mut loaded = load::file(pipeline)?;
     let known = std::mem::take(&mut loaded.mistakes);
     let config = loaded.config.clone();
     let theirs = config.dead_letters.as_ref().map(|letters| &letters.value.path);
-    if let Some(run) = theirs.map(|path| live::writing(path)).transpose()?.flatten() {
-        return into_a_run(&run, file, theirs.is_some_and(|path| same_file(path, file)), selection);
+    let running = theirs.map(|path| live::writing(path, live)).transpose()?.flatten();
+    if let (Some(run), Some(theirs)) = (&running, theirs) {
+        return into_a_run(run, file, same_file(theirs, file), selection, live);
     }
     cut_back(&config)?;
     // Lock both files against other writers: the one that is replayed, and the one that another run
@@ -48,7 +55,12 @@ pub(super) fn replay(file: &Path, pipeline: &Path, selection: &Selection) -> Res
     let threads = Threads::new()?;
     let mut say = stderr::say;
     let failed = threads.control.block_on(async {
-        let mut prepared = prepare(replayed, known, load::options(), &mut say)
+        let mut known = known;
+        remote::fetch(&mut replayed, Some(pipeline), &mut known).await;
+        // No source is read.
+        let environment = Environment::WithoutInputs;
+        let options = Options { environment, ..load::options() };
+        let mut prepared = prepare(replayed, known, options, &mut say)
             .await
             .map_err(|mistakes| loaded.render(&mistakes))?;
         prepared.replay = Some(ToReplay::Alone(sent.clone()));
@@ -155,12 +167,19 @@ fn divide(
 
 /// Has a pipeline that runs take the letters of a file.
 fn into_a_run(
-    run: &Live,
+    run: &Run,
     file: &Path,
     is_its_own: bool,
     selection: &Selection,
+    live: &Live,
 ) -> Result<u8, Error> {
-    let claim = if is_its_own { Claim::of(file)? } else { Some(Claim::locked(file.to_owned())?) };
+    if let Some(stage) = selection.stage.as_ref().filter(|stage| !run.has(stage)) {
+        return Err(Error::Usage(anyhow!("the pipeline has no source, stage or sink `{stage}`")));
+    }
+    let claim = match is_its_own {
+        true => Claim::of(file, selection, live)?,
+        false => Some(Claim::locked(file.to_owned())?),
+    };
     let Some(claim) = claim else { return print(b"no letters to replay\n") };
     let stays = |stage: &str| {
         format!("while it runs, the pipeline takes no letters of `{}`", Foreign::new(stage))
@@ -173,9 +192,10 @@ fn into_a_run(
     while done < sent.len() {
         let went = run.replay(&sent[done..]).map_err(|error| {
             Error::Failed(anyhow!(
-                "{}\n{} of {} went through; the others are in {}",
-                error.text(),
-                done,
+                "{}\n{} of {} went through for certain and have left {}; of the others, some may have \
+                 reached a sink, and reach it again with the next replay",
+                error.reason(),
+                number(done as u64),
                 letters(sent.len()),
                 claim.file.display()
             ))
@@ -192,11 +212,8 @@ fn into_a_run(
         letters(done)
     );
     if !stay.is_empty() {
-        text.push_str(&format!(
-            "{} not replayed, in {}\n",
-            letters(stay.len()),
-            claim.file.display()
-        ));
+        let file = claim.file.display();
+        text.push_str(&format!("{} not replayed, in {file}\n", letters(stay.len())));
     }
     print(text.as_bytes())
 }

@@ -98,8 +98,9 @@ fn about(facts: &Facts, plugin: &Path, config: &Value, example: Option<&Plan>) -
     let settings = Settings::of(&facts.schema);
     let mut out = lines.text();
     let _ = write!(out, "\n{}", settings.table(width()));
-    let inputs = plan.ok().or(example).map(|plan| plan.inputs.clone()).unwrap_or_default();
-    let _ = write!(out, "\n{}", settings.example(&facts.name, plugin, &inputs, config));
+    let plan = plan.ok().or(example);
+    let (inputs, ports) = plan.map_or((&[][..], &[][..]), |plan| (&plan.inputs, &plan.ports));
+    let _ = write!(out, "\n{}", settings.paste(&facts.name, plugin, (inputs, ports), config));
     out
 }
 

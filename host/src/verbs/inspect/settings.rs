@@ -8,7 +8,14 @@ use serde_json::{Map, Value, json};
 use pipehost_record::foreign::Foreign;
 
 /// The settings of a stage.
-pub(super) struct Settings(Vec<Setting>);
+pub(super) struct Settings {
+    /// Those that are shown, required ones first.
+    shown: Vec<Setting>,
+    /// How many more there are.
+    more: usize,
+    /// The example that the schema itself has.
+    example: Option<Map<String, Value>>,
+}
 
 struct Setting {
     name: String,
@@ -24,6 +31,8 @@ struct Setting {
 const MOST: usize = 200;
 /// A longer type, default or meaning is cut.
 const LONGEST: usize = 500;
+/// How deep a type is looked into, and how many references are followed.
+const DEEPEST: usize = 4;
 
 impl Settings {
     /// Those that the schema names.
@@ -41,24 +50,29 @@ impl Settings {
                 name,
             }
         };
-        let mut settings: Vec<_> = properties.into_iter().take(MOST).map(setting).collect();
-        settings.sort_by_key(|setting| !setting.is_required);
-        Self(settings)
+        let (mut properties, mut others): (Vec<_>, Vec<_>) =
+            properties.into_iter().partition(|(name, _)| required.iter().any(|one| one == name));
+        properties.append(&mut others);
+        let more = properties.len().saturating_sub(MOST);
+        let shown = properties.into_iter().take(MOST).map(setting).collect();
+        let example = schema["examples"][0].as_object().cloned();
+        Self { shown, more, example }
     }
 
     /// What must be set, with values as examples.
     pub(super) fn required(&self) -> Map<String, Value> {
-        let required = self.0.iter().filter(|setting| setting.is_required);
-        required.map(|setting| (setting.name.clone(), setting.example.clone())).collect()
+        let required = self.shown.iter().filter(|setting| setting.is_required);
+        let required = required.map(|setting| (setting.name.clone(), setting.example.clone()));
+        required.chain(self.example.clone().unwrap_or_default()).collect()
     }
 
     /// A table of them all, in so many columns of a terminal.
     pub(super) fn table(&self, width: usize) -> String {
-        if self.0.is_empty() {
+        if self.shown.is_empty() {
             return "it has no settings\n".to_owned();
         }
         let mut rows = vec![["SETTING", "TYPE", "DEFAULT", "MEANING"].map(str::to_owned)];
-        rows.extend(self.0.iter().map(|setting| {
+        rows.extend(self.shown.iter().map(|setting| {
             let default = match &setting.default {
                 Some(default) => default.to_string(),
                 None if setting.is_required => "required".to_owned(),
@@ -93,20 +107,27 @@ impl Settings {
                 let _ = writeln!(out, "{}", text.trim_end());
             }
         }
+        if self.more > 0 {
+            let _ = writeln!(out, "… and {} more, which are not shown", self.more);
+        }
         out
     }
 
-    /// A stage to paste into a pipeline.
-    pub(super) fn example(
+    /// A stage to paste into a pipeline; `ports` are those that need a reader.
+    pub(super) fn paste(
         &self,
         name: &str,
         plugin: &Path,
-        inputs: &[String],
+        (inputs, ports): (&[String], &[String]),
         given: &Value,
     ) -> String {
         let mut config = self.required();
         config.extend(given.as_object().cloned().unwrap_or_default());
-        let text = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        let text = |text: &str| toml_of(&Value::from(text));
+        // What a stranger calls it may be no name of a node.
+        let is_name = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        let name: String = name.chars().filter(is_name).take(40).collect();
+        let name = if name.is_empty() { "stage" } else { &name };
         let input = match inputs {
             [] => text("NODE"),
             inputs => {
@@ -127,7 +148,13 @@ impl Settings {
             let members = members.collect::<Vec<_>>().join(", ");
             let _ = writeln!(out, "config = {{ {members} }}");
         }
-        Foreign::new(&out).lines().to_string()
+        if let [_, others @ ..] = ports
+            && !others.is_empty()
+        {
+            let others: Vec<_> = others.iter().map(|port| format!("`{name}.{port}`")).collect();
+            let _ = writeln!(out, "# Something must read {}, too.", others.join(" and "));
+        }
+        Foreign::new(&out).whole().lines().to_string()
     }
 }
 
@@ -164,6 +191,10 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 
 /// What a reference in a schema leads to; the first that is no `null` of a choice.
 fn resolve<'s>(schema: &'s Value, property: &'s Value) -> &'s Value {
+    (0..DEEPEST).fold(property, |property, _| resolve_once(schema, property))
+}
+
+fn resolve_once<'s>(schema: &'s Value, property: &'s Value) -> &'s Value {
     let choice = ["anyOf", "oneOf", "allOf"].iter().find_map(|key| property[*key].as_array());
     let is_null = |value: &&Value| value["type"] == "null";
     let property =
@@ -174,6 +205,13 @@ fn resolve<'s>(schema: &'s Value, property: &'s Value) -> &'s Value {
 
 /// The type of a setting, in a few words.
 fn kind(schema: &Value, property: &Value) -> String {
+    kind_within(schema, property, DEEPEST)
+}
+
+fn kind_within(schema: &Value, property: &Value, depth: usize) -> String {
+    if depth == 0 {
+        return "anything".to_owned();
+    }
     let resolved = resolve(schema, property);
     let texts = |values: &Vec<Value>| {
         let values: Vec<_> =
@@ -200,7 +238,9 @@ fn kind(schema: &Value, property: &Value) -> String {
             "string" => "text".to_owned(),
             "integer" => "whole number".to_owned(),
             "boolean" => "true or false".to_owned(),
-            "array" => format!("list of {}", self::kind(schema, &resolved["items"])),
+            "array" => {
+                format!("list of {}", kind_within(schema, &resolved["items"], depth - 1))
+            }
             "object" => "table".to_owned(),
             other => other.to_owned(),
         })
@@ -210,7 +250,8 @@ fn kind(schema: &Value, property: &Value) -> String {
 
 fn meaning(property: &Value, resolved: &Value) -> String {
     let told = [property, resolved].into_iter().find_map(|of| of["description"].as_str());
-    let mut meaning = told.unwrap_or_default().to_owned();
+    let told = told.unwrap_or_default().split_whitespace();
+    let mut meaning = told.collect::<Vec<_>>().join(" ");
     if let Some(examples) = property["examples"].as_array().or(resolved["examples"].as_array()) {
         let examples: Vec<_> = examples.iter().take(3).map(Value::to_string).collect();
         let _ = write!(meaning, " Such as {}.", examples.join(", "));
@@ -221,7 +262,8 @@ fn meaning(property: &Value, resolved: &Value) -> String {
 /// A value that fits a schema, as well as can be told.
 fn example(resolved: &Value, property: &Value) -> Value {
     let first = |key: &str| {
-        [property, resolved].into_iter().find_map(|of| of[key].as_array()?.first().cloned())
+        let of = [property, resolved];
+        of.into_iter().find_map(|of| of[key].as_array()?.iter().find(|v| !v.is_null()).cloned())
     };
     if let Some(value) = first("examples").or_else(|| first("enum")) {
         return value;
@@ -234,7 +276,12 @@ fn example(resolved: &Value, property: &Value) -> Value {
         one => one.clone(),
     };
     match kind.as_str() {
-        Some("integer" | "number") => resolved.get("minimum").cloned().unwrap_or(json!(1)),
+        Some("integer" | "number") => {
+            // TOML has whole numbers of 64 bits with a sign.
+            let least = resolved["minimum"].as_i64();
+            let above = resolved["exclusiveMinimum"].as_i64().map(|above| above.saturating_add(1));
+            json!(least.or(above).unwrap_or(1).max(1))
+        }
         Some("boolean") => json!(true),
         Some("array") => json!([]),
         Some("object") => json!({}),
@@ -247,13 +294,14 @@ fn key(name: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     match !name.is_empty() && name.chars().all(is_bare) {
         true => name.to_owned(),
-        false => toml::Value::String(name.to_owned()).to_string(),
+        false => Value::from(name).to_string(),
     }
 }
 
 fn toml_of(value: &Value) -> String {
     match value {
-        Value::String(text) => toml::Value::String(text.clone()).to_string(),
+        // On one line, with the escapes that JSON has, too.
+        Value::String(_) => value.to_string(),
         Value::Array(items) => {
             format!("[{}]", items.iter().map(toml_of).collect::<Vec<_>>().join(", "))
         }
@@ -291,17 +339,47 @@ mod tests {
             table.contains("limit    whole number       7         At most so many.\n"),
             "{table}"
         );
-        assert!(table.contains("mode     \"fast\" or         -"), "{table}");
+        assert!(
+            table.contains("mode     \"fast\" or \"exact\"  -         How to do it.\n"),
+            "{table}"
+        );
         assert!(table.contains("names    list of text"), "{table}");
         assert_eq!(
-            settings.example(
+            settings.paste(
                 "x",
                 Path::new("x.wasm"),
-                &["left".into(), "right".into()],
+                (&["left".into(), "right".into()], &["out".into(), "late".into()]),
                 &json!({})
             ),
             "[[stage]]\nname = \"x\"\nplugin = \"x.wasm\"\ninput = [\"LEFT\", \"RIGHT\"]\n\
-             config = { within = \"90s\" }\n"
+             config = { within = \"90s\" }\n# Something must read `x.late`, too.\n"
         );
+    }
+
+    /// The schema is of whoever wrote the component.
+    #[test]
+    fn what_a_stranger_writes_does_no_harm() {
+        let endless = json!({
+            "$defs": { "A": { "type": "array", "items": { "$ref": "#/$defs/A" } },
+                       "B": { "$ref": "#/$defs/B" } },
+            "properties": {
+                "a": { "$ref": "#/$defs/A" },
+                "b": { "$ref": "#/$defs/B" },
+                "c\n": { "enum": [null, "a\nb"] },
+                "d": { "type": "integer", "minimum": 18_446_744_073_709_551_615_u64 }
+            },
+            "required": ["c\n", "d"]
+        });
+        let settings = Settings::of(&endless);
+        assert!(settings.table(80).contains("list of list of list of"));
+        let pasted = settings.paste("My Stage!\n\u{1b}", Path::new("x"), (&[], &[]), &json!({}));
+        assert!(pasted.contains("name = \"MyStage\""), "{pasted}");
+        let parsed: toml::Table = toml::from_str(&pasted).unwrap();
+        let config = &parsed["stage"][0]["config"];
+        assert_eq!((config["c\n"].as_str(), config["d"].as_integer()), (Some("a\nb"), Some(1)));
+        let many: Map<String, Value> = (0..1000).map(|n| (format!("s{n}"), json!({}))).collect();
+        let settings = Settings::of(&json!({ "properties": many, "required": ["s999"] }));
+        let table = settings.table(80);
+        assert!(table.contains("s999") && table.ends_with("… and 800 more, which are not shown\n"));
     }
 }

@@ -26,8 +26,8 @@ use pipehost_observe::metrics::Metrics;
 use pipehost_observe::server;
 use pipehost_pipeline::prepare::Prepared;
 use pipehost_pipeline::{Request, RunReport, StopCause};
-use pipehost_serve::Control;
 use pipehost_serve::address::{self, Address, Bound};
+use pipehost_serve::{Control, Limits};
 use profiling::Profiling;
 use reload::Reload;
 
@@ -200,7 +200,10 @@ async fn run_async(
     let _bound = controlled.map(|(listener, bound)| {
         let (view, metrics, requests) = (view.clone(), metrics.clone(), send.clone());
         let (pipeline, since) = (name.clone(), Instant::now());
-        pipehost_serve::serve(listener, Control { pipeline, view, metrics, requests, since });
+        pipehost_serve::serve(
+            listener,
+            Control { pipeline, view, metrics, requests, since, limits: Limits::default() },
+        );
         bound
     });
     let processed = metrics.processed.clone();

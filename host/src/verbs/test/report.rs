@@ -36,7 +36,7 @@ impl Report {
     }
 
     fn line(&mut self, name: &str, what: &str) {
-        let width = self.width;
+        let (width, name) = (self.width, Foreign::new(name).to_string());
         self.text.push_str(&format!("{name:<width$}  {what}\n"));
     }
 

@@ -29,11 +29,21 @@ pub struct Args {
     #[command(flatten)]
     which: Which,
     /// How often to look.
-    #[arg(long, value_name = "1s", default_value = "1s", value_parser = pipehost_config::quantity::duration)]
+    #[arg(long, value_name = "1s", default_value = "1s", value_parser = interval)]
     interval: Duration,
     /// Show it once, after one interval, and end.
     #[arg(long)]
     once: bool,
+}
+
+/// An interval that is neither a burden nor for ever.
+fn interval(text: &str) -> anyhow::Result<Duration> {
+    let interval = pipehost_config::quantity::duration(text)?;
+    let (least, most) = (Duration::from_millis(10), Duration::from_secs(3600));
+    if !(least..=most).contains(&interval) {
+        anyhow::bail!("an interval is from 10ms to 1h");
+    }
+    Ok(interval)
 }
 
 pub fn top(args: &Args) -> Result<u8, Error> {
@@ -57,7 +67,7 @@ pub fn top(args: &Args) -> Result<u8, Error> {
             }
             let now = match look() {
                 Ok(now) => now,
-                Err(_) => return Err(anyhow!("the run has ended")),
+                Err(error) => return Err(anyhow!("the run has ended, or {}", error.reason())),
             };
             terminal.draw(|frame| {
                 let screen = Screen::of(&before, &now, frame.area().width.into());

@@ -166,6 +166,8 @@ fn waits_for(node: &NodeStatus, change: &Change) -> &'static str {
         Some(Activity::WaitingToRetry) => "a retry",
         Some(Activity::WaitingForRate) => "its rate",
         Some(Activity::Working | Activity::Copying) => "nothing, works",
+        // A stage that shares its lane with those behind it waits with them.
+        None if node.queue_batches > 0 => "its lane",
         None => "-",
     }
 }

@@ -306,8 +306,16 @@ impl Follower<'_> {
         self.tell_lag();
     }
 
-    /// Tells how many bytes are not read. How much compressed files hold is not known.
+    /// Tells how many bytes are not read; not while a compressed file is being read, of which nobody
+    /// knows how much it holds.
     fn tell_lag(&self) {
+        let is_open = |file: &Followed| match &file.content {
+            Content::Compressed(compressed) => compressed.ended.is_none(),
+            Content::Plain(_) | Content::Done => false,
+        };
+        if self.files.values().any(is_open) {
+            return self.progress.forget_goal();
+        }
         let unread = |file: &Followed| match &file.content {
             Content::Plain(plain) => {
                 let length = file.file.metadata().map_or(0, |metadata| metadata.len());
