@@ -227,8 +227,7 @@ impl Loaded {
 
 /// The options that every pipeline is prepared with.
 pub fn options() -> Options {
-    let environment = Environment::Whole;
-    Options { bundled: pipehost_stages::STAGES, profile: None, metrics: None, environment }
+    Options::new(pipehost_stages::STAGES)
 }
 
 /// The name of stdin as a pipeline.

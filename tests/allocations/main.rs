@@ -70,7 +70,7 @@ fn prepared(runtime: &Runtime, text: &str) -> Prepared {
     let prepared = runtime.block_on(prepare(
         config,
         mistakes,
-        Options { bundled: pipehost_stages::STAGES, ..Options::default() },
+        Options::new(pipehost_stages::STAGES),
         &mut |_| {},
     ));
     prepared.unwrap_or_else(|mistakes| panic!("{mistakes:?}"))

@@ -74,7 +74,7 @@ pub fn prepared(runtime: &Runtime, text: &str) -> Prepared {
     let prepared = runtime.block_on(prepare(
         config,
         mistakes,
-        Options { bundled: pipehost_stages::STAGES, ..Options::default() },
+        Options::new(pipehost_stages::STAGES),
         &mut |_| {},
     ));
     prepared.unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
@@ -102,6 +102,7 @@ pub fn again(prepared: &Prepared) -> Prepared {
         runners: prepared.runners.clone(),
         metrics: Arc::default(),
         replay: None,
+        warnings: Vec::new(),
         pace: None,
     }
 }

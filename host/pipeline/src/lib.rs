@@ -2,8 +2,10 @@
 
 mod builder;
 mod checkpoint;
+mod course;
 pub mod dead_letter;
 mod flow;
+mod letters;
 pub mod prepare;
 mod replace;
 mod run;
@@ -13,6 +15,7 @@ mod task;
 mod view;
 
 pub use builder::start;
+pub use letters::Replay;
 pub use replace::{Replaced, Replacement};
-pub use run::{Replay, Request, RunReport, Running, StopCause};
+pub use run::{Request, RunReport, Running, StopCause};
 pub use view::{Node, Nodes, View};

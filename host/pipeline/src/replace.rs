@@ -11,8 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::builder::go_on;
+use crate::course::Course;
+use crate::letters::Replay;
 use crate::prepare::{Prepared, ToReplay};
-use crate::run::{Course, Driven, Replay, Request, RunReport, Running, StopCause, Stopped};
+use crate::run::{Driven, Request, RunReport, Running, StopCause, Stopped};
 use crate::suspension::{GoesOn, Suspended};
 use pipehost_config::{FileSource, OnError, SinkKind, SourceKind, Stage, WhenFull};
 use pipehost_record::Letter;
@@ -45,7 +47,7 @@ pub(crate) struct Replacing {
 
 /// Why a run is suspended.
 pub(crate) enum Purpose {
-    Replace(Replacement),
+    Replace(Box<Replacement>),
     /// To go on with dead letters beside what the sources send.
     Replay(Replay),
     /// These have gone through: to tell so.
@@ -87,7 +89,7 @@ async fn switch(stopped: Box<Stopped>, course: &mut Course) -> Result<Running, B
     let Stopped { before, prepared, work, replacing } = *stopped;
     let Replacing { purpose, since } = replacing;
     let Replacement { with, answer } = match purpose {
-        Purpose::Replace(asked) => asked,
+        Purpose::Replace(asked) => *asked,
         Purpose::Replay(Replay { letters, answer }) => {
             let with = for_replay(&prepared, letters);
             let mut running = match course.open(&work, with, &before.for_itself()).await? {

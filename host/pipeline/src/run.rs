@@ -1,7 +1,7 @@
 //! A run from start to end: finished, failed, stopped by a signal, past its deadline, or replaced
 //! by another one that goes on where it was suspended.
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,22 +9,21 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, RwLock, mpsc, oneshot};
+use tokio::sync::{RwLock, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::dead_letter::{DeadLetters, RotationAnswer};
+use crate::course::{Course, far};
+use crate::dead_letter::RotationAnswer;
 use crate::flow::{TaskError, TaskResult};
+use crate::letters::{Replay, RunLetters};
 use crate::prepare::Prepared;
 use crate::replace::{self, Purpose, Replacement, Replacing};
 use crate::suspension::{Suspended, Suspension};
 use crate::view::{self, Nodes, View};
-use pipehost_config::graph::NodeId;
-use pipehost_config::{Config, Sink, SinkKind};
+use pipehost_config::Config;
 use pipehost_connectors::WrittenFiles;
-use pipehost_record::foreign::Foreign;
-use pipehost_record::{Letter, check_name};
 use pipehost_sandbox::guests;
 
 /// A request to a run.
@@ -38,20 +37,6 @@ pub enum Request {
     Replay(Replay),
     /// To close the file of the dead letters, and to go on with a new one.
     RotateLetters(RotationAnswer),
-}
-
-/// Dead letters to send to the nodes that rejected them, while the pipeline runs.
-pub struct Replay {
-    pub letters: Vec<Letter>,
-    /// Gets the answer once all have gone through: to a sink, or to the dead letters again.
-    pub answer: oneshot::Sender<Result<()>>,
-}
-
-/// The dead letters of a run.
-pub(crate) struct RunLetters {
-    pub(crate) file: Arc<DeadLetters>,
-    /// Notified to make a checkpoint soon; none if there are no checkpoints.
-    pub(crate) demand: Option<Arc<Notify>>,
 }
 
 /// Why a run ended before its sources did.
@@ -110,7 +95,7 @@ pub struct Running {
     pub(crate) replaying: Option<oneshot::Sender<Result<()>>>,
     /// What runs, to go on with it if another pipeline cannot.
     prepared: Prepared,
-    config: Arc<Config>,
+    pub(crate) config: Arc<Config>,
     written: WrittenFiles,
     /// Where its tasks run, except for those of stages.
     work: Handle,
@@ -222,7 +207,7 @@ impl Running {
             && course.stopped_by.is_none()
             && let Some(asked) = course.waiting.take()
         {
-            replacing = self.suspend(*asked);
+            replacing = self.suspend(asked);
         }
         let mut failure = None;
         loop {
@@ -243,7 +228,7 @@ impl Running {
                         course.wait(asked);
                     }
                     Request::Replace(asked) if replacing.is_some() => asked.refuse_another(),
-                    Request::Replace(asked) => replacing = self.suspend(*asked),
+                    Request::Replace(asked) => replacing = self.suspend(asked),
                     Request::Replay(asked) => {
                         let is_free = course.stopped_by.is_none()
                             && replacing.is_none()
@@ -329,7 +314,7 @@ impl Running {
     }
 
     /// Begins to suspend the run, if the other pipeline can replace it.
-    fn suspend(&self, asked: Replacement) -> Option<Replacing> {
+    fn suspend(&self, asked: Box<Replacement>) -> Option<Replacing> {
         match replace::goes_on(&self.prepared, &asked.with) {
             Ok(goes_on) => {
                 self.suspension.begin(goes_on);
@@ -342,78 +327,10 @@ impl Running {
         }
     }
 
-    /// Whether dead letters are being replayed: another pipeline waits for their end.
-    fn is_replaying(&self, replacing: Option<&Replacing>) -> bool {
-        let is_for_letters = |replacing: &Replacing| {
-            matches!(replacing.purpose, Purpose::Replay(_) | Purpose::EndReplay(_))
-        };
-        self.replaying.is_some() || replacing.is_some_and(is_for_letters)
-    }
-
     /// Begins to suspend the run, to go on with the same pipeline.
     fn suspend_to(&self, purpose: Purpose) -> Option<Replacing> {
         self.suspension.begin(replace::same(&self.prepared));
         Some(Replacing { purpose, since: Instant::now() })
-    }
-
-    /// Whether letters can be replayed now.
-    fn check_replay(&self, asked: &Replay, is_free: bool) -> Result<()> {
-        if !is_free {
-            bail!("the pipeline is about to end, or to be replaced, or replays others: try again");
-        }
-        if self.config.dead_letters.is_none() {
-            bail!("the pipeline has no dead letters, for what would be rejected again");
-        }
-        // What such a sink writes is there once the run ends.
-        let is_lost = |sink: &&Sink| matches!(sink.kind, SinkKind::File(_));
-        if self.config.state.is_none()
-            && let Some(sink) = self.config.sinks.iter().find(is_lost)
-        {
-            bail!(
-                "the pipeline keeps no state, so that what its sink `{}` has written is lost if the \
-                 run is killed: let it end before you replay, or give it a `state`",
-                sink.name.value
-            );
-        }
-        let takes = |letter: &Letter| {
-            let mut nodes = self.nodes.iter().filter(|node| node.name == letter.stage);
-            nodes.any(|node| !matches!(node.id, NodeId::Source(_)))
-        };
-        for letter in &asked.letters {
-            let node = self.nodes.iter().find(|node| node.name == letter.stage);
-            if node.is_some_and(|node| letter.input as usize >= node.inputs.len().max(1)) {
-                let stage = Foreign::new(&letter.stage);
-                bail!("`{stage}` has no input number {}, from 0", letter.input);
-            }
-            for (name, _) in &letter.record.attributes {
-                check_name(name)
-                    .with_context(|| format!("the attribute {}", Foreign::new(name)))?;
-            }
-        }
-        if let Some(letter) = asked.letters.iter().find(|letter| !takes(letter)) {
-            bail!(
-                "the pipeline has no stage or sink `{}`; letters of a source are replayed when the \
-                 pipeline does not run",
-                Foreign::new(&letter.stage)
-            );
-        }
-        Ok(())
-    }
-
-    fn rotate_letters(&self, answer: RotationAnswer) {
-        match &self.letters {
-            None => {
-                let _ = answer.send(Err(anyhow!("the pipeline has no dead letters")));
-            }
-            Some(RunLetters { file, demand: Some(demand) }) => {
-                file.ask_rotation(answer);
-                demand.notify_one();
-            }
-            Some(RunLetters { file, demand: None }) => {
-                let file = file.clone();
-                tokio::task::spawn_blocking(move || file.rotate_now(answer));
-            }
-        }
     }
 
     /// Ends what still runs, and counts what is not delivered.
@@ -434,56 +351,6 @@ impl Running {
         // An aborted task ends when it next yields; do not wait longer for one that does not yield.
         let _ = timeout(PATIENCE, self.tasks.shutdown()).await;
         RunReport { failure, undelivered, unfinished, ..course.report() }
-    }
-}
-
-/// What lasts while one pipeline replaces another: the time, and the requests to end.
-pub(crate) struct Course {
-    pub(crate) requests: mpsc::Receiver<Request>,
-    start: Instant,
-    pub(crate) stopped_by: Option<StopCause>,
-    /// When the run ends although it has not drained.
-    pub(crate) patience: Instant,
-    /// A pipeline that is to replace this one once dead letters are replayed.
-    waiting: Option<Box<Replacement>>,
-}
-
-/// A time that never comes.
-fn far() -> Instant {
-    Instant::now() + Duration::from_secs(86400 * 365 * 30)
-}
-
-impl Course {
-    pub(crate) fn new(requests: mpsc::Receiver<Request>, start: Instant) -> Self {
-        Self { requests, start, stopped_by: None, patience: far(), waiting: None }
-    }
-
-    /// Keeps a replacement for later, instead of an earlier one.
-    pub(crate) fn wait(&mut self, asked: Box<Replacement>) {
-        if let Some(before) = self.waiting.replace(asked) {
-            before.refuse_another();
-        }
-    }
-
-    /// Notes a reason to end. Whether there was one before: then the run ends at once.
-    pub(crate) fn stop(&mut self, cause: StopCause, grace: Duration) -> bool {
-        self.patience = Instant::now() + grace;
-        let is_second = self.stopped_by.replace(cause).is_some();
-        if !is_second {
-            tracing::info!("draining, for {grace:?} at most; another signal ends the run at once");
-        }
-        is_second
-    }
-
-    /// The report of a run that has delivered all.
-    pub(crate) fn report(&self) -> RunReport {
-        RunReport {
-            failure: None,
-            stopped_by: self.stopped_by,
-            undelivered: Vec::new(),
-            unfinished: Vec::new(),
-            elapsed: self.start.elapsed(),
-        }
     }
 }
 

@@ -63,6 +63,13 @@ pub struct Options {
     pub environment: Environment,
 }
 
+impl Options {
+    /// Those of a pipeline that is to run here, with these stages bundled.
+    pub fn new(bundled: &'static [BundledStage]) -> Self {
+        Self { bundled, profile: None, metrics: None, environment: Environment::Whole }
+    }
+}
+
 /// What must be there of what a pipeline names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Environment {

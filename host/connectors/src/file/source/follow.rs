@@ -136,12 +136,18 @@ struct Follower<'a> {
     read: u64,
 }
 
+/// What an earlier run has left.
+pub(crate) struct Earlier {
+    pub(crate) known: FilePositions,
+    /// Whether there was none.
+    pub(crate) is_none: bool,
+}
+
 /// Follows files until the run is over.
 pub(crate) fn follow(
     config: &Config,
     mut paths: Paths,
-    known: FilePositions,
-    is_first_run: bool,
+    earlier: Earlier,
     written: WrittenFiles,
     keeps_state: bool,
     progress: &Progress,
@@ -151,13 +157,13 @@ pub(crate) fn follow(
         config,
         files: BTreeMap::new(),
         by_inode: HashMap::new(),
-        known,
+        known: earlier.known,
         written,
         next: 0,
         out: VecDeque::new(),
         told: HashSet::new(),
         keeps_state,
-        begins_at_end: is_first_run && config.begin_at == BeginAt::End,
+        begins_at_end: earlier.is_none && config.begin_at == BeginAt::End,
         progress,
         read: progress.done(),
     };

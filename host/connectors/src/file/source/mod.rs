@@ -53,10 +53,10 @@ pub(crate) fn open(
     if config.follow {
         // Without a state, decode a last line that has no end: no later run will.
         let at_stop = if keeps_state { AtStop::Leave } else { AtStop::Decode };
-        let (config, first, is_first_run) = (config.clone(), known.clone(), position.is_none());
-        let told = progress.clone();
+        let earlier = follow::Earlier { known: known.clone(), is_none: position.is_none() };
+        let (config, told) = (config.clone(), progress.clone());
         let read = move |pieces: &Pieces| {
-            follow::follow(&config, paths, first, is_first_run, written, keeps_state, &told, pieces)
+            follow::follow(&config, paths, earlier, written, keeps_state, &told, pieces)
         };
         return BytesSource::spawn(decoding, progress, Some(known), at_stop, read).map_err(failed);
     }
