@@ -44,6 +44,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The most bytes of an answer that is read whole.
 const LARGEST: usize = 64 << 20;
 
+/// Lets others go first: whoever looks must not slow what is looked at.
+pub fn step_back() {
+    let _ = rustix::process::nice(19); // It may be forbidden.
+}
+
 impl Which {
     /// Finds the run.
     ///

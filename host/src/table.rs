@@ -68,3 +68,27 @@ impl Table<'_> {
         std::iter::once(line(head)).chain(lines).collect()
     }
 }
+
+/// Lines of at most so many characters, divided between words where that is possible.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let mut word: Vec<char> = word.chars().collect();
+        loop {
+            let line = lines.last_mut().expect("there is one");
+            let used = line.chars().count();
+            let gap = usize::from(used > 0);
+            if used + gap + word.len() <= width {
+                line.extend([' '].iter().take(gap).chain(&word));
+                break;
+            }
+            if used == 0 {
+                let rest = word.split_off(width);
+                line.extend(word);
+                word = rest;
+            }
+            lines.push(String::new());
+        }
+    }
+    lines
+}

@@ -254,3 +254,69 @@ fn grants_give_what_they_name_and_no_more() {
     assert!(lines[6].starts_with("refused: "), "{lines:?}");
     assert_eq!(case.read("writable/made"), "written");
 }
+
+/// The functions have the names that their author gave them; how a panic ends is left out.
+#[test]
+fn a_trap_and_a_panic_say_where_they_happened() {
+    let made = StageCase::wasi().input(&["panic", "exit"]).run_ok();
+    let reason = &made.letters[0].reason;
+    assert!(reason.contains("on purpose") && reason.contains(", in `"), "{reason}");
+    let place = reason.split(", in ").nth(1).unwrap();
+    assert!(place.starts_with("`<wasi_guest::WasiGuest as pipehost_plugin::"), "{reason}");
+    assert!(!place.contains("panicking"), "{reason}");
+}
+
+#[test]
+fn a_call_whose_time_runs_out_says_where_it_was() {
+    for (fuel, why) in
+        [("fuel = 1_000_000_000_000", "fuel is counted"), ("fuel = false", "it is not")]
+    {
+        let limits = format!("limits = {{ {fuel}, timeout = \"300ms\" }}");
+        let made = StageCase::guest("loop-in-process").settings(&limits).input(&["x"]).run_ok();
+        let reason = &made.letters[0].reason;
+        let expected = "timeout: it ran longer than 300ms (limits.timeout), in `process`";
+        assert_eq!(reason, expected, "{why}");
+    }
+    // One that waits is not asked a second time: it would wait again.
+    let wait =
+        StageCase::wasi().settings("limits = { timeout = \"300ms\" }").input(&["sleep 60000"]);
+    let made = wait.run_ok();
+    assert_eq!(made.letters[0].reason, "timeout: it ran longer than 300ms (limits.timeout)");
+}
+
+/// One that answers too late has failed, and is not asked again.
+#[test]
+fn a_late_answer_is_a_timeout() {
+    let pipeline = crate::harness::Pipeline::with("dead_letters = \"dead\"")
+        .source("in", "generate", "count = 20000\nbatch = { records = 5000 }")
+        .stage(
+            "double",
+            "double",
+            "config = { work = 200 }\nlimits = { fuel = false, timeout = \"1ms\" }\n\
+             on_error = \"dead-letter\"",
+        )
+        .sink("out", "null", "");
+    let case = Case::new().file("pipeline.toml", pipeline.to_string());
+    let ran = case.pipeline().ok();
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+}
+
+/// A guest that finds no folder does not even ask the host: its own words are all that there is.
+#[test]
+fn the_grant_that_is_missing_is_named() {
+    let reason = |settings: &str| {
+        let made = StageCase::wasi().settings(settings).input(&["open /data/x"]).run_ok();
+        made.letters[0].reason.clone()
+    };
+    let none = reason("");
+    assert!(
+        none.ends_with("; no folder is granted to it: grants.read = { \"/GUEST\" = \"FOLDER\" }"),
+        "{none}"
+    );
+    // A file that is not in a granted folder is one that is not there.
+    let other = reason("grants = { read = { \"/other\" = \".\" } }");
+    assert!(!other.contains("grant"), "{other}");
+    // Words of a record give no advice.
+    let quoted = StageCase::wasi().input(&["No such file or directory"]).run_ok();
+    assert_eq!(quoted.letters[0].reason, "\"No\" is not known");
+}

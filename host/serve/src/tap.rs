@@ -232,7 +232,7 @@ pub(crate) async fn tap(
 }
 
 /// The part of one core that a tap may take, as one of so many.
-const PART: u32 = 50;
+const PART: u32 = 100;
 /// How much of that it may save up.
 const SAVED: Duration = Duration::from_millis(50);
 /// How often what was skipped is told.

@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use hyper::Method;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::control::Which;
+use crate::control::{Which, step_back};
 use crate::error::Error;
 use crate::runtime::one_thread;
 use crate::seen;
@@ -59,6 +59,7 @@ enum Format {
 }
 
 pub fn tap(args: &Args) -> Result<u8, Error> {
+    step_back();
     one_thread()?.block_on(show(args))
 }
 

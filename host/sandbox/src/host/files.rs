@@ -7,6 +7,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceType};
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::filesystem::WasiFilesystemView as _;
+use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorType, DirectoryEntryStream, ErrorCode, Host as _,
     HostDescriptor, HostDirectoryEntryStream, OpenFlags, PathFlags,
@@ -41,6 +42,11 @@ async fn new_file(store: &mut Store<'_>) -> Result<(), ErrorCode> {
 }
 
 pub(crate) fn add_to_linker(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    let mut preopens = linker.instance(&format!("wasi:filesystem/preopens@{VERSION}"))?;
+    preopens.func_wrap("get-directories", |mut store: Store<'_>, (): ()| {
+        store.data_mut().asked_for_folders = true;
+        Ok((store.data_mut().filesystem().get_directories()?,))
+    })?;
     let mut types = linker.instance(&format!("wasi:filesystem/types@{VERSION}"))?;
     types.func_wrap_async(
         "[method]descriptor.read",

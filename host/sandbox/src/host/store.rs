@@ -42,6 +42,8 @@ pub(crate) struct Host {
     pub(crate) quota: Arc<Quota>,
     /// Bytes of the folder listings that the guest holds, by their handles.
     pub(crate) listings: HashMap<u32, usize>,
+    /// Whether the guest has asked for its folders, as before it opens a file.
+    pub(crate) asked_for_folders: bool,
     pub(crate) memory: Memory,
     pub(crate) log: GuestLog,
     pub(crate) stopwatch: Stopwatch,
@@ -126,6 +128,7 @@ impl Host {
             turn,
             quota,
             listings: HashMap::new(),
+            asked_for_folders: false,
             memory,
             log,
             stopwatch: Stopwatch::default(),

@@ -322,9 +322,10 @@ impl Instance {
             answered.map_err(|message| Failure::new(Cause::Error, self.hints.with(message)))?;
         let mut outcome = outcome.map_err(broken)?;
         let batch = input.map(|(batch, _)| batch);
+        let asked = self.store.data().asked_for_folders;
         for rejection in &mut outcome.rejected {
             rejection.reason = Foreign::new(&rejection.reason).to_string();
-            if let Some(hint) = self.hints.for_reason(&rejection.reason) {
+            if let Some(hint) = self.hints.for_reason(&rejection.reason, asked) {
                 rejection.reason.push_str(hint);
             }
         }

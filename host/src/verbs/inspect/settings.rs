@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::table::wrapped;
 use pipehost_record::foreign::Foreign;
 
 /// The settings of a stage.
@@ -163,30 +164,6 @@ fn cut(text: &str) -> String {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
-}
-
-/// Lines of at most so many characters, divided between words where that is possible.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let mut word: Vec<char> = word.chars().collect();
-        loop {
-            let line = lines.last_mut().expect("there is one");
-            let used = line.chars().count();
-            let gap = usize::from(used > 0);
-            if used + gap + word.len() <= width {
-                line.extend([' '].iter().take(gap).chain(&word));
-                break;
-            }
-            if used == 0 {
-                let rest = word.split_off(width);
-                line.extend(word);
-                word = rest;
-            }
-            lines.push(String::new());
-        }
-    }
-    lines
 }
 
 /// What a reference in a schema leads to; the first that is no `null` of a choice.

@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::widgets::Paragraph;
 
-use crate::control::Which;
+use crate::control::{Which, step_back};
 use crate::error::{Error, print};
 use crate::runtime::one_thread;
 use screen::Screen;
@@ -47,6 +47,7 @@ fn interval(text: &str) -> anyhow::Result<Duration> {
 }
 
 pub fn top(args: &Args) -> Result<u8, Error> {
+    step_back();
     let runtime = one_thread()?;
     let client = runtime.block_on(args.which.find())?;
     let look = || runtime.block_on(client.status());

@@ -7,7 +7,7 @@ use ratatui::style::Stylize as _;
 use ratatui::text::{Line, Text};
 
 use crate::summary::{number, percent, short, why};
-use crate::table::Table;
+use crate::table::{Table, wrapped};
 use pipehost_observe::metrics::Activity;
 use pipehost_record::foreign::Foreign;
 use pipehost_serve::change::{Bottleneck, Change, bottleneck, changes};
@@ -15,6 +15,7 @@ use pipehost_serve::status::{Kind, NodeStatus, Phase, Status};
 
 /// One look at a run.
 pub(super) struct Screen {
+    width: usize,
     head: String,
     bottleneck: Option<Bottleneck>,
     /// The head of the table, then a line for each node.
@@ -26,6 +27,8 @@ pub(super) struct Screen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mark {
     None,
+    Head,
+    TableHead,
     /// It holds the others up.
     Bottleneck,
     /// It has failed or rejected records in this time.
@@ -78,37 +81,45 @@ impl Screen {
             ],
             left: &["WAITS FOR"],
         };
+        let width = width.max(40);
         Self {
+            width,
             head: head(before, now),
             marks: now.nodes.iter().map(mark).collect(),
             bottleneck,
-            table: table.lines(width.max(40)),
+            table: table.lines(width),
         }
     }
 
-    fn lines(&self) -> impl Iterator<Item = (String, Mark)> {
+    fn lines(&self) -> Vec<(String, Mark)> {
+        let mut lines = vec![(self.head.clone(), Mark::Head)];
         let bottleneck = match &self.bottleneck {
             Some(bottleneck) => format!("bottleneck: {}", why(bottleneck)),
             None => "no bottleneck: every node waits for input".to_owned(),
         };
-        let above = [self.head.clone(), bottleneck, String::new()];
-        let nodes = self.table[1..].iter().cloned().zip(self.marks.iter().copied());
-        above.into_iter().chain([self.table[0].clone()]).map(|line| (line, Mark::None)).chain(nodes)
+        lines.extend(wrapped(&bottleneck, self.width).into_iter().map(|line| (line, Mark::None)));
+        lines.push((String::new(), Mark::None));
+        lines.push((self.table[0].clone(), Mark::TableHead));
+        lines.extend(self.table[1..].iter().cloned().zip(self.marks.iter().copied()));
+        lines
     }
 
     /// For a file, or a look back.
     pub(super) fn text(&self) -> String {
-        self.lines().map(|(line, _)| line + "\n").collect()
+        self.lines().into_iter().map(|(line, _)| line + "\n").collect()
     }
 
     /// In the terminal's own colours, so that it can be read on light and on dark.
     pub(super) fn styled(&self) -> Text<'static> {
-        let styled = self.lines().enumerate().map(|(number, (line, mark))| match (number, mark) {
-            (0, _) => Line::from(line).bold(),
-            (3, _) => Line::from(line).underlined(),
-            (_, Mark::Bottleneck) => Line::from(line).bold().magenta(),
-            (_, Mark::Trouble) => Line::from(line).red(),
-            (_, Mark::None) => Line::from(line),
+        let styled = self.lines().into_iter().map(|(line, mark)| {
+            let line = Line::from(line);
+            match mark {
+                Mark::Head => line.bold(),
+                Mark::TableHead => line.underlined(),
+                Mark::Bottleneck => line.bold().magenta(),
+                Mark::Trouble => line.red(),
+                Mark::None => line,
+            }
         });
         Text::from_iter(styled)
     }
@@ -187,4 +198,70 @@ fn age(seconds: f64) -> String {
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ratatui::style::{Color, Modifier};
+
+    /// A run of three nodes, of which the last one is held to its rate.
+    fn status(seconds: u64) -> Status {
+        let node = |name: &str, kind: &str, records: u64, doing: &str| {
+            serde_json::json!({
+                "name": name, "kind": kind, "inputs": [], "ports": [], "component": null, "lanes": 1,
+                "records_in": records * seconds, "records_out": records * seconds,
+                "rejected": 7 * seconds, "dead_letters": 0, "skipped": 0, "dropped": 1, "retries": 3,
+                "failures": { "trap": 2 }, "queue_batches": 7, "queue_capacity": 8,
+                "memory_bytes": 1_200_000, "fuel": 0, "breaker_open": false,
+                "seconds": { doing: seconds as f64 }, "lag_bytes": 123_456_789, "lag_records": null,
+                "behind_seconds": 4000.0, "watermark_age_seconds": 2.5,
+            })
+        };
+        let status = serde_json::json!({
+            "version": "0.1.0", "pipeline": "logs", "process": 1, "phase": "running",
+            "uptime_ms": seconds * 1000, "written": 1_234_567 * seconds, "checkpoints": 0,
+            "state": null, "dead_letters": null,
+            "nodes": [
+                node("log", "source", 1_234_567, "waiting_for_output"),
+                node("a-stage-with-a-name-that-is-rather-long", "stage", 1_234_567, "waiting_for_input"),
+                node("out", "sink", 1_234_567, "waiting_for_rate"),
+            ],
+        });
+        serde_json::from_value(status).unwrap()
+    }
+
+    #[test]
+    fn it_fits_into_the_width_and_shows_what_matters_most() {
+        for width in [80, 120, 200] {
+            let text = Screen::of(&status(1), &status(2), width).text();
+            for line in text.lines() {
+                assert!(line.chars().count() <= width, "{width}: {line}");
+            }
+            for name in ["NODE", "IN/s", "OUT/s", "BUSY", "WAITS FOR", "1,234,567", "its rate"] {
+                assert!(text.contains(name), "{width}, {name}: {text}");
+            }
+            assert!(text.contains("the others wait for `out`: it is held to its `rate`, 100 %"));
+            assert_eq!(text.contains("WATERMARK"), width > 120, "{text}");
+        }
+    }
+
+    /// In the terminal's own colours: no background, no white, no black.
+    #[test]
+    fn it_can_be_read_on_light_and_on_dark() {
+        let text = Screen::of(&status(1), &status(2), 120).styled();
+        let style = |line: usize| text.lines[line].style;
+        assert!(style(0).add_modifier.contains(Modifier::BOLD));
+        let colours = (style(4).fg, style(6).fg);
+        assert_eq!(
+            colours,
+            (Some(Color::Red), Some(Color::Magenta)),
+            "a node in trouble, and the bottleneck"
+        );
+        for line in &text.lines {
+            assert_eq!(line.style.bg, None);
+            let plain = [Some(Color::White), Some(Color::Black), Some(Color::Gray)];
+            assert!(!plain.contains(&line.style.fg));
+        }
+    }
 }
