@@ -247,7 +247,16 @@ fn a_replay_ends_no_run_and_loses_no_letter() {
         assert_eq!(letters(&run.case, "dead")[0].value, "nan");
         run.give("2026-11-30T10:00:00Z INFO 2\n");
         assert_eq!(run.line(), "4\n");
-        run.stop();
+        // Afterwards, each node does as it says again.
+        run.give("2026-11-30T10:00:00Z INFO nan\n2026-11-30T10:00:00Z INFO 3\n");
+        match on_error {
+            "fail" => assert_eq!(run.child.wait().unwrap().code(), Some(1)),
+            _ => {
+                assert_eq!(run.line(), "6\n");
+                assert_eq!(letters(&run.case, "dead").len(), 1);
+                run.stop();
+            }
+        }
     }
 }
 

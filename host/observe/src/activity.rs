@@ -73,22 +73,30 @@ impl Activities {
         change(&mut self.0[doing as usize].lock().expect("nobody panics here"));
     }
 
+    fn begin_at(&self, doing: Activity, now: i64) {
+        self.change(doing, |clock| {
+            (clock.ongoing, clock.sum) = (clock.ongoing + 1, clock.sum - now);
+        });
+    }
+
+    fn end_at(&self, doing: Activity, now: i64) {
+        self.change(doing, |clock| {
+            (clock.ongoing, clock.sum) = (clock.ongoing - 1, clock.sum + now);
+        });
+    }
+
     /// Counts from now on, until the guard is dropped.
     pub fn begin(&self, doing: Activity) -> Ongoing<'_> {
-        let now = now();
-        self.change(doing, |clock| {
-            (clock.ongoing, clock.sum) = (clock.ongoing + 1, clock.sum - now)
-        });
+        self.begin_at(doing, now());
         Ongoing { activities: self, doing }
     }
 
     /// The same for another activity, which interrupts one that is being counted.
     pub fn interrupt(&self, doing: Activity, with: Activity) -> Interruption<'_> {
         let now = now();
-        self.change(doing, |clock| {
-            (clock.ongoing, clock.sum) = (clock.ongoing - 1, clock.sum + now)
-        });
-        Interruption { interrupted: doing, with: self.begin(with) }
+        self.end_at(doing, now);
+        self.begin_at(with, now);
+        Interruption { activities: self, interrupted: doing, with }
     }
 
     /// Adds time that is over.
@@ -120,10 +128,7 @@ pub struct Ongoing<'a> {
 
 impl Drop for Ongoing<'_> {
     fn drop(&mut self) {
-        let now = now();
-        self.activities.change(self.doing, |clock| {
-            (clock.ongoing, clock.sum) = (clock.ongoing - 1, clock.sum + now)
-        });
+        self.activities.end_at(self.doing, now());
     }
 }
 
@@ -131,13 +136,16 @@ impl Drop for Ongoing<'_> {
 #[derive(Debug)]
 #[must_use = "it counts until it is dropped"]
 pub struct Interruption<'a> {
+    activities: &'a Activities,
     interrupted: Activity,
-    with: Ongoing<'a>,
+    with: Activity,
 }
 
 impl Drop for Interruption<'_> {
     fn drop(&mut self) {
-        std::mem::forget(self.with.activities.begin(self.interrupted));
+        let now = now();
+        self.activities.end_at(self.with, now);
+        self.activities.begin_at(self.interrupted, now);
     }
 }
 

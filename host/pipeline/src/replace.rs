@@ -101,6 +101,7 @@ async fn switch(stopped: Box<Stopped>, course: &mut Course) -> Result<Running, B
                 }
             };
             running.replaying = Some(answer);
+            running.prepared = prepared; // What was changed for the letters is so for them alone.
             return Ok(running);
         }
         Purpose::EndReplay(answer) => {
@@ -123,7 +124,6 @@ async fn switch(stopped: Box<Stopped>, course: &mut Course) -> Result<Running, B
         Ok(running) => (running, Ok(Replaced { drained, switched: begun.elapsed() })),
         Err(why) => (course.again(&work, prepared, &before, Some(&why)).await?, Err(why)),
     };
-    running.show();
     let _ = answer.send(answered); // Nobody may wait for it.
     Ok(running)
 }
@@ -164,7 +164,8 @@ impl Course {
         loop {
             tokio::select! {
                 opened = &mut opening => {
-                    return Ok(opened.unwrap_or_else(|panic| Err(anyhow!("it panicked: {panic}"))));
+                    let opened = opened.unwrap_or_else(|panic| Err(anyhow!("it panicked: {panic}")));
+                    return Ok(opened.inspect(Running::show));
                 }
                 Some(request) = self.requests.recv() => match request {
                     Request::Stop(signal) => {

@@ -93,8 +93,8 @@ pub struct Running {
     /// The tasks that send dead letters, and who waits for them.
     replays: HashSet<tokio::task::Id>,
     pub(crate) replaying: Option<oneshot::Sender<Result<()>>>,
-    /// What runs, to go on with it if another pipeline cannot.
-    prepared: Prepared,
+    /// What is to run, to go on with it if another pipeline cannot, and once letters are replayed.
+    pub(crate) prepared: Prepared,
     pub(crate) config: Arc<Config>,
     written: WrittenFiles,
     /// Where its tasks run, except for those of stages.
