@@ -72,6 +72,8 @@ struct Shared {
     has_ticks: AtomicBool,
     /// Whether the next tick ends the call.
     is_over: AtomicBool,
+    /// Whether the guest is in a call of the host, which no tick interrupts.
+    is_in_host: AtomicBool,
 }
 
 /// The error that ends a call whose time is over.
@@ -109,17 +111,19 @@ impl Turns {
 
     /// A tick has come: the guest yields, or its call ends.
     pub(crate) fn after_tick(&self) -> wasmtime::Result<UpdateDeadline> {
+        // It waits for the tick, not for the host.
+        self.0.is_in_host.store(false, Ordering::Relaxed);
         match self.0.is_over.load(Ordering::Relaxed) {
             true => Err(OutOfTime.into()),
             false => Ok(UpdateDeadline::Yield(1)),
         }
     }
 
-    /// Has the next tick end the call, which then tells where the guest was; false if there are no
-    /// ticks. The instance must not be used again.
+    /// Has the next tick end the call, which then tells where the guest was; false if no tick does.
+    /// The instance must not be used again.
     pub(crate) fn end_at_tick(&self) -> bool {
         self.0.is_over.store(true, Ordering::Relaxed);
-        self.0.has_ticks.load(Ordering::Relaxed)
+        self.0.has_ticks.load(Ordering::Relaxed) && !self.0.is_in_host.load(Ordering::Relaxed)
     }
 
     /// From its next turn on, the instance is treated as one with this much memory.
@@ -167,6 +171,7 @@ impl Turn {
     /// The guest enters a host call or a check of its fuel.
     pub(crate) fn enter(&mut self) {
         self.entered = Some(Instant::now());
+        self.turns.0.is_in_host.store(true, Ordering::Relaxed);
     }
 
     /// A host call or a check of the fuel has ended.
@@ -174,6 +179,7 @@ impl Turn {
     /// # Errors
     /// If the guest calls the host endlessly and never checks its fuel.
     pub(crate) fn leave(&mut self) -> Result<HostCallEnd, NoYield> {
+        self.turns.0.is_in_host.store(false, Ordering::Relaxed);
         let number = self.turns.count();
         let is_new = self.number != number;
         let yielded = if is_new {

@@ -552,7 +552,7 @@ async fn within<R>(
             let place = if has_not_ended && turns.end_at_tick() {
                 // The next tick ends it, and tells where it is; a host call may not end.
                 let ended = poll_fn(|context| turns.poll(call.as_mut(), context));
-                match tokio::time::timeout(2 * EPOCH, ended).await {
+                match tokio::time::timeout(200 * EPOCH, ended).await {
                     Ok(Err(error)) => classify::place(&error),
                     Ok(Ok(_)) | Err(_) => String::new(),
                 }

@@ -510,7 +510,7 @@ impl Worker {
     }
 
     /// Where the guest was when its time ran out: a call that is dropped does not tell it. So the
-    /// record is given again, with half of the fuel that the call had used by then. Once in
+    /// record is given again, with an eighth of the fuel that the call had used by then. Once in
     /// [`LOCATE`] at most, as this takes time; never if the guest has hardly computed, or may do
     /// something to the world again.
     async fn locate(&mut self, batch: &Batch, failure: &Failure) -> Option<String> {
@@ -521,7 +521,7 @@ impl Worker {
         }
         self.located = Some(Instant::now());
         let Live::Sandboxed(Some(instance)) = self.live().await.ok()? else { return None };
-        let place = instance.place_after(batch, failure.fuel / 2).await;
+        let place = instance.place_after(batch, failure.fuel / 8).await;
         self.live = Live::Sandboxed(None);
         place
     }
