@@ -211,10 +211,15 @@ impl Client {
         let body = body.map(|body| body.to_bytes()).unwrap_or_default();
         let why = serde_json::from_slice::<Value>(&body).ok();
         let why = why.as_ref().and_then(|why| why["error"].as_str());
-        Err(Error::Failed(match why {
-            Some(why) => anyhow!("{why}"),
-            None => anyhow!("{} answers {status}: it is no control interface of a run", self.0),
-        }))
+        Err(match why {
+            // What was asked is wrong, and nothing was done.
+            Some(why) if status.is_client_error() => Error::Usage(anyhow!("{why}")),
+            Some(why) => Error::Failed(anyhow!("{why}")),
+            None => Error::Failed(anyhow!(
+                "{} answers {status}: it is no control interface of a run",
+                self.0
+            )),
+        })
     }
 
     fn failed(&self, error: &dyn std::fmt::Display) -> Error {

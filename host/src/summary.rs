@@ -11,7 +11,7 @@ use pipehost_serve::change::{self, Bottleneck, Change};
 use pipehost_serve::status;
 use serde_json::{Map, Value, json};
 
-use crate::table::Table;
+use crate::table::{Table, wrapped};
 
 /// Columns of a terminal that nobody has made wider.
 const WIDTH: usize = 80;
@@ -23,7 +23,8 @@ pub fn render(name: &str, nodes: &Nodes, processed: u64, ending: &RunReport) -> 
         let _ = writeln!(out, "{line}");
     }
     if let Some(bottleneck) = bottleneck(nodes, ending.elapsed) {
-        let _ = write!(out, "\nbottleneck: {}\n", why(&bottleneck));
+        let text = wrapped(&format!("bottleneck: {}", why(&bottleneck)), WIDTH);
+        let _ = write!(out, "\n{}\n", text.join("\n"));
     }
     for node in nodes {
         for note in notes(node) {
@@ -104,15 +105,14 @@ fn bottleneck(nodes: &Nodes, elapsed: Duration) -> Option<Bottleneck> {
 
 /// What a bottleneck does, for the operator.
 pub fn why(bottleneck: &Bottleneck) -> String {
-    let (name, busy) = (&bottleneck.node, percent(bottleneck.busy));
+    let name = &bottleneck.node;
+    let (busy, share) = (percent(bottleneck.busy), percent(bottleneck.share));
     match bottleneck.doing {
         Activity::WaitingToRetry => {
-            format!(
-                "the others wait for `{name}`: it tries again and again, or waits to, {busy} of the time"
-            )
+            format!("the others wait for `{name}`: it waits to try again, {share} of the time")
         }
         Activity::WaitingForRate => {
-            format!("the others wait for `{name}`: it is held to its `rate`, {busy} of the time")
+            format!("the others wait for `{name}`: it is held to its `rate`, {share} of the time")
         }
         _ => format!("the others wait for `{name}`: it is busy {busy} of the time"),
     }

@@ -406,10 +406,10 @@ fn a_tap_shows_sources_ports_and_sinks_as_text_or_json_and_what_fits() {
         let arguments = [&["tap", "--control", SOCKET], arguments].concat();
         run.case.run(&arguments)
     };
-    wrong(&["pars"]).code(1).says("there is no `pars`; there is `in`, `parse`, `out`");
-    wrong(&["parse.x"]).code(1).says("`parse` has no port `x`; it has out");
-    wrong(&["out.x"]).code(1).says("`out` is a sink, which has no ports");
-    wrong(&["in", "--filter", "x"]).code(1).says("write NAME=TEXT, NAME!=TEXT, NAME~TEXT");
+    wrong(&["pars"]).code(2).says("there is no `pars`; there is `in`, `parse`, `out`");
+    wrong(&["parse.x"]).code(2).says("`parse` has no port `x`; it has out");
+    wrong(&["out.x"]).code(2).says("`out` is a sink, which has no ports");
+    wrong(&["in", "--filter", "x"]).code(2).says("write NAME=TEXT, NAME!=TEXT, NAME~TEXT");
     wrong(&["in", "--sample", "0"]).code(2).says("0 is not in 1");
     run.end();
 }

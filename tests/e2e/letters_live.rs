@@ -24,7 +24,11 @@ impl Run {
     }
 
     fn with(arguments: &[&str], pipeline: Pipeline) -> Self {
-        let case = Case::new().controlled().file("pipeline.toml", pipeline.to_string());
+        Self::started(Case::new(), arguments, pipeline)
+    }
+
+    fn started(case: Case, arguments: &[&str], pipeline: Pipeline) -> Self {
+        let case = case.controlled().file("pipeline.toml", pipeline.to_string());
         let mut command = case.command(&[&["run", "pipeline.toml"], arguments].concat());
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
@@ -273,9 +277,9 @@ fn a_replay_that_could_be_lost_is_refused() {
     run.line();
     run.wait_for_letters("dead", 1);
     run.dead_letter(&[&REPLAY[..], &["dead"]].concat())
-        .code(1)
+        .code(2)
         .says("the pipeline keeps no state, so that what its sink `out` has written is lost");
-    assert_eq!(letters(&run.case, "dead.1").len(), 1);
+    assert!(!run.case.path("dead.1").exists(), "nothing is closed for it");
     run.stop();
 }
 
@@ -290,7 +294,7 @@ fn a_file_that_was_moved_away_is_not_renamed() {
         std::fs::rename(run.case.path("dead"), run.case.path("moved")).unwrap();
         std::fs::copy(run.case.path("moved"), run.case.path("dead")).unwrap();
         run.dead_letter(&["discard", "dead", "--all"])
-            .code(1)
+            .code(2)
             .says("was moved or replaced while the pipeline writes it");
         assert_eq!(letters(&run.case, "moved").len(), 1);
         run.give(GOOD);
@@ -312,4 +316,77 @@ fn a_run_that_listens_elsewhere_is_asked_there() {
         .says("does not use pipeline.toml");
     run.dead_letter(&["discard", "dead", "--all", "--control", "x.sock"]).ok();
     run.stop();
+}
+
+/// What a node is given that nobody reads any more is not written.
+#[test]
+fn a_replay_to_a_closed_pipe_takes_nothing_out() {
+    // A second source keeps the run alive.
+    let pipeline = parsing("").sink("other", "null", "input = \"parse\"");
+    let mut run = Run::of(pipeline);
+    run.give(&format!("bad x\n{GOOD}"));
+    run.line();
+    run.wait_for_letters("dead", 1);
+    run.edit("dead", "s/bad x/2026-11-30T10:00:00Z INFO mended/").ok();
+    drop(run.out);
+    let replay = [&["dead-letter"], &REPLAY[..], &["dead.1"]].concat();
+    run.case.run(&replay).code(1).says("nobody reads stdout any more");
+    assert_eq!(letters(&run.case, "dead.1").len(), 1);
+    stop(run.child, Signal::TERM).code(143);
+}
+
+/// A sink whose input has ended has completed its file.
+#[test]
+fn a_replay_to_a_sink_that_has_ended_is_refused() {
+    let pipeline = Pipeline::with(&format!("dead_letters = \"dead\"\n{}", SETTINGS[1]))
+        .source("once", "file", "paths = \"once.log\"")
+        .stage("parse", "parse-log", r#"on_error = "dead-letter""#)
+        .sink("out", "file", "path = \"out.txt\"")
+        .source("in", "stdin", r#"batch = { linger = "0s" }"#)
+        .sink("shown", "stdout", "");
+    let case = Case::new().file("once.log", format!("bad x\n{GOOD}"));
+    let mut run = Run::started(case, &[], pipeline);
+    while !run.case.path("out.txt").exists() {}
+    run.wait_for_letters("dead", 1);
+    let replay = [&REPLAY[..], &["dead"]].concat();
+    // It is known once the sink has ended, shortly after its file is there.
+    loop {
+        let ran = run.dead_letter(&replay);
+        if ran.code == 2 {
+            ran.says("the input of the sink `out` has ended, and what it writes is complete");
+            break;
+        }
+        run.wait_for_letters("dead", 1);
+    }
+    run.give("on\n");
+    assert_eq!(run.line(), "on\n", "the run goes on");
+    run.stop();
+}
+
+/// Names that a sink asks for at a checkpoint are given before it is suspended.
+#[test]
+fn replays_of_a_sink_that_rotates_end_no_run() {
+    let settings = "state = \"state\"\ncheckpoint_interval = \"10ms\"";
+    let pipeline = parsing(settings).sink(
+        "file",
+        "file",
+        "input = \"parse\"\npath = \"out.txt\"\nrotate = { size = \"1KiB\" }",
+    );
+    let mut run = Run::of(pipeline);
+    let (mut replayed, mut given) = (0, 0);
+    while replayed < 30 {
+        for _ in 0..20 {
+            run.give(GOOD);
+            assert_eq!(run.line(), "good\n");
+            given += 1;
+        }
+        run.give("bad x\n");
+        replayed += 1;
+        run.wait_for_letters("dead", replayed);
+        // All of them are refused again.
+        run.dead_letter(&[&REPLAY[..], &["dead"]].concat()).ok();
+    }
+    let Run { case, child, .. } = run;
+    stop(child, Signal::TERM).code(143);
+    assert_eq!(case.read_rotated("out.txt"), "good\n".repeat(given));
 }

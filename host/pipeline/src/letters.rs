@@ -1,6 +1,7 @@
 //! Dead letters of a run, while it runs: they go back to the nodes that rejected them, and their file
 //! is closed for whoever changes it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -9,6 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::dead_letter::{DeadLetters, RotationAnswer};
 use crate::replace::{Purpose, Replacing};
 use crate::run::Running;
+use crate::view::Node;
 use pipehost_config::graph::NodeId;
 use pipehost_config::{Sink, SinkKind};
 use pipehost_record::foreign::Foreign;
@@ -17,6 +19,8 @@ use pipehost_record::{Letter, check_name};
 /// Dead letters to send to the nodes that rejected them, while the pipeline runs.
 pub struct Replay {
     pub letters: Vec<Letter>,
+    /// Whether it is only to be said whether they would be taken.
+    pub only_check: bool,
     /// Gets the answer once all have gone through: to a sink, or to the dead letters again.
     pub answer: oneshot::Sender<Result<()>>,
 }
@@ -52,6 +56,24 @@ impl Running {
             let mut nodes = self.nodes.iter().filter(|node| node.name == letter.stage);
             nodes.any(|node| !matches!(node.id, NodeId::Source(_)))
         };
+        for name in asked.letters.iter().map(|letter| &letter.stage).collect::<BTreeSet<_>>() {
+            let node = self.nodes.iter().find(|node| node.name == *name);
+            let reached = node.map(|node| self.prepared.graph.reached_from(node.id));
+            let reached = reached.unwrap_or_default();
+            let is_complete = |node: &&Node| {
+                matches!(node.id, NodeId::Sink(_))
+                    && reached.contains(&node.id)
+                    && self.suspension.has_finished(&node.name)
+            };
+            if let Some(sink) = self.nodes.iter().find(is_complete) {
+                bail!(
+                    "the input of the sink `{}` has ended, and what it writes is complete: replay the \
+                     letters of `{}` when the pipeline does not run",
+                    sink.name,
+                    Foreign::new(name)
+                );
+            }
+        }
         for letter in &asked.letters {
             let node = self.nodes.iter().find(|node| node.name == letter.stage);
             if node.is_some_and(|node| letter.input as usize >= node.inputs.len().max(1)) {

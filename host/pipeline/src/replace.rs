@@ -90,7 +90,7 @@ async fn switch(stopped: Box<Stopped>, course: &mut Course) -> Result<Running, B
     let Replacing { purpose, since } = replacing;
     let Replacement { with, answer } = match purpose {
         Purpose::Replace(asked) => *asked,
-        Purpose::Replay(Replay { letters, answer }) => {
+        Purpose::Replay(Replay { letters, answer, .. }) => {
             let with = for_replay(&prepared, letters);
             let mut running = match course.open(&work, with, &before.for_itself()).await? {
                 Ok(running) => running,
@@ -105,8 +105,9 @@ async fn switch(stopped: Box<Stopped>, course: &mut Course) -> Result<Running, B
             return Ok(running);
         }
         Purpose::EndReplay(answer) => {
+            let replayed = before.replayed();
             let running = course.again(&work, prepared, &before, None).await?;
-            let _ = answer.send(Ok(())); // Nobody may wait for it.
+            let _ = answer.send(replayed); // Nobody may wait for it.
             return Ok(running);
         }
     };

@@ -234,6 +234,10 @@ impl Running {
                             && replacing.is_none()
                             && self.replaying.is_none();
                         replacing = match self.check_replay(&asked, is_free) {
+                            Ok(()) if asked.only_check => {
+                                let _ = asked.answer.send(Ok(())); // Nobody may wait for it.
+                                replacing
+                            }
                             Ok(()) => self.suspend_to(Purpose::Replay(asked)),
                             Err(why) => {
                                 let _ = asked.answer.send(Err(why)); // Nobody may wait for it.
@@ -291,7 +295,7 @@ impl Running {
                 let replacing = match replacing {
                     // All that there was has been delivered, the letters too.
                     Some(Replacing { purpose: Purpose::EndReplay(answer), .. }) if has_ended => {
-                        let _ = answer.send(Ok(())); // Nobody may wait for it.
+                        let _ = answer.send(self.suspension.replayed()); // Nobody may wait for it.
                         None
                     }
                     replacing => replacing,

@@ -45,6 +45,8 @@ struct Kept {
     stopped: bool,
     /// Sources and sinks whose input has ended.
     finished: BTreeSet<String>,
+    /// Whether nobody reads stdout any more: what was sent there is not written.
+    is_stdout_closed: bool,
     /// Why no other pipeline can go on from here.
     refusal: Option<anyhow::Error>,
     sources: BTreeMap<String, (Source, Arc<Progress>)>,
@@ -102,6 +104,19 @@ impl Suspension {
         self.kept().finished.insert(name.to_owned());
     }
 
+    pub(crate) fn note_closed_stdout(&self) {
+        self.kept().is_stdout_closed = true;
+    }
+
+    pub(crate) fn is_stdout_closed(&self) -> bool {
+        self.kept().is_stdout_closed
+    }
+
+    /// Whether what a sink writes is complete.
+    pub(crate) fn has_finished(&self, name: &str) -> bool {
+        self.kept().finished.contains(name)
+    }
+
     /// Has the pipeline that ran go on.
     pub(crate) fn refuse(&self, why: anyhow::Error) {
         self.kept().refusal.get_or_insert(why);
@@ -126,6 +141,14 @@ impl Suspension {
 
     pub(crate) fn keep_worker(&self, name: &str, worker: Worker) {
         self.kept().workers.insert(name.to_owned(), worker);
+    }
+
+    /// What became of letters that have gone through.
+    pub(crate) fn replayed(&self) -> anyhow::Result<()> {
+        if self.is_stdout_closed() {
+            anyhow::bail!("nobody reads stdout any more: the letters were not written there");
+        }
+        Ok(())
     }
 
     /// After the last checkpoint.
@@ -181,7 +204,12 @@ impl Suspended {
 
     /// Whether a source or sink has ended before.
     pub(crate) fn has_finished(&self, name: &str) -> bool {
-        self.suspension.kept().finished.contains(name)
+        self.suspension.has_finished(name)
+    }
+
+    /// What became of letters that have gone through.
+    pub(crate) fn replayed(&self) -> anyhow::Result<()> {
+        self.suspension.replayed()
     }
 
     /// Why no other pipeline can go on from here.

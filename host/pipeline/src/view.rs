@@ -4,6 +4,7 @@ use std::path::{self, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::builder::uses_dead_letters;
 use crate::state::Checkpoint;
 use pipehost_config::graph::{self, NodeId};
 use pipehost_config::{Config, Input};
@@ -88,7 +89,10 @@ impl Files {
         let absolute = |path: &Path| path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Self {
             state: config.state.as_ref().map(|state| absolute(&state.value)),
-            dead_letters: config.dead_letters.as_ref().map(|letters| absolute(&letters.value.path)),
+            // It is open only if a node uses it.
+            dead_letters: (config.dead_letters.as_ref())
+                .filter(|_| uses_dead_letters(config))
+                .map(|letters| absolute(&letters.value.path)),
         }
     }
 }

@@ -24,7 +24,9 @@ pub struct Bottleneck {
     pub node: String,
     /// What it spends most of its time on.
     pub doing: Activity,
-    /// The part of the time, from 0 to 1, that it is busy.
+    /// The part of the time, from 0 to 1, that it spends on that.
+    pub share: f64,
+    /// The part of the time that it keeps others waiting.
     pub busy: f64,
 }
 
@@ -87,5 +89,6 @@ pub fn bottleneck(nodes: &[NodeStatus], changes: &[Change]) -> Option<Bottleneck
     let busiest = nodes.iter().zip(changes).max_by(|a, b| a.1.busy().total_cmp(&b.1.busy()));
     let (node, change) = busiest.filter(|(_, change)| change.busy() > 0.5 && nodes.len() > 1)?;
     let doing = BUSY.into_iter().max_by(|a, b| change.share(*a).total_cmp(&change.share(*b)))?;
-    Some(Bottleneck { node: node.name.clone(), doing, busy: change.busy() })
+    let share = change.share(doing);
+    Some(Bottleneck { node: node.name.clone(), doing, share, busy: change.busy() })
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -71,18 +71,20 @@ pub(crate) async fn rotate(
 #[utoipa::path(
     post,
     path = "/v1/dead-letters/replay",
+    params(("check" = Option<bool>, Query, description = "Only say whether the letters would be taken")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(
         (status = 200, description = "All letters have gone through.", body = Replayed),
         (status = 400, description = "The body holds something else."),
-        (status = 409, description = "The pipeline cannot take them now: nothing was sent, or some \
-            may have reached a sink."),
+        (status = 409, description = "The pipeline cannot take them now: nothing was sent."),
         (status = 413, description = "There are too many letters for one request."),
+        (status = 500, description = "How far they came is not known: some may have reached a sink."),
     )
 )]
 pub(crate) async fn replay(
     State(control): State<Control>,
     Extension(connection): Extension<Arc<ConnectionSlot>>,
+    Query(How { check }): Query<How>,
     body: Body,
 ) -> Result<Json<Replayed>, Refusal> {
     // Before the body is read: two of them would take twice the memory.
@@ -99,8 +101,9 @@ pub(crate) async fn replay(
     let count = letters.len() as u64;
     if count > 0 {
         let (answer, answered) = oneshot::channel();
-        send(&control, Request::Replay(Replay { letters, answer })).await?;
-        let done = answered.await.map_err(|_| ended())?;
+        let only_check = check.unwrap_or(false);
+        send(&control, Request::Replay(Replay { letters, only_check, answer })).await?;
+        let done = answered.await.map_err(|_| unknown())?;
         done.map_err(|why| Refusal::conflict(format!("{why:#}")))?;
     }
     Ok(Json(Replayed { letters: count }))
@@ -111,7 +114,17 @@ async fn send(control: &Control, request: Request) -> Result<(), Refusal> {
 }
 
 fn ended() -> Refusal {
-    Refusal::conflict("the pipeline has ended, or was just replaced: how far it came is not known")
+    Refusal::conflict("the pipeline has ended")
+}
+
+fn unknown() -> Refusal {
+    Refusal::unknown("the pipeline has ended: how far the letters came is not known")
+}
+
+/// How letters are replayed.
+#[derive(Deserialize)]
+pub(crate) struct How {
+    check: Option<bool>,
 }
 
 fn letters(mut bytes: &[u8]) -> Result<Vec<Letter>, String> {

@@ -35,6 +35,10 @@ impl Refusal {
         )
     }
 
+    pub(crate) fn unknown(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, why)
+    }
+
     pub(crate) fn too_large(why: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, why)
     }

@@ -228,7 +228,8 @@ impl Builder {
             // Not a node of the pipeline, so not part of a checkpoint.
             let id = NodeId::Source(self.config.sources.len() + number);
             let name = format!("letters of {}", letters[0].stage);
-            let metrics = self.metrics.node(&name);
+            // It is no node of the pipeline: its counts are in no metric.
+            let metrics = Metrics::default().node(&name);
             let rejections = self.rejections("source", &name, &metrics, OnError::Fail);
             let task = SourceTask {
                 source: Source::of_letters(letters),
@@ -254,7 +255,8 @@ fn assigner(watermark: &Option<Watermark>, latest: Option<i64>) -> Option<Assign
     watermark.clone().map(|watermark| Assigner::new(watermark, latest))
 }
 
-fn uses_dead_letters(config: &Config) -> bool {
+/// Whether a node keeps what it rejects.
+pub(crate) fn uses_dead_letters(config: &Config) -> bool {
     let sources = config.sources.iter().map(|source| source.on_error.value);
     let stages = config.stages.iter().map(|stage| stage.on_error.value);
     let sinks = config.sinks.iter().map(|sink| sink.on_error.value);

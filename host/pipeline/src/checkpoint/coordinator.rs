@@ -147,7 +147,8 @@ impl Coordinator {
 
     pub(crate) fn reporter(&self, node: NodeId, letters: Letters) -> Reporter {
         let reports = self.reporter.clone().expect("the run has not begun");
-        Reporter::new(node, self.options.active, self.suspension(), reports, letters)
+        let (active, durable) = (self.options.active, self.durable.subscribe());
+        Reporter::new(node, active, self.suspension(), reports, letters, durable)
     }
 
     /// Notified to make a checkpoint soon.

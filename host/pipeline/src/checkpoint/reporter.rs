@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::letters::Letters;
 use crate::dead_letter::Encoded;
@@ -45,6 +45,8 @@ pub(crate) struct Reporter {
     suspension: Suspension,
     reports: mpsc::UnboundedSender<Report>,
     letters: Letters,
+    /// The number of the last checkpoint that is complete.
+    durable: watch::Receiver<u64>,
 }
 
 impl Reporter {
@@ -54,8 +56,17 @@ impl Reporter {
         suspension: Suspension,
         reports: mpsc::UnboundedSender<Report>,
         letters: Letters,
+        durable: watch::Receiver<u64>,
     ) -> Self {
-        Self { node, active, suspension, reports, letters }
+        Self { node, active, suspension, reports, letters, durable }
+    }
+
+    /// Waits until this checkpoint is complete, which the node has reached.
+    pub(crate) async fn completed(&self, number: u64) {
+        if self.active {
+            // It fails if the run does.
+            let _ = self.durable.clone().wait_for(|durable| *durable >= number).await;
+        }
     }
 
     /// Whether a checkpoint is made of what the node reports: otherwise it need not save its state.

@@ -41,7 +41,7 @@ pub(crate) struct SinkTask {
 
 impl SinkTask {
     pub(crate) async fn run(mut self) -> TaskResult {
-        let mut closed = false;
+        let (mut closed, mut last) = (false, 0);
         loop {
             match self.inlet.next().await? {
                 Event::Batch(batch) if closed => self.inlet.done(batch.len),
@@ -60,8 +60,11 @@ impl SinkTask {
                     let synced = self.sink.sync().await;
                     let synced = synced.map_err(|why| self.failed(why))?;
                     self.reporter.reached(number, NodeState::Sink(synced));
+                    last = number;
                 }
                 Event::End(StreamEnd::Suspended) if self.reporter.suspension().has_begun() => {
+                    // The names that it asked for must be given before it is asked for others.
+                    self.reporter.completed(last).await;
                     return self.suspend().await;
                 }
                 Event::End(_) => break,
@@ -110,6 +113,7 @@ impl SinkTask {
                 false
             }
             Err(SinkError::ClosedPipe) => {
+                self.reporter.suspension().note_closed_stdout();
                 if self.alone {
                     self.stop.cancel();
                 }

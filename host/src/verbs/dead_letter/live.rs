@@ -71,18 +71,18 @@ impl Run {
 
     /// Has it take some letters, from the first one on; returns how many that were.
     pub(super) fn replay(&self, letters: &[Letter]) -> Result<usize, Error> {
-        let (mut body, mut count) = (Vec::new(), 0);
-        for letter in letters {
-            let before = body.len();
-            write_letter(letter, &mut body);
-            if body.len() > AT_ONCE && count > 0 {
-                body.truncate(before);
-                break;
-            }
-            count += 1;
-        }
-        self.post::<Replayed>("/dead-letters/replay", body.into())?;
+        let (body, count) = some(letters);
+        self.post::<Replayed>("/dead-letters/replay", body)?;
         Ok(count)
+    }
+
+    /// Asks whether it would take these letters.
+    ///
+    /// # Errors
+    /// If it would not: why.
+    pub(super) fn check(&self, letters: &[Letter]) -> Result<(), Error> {
+        let (body, _) = some(letters);
+        self.post::<Replayed>("/dead-letters/replay?check=true", body).map(drop)
     }
 
     /// Waits for the answer: without it, nobody knows what was done. A second signal ends the program.
@@ -111,6 +111,21 @@ impl Run {
             }
         })
     }
+}
+
+/// As many of the letters, from the first one on, as are sent at once.
+fn some(letters: &[Letter]) -> (Bytes, usize) {
+    let (mut body, mut count) = (Vec::new(), 0);
+    for letter in letters {
+        let before = body.len();
+        write_letter(letter, &mut body);
+        if body.len() > AT_ONCE && count > 0 {
+            body.truncate(before);
+            break;
+        }
+        count += 1;
+    }
+    (body.into(), count)
 }
 
 /// A signal has come.

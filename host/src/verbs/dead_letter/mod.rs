@@ -88,7 +88,8 @@ pub enum Verb {
     /// attempts counted. The pipeline's sources are not read; its files are appended to.
     ///
     /// If the pipeline runs, it takes the records itself, beside those of its sources. Its file is
-    /// closed first, and gets a number; what is rejected again is in the new one.
+    /// closed first, and gets a number; what is rejected again is in the new one, and its attempts
+    /// begin anew.
     Replay {
         file: PathBuf,
         /// The pipeline that refused them, or one with the same stages.

@@ -165,6 +165,9 @@ fn divide(
     (letters(sent).collect(), letters(others).collect())
 }
 
+/// Letters that a run is asked about before its file is closed.
+const CHECKED: usize = 1000;
+
 /// Has a pipeline that runs take the letters of a file.
 fn into_a_run(
     run: &Run,
@@ -176,6 +179,14 @@ fn into_a_run(
     if let Some(stage) = selection.stage.as_ref().filter(|stage| !run.has(stage)) {
         return Err(Error::Usage(anyhow!("the pipeline has no source, stage or sink `{stage}`")));
     }
+    // Before the file is closed: a refusal changes nothing then.
+    let first: Vec<Letter> = (1..)
+        .zip(LetterReader::open(file).map_err(Error::Usage)?)
+        .filter_map(|(number, letter)| Some(letter.ok()?).filter(|l| selection.has(number, l)))
+        .filter(|letter| run.takes(&letter.stage))
+        .take(CHECKED)
+        .collect();
+    run.check(&first)?;
     let claim = match is_its_own {
         true => Claim::of(file, selection, live)?,
         false => Some(Claim::locked(file.to_owned())?),
@@ -190,15 +201,22 @@ fn into_a_run(
     }
     let mut done = 0;
     while done < sent.len() {
-        let went = run.replay(&sent[done..]).map_err(|error| {
-            Error::Failed(anyhow!(
-                "{}\n{} of {} went through for certain and have left {}; of the others, some may have \
+        let went = run.replay(&sent[done..]).map_err(|error| match error {
+            // It was refused, and nothing was sent of these.
+            Error::Usage(why) => Error::Failed(anyhow!(
+                "{why:#}\n{} of {} went through, and left {}",
+                number(done as u64),
+                letters(sent.len()),
+                claim.file.display()
+            )),
+            error => Error::Failed(anyhow!(
+                "{}\n{} of {} went through for certain, and left {}; of the others, some may have \
                  reached a sink, and reach it again with the next replay",
                 error.reason(),
                 number(done as u64),
                 letters(sent.len()),
                 claim.file.display()
-            ))
+            )),
         })?;
         done += went;
         // What has gone through must not go again.

@@ -203,7 +203,10 @@ pub(super) fn inputs(mut config: Config, named: &Named, folder: &Path) -> Result
                 }
             }
         }
-        let file = folder.join(format!("source-{number}"));
+        // Its name is what `metadata` tells of it.
+        let inside = folder.join(format!("source-{number}"));
+        fs::create_dir(&inside).map_err(|error| Wrong::Machine(error.into()))?;
+        let file = inside.join(name);
         fs::write(&file, bytes).map_err(|error| Wrong::Machine(error.into()))?;
         let codec = match codec {
             // The case is UTF-8.

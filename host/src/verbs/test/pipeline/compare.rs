@@ -8,11 +8,12 @@ use anyhow::{Result, bail};
 
 use super::build::{DEAD, Watched};
 use pipehost_codec::frames::{self, Frame};
-use pipehost_config::Config;
 use pipehost_config::case::{Leaving, PipelineCase, Reason, numbered};
+use pipehost_config::{Config, FileSource, Metadata, SourceKind};
 use pipehost_kit::cases::difference_of;
 use pipehost_pipeline::dead_letter::LetterReader;
 use pipehost_record::foreign::Foreign;
+use pipehost_record::time::rfc3339;
 use pipehost_record::{Letter, Record};
 
 /// What differs from what the case expects; empty if nothing does.
@@ -30,6 +31,7 @@ pub(super) fn complaint(
     for name in named {
         let Some(watched) = watched.iter().find(|watched| watched.name == name) else { continue };
         let mut came = records(&watched.file)?;
+        came.iter_mut().for_each(|record| fix_metadata(record, config, case));
         let expected = case.output.iter().filter(|leaving| leaving.from.value == name);
         let mut expected: Vec<Record> = expected.flat_map(all).collect();
         if has_several_ways(config, case, name) {
@@ -68,6 +70,25 @@ pub(super) fn complaint(
         told.push_str(&format!("  … {} more\n", rejected.len() - MOST));
     }
     Ok(told.trim_end().to_owned())
+}
+
+/// Puts what does not depend on the machine and the day where a source tells them.
+fn fix_metadata(record: &mut Record, config: &Config, case: &PipelineCase) {
+    for source in &config.sources {
+        let SourceKind::File(FileSource { codec, paths, .. }) = &source.kind else { continue };
+        let Metadata { path, host, ingested, .. } = &codec.metadata;
+        let file = paths.first().map(|path| path.value.display().to_string());
+        for (name, value) in &mut record.attributes {
+            let is = |attribute: &Option<String>| attribute.as_deref() == Some(&**name);
+            if is(path) && file.as_ref().is_some_and(|file| file.as_bytes() == *value) {
+                *value = source.name.value.clone().into_bytes();
+            } else if is(host) {
+                *value = b"localhost".to_vec();
+            } else if is(ingested) {
+                *value = rfc3339(case.clock).into_bytes();
+            }
+        }
+    }
 }
 
 /// Whether records come to a node, or leave it, by more than one way.

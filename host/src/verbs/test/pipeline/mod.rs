@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 use super::report::{Report, plural};
 use crate::error::{Error, print};
@@ -24,8 +25,8 @@ use pipehost_config::case::PipelineCase;
 use pipehost_config::mistake::{self, Mistake};
 use pipehost_files::folder;
 use pipehost_observe::log::stderr;
-use pipehost_pipeline::StopCause;
 use pipehost_pipeline::prepare::{Environment, Options, ToReplay, prepare};
+use pipehost_pipeline::{Request, StopCause};
 
 /// A case, and its file.
 struct Named {
@@ -44,6 +45,8 @@ pub(super) fn test(pipeline: &Path) -> Result<u8, Error> {
     let threads = Threads::new()?;
     let mut report = Report::new(paths.iter().map(|path| path.display().to_string()));
     let ran = threads.control.block_on(async {
+        // Before the first folder is made: it is removed also when a signal comes.
+        let (_send, mut stops) = signals()?;
         let mut known = std::mem::take(&mut loaded.mistakes);
         remote::fetch(&mut loaded.config, Some(pipeline), &mut known).await;
         loaded.mistakes = known;
@@ -51,7 +54,7 @@ pub(super) fn test(pipeline: &Path) -> Result<u8, Error> {
         for path in &paths {
             let name = path.display().to_string();
             let outcome = match read(path)? {
-                Ok(named) => run(&loaded, &named, threads.work.handle()).await?,
+                Ok(named) => run(&loaded, &named, threads.work.handle(), &mut stops).await?,
                 Err(mistakes) => Outcome::Failed(mistakes),
             };
             match outcome {
@@ -127,7 +130,12 @@ enum Outcome {
 }
 
 /// Runs a case.
-async fn run(loaded: &Loaded, named: &Named, work: &Handle) -> Result<Outcome, Error> {
+async fn run(
+    loaded: &Loaded,
+    named: &Named,
+    work: &Handle,
+    stops: &mut mpsc::Receiver<Request>,
+) -> Result<Outcome, Error> {
     let folder = TempDir::new()
         .map_err(|error| Error::Failed(anyhow!("cannot make a folder for a case: {error}")))?;
     let built = Built::build(&loaded.config, named, folder.path())
@@ -138,7 +146,11 @@ async fn run(loaded: &Loaded, named: &Named, work: &Handle) -> Result<Outcome, E
         Err(Wrong::Machine(why)) => return Err(Error::Failed(why)),
     };
     let options = Options { environment: Environment::Elsewhere, ..load::options() };
-    let prepared = prepare(config.clone(), Vec::new(), options, &mut stderr::say).await;
+    let mut say = stderr::say;
+    let prepared = tokio::select! {
+        prepared = prepare(config.clone(), Vec::new(), options, &mut say) => prepared,
+        Some(Request::Stop(number)) = stops.recv() => return Ok(stopped(number)),
+    };
     let mut prepared = match prepared {
         Ok(prepared) => prepared,
         Err(mistakes) => {
@@ -153,19 +165,25 @@ async fn run(loaded: &Loaded, named: &Named, work: &Handle) -> Result<Outcome, E
     if !letters.is_empty() {
         prepared.replay = Some(ToReplay::Beside(letters));
     }
-    let (_send, requests) = signals()?;
+    let (send, requests) = mpsc::channel(4);
     // On the threads of a run, as in one.
     let starting = work.spawn(pipehost_pipeline::start(prepared)).await;
     let ending = match starting {
-        Ok(Ok(running)) => running.finish(requests).await,
+        Ok(Ok(running)) => {
+            let mut ending = std::pin::pin!(running.finish(requests));
+            loop {
+                tokio::select! {
+                    ending = &mut ending => break ending,
+                    Some(request) = stops.recv() => drop(send.try_send(request)),
+                }
+            }
+        }
         Ok(Err(why)) => return Ok(Outcome::Failed(format!("the pipeline failed: {why:#}"))),
         Err(panic) => return Err(Error::Failed(anyhow!("the pipeline did not start: {panic}"))),
     };
     match (ending.failure, ending.stopped_by) {
         (Some(why), _) => Ok(Outcome::Failed(format!("the pipeline failed: {why:#}"))),
-        (None, Some(StopCause::Signal(number))) => {
-            Ok(Outcome::Stopped(u8::try_from(128 + number).unwrap_or(1)))
-        }
+        (None, Some(StopCause::Signal(number))) => Ok(stopped(number)),
         (None, Some(StopCause::Deadline)) => {
             Ok(Outcome::Failed(format!("the pipeline has not ended after {LONGEST:?}")))
         }
@@ -178,6 +196,11 @@ async fn run(loaded: &Loaded, named: &Named, work: &Handle) -> Result<Outcome, E
             })
         }
     }
+}
+
+/// By the signal of this number.
+fn stopped(signal: i32) -> Outcome {
+    Outcome::Stopped(u8::try_from(128 + signal).unwrap_or(1))
 }
 
 /// Why a case cannot be run.
