@@ -483,3 +483,25 @@ fn rejections_are_in_the_log_once_with_an_example() {
         told[0].contains("WARN stage `poison` rejected 1 record, such as record 1 of stdin: trap")
     );
 }
+
+#[test]
+fn a_run_can_be_looked_into_over_tcp() {
+    let case = Case::new().file("pipeline.toml", parsing().to_string());
+    let mut child = case.spawn(&["run", "pipeline.toml", "--control", "127.0.0.1:0"]);
+    let log = crate::harness::lines(child.stderr.take().unwrap());
+    let address = log.iter().find_map(|line| {
+        line.split_once("control at ").map(|(_, address)| address.trim().to_owned())
+    });
+    let address = address.unwrap();
+    let top = || case.run(&["top", "--control", &address, "--once", "--interval", "10ms"]);
+    // It answers once the pipeline runs.
+    let shown = loop {
+        let ran = top();
+        if ran.code == 0 {
+            break ran.stdout;
+        }
+    };
+    assert!(shown.starts_with("pipeline: "), "{shown}");
+    case.run(&["tap", "nothing", "--control", &address]).code(2).says("there is no `nothing`");
+    stop(child, Signal::TERM).code(143);
+}
