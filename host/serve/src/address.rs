@@ -5,12 +5,14 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Result, anyhow, bail};
 use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{getuid, umask};
 
 use pipehost_http::Listener;
@@ -103,13 +105,25 @@ fn remove_if_left(path: &Path) -> Result<()> {
     if !metadata.file_type().is_socket() {
         bail!("cannot listen at {}: there is a file that is no socket", path.display());
     }
-    match UnixStream::connect(path) {
-        Ok(_) => bail!("cannot listen at {}: another process listens there", path.display()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+    match is_listened_at(path) {
+        Ok(true) => bail!("cannot listen at {}: another process listens there", path.display()),
+        Ok(false) => {
             let removed = fs::remove_file(path);
             removed.map_err(|error| anyhow!("cannot remove {}: {error}", path.display()))
         }
         Err(error) => bail!("cannot listen at {}: {error}", path.display()),
+    }
+}
+
+/// Whether a process listens at a socket. It never waits: the queue of a process that accepts
+/// nothing may be full.
+fn is_listened_at(path: &Path) -> io::Result<bool> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&socket, &SocketAddrUnix::new(path)?) {
+        Ok(()) | Err(Errno::AGAIN) => Ok(true),
+        Err(Errno::CONNREFUSED) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -168,9 +182,9 @@ pub fn running() -> Vec<Address> {
         if path.extension().is_none_or(|extension| extension != "sock") {
             continue;
         }
-        match UnixStream::connect(&path) {
-            Ok(_) => found.push(Address::Unix(path)),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+        match is_listened_at(&path) {
+            Ok(true) => found.push(Address::Unix(path)),
+            Ok(false) => {
                 let _ = fs::remove_file(&path); // It may be gone already.
             }
             Err(_) => {}
@@ -183,6 +197,27 @@ pub fn running() -> Vec<Address> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_accepts_nothing_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let dial = || {
+            let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+            let socket = socket_with(family, kind, SocketFlags::NONBLOCK, None).unwrap();
+            connect(&socket, &SocketAddrUnix::new(&path).unwrap()).map(|()| socket)
+        };
+        let mut queue = Vec::new();
+        while let Ok(socket) = dial() {
+            queue.push(socket);
+        }
+        assert_eq!(dial().unwrap_err(), Errno::AGAIN, "its queue is full");
+        assert!(is_listened_at(&path).unwrap());
+        drop((listener, queue));
+        assert!(!is_listened_at(&path).unwrap(), "it has ended");
+    }
 
     #[test]
     fn an_address_is_a_path_or_has_a_port() {
