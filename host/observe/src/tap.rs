@@ -56,11 +56,24 @@ impl Seen {
         match self {
             Self::Records(batch) => batch.held_bytes(),
             Self::Call(call) => {
-                let after = call.after.iter().map(|emission| emission.batch.held_bytes());
-                call.before.held_bytes() + after.sum::<usize>()
+                let after = call.after.iter().map(Emission::held_bytes);
+                call.before.held_bytes() + after.sum::<usize>() + held_by(&call.rejected)
             }
         }
     }
+}
+
+impl Emission {
+    fn held_bytes(&self) -> usize {
+        let parents = self.parents.as_ref().map_or(0, |parents| size_of_val(&parents[..]));
+        self.batch.held_bytes() + parents
+    }
+}
+
+/// Bytes of rejections. Rows that stand side by side share a reason, which counts once.
+fn held_by(rejected: &[Rejected]) -> usize {
+    let reasons = rejected.chunk_by(|a, b| Arc::ptr_eq(&a.reason, &b.reason));
+    size_of_val(rejected) + reasons.map(|rows| rows[0].reason.len()).sum::<usize>()
 }
 
 /// Where one can look at a node.
@@ -229,6 +242,29 @@ mod tests {
         assert!(matches!(tap.next().await, Some(Seen::Records(seen)) if seen.len == large.len));
         point.records(&batch(1));
         assert_eq!(tap.skipped(), 0);
+    }
+
+    /// A guest chooses how long its reasons are, and how many records it sends.
+    #[tokio::test]
+    async fn rejections_and_parents_count_as_memory() {
+        let point = Arc::new(TapPoint::default());
+        let mut tap = point.tap(Look::Node);
+        let call = |reason: usize, parents: usize| {
+            let reason = "x".repeat(reason).into();
+            let rejected = vec![Rejected { row: 0, reason, retryable: false, attempts: 1 }];
+            let parents = Some(Arc::new(vec![0; parents]));
+            let after = vec![Emission { port: 0, batch: batch(1), parents }];
+            point.call(1, || Call { before: batch(1), after, rejected });
+        };
+        for (reason, parents) in [(BYTES, 1), (1, BYTES / 4)] {
+            call(1, 1);
+            call(reason, parents);
+            assert_eq!(tap.skipped(), 1, "{reason} bytes, {parents} parents");
+            assert!(tap.next().await.is_some());
+        }
+        call(1, 1);
+        call(1, 1);
+        assert_eq!(tap.skipped(), 0, "small ones wait together");
     }
 
     #[tokio::test]
