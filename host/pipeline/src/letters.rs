@@ -1,7 +1,7 @@
 //! Dead letters of a run, while it runs: they go back to the nodes that rejected them, and their file
 //! is closed for whoever changes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -52,12 +52,15 @@ impl Running {
                 sink.name.value
             );
         }
+        // There may be many letters, and the run does nothing else meanwhile.
+        let nodes: HashMap<&str, &Node> =
+            self.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
         let takes = |letter: &Letter| {
-            let mut nodes = self.nodes.iter().filter(|node| node.name == letter.stage);
-            nodes.any(|node| !matches!(node.id, NodeId::Source(_)))
+            let node = nodes.get(letter.stage.as_str());
+            node.is_some_and(|node| !matches!(node.id, NodeId::Source(_)))
         };
         for name in asked.letters.iter().map(|letter| &letter.stage).collect::<BTreeSet<_>>() {
-            let node = self.nodes.iter().find(|node| node.name == *name);
+            let node = nodes.get(name.as_str());
             let reached = node.map(|node| self.prepared.graph.reached_from(node.id));
             let reached = reached.unwrap_or_default();
             let is_complete = |node: &&Node| {
@@ -75,7 +78,7 @@ impl Running {
             }
         }
         for letter in &asked.letters {
-            let node = self.nodes.iter().find(|node| node.name == letter.stage);
+            let node = nodes.get(letter.stage.as_str());
             if node.is_some_and(|node| letter.input as usize >= node.inputs.len().max(1)) {
                 let stage = Foreign::new(&letter.stage);
                 bail!("`{stage}` has no input number {}, from 0", letter.input);

@@ -47,9 +47,12 @@ impl Hints {
     /// The hint for the reason of a rejection, which may quote the record: only if the guest has asked
     /// the host for folders, and never one that would grant more than reading.
     pub(super) fn for_reason(self, reason: &str, asked_for_folders: bool) -> Option<&'static str> {
+        if !asked_for_folders {
+            return None; // Most do not ask: then the words need not be searched.
+        }
         let is_refused = |any: &[&str]| any.iter().any(|text| reason.contains(text));
         let is_of_files = is_refused(&IN_NO_FOLDER) || (!self.has_folders && is_refused(&NO_FILE));
-        if asked_for_folders && is_of_files { self.for_words(reason) } else { None }
+        if is_of_files { self.for_words(reason) } else { None }
     }
 
     /// The hint for what a guest has said, to be put behind it.
