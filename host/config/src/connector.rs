@@ -69,6 +69,23 @@ pub struct FileSource {
     pub codec: Decoding,
 }
 
+impl FileSource {
+    /// Reads one file from its begin to its end.
+    pub fn once(base: PathBuf, path: PathBuf, codec: Decoding) -> Self {
+        Self {
+            base,
+            paths: vec![At::nowhere(path)],
+            follow: false,
+            rotate_wait: Duration::ZERO,
+            links: false,
+            exclude: Vec::new(),
+            begin_at: BeginAt::Begin,
+            ignore_older: None,
+            codec,
+        }
+    }
+}
+
 /// Where reading begins in a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BeginAt {

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use crate::Control;
 use crate::record::Record;
 use crate::refusal::Refusal;
-use pipehost_config::graph::NodeId;
+use pipehost_config::graph::{NodeId, node_and_port};
 use pipehost_http::ConnectionSlot;
 use pipehost_observe::tap::{Call, Emission, Look, Seen, Tap};
 use pipehost_record::Batch;
@@ -145,11 +145,8 @@ impl Asked {
             }
         }
         let node = node.ok_or("`node` is missing: NODE or NODE.PORT")?;
-        let (node, port) = match node.split_once('.') {
-            Some((node, port)) => (node.to_owned(), Some(port.to_owned())),
-            None => (node, None),
-        };
-        Ok(Self { node, port, filters, sample })
+        let (node, port) = node_and_port(&node);
+        Ok(Self { node: node.to_owned(), port: port.map(str::to_owned), filters, sample })
     }
 }
 
@@ -335,11 +332,13 @@ pub struct Rows {
     count: usize,
     /// What descends from the rows of a call: the row, the emission, and the row in that; sorted.
     children: Vec<(usize, usize, usize)>,
+    /// The rejected rows of a call, each with its place among the rejections; sorted.
+    rejected: Vec<(usize, usize)>,
 }
 
 impl Rows {
     pub fn of(seen: Seen) -> Self {
-        let (mut count, mut children) = (0, Vec::new());
+        let (mut count, mut children, mut rejected) = (0, Vec::new(), Vec::new());
         match &seen {
             Seen::Records(batch) => count = batch.len,
             Seen::Call(call) => {
@@ -354,9 +353,12 @@ impl Rows {
                     }
                 }
                 children.sort_unstable();
+                let rows = call.rejected.iter().enumerate();
+                rejected.extend(rows.map(|(at, rejected)| (rejected.row, at)));
+                rejected.sort_unstable();
             }
         }
-        Self { seen, count, children }
+        Self { seen, count, children, rejected }
     }
 
     /// How many rows there are.
@@ -374,14 +376,11 @@ impl Rows {
         match self.at(row) {
             At::Record(batch, row) => Line::Record(json(batch, row)),
             At::Made(emission, at) => Line::Made(sent(emission, at)),
-            At::Given(call) => {
-                let rejected = call.rejected.iter().find(|rejected| rejected.row == row);
-                Line::Given(Given {
-                    record: json(&call.before, row),
-                    sent: self.children(call, row).map(|(of, at)| sent(of, at)).collect(),
-                    rejected: rejected.map(|rejected| rejected.reason.to_string()),
-                })
-            }
+            At::Given(call) => Line::Given(Given {
+                record: json(&call.before, row),
+                sent: self.children(call, row).map(|(of, at)| sent(of, at)).collect(),
+                rejected: self.reason(call, row).map(str::to_owned),
+            }),
         }
     }
 
@@ -420,6 +419,13 @@ impl Rows {
         let first = self.children.partition_point(|(parent, ..)| *parent < row);
         let of_row = self.children[first..].iter().take_while(move |(parent, ..)| *parent == row);
         of_row.map(|(_, emission, at)| (&call.after[*emission], *at))
+    }
+
+    /// Why a row of a call was rejected, if it was.
+    fn reason<'c>(&self, call: &'c Call, row: usize) -> Option<&'c str> {
+        let first = self.rejected.partition_point(|(rejected, _)| *rejected < row);
+        let (_, at) = self.rejected.get(first).filter(|(rejected, _)| *rejected == row)?;
+        Some(&call.rejected[*at].reason)
     }
 }
 

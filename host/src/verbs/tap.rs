@@ -12,6 +12,7 @@ use crate::control::{Which, step_back};
 use crate::error::Error;
 use crate::runtime::one_thread;
 use crate::seen;
+use pipehost_config::graph::node_and_port;
 use pipehost_observe::log::stderr;
 use pipehost_record::foreign::Foreign;
 use pipehost_serve::tap::Line;
@@ -69,6 +70,7 @@ async fn show(args: &Args) -> Result<u8, Error> {
     for filter in &args.filter {
         query.append_pair("filter", filter);
     }
+    let (node, _) = node_and_port(&args.node);
     let client = args.which.find().await?;
     let path = format!("/tap?{}", query.finish());
     let mut body = client.request(Method::GET, &path, Bytes::new()).await?.into_body();
@@ -90,21 +92,30 @@ async fn show(args: &Args) -> Result<u8, Error> {
                 return Err(Error::Failed(anyhow!("the connection to the run broke: {error}")));
             }
         };
-        begun.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+        let data = frame.into_data().unwrap_or_default();
+        // Looks only at what is new: a long line comes in many frames.
+        let Some(end) = data.iter().rposition(|byte| *byte == b'\n') else {
+            begun.extend_from_slice(&data);
+            continue;
+        };
+        begun.extend_from_slice(&data[..end]);
+        let lines = std::mem::replace(&mut begun, data[end + 1..].to_vec());
         let mut out = Vec::new();
-        while let Some(end) = begun.iter().position(|byte| *byte == b'\n').filter(|_| left > 0) {
-            let line: Vec<u8> = begun.drain(..=end).collect();
-            let parsed: Line = serde_json::from_slice(&line)
+        for line in lines.split(|byte| *byte == b'\n') {
+            if left == 0 {
+                break;
+            }
+            let parsed: Line = serde_json::from_slice(line)
                 .map_err(|error| Error::Failed(anyhow!("the run answers no record: {error}")))?;
             match args.format {
                 Format::Json => {
                     // What a record holds must not reach a terminal as it is.
-                    let line = String::from_utf8_lossy(&line);
-                    out.extend_from_slice(Foreign::json(line.trim_end()).to_string().as_bytes());
+                    let line = String::from_utf8_lossy(line);
+                    out.extend_from_slice(Foreign::json(&line).to_string().as_bytes());
                     out.push(b'\n');
                 }
                 Format::Text => {
-                    out.extend_from_slice(seen::text(node(&args.node), &parsed).as_bytes());
+                    out.extend_from_slice(seen::text(node, &parsed).as_bytes());
                     out.push(b'\n');
                 }
             }
@@ -114,9 +125,4 @@ async fn show(args: &Args) -> Result<u8, Error> {
         stdout.write_all(&out).and_then(|()| stdout.flush()).map_err(Error::stdout)?;
     }
     Ok(0)
-}
-
-/// The name of a node, without the port.
-fn node(text: &str) -> &str {
-    text.split_once('.').map_or(text, |(node, _)| node)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Declared, DeclaredStages, Edge, Graph, NodeId, Port, name, nodes};
+use super::{Declared, DeclaredStages, Edge, Graph, NodeId, Port, name, node_and_port, nodes};
 use crate::mistake::{At, Mistake};
 use crate::{Config, Input, OnError, SinkKind, SourceKind};
 
@@ -86,10 +86,7 @@ impl<'a> Check<'a> {
         to: NodeId,
         how: &Input,
     ) -> Option<Edge> {
-        let (from_name, port_name) = match input.value.split_once('.') {
-            Some((node, port)) => (node, Some(port)),
-            None => (&*input.value, None),
-        };
+        let (from_name, port_name) = node_and_port(&input.value);
         let Some(&from) = nodes.get(from_name) else {
             let message = format!("there is no source or stage `{from_name}`");
             let mistake = Mistake::new(input.span.clone(), message);

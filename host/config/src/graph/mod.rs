@@ -106,6 +106,14 @@ pub fn name(config: &Config, node: NodeId) -> &At<String> {
     }
 }
 
+/// The node of `NODE` or `NODE.PORT`, and the port.
+pub fn node_and_port(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('.') {
+        Some((node, port)) => (node, Some(port)),
+        None => (text, None),
+    }
+}
+
 /// All nodes, sources first.
 pub fn nodes(config: &Config) -> impl Iterator<Item = NodeId> {
     let sources = (0..config.sources.len()).map(NodeId::Source);

@@ -17,8 +17,8 @@ use crate::{grant, load, remote, setting, summary};
 use pipehost_config::grants::Grants;
 use pipehost_config::mistake::Mistake;
 use pipehost_config::{
-    At, Batching, BeginAt, Config, Decoding, FileSource, Generate, Input, OnError, Plugin, Rotate,
-    Sink, SinkKind, Source, SourceKind, Stage, StageConfig,
+    At, Batching, Config, Decoding, FileSource, Generate, Input, OnError, Plugin, Rotate, Sink,
+    SinkKind, Source, SourceKind, Stage, StageConfig,
 };
 use pipehost_observe::log::stderr;
 use pipehost_observe::metrics::Metrics;
@@ -159,18 +159,7 @@ fn configuration(args: &Args) -> Result<(Config, Vec<Mistake>, Render), Error> {
 fn around(component: &Path, config: serde_json::Value, grants: Grants, args: &Args) -> Config {
     let kind = match &args.input {
         Some(path) => {
-            let paths = vec![At::nowhere(path.clone())];
-            SourceKind::File(FileSource {
-                base: PathBuf::new(),
-                paths,
-                follow: false,
-                rotate_wait: Duration::ZERO,
-                links: false,
-                exclude: Vec::new(),
-                begin_at: BeginAt::Begin,
-                ignore_older: None,
-                codec: Decoding::default(),
-            })
+            SourceKind::File(FileSource::once(PathBuf::new(), path.clone(), Decoding::default()))
         }
         None => SourceKind::Generate(Generate {
             count: Some(args.records),

@@ -10,11 +10,11 @@ use super::{LONGEST, Named, Wrong};
 use pipehost_codec::frames;
 use pipehost_config::case::{Entering, PipelineCase, numbered};
 use pipehost_config::grants::{Clock, Random};
+use pipehost_config::graph::node_and_port;
 use pipehost_config::mistake::Mistake;
 use pipehost_config::{
-    At, BeginAt, Charset, Config, DeadLetters, DecodeFormat, Decoding, Encoding, FileSink,
-    FileSource, Input, OnError, Retry, Rotate, Sink, SinkKind, SourceKind, WhenFull,
-    WhenLettersFull,
+    At, Charset, Config, DeadLetters, DecodeFormat, Decoding, Encoding, FileSink, FileSource,
+    Input, OnError, Retry, Rotate, Sink, SinkKind, SourceKind, WhenFull, WhenLettersFull,
 };
 use pipehost_files::folder;
 use pipehost_pipeline::prepare::Prepared;
@@ -124,7 +124,7 @@ impl<'c> Built<'c> {
             if self.watched.iter().any(|watched| watched.name == from.value) {
                 continue;
             }
-            let node = from.value.split_once('.').map_or(&*from.value, |(node, _)| node);
+            let (node, _) = node_and_port(&from.value);
             let sources = self.config.sources.iter().map(|source| &source.name.value);
             let stages = self.config.stages.iter().map(|stage| &stage.name.value);
             if !sources.chain(stages).any(|name| name == node) {
@@ -213,17 +213,7 @@ pub(super) fn inputs(mut config: Config, named: &Named, folder: &Path) -> Result
             Some(codec) => Decoding { charset: Charset::Utf8, ..codec.clone() },
             None => Decoding { format: DecodeFormat::Frames, ..Decoding::default() },
         };
-        source.kind = SourceKind::File(FileSource {
-            base: folder.to_owned(),
-            paths: vec![At::nowhere(file)],
-            follow: false,
-            rotate_wait: Duration::ZERO,
-            links: false,
-            exclude: Vec::new(),
-            begin_at: BeginAt::Begin,
-            ignore_older: None,
-            codec,
-        });
+        source.kind = SourceKind::File(FileSource::once(folder.to_owned(), file, codec));
     }
     if mistakes.is_empty() { Ok(config) } else { Err(Wrong::Case(mistakes)) }
 }
@@ -263,10 +253,7 @@ pub(super) fn letters(
 
 /// The stage or sink that a record enters, and the number of its input; `None` if it is a source.
 fn place(prepared: &Prepared, entering: &Entering) -> Result<Option<(String, u32)>> {
-    let (node, input) = match entering.to.value.split_once('.') {
-        Some((node, input)) => (node, Some(input)),
-        None => (&*entering.to.value, None),
-    };
+    let (node, input) = node_and_port(&entering.to.value);
     let config = &prepared.config;
     let stage = config.stages.iter().position(|stage| stage.name.value == node);
     if config.sources.iter().any(|source| source.name.value == entering.to.value) {

@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use super::build::{DEAD, Watched};
 use pipehost_codec::frames::{self, Frame};
 use pipehost_config::case::{Leaving, PipelineCase, Reason, numbered};
+use pipehost_config::graph::node_and_port;
 use pipehost_config::{Config, FileSource, Metadata, SourceKind};
 use pipehost_kit::cases::difference_of;
 use pipehost_pipeline::dead_letter::LetterReader;
@@ -93,7 +94,7 @@ fn fix_metadata(record: &mut Record, config: &Config, case: &PipelineCase) {
 
 /// Whether records come to a node, or leave it, by more than one way.
 fn has_several_ways(config: &Config, case: &PipelineCase, name: &str) -> bool {
-    let node = |text: &str| text.split_once('.').map_or(text, |(node, _)| node).to_owned();
+    let node = |text: &str| node_and_port(text).0.to_owned();
     let mut upstream = vec![node(name)];
     let mut next = 0;
     while let Some(name) = upstream.get(next).cloned() {
